@@ -1,0 +1,25 @@
+"""The errors a user can meet. Each message says what was expected, what was found and what to do."""
+
+
+class CdtrError(Exception):
+    """Root of every error that the command line answers with one line instead of a traceback."""
+
+    exit_code = 2
+
+
+class ConfigError(CdtrError):
+    """A configuration value, preset or command-line option that cannot be used."""
+
+
+class DataError(CdtrError):
+    """A data set, image or annotation that cannot be read."""
+
+
+class CheckpointError(CdtrError):
+    """Weights or a run folder that are missing, broken or do not fit."""
+
+
+class TrainingError(CdtrError):
+    """A training that cannot go on, such as a loss that is no longer a number."""
+
+    exit_code = 1

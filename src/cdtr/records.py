@@ -1,0 +1,123 @@
+"""Frozen records that cross layers, and the protocols that the layers above rely on.
+
+Letters of shapes: B images, C classes, H W pixels, h w patches, L blocks, S heads, N boxes.
+Boxes are half-open ``xyxy`` in source pixels; no box is an array of shape (0, 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
+UInt8Array: TypeAlias = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled image of a data set. It has no place for a box, so training cannot see one."""
+
+    image_id: str
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What a data set knows about where the object is; read for evaluation only.
+
+    boxes_xyxy: (N, 4) float, half-open, source pixels, N >= 0. mask: (H, W) uint8 with 1 object, 0 background,
+    255 ignore, or None where the set has no masks.
+    """
+
+    boxes_xyxy: FloatArray
+    mask: UInt8Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """A data set that was found and indexed: class names, samples per split, and a reader of annotations.
+
+    ``annotate`` answers None for an image without annotation; ``annotated`` says whether the set has any.
+    """
+
+    name: str
+    root: Path
+    class_names: tuple[str, ...]
+    splits: Mapping[str, tuple[Sample, ...]]
+    annotated: bool
+    annotate: Callable[[Sample], Annotation | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as the methods get it.
+
+    images: (B, 3, H, W) float, normalised with the data config's mean and std. labels: (B,) int64.
+    clean_images: the same without random erasing, or None where nothing was erased (CLIP sees these).
+    sizes_hw: the source images' sizes in pixels, after EXIF rotation.
+    """
+
+    images: Tensor
+    labels: Tensor
+    samples: tuple[Sample, ...]
+    sizes_hw: tuple[tuple[int, int], ...]
+    clean_images: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """What every method answers, in training and in evaluation.
+
+    logits: (B, C), class scores of the main branch. maps: (B, C, h, w), the localization maps, not normalised (for
+    CDTR ``M_fuse`` of Eq. 3). attention: (B, h, w), ``M*_ca`` of Eq. 5. aux: what else the method has, such as
+    ``x_out``, ``x_csm``, ``csm_logits``, ``m_ocm``, ``x_ski``, ``ski_logits``.
+    """
+
+    logits: Tensor
+    maps: Tensor
+    attention: Tensor
+    aux: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Localization:
+    """Boxes and heat map of one image.
+
+    boxes_xyxy: (N, 4) float32, half-open, source pixels. labels: (N,) int64 class indices. scores: (N,) float32 in
+    [0, 1], the class probability. map: (H, W) float32 in [0, 1] at the source size, of the class ``map_label``.
+    class_probs: (C,) float32.
+    """
+
+    image_id: str
+    size_hw: tuple[int, int]
+    boxes_xyxy: FloatArray
+    labels: npt.NDArray[np.int64]
+    scores: FloatArray
+    map: FloatArray
+    map_label: int
+    class_probs: FloatArray
+    class_names: tuple[str, ...] = ()
+
+
+class Method(Protocol):
+    """A localization method: images in, ``ModelOutput`` out, named losses from it. Also a ``torch.nn.Module``."""
+
+    def __call__(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
+        """Run on normalised images (B, 3, H, W). ``auxiliary`` adds the branches that only losses need; by default
+        they run in training mode."""
+        ...
+
+    def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+        """Named, unweighted scalar loss terms."""
+        ...
+
+    def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """The total loss and the weights' parameters (the lambdas of Eq. 2) by name, for the log."""
+        ...

@@ -1,0 +1,88 @@
+"""A run folder: the names of its files, and writing them so that a killed run never leaves a broken one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cdtr.config import Config, parse_config
+from cdtr.errors import CheckpointError
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write beside the target and rename over it, so that readers see the old or the new file, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def hash_names(names: Iterable[str]) -> str:
+    """SHA-256 of a list of image ids, whatever their order: says which images something was chosen on."""
+    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8")).hexdigest()
+
+
+class RunFolder:
+    """Paths and small files of a run. Nothing is read before it is asked for."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.weights = self.path / "model.safetensors"
+        self.config_file = self.path / "config.yaml"
+        self.classes_file = self.path / "classes.txt"
+        self.calibration_file = self.path / "calibration.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.manifest_file = self.path / "manifest.json"
+        self.state = self.path / "state"
+
+    def require_trained(self) -> RunFolder:
+        """Raise CheckpointError unless the folder holds a finished model."""
+        if not self.path.is_dir():
+            raise CheckpointError(f"no run folder {self.path}: expected the --out of `cdtr train`")
+        for file in (self.config_file, self.classes_file, self.weights):
+            if not file.is_file():
+                hint = (
+                    "training has not finished, go on with `cdtr train ... --resume`"
+                    if self.state.is_dir()
+                    else "is it the --out of `cdtr train`?"
+                )
+                raise CheckpointError(f"{self.path} has no {file.name}: {hint}")
+        return self
+
+    def config(self) -> Config:
+        return parse_config(self.config_file.read_text(encoding="utf-8"), str(self.config_file))
+
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.classes_file.read_text(encoding="utf-8").splitlines())
+
+    def manifest(self) -> dict[str, Any]:
+        return self._json(self.manifest_file)
+
+    def calibration(self) -> dict[str, Any] | None:
+        """The stored threshold and what it was chosen on, or None before `cdtr calibrate`."""
+        return self._json(self.calibration_file) if self.calibration_file.is_file() else None
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{path} cannot be read ({error}): write it again with the command that made it"
+            ) from error
+        if not isinstance(content, dict):
+            raise CheckpointError(
+                f"{path} holds no JSON object: write it again with the command that made it"
+            )
+        return content
