@@ -33,9 +33,7 @@ class DataConfig(Section):
     resize: Size = (256, 256)  # before the random crop of training
     augment: Literal["none", "crop_flip", "resized_crop", "official"] = "crop_flip"  # row 13
     repeats: int = Field(1, ge=1)  # each image so many times an epoch (row 13)
-    holdout: float = Field(
-        0.1, ge=0, lt=1
-    )  # share of the training images kept for validation and calibration
+    holdout: float = Field(0.1, ge=0, lt=1)  # share of the training images kept for validation and calibration
     workers: int = Field(2, ge=0)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -211,9 +209,7 @@ def _parse_yaml(text: str, origin: str) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(
-            f"{origin} holds a {type(tree).__name__}, expected keys and values such as 'method: cdtr'"
-        )
+        raise ConfigError(f"{origin} holds a {type(tree).__name__}, expected keys and values such as 'method: cdtr'")
     return tree
 
 
@@ -245,9 +241,7 @@ def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)
-        merged[key] = (
-            _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-        )
+        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
@@ -261,16 +255,12 @@ def _checked(tree: Mapping[str, Any], origin: str) -> Config:
         raise ConfigError(f"{origin}: {where} = {first['input']!r}: {first['msg']}") from error
 
 
-def _refuse_unknown(
-    tree: Mapping[str, Any], section: type[BaseModel], origin: str, path: tuple[str, ...]
-) -> None:
+def _refuse_unknown(tree: Mapping[str, Any], section: type[BaseModel], origin: str, path: tuple[str, ...]) -> None:
     for key, value in tree.items():
         here = ".".join((*path, str(key)))
         if key not in section.model_fields:
             known = [".".join((*path, name)) for name in section.model_fields]
-            raise ConfigError(
-                f"{origin}: unknown key {here!r}{_nearest(here, known)}; known here: {_choices(known)}"
-            )
+            raise ConfigError(f"{origin}: unknown key {here!r}{_nearest(here, known)}; known here: {_choices(known)}")
         kind = section.model_fields[key].annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             if not isinstance(value, Mapping):

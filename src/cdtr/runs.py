@@ -82,7 +82,5 @@ class RunFolder:
                 f"{path} cannot be read ({error}): write it again with the command that made it"
             ) from error
         if not isinstance(content, dict):
-            raise CheckpointError(
-                f"{path} holds no JSON object: write it again with the command that made it"
-            )
+            raise CheckpointError(f"{path} holds no JSON object: write it again with the command that made it")
         return content
