@@ -196,7 +196,8 @@ def _read_preset(name: str) -> dict[str, Any]:
     entry = files("cdtr.presets").joinpath(f"{name}.yaml")
     if not entry.is_file():
         raise ConfigError(
-            f"unknown preset {name!r}{_nearest(name, preset_names())}; choose one of {_choices(preset_names())}, or give a .yaml file"
+            f"unknown preset {name!r}{_nearest(name, preset_names())}; choose one of {_choices(preset_names())}, "
+            "or give a .yaml file"
         )
     return _parse_yaml(entry.read_text(encoding="utf-8"), f"preset {name}")
 
@@ -264,9 +265,8 @@ def _refuse_unknown(tree: Mapping[str, Any], section: type[BaseModel], origin: s
         kind = section.model_fields[key].annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             if not isinstance(value, Mapping):
-                raise ConfigError(
-                    f"{origin}: {here} = {value!r}: expected keys below it, such as {here}.{next(iter(kind.model_fields))}"
-                )
+                example = f"{here}.{next(iter(kind.model_fields))}"
+                raise ConfigError(f"{origin}: {here} = {value!r}: expected keys below it, such as {example}")
             _refuse_unknown(value, kind, origin, (*path, str(key)))
 
 

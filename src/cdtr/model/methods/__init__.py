@@ -1,0 +1,56 @@
+"""One file per method; the file's name is the method's name.
+
+A method file has ``MODULES``, the paper's modules that are on unless the configuration says otherwise, and
+``build(config, classes, backbone, sba)`` that answers a ``torch.nn.Module`` which is a ``cdtr.records.Method``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from types import ModuleType
+
+from torch import nn
+
+from cdtr.config import Config
+from cdtr.errors import ConfigError
+from cdtr.model.backbone import build_backbone
+from cdtr.model.sba import Sba
+
+SWITCHES = ("csm", "ocm", "ski", "sba")
+
+
+def method_names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def build_method(config: Config, classes: int, sba: Sba | None = None, load_weights: bool = True) -> nn.Module:
+    """Build ``config.method`` for a number of classes. ``sba`` is wired in for training only."""
+    config = with_switches(config)
+    backbone = build_backbone(config.backbone, config.data.input_size, load_weights)
+    method: nn.Module = _method_file(config.method).build(config, classes, backbone, sba)
+    return method
+
+
+def with_switches(config: Config) -> Config:
+    """The configuration with every module's switch as the method says, where it was left open."""
+    modules = _method_file(config.method).MODULES
+    open_switches = {
+        name: {"enabled": "auto" if name == "sba" and name in modules else name in modules}
+        for name in SWITCHES
+        if getattr(config, name).enabled is None
+    }
+    config = config.updated(**open_switches)
+    if config.ski.enabled and not config.csm.enabled:
+        raise ConfigError("ski.enabled needs csm.enabled: SKI takes its offsets from CSM's maps (Eq. 10)")
+    return config
+
+
+def _method_file(name: str) -> ModuleType:
+    names = method_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"unknown method {name!r}{hint}; choose one of {', '.join(names)}")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,133 @@
+"""A timm vision transformer that answers its patch tokens and the class token's attention over the patches.
+
+No N x N attention matrix is kept: the output comes from fused scaled-dot-product attention, and only the class
+token's row is computed beside it, from the same queries and keys. This holds for every timm transformer that calls
+``torch.nn.functional.scaled_dot_product_attention``: ViT, DeiT, DeiT-III, DINO, DINOv2 and DINOv3 (rotary positions,
+query and key norms and register tokens included).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from cdtr.config import BackboneConfig
+from cdtr.errors import CheckpointError, ConfigError
+from cdtr.model.stem import ConvStem
+from cdtr.model.weights import load_backbone_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the backbone answers.
+
+    patches: (B, D, h, w), the output tokens on the patch grid, after the final norm. class_token: (B, D).
+    attention: (B, L, S, h, w) float32, the class token's attention over the patches in every block and head; each
+    map sums to at most 1, the rest being what the class token pays to itself and to register tokens.
+    """
+
+    patches: Tensor
+    class_token: Tensor
+    attention: Tensor
+
+
+class ClassTokenRows(TorchFunctionMode):
+    """While active, adds the class token's attention row of every fused attention call to ``rows``.
+
+    Each row is (B, S, N) float32 over all N tokens, prefix tokens included. The query of one token against all keys
+    costs 1/N of the attention itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.scaled_dot_product_attention:
+            self.rows.append(_class_token_row(args[0], args[1], (kwargs or {}).get("scale")))
+        return func(*args, **(kwargs or {}))
+
+
+def _class_token_row(query: Tensor, key: Tensor, scale: float | None) -> Tensor:
+    """(B, S, N, d) queries and keys to the first token's attention (B, S, N) in float32, whatever autocast says."""
+    with torch.autocast(query.device.type, enabled=False):
+        first = query[:, :, :1].float() * (query.shape[-1] ** -0.5 if scale is None else scale)
+        return (first @ key.float().transpose(-2, -1)).softmax(dim=-1).squeeze(2)
+
+
+class Backbone(nn.Module):
+    """A timm vision transformer without its head. Build one with ``build_backbone``."""
+
+    def __init__(self, vit: nn.Module) -> None:
+        super().__init__()
+        self.vit = vit
+        timm_vit: Any = vit
+        self.grid_hw: tuple[int, int] = tuple(timm_vit.patch_embed.grid_size)
+        self.dim = int(timm_vit.num_features)
+        self.depth = len(timm_vit.blocks)
+        self.prefix_tokens = int(timm_vit.num_prefix_tokens)
+        self.heads = int(timm_vit.blocks[0].attn.num_heads)
+
+    def forward(self, images: Tensor) -> Tokens:
+        """images: (B, 3, H, W), normalised, of the size the backbone was built for."""
+        with ClassTokenRows() as attended:
+            tokens = self.vit.forward_features(images)  # type: ignore[operator]
+        batch, (height, width) = images.shape[0], self.grid_hw
+        rows = torch.stack(attended.rows, dim=1)[..., self.prefix_tokens :]
+        patches = tokens[:, self.prefix_tokens :].transpose(1, 2).reshape(batch, self.dim, height, width)
+        return Tokens(patches, tokens[:, 0], rows.reshape(*rows.shape[:-1], height, width))
+
+
+def build_backbone(config: BackboneConfig, input_size: tuple[int, int], load_weights: bool = True) -> Backbone:
+    """Build a timm transformer by name for images of ``input_size`` (height, width).
+
+    ``load_weights=False`` leaves the weights random, for a model whose own weights follow. Raises ConfigError for a
+    model without class token or with a grid that does not fit, CheckpointError for weights that cannot be had.
+    """
+    vit = _create(config, input_size, pretrained=load_weights and config.weights == "hub")
+    if getattr(vit, "cls_token", None) is None or not hasattr(vit, "blocks"):
+        raise ConfigError(
+            f"{config.name} has no class token to take attention from: choose a deit_*, vit_*, deit3_* or dino model"
+        )
+    for module in vit.modules():
+        if hasattr(module, "fused_attn"):
+            setattr(module, "fused_attn", True)  # noqa: B010
+    if load_weights and config.weights not in {"hub", "none"}:
+        load_backbone_weights(vit, config.weights)
+    return Backbone(vit)
+
+
+def _create(config: BackboneConfig, input_size: tuple[int, int], pretrained: bool) -> nn.Module:
+    options: dict[str, Any] = {"img_size": input_size, "num_classes": 0, **config.overrides}
+    if config.drop_path:
+        options["drop_path_rate"] = config.drop_path
+    if config.stem == "conv":
+        options["embed_layer"] = ConvStem
+    if not timm.is_model(config.name):
+        near = timm.list_models(f"*{config.name.split('_')[0]}*")[:8]
+        raise ConfigError(
+            f"unknown backbone {config.name!r}: choose a timm transformer such as {', '.join(near) or 'vit_*'}"
+        )
+    if pretrained and not timm.is_model_pretrained(config.name):
+        raise ConfigError(f"timm has no pretrained weights for {config.name}: set backbone.weights to a file or none")
+    try:
+        model: nn.Module = timm.create_model(config.name, pretrained=pretrained, **options)
+    except (TypeError, AssertionError, AttributeError) as error:
+        raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        if not pretrained:
+            raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
+        raise CheckpointError(
+            f"the weights of {config.name} cannot be fetched from the hub ({type(error).__name__}): "
+            "go online, or set backbone.weights to a .pth or .safetensors file, or to none for a start from scratch"
+        ) from error
+    return model

@@ -1,0 +1,120 @@
+"""A frozen CLIP: open_clip models by name, by weights file, or from a folder that `cdtr train-clip` wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cdtr.errors import CheckpointError, ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenClip:
+    """Image and text encoders whose weights take no gradient; gradients pass through to the pixels.
+
+    Kept outside the method's own modules, so that it is neither trained, nor saved, nor counted with it.
+    size_hw: the pixels it sees. mean, std: its normalisation. temperature: the logit scale it was trained with.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    size_hw: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    temperature: float
+
+    def to(self, device: torch.device) -> FrozenClip:
+        self.model.to(device)
+        return self
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """pixels: (B, 3, H, W) in [0, 1], of any size, to unit vectors (B, E)."""
+        pixels = F.interpolate(pixels, size=self.size_hw, mode="bilinear", antialias=True, align_corners=False)
+        mean, std = (torch.tensor(v, device=pixels.device)[:, None, None] for v in (self.mean, self.std))
+        return self.encode_normalised((pixels - mean) / std)
+
+    def encode_normalised(self, images: Tensor) -> Tensor:
+        """images: (B, 3, H, W), normalised and of CLIP's size, to unit vectors (B, E)."""
+        features: Tensor = self.model.encode_image(images, normalize=True)  # type: ignore[operator]
+        return features.float()
+
+    @torch.no_grad()
+    def text_features(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """One unit vector a class, (C, E), the mean over the templates."""
+        device = next(self.model.parameters()).device
+        per_template = []
+        for template in templates:
+            tokens = self.tokenizer([template.format(clean_class_name(name)) for name in class_names]).to(device)
+            chunks = [self.model.encode_text(part, normalize=True) for part in tokens.split(256)]  # type: ignore[operator]
+            per_template.append(torch.cat(chunks).float())
+        return F.normalize(torch.stack(per_template).mean(dim=0), dim=-1)
+
+
+def clean_class_name(name: str) -> str:
+    """A folder's name as a prompt has it: ``001.Black_footed_Albatross`` to ``Black footed Albatross``, and the
+    first synonym of a WordNet list."""
+    name = re.sub(r"^\d+[._\- ]+", "", name.split(",")[0])
+    return " ".join(re.sub(r"[_\-]+", " ", name).split()) or name
+
+
+def load_clip(model: str, pretrained: str) -> FrozenClip:
+    """Load an open_clip model for evaluation only.
+
+    model: a name that open_clip knows, or a folder written by `cdtr train-clip`. pretrained: a tag of that model,
+    a weights file, or ``none`` for random weights (benchmarks). Raises ConfigError for an unknown name, and
+    CheckpointError for weights that cannot be had.
+    """
+    folder = Path(model)
+    name = f"local-dir:{folder.resolve()}" if folder.is_dir() else model
+    if folder.is_dir():
+        if not (folder / "open_clip_config.json").is_file():
+            raise CheckpointError(f"{folder} has no open_clip_config.json: expected the --out of `cdtr train-clip`")
+    elif model not in open_clip.list_models():
+        raise ConfigError(
+            f"unknown CLIP {model!r}: give a folder written by `cdtr train-clip`, or an open_clip model such as "
+            "ViT-B-32-quickgelu"
+        )
+    try:
+        network, _, transform = open_clip.create_model_and_transforms(
+            name,
+            pretrained=None if folder.is_dir() or pretrained == "none" else pretrained,
+            load_weights=pretrained != "none" or folder.is_dir(),
+            weights_only=True,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"the weights of CLIP {model} ({pretrained}) cannot be had ({type(error).__name__}): go online, give a "
+            "file as sba.pretrained, train a small CLIP with `cdtr train-clip`, or set sba.enabled=false"
+        ) from error
+    del transform
+    return freeze(network, open_clip.get_tokenizer(name))
+
+
+def freeze(network: nn.Module, tokenizer: Any) -> FrozenClip:
+    """Wrap an open_clip network: evaluation mode, no gradient for its weights."""
+    network.eval().requires_grad_(False)
+    visual: Any = network.visual
+    size = visual.image_size
+    preprocess: dict[str, Any] = getattr(visual, "preprocess_cfg", None) or {}
+    return FrozenClip(
+        model=network,
+        tokenizer=tokenizer,
+        size_hw=(size, size) if isinstance(size, int) else (int(size[0]), int(size[1])),
+        mean=tuple(preprocess.get("mean") or open_clip.OPENAI_DATASET_MEAN),
+        std=tuple(preprocess.get("std") or open_clip.OPENAI_DATASET_STD),
+        temperature=float(network.logit_scale.detach().exp()),  # type: ignore[operator]
+    )
+
+
+def read_clip_config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    return config

@@ -1,0 +1,39 @@
+"""Category-aware Stimulation Module: class evidence from the attention maps themselves (section III-C)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cdtr.config import CsmConfig
+from cdtr.model.norm import conv_norm_act
+
+
+class Csm(nn.Module):
+    """An encoder-decoder over the class token's attention maps of all blocks and heads, with a class head.
+
+    The encoder halves the grid and has ``width_factor * G`` channels; the decoder joins its input with the encoder's
+    output and has C channels, which gives the paper's published parameter count.
+    """
+
+    def __init__(self, maps: int, classes: int, config: CsmConfig) -> None:
+        super().__init__()
+        width = config.g * config.width_factor
+        self.factor2 = config.upsample == "factor2"
+        self.encoder = nn.Sequential(
+            conv_norm_act(maps, width, 3, config.norm), conv_norm_act(width, width, 3, config.norm)
+        )
+        self.decoder = nn.Sequential(
+            conv_norm_act(maps + width, classes, 3, config.norm), conv_norm_act(classes, classes, 3, config.norm)
+        )
+        self.head = nn.Conv2d(classes, classes, 1, bias=False)
+
+    def forward(self, attention: Tensor) -> Tensor:
+        """attention: (B, L, S, h, w) to ``X_csm`` (B, C, h, w); its mean over the grid gives the class logits."""
+        x_a = attention.flatten(1, 2)
+        x_e = self.encoder(F.max_pool2d(x_a, 2) if min(x_a.shape[-2:]) > 1 else x_a)
+        size = (x_e.shape[-2] * 2, x_e.shape[-1] * 2) if self.factor2 else x_a.shape[-2:]
+        x_e = F.interpolate(x_e, size=size, mode="bilinear", align_corners=False)
+        x_csm: Tensor = self.head(self.decoder(torch.cat([x_a, x_e], dim=1)))
+        return x_csm

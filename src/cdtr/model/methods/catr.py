@@ -1,0 +1,9 @@
+"""CATR, the Category-aware Transformer (Chen et al., ICCV 2023): CDTR's conference version, with CSM and OCM."""
+
+from __future__ import annotations
+
+from cdtr.model.methods.cdtr import build
+
+MODULES = frozenset({"csm", "ocm"})
+
+__all__ = ["MODULES", "build"]

@@ -1,0 +1,126 @@
+"""CDTR, the CLIP-Driven Transformer (Chen et al., TPAMI 2025): CSM, OCM, SKI and SBA on TS-CAM.
+
+Every module is a switch: without any it is TS-CAM, with CSM and OCM it is CATR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cdtr.config import Config
+from cdtr.model.backbone import Backbone
+from cdtr.model.csm import Csm
+from cdtr.model.maps import mean_attention, pooled_logits
+from cdtr.model.ocm import Ocm
+from cdtr.model.sba import Sba
+from cdtr.model.ski import Ski
+from cdtr.model.weighting import AutomaticWeightedLoss
+from cdtr.records import Batch, ModelOutput
+
+MODULES = frozenset({"csm", "ocm", "ski", "sba"})
+
+
+class Cdtr(nn.Module):
+    """The transformer, its convolutional class head, and whichever of the modules are given."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        classes: int,
+        csm: Csm | None = None,
+        ocm: Ocm | None = None,
+        ski: Ski | None = None,
+        sba: Sba | None = None,
+        weighting: AutomaticWeightedLoss | None = None,
+        sba_alpha: float = 0.0,
+        sum_heads: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Conv2d(backbone.dim, classes, 3, padding=1)
+        self.csm = csm
+        self.ocm = ocm
+        self.ski = ski
+        self.sba = sba
+        self.weighting = weighting
+        self.sba_alpha = sba_alpha
+        self.sum_heads = sum_heads
+
+    def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
+        """images: (B, 3, H, W), normalised. ``maps`` is ``M_ca * (X_out + X_csm)`` for every class (Eq. 3).
+
+        SKI, which no map needs, runs where ``auxiliary`` asks for it, by default in training mode.
+        """
+        auxiliary = self.training if auxiliary is None else auxiliary
+        tokens = self.backbone(images)
+        m_ca = mean_attention(tokens.attention, self.sum_heads)
+        x_out: Tensor = self.head(tokens.patches)
+        aux: dict[str, Tensor] = {"x_out": x_out}
+        evidence = x_out.float()
+        if self.csm is not None:
+            aux["x_csm"] = self.csm(tokens.attention)
+            aux["csm_logits"] = pooled_logits(aux["x_csm"])
+            evidence = evidence + aux["x_csm"].float()
+        if self.ocm is not None:
+            aux["m_ocm"] = self.ocm(tokens.attention)
+        if self.ski is not None and auxiliary:
+            aux["x_ski"] = self.ski(x_out, aux["x_csm"], m_ca)
+            aux["ski_logits"] = pooled_logits(aux["x_ski"])
+        return ModelOutput(pooled_logits(x_out), m_ca[:, None] * evidence, m_ca, aux)
+
+    def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+        """The terms of Eq. 2 by name, each a scalar, before weighting."""
+        labels, aux = batch.labels, output.aux
+        terms = {"cls": F.cross_entropy(output.logits.float(), labels)}
+        if self.csm is not None:
+            terms["csm"] = F.cross_entropy(aux["csm_logits"].float(), labels)
+        if self.ocm is not None:
+            terms |= self.ocm.losses(output.attention, aux["m_ocm"].float())
+        if self.ski is not None:
+            terms["ski"] = F.cross_entropy(aux["ski_logits"].float(), labels)
+        if self.sba is not None:
+            images = batch.images if batch.clean_images is None else batch.clean_images
+            maps = _evidence(aux)[range(len(labels)), labels]
+            terms["sba"] = self.sba.loss(images, output.attention, maps, labels)
+        return terms
+
+    def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Eq. 2: the automatic weights for all terms but SBA's, whose weight is ``alpha``."""
+        if self.weighting is None:
+            total, lambdas = terms["cls"].float(), {}
+        else:
+            total, lambdas = self.weighting(terms), self.weighting.lambdas()
+        if "sba" in terms:
+            total = total + self.sba_alpha * terms["sba"]
+        return total, lambdas
+
+
+def _evidence(aux: Mapping[str, Tensor]) -> Tensor:
+    x_out = aux["x_out"].float()
+    return x_out + aux["x_csm"].float() if "x_csm" in aux else x_out
+
+
+def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> Cdtr:
+    """Wire the modules that the configuration switches on."""
+    csm = Csm(backbone.depth * backbone.heads, classes, config.csm) if config.csm.enabled else None
+    ocm = Ocm(backbone.depth, backbone.heads, config.ocm) if config.ocm.enabled else None
+    ski = Ski(classes, config.ski) if config.ski.enabled else None
+    names = ["cls"]
+    names += ["csm"] if csm is not None else []
+    names += ["ocm_suppress", "ocm_awaken"] if ocm is not None else []
+    names += ["ski"] if ski is not None else []
+    return Cdtr(
+        backbone=backbone,
+        classes=classes,
+        csm=csm,
+        ocm=ocm,
+        ski=ski,
+        sba=sba,
+        # A single classification loss has nothing to be weighed against, so TS-CAM has no lambda.
+        weighting=AutomaticWeightedLoss(names, config.weighting) if len(names) > 1 else None,
+        sba_alpha=config.sba.alpha,
+        sum_heads=config.backbone.attention_reduce == "sum_heads",
+    )

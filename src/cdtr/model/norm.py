@@ -1,0 +1,57 @@
+"""Batch norm whose statistics span all processes, on any device.
+
+torch's SyncBatchNorm runs on accelerators only; this one makes several CPU processes equal one with the same global
+batch as well.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn import functional as collectives
+
+
+class SyncedBatchNorm2d(nn.BatchNorm2d):
+    """``nn.BatchNorm2d`` over the global batch when several processes train together."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(input)
+        values = input.float()
+        count = torch.full((1,), values.numel() / values.shape[1], device=values.device)
+        # The mean first, then the squares around it: one pass over x and x squared loses digits.
+        total = _sum_over_processes(torch.cat([values.sum(dim=(0, 2, 3)), count]))
+        mean, size = total[:-1] / total[-1], total[-1].detach()
+        centred = values - mean[:, None, None]
+        variance = _sum_over_processes(centred.square().sum(dim=(0, 2, 3))) / size
+        self._track(mean.detach(), variance.detach(), size)
+        normal = centred * torch.rsqrt(variance + self.eps)[:, None, None]
+        scaled: Tensor = normal * self.weight[:, None, None] + self.bias[:, None, None]
+        return scaled.to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, size: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        momentum = 0.1 if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * size / (size - 1).clamp(min=1), momentum)
+
+
+def _sum_over_processes(values: Tensor) -> Tensor:
+    """The sum over all processes; gradients flow back to every process's part."""
+    summed: Tensor = collectives.all_reduce(values)  # type: ignore[no-untyped-call]
+    return summed
+
+
+def conv_norm_act(channels_in: int, channels_out: int, kernel: int, norm: bool, act: bool = True) -> nn.Sequential:
+    """A bias-free convolution, batch norm (momentum 0.01) and LeakyReLU, as in the released code; without ``norm`` a
+    convolution with bias and the activation."""
+    layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=not norm)]
+    if norm:
+        layers.append(SyncedBatchNorm2d(channels_out, momentum=0.01))
+    if act:
+        layers.append(nn.LeakyReLU(inplace=True))
+    return nn.Sequential(*layers)
