@@ -1,0 +1,169 @@
+"""`cdtr train-clip`: a small CLIP from the same class labels and prompts, where no pretrained one can be had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from cdtr.config import Config
+from cdtr.data.images import check_images
+from cdtr.data.loader import eval_loader, train_loader
+from cdtr.data.split import hold_out
+from cdtr.data.transforms import denormalise
+from cdtr.errors import ConfigError, DataError, TrainingError
+from cdtr.model.clip import clean_class_name, freeze
+from cdtr.records import DataSource
+from cdtr.runs import write_atomic, write_json
+from cdtr.training.clip_fit import ClipFit, probe_clip
+
+WEIGHTS_FILE = "open_clip_model.safetensors"
+CONFIG_FILE = "open_clip_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SmallClip:
+    """The size of the model and of its training. Two transformers that two cores train in minutes."""
+
+    image_size: int = 64
+    patch_size: int = 8
+    width: int = 128
+    layers: int = 4
+    text_width: int = 64
+    text_layers: int = 2
+    embed_dim: int = 64
+    epochs: int = 15
+    batch_size: int = 64
+    lr: float = 1e-3
+    hide_share: float = 0.5
+
+
+def train_clip(
+    config: Config, source: DataSource, out: Path, settings: SmallClip | None = None, console: Console | None = None
+) -> ClipFit:
+    """Train an open_clip model on the train split and write a folder that open_clip and ``sba.model`` read.
+
+    Images are pulled to their class's prompt and away from the other classes' prompts. A share of them has a random
+    part blacked out, since SBA will show it masked images. Answers the fit on held-out training images.
+    """
+    settings = settings or SmallClip()
+    console = console or Console(stderr=True)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there already: choose another --out")
+    samples, broken = check_images(source.splits["train"], config.data.max_pixels)
+    for sample, reason in broken:
+        console.print(f"left out {sample.image_id}: {reason}")
+    if not samples:
+        raise DataError(f"none of the {len(broken)} training images of {source.root} can be read")
+    fit, held_out = hold_out(samples, config.data.holdout, config.seed)
+    config = config.updated(
+        data={"input_size": [settings.image_size] * 2, "resize": [settings.image_size * 9 // 8] * 2},
+        train={"epochs": settings.epochs, "batch_size": settings.batch_size, "accumulation": 1, "lr": settings.lr},
+    )
+    torch.manual_seed(config.seed)
+    model_config = open_clip_config(settings)
+    network, tokenizer = _build(model_config)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
+    _fit(network, tokenizer, source.class_names, train_loader(fit, config), config, settings, console)
+    clip = freeze(network, tokenizer)
+    text = clip.text_features(source.class_names, config.sba.templates)
+    clip_fit = probe_clip(clip, text, eval_loader(held_out or fit, config), config.data)
+    write_json(out / CONFIG_FILE, model_config)
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+    write_atomic(out / WEIGHTS_FILE, save(tensors))
+    return clip_fit
+
+
+def open_clip_config(settings: SmallClip) -> dict[str, Any]:
+    """The configuration in open_clip's own format."""
+    return {
+        "model_cfg": {
+            "embed_dim": settings.embed_dim,
+            "vision_cfg": {
+                "image_size": settings.image_size,
+                "patch_size": settings.patch_size,
+                "width": settings.width,
+                "layers": settings.layers,
+                "head_width": 32,
+            },
+            "text_cfg": {
+                "context_length": 32,
+                "vocab_size": 49408,
+                "width": settings.text_width,
+                "heads": 2,
+                "layers": settings.text_layers,
+            },
+        },
+        "preprocess_cfg": {"mean": list(open_clip.OPENAI_DATASET_MEAN), "std": list(open_clip.OPENAI_DATASET_STD)},
+    }
+
+
+def _build(model_config: Mapping[str, Any]) -> tuple[nn.Module, Any]:
+    network = open_clip.CLIP(**model_config["model_cfg"])
+    return network, open_clip.SimpleTokenizer(context_length=model_config["model_cfg"]["text_cfg"]["context_length"])
+
+
+def _fit(
+    network: nn.Module,
+    tokenizer: Any,
+    class_names: Sequence[str],
+    loader: Any,
+    config: Config,
+    settings: SmallClip,
+    console: Console,
+) -> None:
+    device = next(network.parameters()).device
+    tokens = [
+        tokenizer([template.format(clean_class_name(name)) for name in class_names]).to(device)
+        for template in config.sba.templates
+    ]
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in _clip_normalisation())
+    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=0.05)
+    total = settings.epochs * loader.steps_per_epoch
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=total, pct_start=0.1)
+    network.train()
+    for epoch in track(range(settings.epochs), "training a small CLIP", console=console, transient=True):
+        loader.set_position(epoch, 0)
+        for step, batch in enumerate(loader):
+            pixels = hide_parts(denormalise(batch.images.to(device), config.data), settings.hide_share)
+            images = network.encode_image((pixels - mean) / std, normalize=True)  # type: ignore[operator]
+            prompts = network.encode_text(tokens[(epoch + step) % len(tokens)], normalize=True)  # type: ignore[operator]
+            logits = network.logit_scale.exp() * images @ prompts.T  # type: ignore[operator]
+            loss = F.cross_entropy(logits, batch.labels.to(device))
+            if not torch.isfinite(loss):
+                raise TrainingError(f"CLIP's loss is not a number in epoch {epoch + 1}: train again with a lower --lr")
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            with torch.no_grad():
+                network.logit_scale.clamp_(0, 4.6052)  # type: ignore[operator]
+
+
+def _clip_normalisation() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+
+
+def hide_parts(pixels: Tensor, share: float) -> Tensor:
+    """Black out a random rectangle, or all but one, in a random ``share`` of the images (B, 3, H, W)."""
+    batch, _, height, width = pixels.shape
+    corners = torch.rand(batch, 2, 2, device=pixels.device).sort(dim=1).values  # (B, start and end, y and x)
+    rows = torch.linspace(0, 1, height, device=pixels.device)[None, :, None]
+    columns = torch.linspace(0, 1, width, device=pixels.device)[None, None, :]
+    (top, left), (bottom, right) = corners[:, 0].T[..., None, None], corners[:, 1].T[..., None, None]
+    inside = (rows >= top) & (rows <= bottom) & (columns >= left) & (columns <= right)
+    flips = torch.rand(batch, 1, 1, device=pixels.device) < 0.5
+    hidden = (inside ^ flips) & (torch.rand(batch, 1, 1, device=pixels.device) < share)
+    masked: Tensor = pixels * ~hidden[:, None]
+    return masked

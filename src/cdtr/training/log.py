@@ -1,0 +1,102 @@
+"""What a training says while it runs: metrics.jsonl, TensorBoard, and a progress bar or plain lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from cdtr.runs import RunFolder, write_atomic
+
+Say = Callable[[str], None]
+
+
+class TrainingLog:
+    """Writes from the main process only; the others get a log that is switched off."""
+
+    def __init__(self, run: RunFolder, total_steps: int, start_step: int, active: bool, console: Console) -> None:
+        self._run = run
+        self._active = active
+        self._console = console
+        self._progress: Progress | None = None
+        if not active:
+            return
+        drop_lines_after(run, start_step)
+        self._board = SummaryWriter(str(run.path / "tensorboard"), purge_step=start_step)
+        if console.is_terminal:
+            self._progress = Progress(
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[terms]}"),
+                console=console,
+            )
+            self._task = self._progress.add_task("", total=total_steps, completed=start_step, epoch=0, terms="")
+
+    def __enter__(self) -> TrainingLog:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        if self._active:
+            self._board.close()
+
+    def show(self, step: int, epoch: int, terms: Mapping[str, float], lambdas: Mapping[str, float]) -> None:
+        """Move the progress bar."""
+        if self._progress is not None:
+            text = " ".join(f"{name} {value:.3f}" for name, value in terms.items())
+            if lambdas:
+                text += "  λ " + " ".join(f"{value:.2f}" for value in lambdas.values())
+            self._progress.update(self._task, completed=step, epoch=epoch + 1, terms=text)
+
+    def step(self, step: int, epoch: int, values: Mapping[str, Mapping[str, float] | float]) -> None:
+        self._write({"kind": "step", "step": step, "epoch": epoch, **values})
+
+    def epoch(self, step: int, epoch: int, epochs: int, values: Mapping[str, Mapping[str, float] | float]) -> None:
+        self._write({"kind": "epoch", "step": step, "epoch": epoch, **values})
+        if self._active:
+            terms, held_out = values["terms"], values.get("held_out", {})
+            parts = [f"{n} {v:.3f}" for n, v in terms.items()] if isinstance(terms, Mapping) else []
+            parts += [f"held-out {n} {v:.1f}" for n, v in held_out.items()] if isinstance(held_out, Mapping) else []
+            self._console.print(f"epoch {epoch + 1}/{epochs}  " + "  ".join(parts), highlight=False, soft_wrap=True)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if not self._active:
+            return
+        with self._run.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        for name, value in record.items():
+            if isinstance(value, Mapping):
+                for part, number in value.items():
+                    self._scalar(f"{record['kind']}/{name}/{part}", number, record["step"])
+            elif isinstance(value, float):
+                self._scalar(f"{record['kind']}/{name}", value, record["step"])
+
+    def _scalar(self, name: str, value: float, step: int) -> None:
+        self._board.add_scalar(name, value, step)
+
+
+def drop_lines_after(run: RunFolder, step: int) -> None:
+    """Forget what a killed run logged after the state it resumes from."""
+    if not run.metrics_file.is_file():
+        return
+    kept = []
+    for line in run.metrics_file.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:  # the line that the kill cut short
+            continue
+        if record["step"] <= step:
+            kept.append(line + "\n")
+    write_atomic(run.metrics_file, "".join(kept))

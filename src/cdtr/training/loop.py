@@ -1,0 +1,195 @@
+"""Training: plain PyTorch on Accelerate, from one CPU to several nodes, killed and resumed at any step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from rich.console import Console
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from cdtr.config import Config
+from cdtr.data.loader import EvalLoader, TrainLoader, eval_loader, train_loader
+from cdtr.errors import TrainingError
+from cdtr.model.methods import build_method
+from cdtr.records import Batch, DataSource, Method
+from cdtr.runs import RunFolder
+from cdtr.training.log import TrainingLog
+from cdtr.training.optimiser import build_optimiser, learning_rate
+from cdtr.training.prepare import Prepared, finish_run, prepare_run
+from cdtr.training.state import Position, restore_state, save_state
+
+STEPS_BETWEEN_LINES = 10
+
+
+def train(
+    config: Config, source: DataSource, out: Path, resume: bool = False, console: Console | None = None
+) -> RunFolder:
+    """Train ``config.method`` on the train split of ``source`` and write a run folder.
+
+    Training sees images and class labels only: no sample has a box. Raises ConfigError for a run folder that is in
+    the way, TrainingError when a loss term is no longer a number; the last saved state stays.
+    """
+    accelerator = Accelerator(mixed_precision=config.train.precision, cpu=not torch.cuda.is_available())
+    console = console or Console(stderr=True)
+    say = console.print if accelerator.is_main_process else _silent
+    prepared = prepare_run(accelerator, config, source, RunFolder(out), resume, say)
+    if prepared.run.weights.is_file():
+        say(f"{prepared.run.path} is trained already")
+        return prepared.run
+    set_seed(config.seed)
+    method = build_method(prepared.config, len(source.class_names), prepared.sba)
+    Trainer(accelerator, method, prepared, console).run()
+    return prepared.run
+
+
+class Trainer:
+    """What changes during a training: the method, its optimiser, its average, and the position."""
+
+    def __init__(self, accelerator: Accelerator, method: nn.Module, prepared: Prepared, console: Console) -> None:
+        self.config, self.folder, self.console = prepared.config, prepared.run, console
+        self.accelerator = accelerator
+        rank, world = accelerator.process_index, accelerator.num_processes
+        self.loader: TrainLoader = train_loader(prepared.fit, self.config, rank, world)
+        self.held_out: EvalLoader = eval_loader(prepared.held_out, self.config, rank, world)
+        self.model, self.optimiser = accelerator.prepare(method, build_optimiser(method, self.config))
+        self.ema: AveragedModel | None = None
+        if self.config.train.ema_decay is not None:
+            average = get_ema_multi_avg_fn(self.config.train.ema_decay)  # type: ignore[no-untyped-call]
+            self.ema = AveragedModel(_bare(accelerator, self.model), multi_avg_fn=average, use_buffers=True)
+            accelerator.register_for_checkpointing(self.ema)
+
+    def run(self) -> None:
+        """Train from the saved position to the end, and write the weights."""
+        position = restore_state(self.accelerator, self.folder)
+        if position == Position():
+            save_state(self.accelerator, self.folder, position)
+        epochs, steps = self.config.train.epochs, self.loader.steps_per_epoch
+        active = self.accelerator.is_main_process
+        with TrainingLog(self.folder, epochs * steps, position.step, active, self.console) as log:
+            while position.epoch < epochs:
+                position = self._epoch(position, log)
+        best = self.ema.module if self.ema is not None else _bare(self.accelerator, self.model)
+        if active:
+            finish_run(self.folder, best, {**self.loader.broken, **self.held_out.broken})
+        self.accelerator.wait_for_everyone()
+
+    def _epoch(self, position: Position, log: TrainingLog) -> Position:
+        train, steps = self.config.train, self.loader.steps_per_epoch
+        self.loader.set_position(position.epoch, position.step_in_epoch)
+        self.model.train()
+        sums: dict[str, float] = {}
+        lambdas: dict[str, float] = {}
+        for micro_batches in _chunks(iter(self.loader), train.accumulation):
+            rate = learning_rate(position.step, steps, train)
+            terms, lambdas = self._step(micro_batches, rate, position)
+            position = replace(position, step_in_epoch=position.step_in_epoch + 1, step=position.step + 1)
+            sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
+            log.show(position.step, position.epoch, terms, lambdas)
+            if position.step % STEPS_BETWEEN_LINES == 0:
+                log.step(position.step, position.epoch, {"terms": terms, "lambdas": lambdas, "lr": rate})
+            done = position.step_in_epoch == steps
+            if train.save_every_steps and position.step % train.save_every_steps == 0 and not done:
+                save_state(self.accelerator, self.folder, position)
+        means = {name: value / max(position.step_in_epoch, 1) for name, value in sums.items()}
+        values = {"terms": means, "lambdas": lambdas, "held_out": self.validate()}
+        log.epoch(position.step, position.epoch, train.epochs, values)
+        position = Position(position.epoch + 1, 0, position.step)
+        save_state(self.accelerator, self.folder, position)
+        return position
+
+    def _step(
+        self, micro_batches: list[Batch], rate: float, position: Position
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """One optimiser step; answers the mean of each term over all processes, and the lambdas."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        method: Method = _bare(self.accelerator, self.model)  # type: ignore[assignment]
+        sums: dict[str, Tensor] = {}
+        lambdas: dict[str, float] = {}
+        for index, batch in enumerate(micro_batches):
+            batch = on_device(batch, self.accelerator.device)
+            last = index + 1 == len(micro_batches)
+            with self.accelerator.no_sync(self.model) if not last else nullcontext():
+                with self.accelerator.autocast():
+                    terms = method.losses(self.model(batch.images), batch)
+                loss, lambdas = method.weigh(terms)
+                self._require_finite({**terms, "total": loss}, position)
+                self.accelerator.backward(loss / len(micro_batches))
+            for name, value in {**terms, "total": loss}.items():
+                sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach() / len(micro_batches)
+        self._clip_gradients(position)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        if self.ema is not None:
+            self.ema.update_parameters(_bare(self.accelerator, self.model))
+        means = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="mean").tolist()
+        return dict(zip(sums, means, strict=True)), lambdas
+
+    def _require_finite(self, terms: Mapping[str, Tensor], position: Position) -> None:
+        """Stop all processes together, naming the first term that is not a number in any of them."""
+        faults = torch.stack([(~torch.isfinite(value.detach())).float() for value in terms.values()])
+        faults = self.accelerator.reduce(faults, reduction="sum")
+        for (name, _), fault in zip(terms.items(), faults.tolist(), strict=True):
+            if fault:
+                raise self._not_a_number(f"the loss term {name!r}", position)
+
+    def _clip_gradients(self, position: Position) -> None:
+        limit = self.config.train.clip_norm
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), float("inf") if limit is None else limit)
+        # fp16's loss scaler expects overflows now and then, and skips those steps itself.
+        if self.config.train.precision != "fp16" and norm is not None and not torch.isfinite(norm):
+            raise self._not_a_number("the gradient", position)
+
+    def _not_a_number(self, what: str, position: Position) -> TrainingError:
+        return TrainingError(
+            f"{what} is not a number in step {position.step + 1} (epoch {position.epoch + 1}): the last good state is "
+            f"kept in {self.folder.state}; train again with a lower train.lr, or with that term's module switched off"
+        )
+
+    @torch.inference_mode()
+    def validate(self) -> dict[str, float]:
+        """Classification of the held-out training images in percent; empty where none is held out."""
+        model = self.ema if self.ema is not None else self.model
+        model.eval()
+        counts = torch.zeros(3, device=self.accelerator.device)
+        for batch in self.held_out:
+            batch = on_device(batch, self.accelerator.device)
+            with self.accelerator.autocast():
+                logits = model(batch.images).logits
+            top = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.labels[:, None]
+            counts += torch.stack([top[:, 0].sum(), top.sum(), torch.tensor(len(top), device=top.device)])
+        first, five, seen = self.accelerator.reduce(counts, reduction="sum").tolist()
+        return {"top1_cls": 100 * first / seen, "top5_cls": 100 * five / seen} if seen else {}
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    clean = None if batch.clean_images is None else batch.clean_images.to(device, non_blocking=True)
+    return replace(
+        batch,
+        images=batch.images.to(device, non_blocking=True),
+        labels=batch.labels.to(device, non_blocking=True),
+        clean_images=clean,
+    )
+
+
+def _bare(accelerator: Accelerator, model: nn.Module) -> nn.Module:
+    """The method inside the wrapper that averages gradients between processes."""
+    method: nn.Module = accelerator.unwrap_model(model, keep_fp32_wrapper=True)
+    return method
+
+
+def _chunks(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    while chunk := list(islice(batches, size)):
+        yield chunk
+
+
+def _silent(*_: object, **__: object) -> None:
+    """The processes beside the main one say nothing."""
