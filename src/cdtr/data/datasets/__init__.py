@@ -1,0 +1,69 @@
+"""Data sets, one file a format: ``recognises(root)`` and ``load(root)``; the file name is the format's name."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from cdtr.errors import DataError
+from cdtr.records import DataSource
+
+
+class DatasetModule(Protocol):
+    """What each module of this package offers."""
+
+    def recognises(self, root: Path) -> bool:
+        """Whether the root looks like this format; cheap, and never raises for an existing folder."""
+        ...
+
+    def load(self, root: Path) -> DataSource:
+        """Index the data set; DataError if it is damaged."""
+        ...
+
+
+def format_names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load_source(root: str | Path, format: str = "auto") -> DataSource:
+    """Find and index the data set at ``root``.
+
+    ``auto`` asks every format but ``folder`` whether it knows the root, and falls back on ``folder``. Raises DataError
+    for an unknown format, a root that is missing or empty, and a data set with fewer than two classes.
+    """
+    root = Path(root)
+    if format != "auto" and format not in format_names():
+        close = difflib.get_close_matches(format, format_names(), n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise DataError(f"unknown data format {format!r}{hint}; choose one of auto, {', '.join(format_names())}")
+    _check_root(root)
+    source = _module(format if format != "auto" else _recognise(root)).load(root)
+    if len(source.class_names) < 2:
+        raise DataError(
+            f"{root} has one class, {', '.join(source.class_names)}: expected at least two, "
+            "because localization is learned from telling classes apart"
+        )
+    return source
+
+
+def _recognise(root: Path) -> str:
+    for name in format_names():
+        if name != "folder" and _module(name).recognises(root):
+            return name
+    return "folder"
+
+
+def _module(name: str) -> DatasetModule:
+    return cast(DatasetModule, import_module(f"{__name__}.{name}"))
+
+
+def _check_root(root: Path) -> None:
+    if not root.exists():
+        raise DataError(f"no folder {root}: expected a folder with one sub-folder of images per class")
+    if not root.is_dir():
+        raise DataError(f"{root} is a file: expected a folder with one sub-folder of images per class")
+    if not any(root.iterdir()):
+        raise DataError(f"{root} is empty: expected one sub-folder of images per class")

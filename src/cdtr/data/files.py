@@ -1,0 +1,66 @@
+"""Finding image files below a root: natural order, no hidden files, nothing from outside the root."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from cdtr.data.images import IMAGE_SUFFIXES
+from cdtr.errors import DataError
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key that puts ``img9`` before ``img10``; case matters only between otherwise equal names."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts)], name
+
+
+def is_inside(path: Path, root: Path) -> bool:
+    """Whether a path, its symbolic links followed, lies in the root."""
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Join a path that a list or annotation file names; DataError if it leaves the root."""
+    path = root / relative
+    if not is_inside(path, root):
+        raise DataError(f"{root}: {relative!r} points outside the data set: expected a path below its root")
+    return path
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """Sub-folders in natural order without hidden ones; links are included."""
+    found = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
+    return sorted(found, key=lambda entry: natural_key(entry.name))
+
+
+def find_images(folder: Path, root: Path) -> tuple[list[Path], int]:
+    """Image files at any depth below a folder in natural order, and how many links were skipped for leaving the root.
+
+    Linked folders below ``folder`` are not entered: they may form circles.
+    """
+    if not is_inside(folder, root):
+        return [], 1
+    images: list[Path] = []
+    skipped = 0
+    for path, is_link in _walk(folder):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if is_link and not is_inside(path, root):
+            skipped += 1
+        else:
+            images.append(path)
+    return sorted(images, key=lambda path: natural_key(path.as_posix())), skipped
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(Path(entry.path))
+            elif entry.is_file():
+                yield Path(entry.path), entry.is_symlink()

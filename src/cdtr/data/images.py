@@ -1,0 +1,132 @@
+"""Image files of any kind to upright 8-bit RGB; whatever cannot be read is a DataError of one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cdtr.errors import DataError
+from cdtr.records import FloatArray, Sample
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+
+
+def read_image(path: Path, max_pixels: int) -> Image.Image:
+    """Decode a file to an RGB image, turned upright by its EXIF tag; of several frames the first.
+
+    Transparency is laid on white, 16-bit grey is scaled by its bit depth. Raises DataError for a file that is
+    missing, empty, broken, cut short, no image, or of more than ``max_pixels`` pixels (known before decoding).
+    """
+    try:
+        with Image.open(path) as image:
+            _check_size(image, path, max_pixels)
+            image.load()
+            return upright_rgb(image)
+    except DataError:
+        raise
+    except Exception as error:  # decoders of broken files raise nearly anything
+        raise _unreadable(path, error, max_pixels) from error
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """An opened image of any mode as ``read_image`` gives it."""
+    return _to_rgb(_upright(image))
+
+
+def check_images(
+    samples: Sequence[Sample], max_pixels: int, threads: int | None = None
+) -> tuple[list[Sample], list[tuple[Sample, str]]]:
+    """Sort samples into good ones and (sample, reason) of broken ones, in their order, by a look at the headers.
+
+    Fast, so that it can run before every training: damage inside the pixel data shows up only when decoding.
+    """
+    Image.init()  # registering the formats is not safe from several threads
+    with ThreadPoolExecutor(threads or min(16, 4 + (os.cpu_count() or 1))) as pool:
+        reasons = list(pool.map(lambda sample: _header_fault(sample.path, max_pixels), samples))
+    good = [sample for sample, reason in zip(samples, reasons, strict=True) if reason is None]
+    broken = [(sample, reason) for sample, reason in zip(samples, reasons, strict=True) if reason is not None]
+    return good, broken
+
+
+def _header_fault(path: Path, max_pixels: int) -> str | None:
+    try:
+        with Image.open(path) as image:
+            _check_size(image, path, max_pixels)
+            image.verify()
+    except DataError as error:
+        return str(error)
+    except Exception as error:  # as in read_image
+        return str(_unreadable(path, error, max_pixels))
+    return None
+
+
+def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise DataError(
+            f"{path} has {width} x {height} pixels, more than data.max_pixels = {max_pixels}: "
+            "scale it down or raise the limit"
+        )
+
+
+def _unreadable(path: Path, error: Exception, max_pixels: int) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path} does not exist: expected an image file")
+    if isinstance(error, IsADirectoryError):
+        return DataError(f"{path} is a folder: expected an image file")
+    if isinstance(error, PermissionError):
+        return DataError(f"{path} may not be read: check its permissions")
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return DataError(
+            f"{path} has more pixels than Pillow decodes (data.max_pixels = {max_pixels}): scale the image down"
+        )
+    if isinstance(error, UnidentifiedImageError):
+        if path.stat().st_size == 0:
+            return DataError(f"{path} is empty: expected an image, replace or delete the file")
+        return DataError(f"{path} is no image that Pillow knows: replace or delete the file")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return DataError(f"{path} cannot be decoded ({reason}): replace or delete the file")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block is no reason to lose a good picture
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float64)
+        grey = _scale_floats(values) if image.mode == "F" else _scale_integers(values)
+        return Image.fromarray(np.round(grey).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    # A copy, because the file behind the image is about to be closed.
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def _scale_integers(values: FloatArray) -> FloatArray:
+    """16 bits to [0, 255]; only values that need more bits are taken as 31 bits. Negative values become 0."""
+    full = 65535.0 if values.max() <= 65535 else float(2**31 - 1)
+    return np.clip(values, 0, full) * (255 / full)
+
+
+def _scale_floats(values: FloatArray) -> FloatArray:
+    """To [0, 255]: from [0, 1] or from [0, 255] if the values fit there, else from their own range; NaN becomes 0."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros_like(values)
+    low, high = float(values[finite].min()), float(values[finite].max())
+    if low >= 0 and high <= 255:
+        low, high = 0.0, 1.0 if high <= 1 else 255.0
+    # Infinities go to the end of the range on their side.
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    return (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)

@@ -1,0 +1,205 @@
+"""Loaders of batches: reproducible and resumable in training, in order in evaluation; no broken file ends one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cdtr.config import Config, DataConfig
+from cdtr.data.images import read_image
+from cdtr.data.sampler import EpochSampler, Key, augmentation_seed
+from cdtr.data.transforms import EvalTransform, TrainTransform
+from cdtr.errors import DataError
+from cdtr.records import Batch, Sample
+
+OnBroken: TypeAlias = Callable[[Sample, str], None]
+
+
+class Item(NamedTuple):
+    """One image on its way into a batch; ``image`` is None where nothing could be read. broken: (sample, reason)."""
+
+    sample: Sample
+    image: Tensor | None
+    clean: Tensor | None
+    size_hw: tuple[int, int]
+    broken: tuple[tuple[Sample, str], ...] = ()
+
+
+class Loaded(NamedTuple):
+    """What a worker process hands over: a batch, None if no image of it was readable, and what was broken."""
+
+    batch: Batch | None
+    broken: tuple[tuple[Sample, str], ...]
+
+
+class TrainImages(Dataset[Item]):
+    """Training images by key; an augmentation depends on seed, epoch and position alone."""
+
+    def __init__(self, samples: Sequence[Sample], config: DataConfig, seed: int) -> None:
+        self._samples = tuple(samples)
+        self._max_pixels = config.max_pixels
+        self._seed = seed
+        self._transform = TrainTransform(config)
+
+    def __getitem__(self, key: Key) -> Item:
+        epoch, position, index = key
+        broken: list[tuple[Sample, str]] = []
+        for sample in self._candidates(index):
+            try:
+                source = read_image(sample.path, self._max_pixels)
+            except DataError as error:
+                broken.append((sample, str(error)))
+                continue
+            with torch.random.fork_rng(devices=[]):
+                # Not torch.manual_seed, which would seed the accelerators of this process too.
+                torch.default_generator.manual_seed(augmentation_seed(self._seed, epoch, position))
+                image, clean = self._transform(source)
+            return Item(sample, image, clean, (source.height, source.width), tuple(broken))
+        raise DataError(f"none of the {len(self._samples)} training images can be read; the first: {broken[0][1]}")
+
+    def _candidates(self, index: int) -> Iterator[Sample]:
+        """The sample, then what may stand in for it: those that follow it in its class, then all others."""
+        first = self._samples[index]
+        yield first
+        others = self._samples[index + 1 :] + self._samples[:index]
+        yield from (sample for sample in others if sample.label == first.label)
+        yield from (sample for sample in others if sample.label != first.label)
+
+
+class EvalImages(Dataset[Item]):
+    """Whole images by index."""
+
+    def __init__(self, samples: Sequence[Sample], config: DataConfig) -> None:
+        self._samples = tuple(samples)
+        self._max_pixels = config.max_pixels
+        self._transform = EvalTransform(config)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Item:
+        sample = self._samples[index]
+        try:
+            source = read_image(sample.path, self._max_pixels)
+        except DataError as error:
+            return Item(sample, None, None, (0, 0), ((sample, str(error)),))
+        return Item(sample, self._transform(source), None, (source.height, source.width))
+
+
+def collate(items: Sequence[Item]) -> Loaded:
+    """Stack the readable items to a Batch."""
+    broken = tuple(fault for item in items for fault in item.broken)
+    good = [item for item in items if item.image is not None]
+    if not good:
+        return Loaded(None, broken)
+    clean = [item.clean for item in good if item.clean is not None]
+    batch = Batch(
+        images=torch.stack([item.image for item in good if item.image is not None]),
+        labels=torch.tensor([item.sample.label for item in good], dtype=torch.int64),
+        samples=tuple(item.sample for item in good),
+        sizes_hw=tuple(item.size_hw for item in good),
+        clean_images=torch.stack(clean) if clean else None,
+    )
+    return Loaded(batch, broken)
+
+
+class _Loader:
+    """Iterates batches and reports each broken file once, in the main process; ``broken`` keeps id and reason."""
+
+    def __init__(self, loader: DataLoader[Item], on_broken: OnBroken | None) -> None:
+        self.broken: dict[str, str] = {}
+        self._loader = loader
+        self._on_broken = on_broken or _warn
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        loaded: Loaded
+        for loaded in self._loader:
+            for sample, reason in loaded.broken:
+                if sample.image_id not in self.broken:
+                    self.broken[sample.image_id] = reason
+                    self._on_broken(sample, reason)
+            if loaded.batch is not None:
+                yield loaded.batch
+
+
+class TrainLoader(_Loader):
+    """Micro-batches of this process from the position set to the end of that epoch.
+
+    ``train.accumulation`` batches in a row make one optimiser step. The position does not move by itself: set it
+    before each epoch. A file that breaks when decoded is replaced by the next readable one of its class.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], config: Config, rank: int, world: int, on_broken: OnBroken | None = None
+    ) -> None:
+        self._sampler = EpochSampler(len(samples), config, rank, world)
+        images = TrainImages(samples, config.data, config.seed)
+        super().__init__(_data_loader(images, config, batch_sampler=self._sampler), on_broken)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in a whole epoch."""
+        return self._sampler.steps_per_epoch
+
+    @property
+    def step_size(self) -> int:
+        """Images in an optimiser step over all processes."""
+        return self._sampler.step_size
+
+    def set_position(self, epoch: int, step: int = 0) -> None:
+        """Go on at optimiser step ``step`` of epoch ``epoch``, both from 0."""
+        if epoch < 0 or not 0 <= step <= self.steps_per_epoch:
+            raise DataError(
+                f"no step {step} in epoch {epoch}: expected an epoch from 0 and a step from 0 to "
+                f"{self.steps_per_epoch}; has the data or the batch size changed since the run was saved?"
+            )
+        self._sampler.epoch, self._sampler.start_step = epoch, step
+
+
+class EvalLoader(_Loader):
+    """Batches in the order of the samples; unreadable images are left out and reported."""
+
+
+def train_loader(
+    samples: Sequence[Sample], config: Config, rank: int = 0, world: int = 1, on_broken: OnBroken | None = None
+) -> TrainLoader:
+    """The training loader of process ``rank`` of ``world``; broken files go to ``on_broken``, else are warned about."""
+    return TrainLoader(samples, config, rank, world, on_broken)
+
+
+def eval_loader(
+    samples: Sequence[Sample], config: Config, rank: int = 0, world: int = 1, on_broken: OnBroken | None = None
+) -> EvalLoader:
+    """The evaluation loader of process ``rank`` of ``world``, which gets every world-th sample, without padding."""
+    images = EvalImages(samples[rank::world], config.data)
+    return EvalLoader(_data_loader(images, config, batch_size=config.evaluation.batch_size), on_broken)
+
+
+def _data_loader(
+    images: Dataset[Item], config: Config, batch_size: int = 1, batch_sampler: EpochSampler | None = None
+) -> DataLoader[Item]:
+    return DataLoader(
+        images,
+        batch_size=batch_size,
+        batch_sampler=batch_sampler,
+        num_workers=config.data.workers,
+        collate_fn=collate,
+        worker_init_fn=_one_thread,
+        generator=torch.Generator().manual_seed(config.seed),  # else each iterator draws from the global one
+    )
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _warn(sample: Sample, reason: str) -> None:
+    warnings.warn(f"left out {sample.image_id}: {reason}", stacklevel=3)

@@ -1,0 +1,90 @@
+"""PIL images to normalised tensors: augmented for training, the whole image for evaluation.
+
+All randomness comes from torch's default generator, so that seeding it fixes an augmentation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from cdtr.config import DataConfig
+from cdtr.errors import ConfigError
+
+_BILINEAR = v2.InterpolationMode.BILINEAR
+_BICUBIC = v2.InterpolationMode.BICUBIC
+
+
+class EvalTransform:
+    """An RGB image to (3, H, W): the whole image resized to ``input_size``, no crop, normalised."""
+
+    def __init__(self, config: DataConfig) -> None:
+        self._transform = v2.Compose([_resize(config.input_size), *_normalise(config)])
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        return _plain(self._transform(image))
+
+
+class TrainTransform:
+    """An RGB image to (image, clean), each (3, H, W) and normalised, augmented as ``config.augment`` says.
+
+    none: as in evaluation. crop_flip: the paper's resize, random crop and flip. resized_crop: for small data from
+    scratch. official: what the released code does, with random erasing; only then is there a ``clean``, the same
+    without erasing, and else it is None.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        self._augment = v2.Compose([*_augmentation(config), *_normalise(config)])
+        self._erase = v2.RandomErasing(p=0.25, value="random") if config.augment == "official" else None
+
+    def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor | None]:
+        clean = _plain(self._augment(image))
+        if self._erase is None:
+            return clean, None
+        return _plain(self._erase(clean)), clean
+
+
+def denormalise(images: Tensor, config: DataConfig) -> Tensor:
+    """Undo the normalisation of (..., 3, H, W); the result is clamped to [0, 1]."""
+    mean = torch.tensor(config.mean, dtype=images.dtype, device=images.device).view(3, 1, 1)
+    std = torch.tensor(config.std, dtype=images.dtype, device=images.device).view(3, 1, 1)
+    return (images * std + mean).clamp(0, 1)
+
+
+def _augmentation(config: DataConfig) -> list[Any]:
+    size, flip = config.input_size, v2.RandomHorizontalFlip()
+    if config.augment == "crop_flip":
+        if config.resize[0] < size[0] or config.resize[1] < size[1]:
+            raise ConfigError(
+                f"data.resize = {config.resize} is smaller than data.input_size = {size}: "
+                "the crop of crop_flip needs it at least as large"
+            )
+        return [_resize(config.resize), v2.RandomCrop(size), flip]
+    if config.augment == "resized_crop":
+        crop = v2.RandomResizedCrop(size, scale=(0.3, 1.0), interpolation=_BILINEAR, antialias=True)
+        return [crop, flip, v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)]
+    if config.augment == "official":
+        crop = v2.RandomResizedCrop(size, interpolation=_BICUBIC, antialias=True)
+        return [crop, flip, v2.RandAugment(num_ops=2, magnitude=9, interpolation=_BILINEAR)]
+    return [_resize(size)]
+
+
+def _resize(size: tuple[int, int]) -> v2.Resize:
+    return v2.Resize(list(size), interpolation=_BILINEAR, antialias=True)
+
+
+def _normalise(config: DataConfig) -> list[Any]:
+    return [
+        v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(mean=list(config.mean), std=list(config.std)),
+    ]
+
+
+def _plain(image: Tensor) -> Tensor:
+    """Without torchvision's subclass, which is slower and pickles its class along."""
+    return image.as_subclass(Tensor)

@@ -1,0 +1,58 @@
+"""Pascal VOC annotation files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+from cdtr.errors import DataError
+from cdtr.records import FloatArray
+
+
+class VocObject(NamedTuple):
+    """A named box as the file has it: VOC counts pixels from 1 and includes xmax and ymax."""
+
+    name: str
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+
+
+class _Refusing(ElementTree.TreeBuilder):
+    """Entities need a document type, and no VOC file has one: without it none can be expanded."""
+
+    def doctype(self, name: str, pubid: str, system: str) -> None:
+        raise ValueError("it declares a document type, which is refused")
+
+
+def read_voc(path: Path) -> list[VocObject]:
+    """The objects of a VOC file in its order; DataError if it is no such file or has a box without an inside."""
+    try:
+        root = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_Refusing()))
+        objects = [_object(node) for node in root.iter("object")]
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{path} cannot be read as Pascal VOC: {error}") from error
+    return objects
+
+
+def voc_to_half_open(objects: list[VocObject]) -> FloatArray:
+    """(N, 4) half-open boxes from pixels counted from 1: (xmin - 1, ymin - 1, xmax, ymax)."""
+    boxes = [(o.xmin - 1, o.ymin - 1, o.xmax, o.ymax) for o in objects]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def _object(node: ElementTree.Element) -> VocObject:
+    name = (node.findtext("name") or "").strip()
+    texts = [node.findtext(f"bndbox/{key}") for key in VocObject._fields[1:]]
+    try:
+        xmin, ymin, xmax, ymax = (float(text or "") for text in texts)
+    except ValueError:
+        raise ValueError(f"object {name!r} has the box {texts}, expected four numbers") from None
+    # Written so that a NaN fails it too.
+    if not (-np.inf < xmin <= xmax < np.inf and -np.inf < ymin <= ymax < np.inf):
+        raise ValueError(f"object {name!r} has the box {texts}, expected xmin <= xmax and ymin <= ymax")
+    return VocObject(name, xmin, ymin, xmax, ymax)

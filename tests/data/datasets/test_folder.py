@@ -1,0 +1,156 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cdtr.config import load_config
+from cdtr.data.datasets import load_source
+from cdtr.data.images import check_images
+from cdtr.data.loader import eval_loader
+from cdtr.errors import DataError
+from cdtr.records import DataSource
+
+
+def _make(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6)).save(root / name)
+    return root
+
+
+def _ids(source: DataSource, split: str = "train") -> list[str]:
+    return [sample.image_id for sample in source.splits[split]]
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    root = _make(tmp_path, "c10/2.jpg", "c10/10.jpg", "c9/a.png", "c10/deep/er/x.jpg")
+    source = load_source(root)
+    assert source.name == "folder"
+    assert source.class_names == ("c9", "c10")
+    assert list(source.splits) == ["train"]
+    assert _ids(source) == ["c9/a.png", "c10/2.jpg", "c10/10.jpg", "c10/deep/er/x.jpg"]
+    assert [sample.label for sample in source.splits["train"]] == [0, 1, 1, 1]
+    assert all(sample.path == root / sample.image_id for sample in source.splits["train"])
+    assert not source.annotated
+    assert source.annotate(source.splits["train"][0]) is None
+
+
+def test_split_folders(tmp_path: Path) -> None:
+    source = load_source(
+        _make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/b/2.jpg", "test/a/3.jpg", "x/y.txt.png")
+    )
+    assert source.class_names == ("a", "b")
+    assert {split: _ids(source, split) for split in source.splits} == {
+        "train": ["train/a/1.jpg", "train/b/1.jpg"],
+        "val": ["val/b/2.jpg"],
+        "test": ["test/a/3.jpg"],
+    }
+    assert source.splits["val"][0].label == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "splits", "classes"),
+    [
+        pytest.param(["val/a/1.jpg", "val/b/1.jpg"], ["val"], ("a", "b"), id="val-alone"),
+        pytest.param(["train/1.jpg", "car/1.jpg"], ["train"], ("car", "train"), id="class-named-train"),
+        pytest.param(["train/steam/1.jpg", "car/x/1.jpg"], ["train"], ("car", "train"), id="nested-class-train"),
+        pytest.param(["train/1.jpg", "test/1.jpg"], ["train"], ("test", "train"), id="classes-train-and-test"),
+    ],
+)
+def test_split_or_class(names: list[str], splits: list[str], classes: tuple[str, ...], tmp_path: Path) -> None:
+    source = load_source(_make(tmp_path, *names))
+    assert (list(source.splits), source.class_names) == (splits, classes)
+
+
+def test_hidden_and_loose_files_are_ignored(tmp_path: Path) -> None:
+    root = _make(tmp_path, "a/1.jpg", "b/1.jpg", "loose.jpg", ".git/1.jpg", "a/._1.jpg", "a/.cache/1.jpg")
+    (root / "a" / "notes.txt").touch()
+    assert _ids(load_source(root)) == ["a/1.jpg", "b/1.jpg"]
+
+
+def test_class_without_images_is_warned_about(tmp_path: Path) -> None:
+    root = _make(tmp_path, "a/1.jpg", "b/1.jpg")
+    (root / "empty").mkdir()
+    with pytest.warns(UserWarning, match="empty has no images"):
+        source = load_source(root)
+    assert source.class_names == ("a", "b")
+
+
+def test_links_that_leave_the_root_are_skipped(tmp_path: Path) -> None:
+    outside = _make(tmp_path / "outside", "1.jpg")
+    root = _make(tmp_path / "root", "a/1.jpg", "b/1.jpg")
+    (root / "a" / "out.jpg").symlink_to(outside / "1.jpg")
+    (root / "linked").symlink_to(outside, target_is_directory=True)
+    (root / "inner").symlink_to(root / "b", target_is_directory=True)
+    with pytest.warns(UserWarning, match="linked"):
+        source = load_source(root)
+    assert _ids(source) == ["a/1.jpg", "b/1.jpg", "inner/1.jpg"]
+
+
+@pytest.mark.filterwarnings("ignore:.*has no images")
+def test_only_links_that_leave_the_root_are_an_error(tmp_path: Path) -> None:
+    outside = _make(tmp_path / "outside", "1.jpg")
+    (tmp_path / "root" / "a").mkdir(parents=True)
+    (tmp_path / "root" / "a" / "out.jpg").symlink_to(outside / "1.jpg")
+    with pytest.raises(DataError, match="1 links that leave it"):
+        load_source(tmp_path / "root")
+
+
+def test_root_may_be_a_link_and_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = _make(tmp_path / "real", "a/1.jpg", "b/1.jpg")
+    (tmp_path / "link").symlink_to(real, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    assert _ids(load_source("link")) == ["a/1.jpg", "b/1.jpg"]
+
+
+def test_class_unknown_to_training_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="train lacks: cat"):
+        load_source(_make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/cat/1.jpg"))
+
+
+def test_broken_image_is_listed_found_and_left_out(tmp_path: Path) -> None:
+    root = _make(tmp_path, "a/1.jpg", "a/3.jpg", "b/1.jpg")
+    (root / "a" / "2.jpg").write_text("not a picture")
+    samples = load_source(root).splits["train"]
+    good, broken = check_images(samples, 1000)
+    assert [sample.image_id for sample, _ in broken] == ["a/2.jpg"]
+    assert [sample.image_id for sample in good] == ["a/1.jpg", "a/3.jpg", "b/1.jpg"]
+    config = load_config().updated(data={"workers": 0, "input_size": [8, 8]})
+    with pytest.warns(UserWarning, match="left out a/2"):
+        batches = list(eval_loader(samples, config))
+    assert [sample.image_id for sample in batches[0].samples] == ["a/1.jpg", "a/3.jpg", "b/1.jpg"]
+
+
+@pytest.mark.filterwarnings("ignore:.*has no images")
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        pytest.param([], "is empty", id="empty"),
+        pytest.param(["1.jpg"], "one sub-folder per class, found none", id="loose-images"),
+        pytest.param(["a/1.jpg"], "one class, a: expected at least two", id="one-class"),
+        pytest.param(["a/1.jpg.bak/x/.1.jpg"], "found none", id="hidden-only"),
+    ],
+)
+def test_unusable_root_is_one_clear_line(names: list[str], says: str, tmp_path: Path) -> None:
+    root = _make(tmp_path, *names)
+    with pytest.raises(DataError, match=says) as caught:
+        load_source(root)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_root_and_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no folder"):
+        load_source(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="is a file"):
+        load_source(tmp_path / "file")
+
+
+def test_unknown_format_names_the_choices(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'foldr', did you mean 'folder'\?; choose one of auto, .*folder.*neu_det"):
+        load_source(tmp_path, "foldr")
+
+
+def test_format_overrides_recognition(tmp_path: Path) -> None:
+    root = _make(tmp_path, "IMAGES/cut_1.jpg", "ANNOTATIONS/x.jpg")
+    assert load_source(root, "folder").class_names == ("ANNOTATIONS", "IMAGES")

@@ -1,0 +1,51 @@
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdtr.data.files import find_images, inside, natural_key
+from cdtr.errors import DataError
+
+
+@given(st.lists(st.integers(0, 10_000), unique=True, min_size=2), st.integers())
+def test_natural_order_counts(numbers: list[int], seed: int) -> None:
+    names = [f"img{number}.jpg" for number in sorted(numbers)]
+    mixed = names.copy()
+    random.Random(seed).shuffle(mixed)
+    assert sorted(mixed, key=natural_key) == names
+
+
+@given(st.lists(st.text(), unique=True))
+def test_natural_order_is_total(names: list[str]) -> None:
+    backwards = names[::-1]
+    assert sorted(names, key=natural_key) == sorted(backwards, key=natural_key)
+
+
+def test_finds_images_below_without_hidden_and_foreign_files(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "a" / "deep").mkdir(parents=True)
+    (root / "a" / ".thumbnails").mkdir()
+    outside.mkdir()
+    for name in ("a/img10.JPG", "a/img9.png", "a/deep/x.jpg", "a/.hidden.jpg", "a/.thumbnails/t.jpg", "a/note.txt"):
+        (root / name).touch()
+    (outside / "secret.jpg").touch()
+    (root / "a" / "out.jpg").symlink_to(outside / "secret.jpg")
+    (root / "a" / "in.jpg").symlink_to(root / "a" / "img9.png")
+    (root / "a" / "dangling.jpg").symlink_to(root / "nothing.jpg")
+    (root / "a" / "circle").symlink_to(root / "a", target_is_directory=True)
+    images, skipped = find_images(root / "a", root)
+    names = [path.relative_to(root).as_posix() for path in images]
+    assert names == ["a/deep/x.jpg", "a/img9.png", "a/img10.JPG", "a/in.jpg"]
+    assert skipped == 1
+
+
+@pytest.mark.parametrize("name", ["../x.jpg", "a/../../x.jpg", "/etc/passwd"])
+def test_path_that_leaves_the_root_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="outside"):
+        inside(tmp_path, name)
+
+
+def test_path_inside_is_joined(tmp_path: Path) -> None:
+    assert inside(tmp_path, "a/b.jpg") == tmp_path / "a/b.jpg"
