@@ -1,0 +1,107 @@
+"""Choosing the map threshold on images that are not the test set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cdtr.errors import DataError
+from cdtr.evaluation.evaluate import Progress
+from cdtr.evaluation.forward import ImageAnswer, answers
+from cdtr.evaluation.measure import Annotate, gt_corners, map_in_order, score_map
+from cdtr.evaluation.protocols import Protocol
+from cdtr.evaluation.tally import sweep_thresholds
+from cdtr.metrics import MaxBoxAcc
+from cdtr.metrics.max_box_acc import best_ious
+from cdtr.records import Batch, Method
+from cdtr.runs import hash_names
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The chosen threshold, and on what it was chosen.
+
+    gt_known_loc: percent at IoU 0.5 at that threshold. curve: (threshold, percent) over the sweep. n_images: images
+    with boxes that it was chosen on; images_sha256: hash of their ids.
+    """
+
+    threshold: float
+    gt_known_loc: float
+    n_images: int
+    protocol: str
+    images_sha256: str
+    curve: tuple[tuple[float, float], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "threshold": self.threshold,
+            "criterion": "gt_known_loc at IoU 0.5",
+            "gt_known_loc": self.gt_known_loc,
+            "n_images": self.n_images,
+            "protocol": self.protocol,
+            "images_sha256": self.images_sha256,
+            "curve": [list(point) for point in self.curve],
+        }
+
+
+def calibrate(
+    method: Method,
+    batches: Iterable[Batch],
+    annotate: Annotate,
+    protocol: Protocol,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+    *,
+    delta: float = 0.01,
+    workers: int | None = None,
+) -> Calibration:
+    """The threshold that maximises GT-known Loc over held-out images; of equals, the middle of the widest plateau.
+
+    Raises DataError where no image has a box.
+    """
+    thresholds = sweep_thresholds(delta)
+    metric = MaxBoxAcc(thresholds, (50,))
+    seen: set[str] = set()
+
+    def sweep(answer: ImageAnswer) -> tuple[str, npt.NDArray[np.float64] | None]:
+        corners = gt_corners(answer, annotate(answer.sample), protocol)
+        image_id = answer.sample.image_id
+        if corners is None:
+            return image_id, None
+        return image_id, best_ious(score_map(answer.label_map, protocol), corners, thresholds)
+
+    for image_id, best_iou in map_in_order(sweep, answers(method, batches, device), workers):
+        if best_iou is not None and image_id not in seen:
+            metric.add(best_iou)
+            seen.add(image_id)
+        if progress is not None:
+            progress(1)
+    if not seen:
+        raise DataError(
+            "no image has a box to calibrate on: expected boxes for some held-out images, annotate a few dozen or give "
+            "a threshold"
+        )
+    rates = metric.rates[0]
+    chosen = middle_of_plateau(rates)
+    return Calibration(
+        threshold=round(float(thresholds[chosen]), 10),
+        gt_known_loc=float(rates[chosen]),
+        n_images=metric.count,
+        protocol=protocol.name,
+        images_sha256=hash_names(seen),
+        curve=tuple((round(float(t), 10), float(rate)) for t, rate in zip(thresholds, rates, strict=True)),
+    )
+
+
+def middle_of_plateau(rates: npt.NDArray[np.float64]) -> int:
+    """Index of the middle of the longest run of the maximum; of equally long runs the first."""
+    best = rates == rates.max()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], best, [False]]).astype(np.int8)))
+    starts, ends = edges[::2], edges[1::2]
+    longest = int((ends - starts).argmax())
+    return int((starts[longest] + ends[longest] - 1) // 2)

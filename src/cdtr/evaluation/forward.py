@@ -1,0 +1,78 @@
+"""One forward pass a batch: what evaluation and calibration need of each image, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cdtr.errors import CheckpointError
+from cdtr.localization.maps import class_maps
+from cdtr.records import Batch, FloatArray, Method, ModelOutput, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAnswer:
+    """A method's answer for one image: class, probability in [0, 1], and the two maps (h, w) that are scored."""
+
+    sample: Sample
+    size_hw: tuple[int, int]
+    label: int
+    predicted: int
+    prob: float
+    in_top5: bool
+    label_map: FloatArray
+    predicted_map: FloatArray
+
+
+def answers(method: Method, batches: Iterable[Batch], device: torch.device | str) -> Iterator[ImageAnswer]:
+    """Run the method in evaluation mode over the batches, image by image; its mode is restored afterwards."""
+    module = method if isinstance(method, nn.Module) else None
+    was_training = module is not None and module.training
+    if module is not None:
+        module.to(device).eval()
+    try:
+        for batch in batches:
+            yield from _answer_batch(method, batch, device)
+    finally:
+        if module is not None:
+            module.train(was_training)
+
+
+def _answer_batch(method: Method, batch: Batch, device: torch.device | str) -> list[ImageAnswer]:
+    with torch.inference_mode():
+        output = method(batch.images.to(device, non_blocking=True), auxiliary=False)
+        _check(output, batch.labels)
+        probabilities = output.logits.float().softmax(dim=1)
+        best = output.logits.topk(min(5, output.logits.shape[1]), dim=1).indices.cpu()
+        labels = batch.labels.cpu()
+        maps = class_maps(output, torch.stack([labels, best[:, 0]], dim=1)).float().cpu().numpy()
+        probs = probabilities.cpu().gather(1, best[:, :1])[:, 0].tolist()
+    in_top5 = (best == labels[:, None]).any(dim=1).tolist()
+    predicted = best[:, 0].tolist()
+    return [
+        ImageAnswer(
+            sample=sample,
+            size_hw=batch.sizes_hw[i],
+            label=int(labels[i]),
+            predicted=predicted[i],
+            prob=probs[i],
+            in_top5=in_top5[i],
+            label_map=maps[i, 0],
+            predicted_map=maps[i, 1],
+        )
+        for i, sample in enumerate(batch.samples)
+    ]
+
+
+def _check(output: ModelOutput, labels: Tensor) -> None:
+    n_classes = output.logits.shape[1]
+    if labels.numel() and int(labels.max()) >= n_classes:
+        raise CheckpointError(
+            f"the method has {n_classes} classes, the data has label {int(labels.max())}: "
+            "train again or point --data at the data set that it was trained on"
+        )
+    if not bool(torch.isfinite(output.logits).all()):
+        raise CheckpointError("the class scores are not finite: the weights are broken, train again or take others")

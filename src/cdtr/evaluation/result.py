@@ -1,0 +1,66 @@
+"""What an evaluation says, and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdtr.metrics.loc_accuracy import ImageRow
+
+METRICS = (
+    "top1_loc",
+    "top5_loc",
+    "gt_known_loc",
+    "top1_cls",
+    "top5_cls",
+    "max_box_acc",
+    "max_box_acc_v2",
+    "pxap",
+    "mean_iou",
+    "median_iou",
+    "gt_known_loc_iou70",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Metrics in percent, None where the data has no such annotation or no threshold was given.
+
+    n_annotated: images with at least one box, over which localization is measured; classification is measured over all
+    n_images. baselines: ``full_image``, ``centre_box``, ``centre_box_per_class``. oracle: the threshold that is best on
+    the evaluated images and its scores. per_class: label -> accuracies. rows: one an image, for tables.
+    """
+
+    protocol: str
+    n_images: int
+    n_annotated: int
+    threshold: float | None
+    threshold_source: str | None
+    metrics: Mapping[str, float | None]
+    baselines: Mapping[str, Mapping[str, Any] | None]
+    oracle: Mapping[str, Any] | None
+    per_class: Mapping[int, Mapping[str, float | None]]
+    notes: tuple[str, ...] = ()
+    rows: tuple[ImageRow, ...] = field(default=(), repr=False)
+
+    def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
+        """A tree of plain values; classes go by name where names are given, else by index."""
+        counts: dict[int, int] = {}
+        for row in self.rows:
+            counts[row.label] = counts.get(row.label, 0) + 1
+        return {
+            "protocol": self.protocol,
+            "n_images": self.n_images,
+            "n_annotated": self.n_annotated,
+            "threshold": self.threshold,
+            "threshold_source": self.threshold_source,
+            "metrics": {name: self.metrics[name] for name in METRICS},
+            "baselines": {name: dict(scores) if scores else None for name, scores in self.baselines.items()},
+            "oracle": dict(self.oracle) if self.oracle else None,
+            "per_class": {
+                class_names[label] if class_names else str(label): {"n_images": counts.get(label, 0), **accuracies}
+                for label, accuracies in self.per_class.items()
+            },
+            "notes": list(self.notes),
+        }

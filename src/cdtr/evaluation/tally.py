@@ -1,0 +1,114 @@
+"""The running totals of an evaluation; those of two parts of a data set can be merged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cdtr.errors import ConfigError, DataError
+from cdtr.evaluation.measure import Measures
+from cdtr.evaluation.protocols import Protocol
+from cdtr.evaluation.result import Evaluation
+from cdtr.metrics import CentredBoxes, LocAccuracy, MaxBoxAcc, PxAP
+
+_CALIBRATE = (
+    "no threshold was given: Top-1, Top-5, GT-known Loc and the IoUs need one, run `cdtr calibrate` on images that are "
+    "not the test set; the oracle's was chosen on the evaluated images"
+)
+_UNANNOTATED = "no image has a box: only classification was measured"
+
+
+def sweep_thresholds(delta: float) -> npt.NDArray[np.float64]:
+    """``arange(0, 1, delta)``, as the benchmark sweeps them."""
+    if not 0 < delta <= 0.5:
+        raise ConfigError(f"delta {delta}: expected a step between map thresholds from above 0 to 0.5, such as 0.01")
+    return np.arange(0, 1, delta)
+
+
+class Tally:
+    """Every metric of one evaluation. Memory grows by one small row an image."""
+
+    def __init__(self, protocol: Protocol, threshold: float | None, delta: float = 0.01) -> None:
+        if threshold is not None and not 0 <= threshold < 1:
+            raise ConfigError(f"map threshold {threshold}: expected a number from 0 up to 1, or None")
+        self.protocol = protocol
+        self.threshold = threshold
+        self.thresholds = sweep_thresholds(delta)
+        self.accuracy = LocAccuracy()
+        self.single = MaxBoxAcc(self.thresholds, protocol.max_box_iou)
+        self.multi = MaxBoxAcc(self.thresholds, protocol.max_box_iou, multi_contour=True)
+        self.pxap = PxAP(self.thresholds)
+        self.baselines = CentredBoxes(protocol.map_size_hw)
+        # Hits at IoU 0.5 of images whose label is predicted, and is among the five best, at each threshold.
+        self.class_hits: npt.NDArray[np.int64] = np.zeros((2, len(self.thresholds)), dtype=np.int64)
+
+    def add(self, measures: Measures) -> None:
+        """Count one image; one that was counted before is left out."""
+        row = measures.row
+        if row.image_id in self.accuracy:
+            return
+        self.accuracy.update(row)
+        if measures.histograms is not None:
+            self.pxap.add(measures.histograms)
+        if measures.gt_boxes is None or measures.single is None or measures.multi is None:
+            return
+        right = row.predicted == row.label
+        self.single.add(measures.single)
+        self.multi.add(measures.multi)
+        self.baselines.update(measures.gt_boxes, row.label, right, row.in_top5)
+        self.class_hits += (measures.single >= 0.5) & np.array([[right], [row.in_top5]])
+
+    def merge(self, other: Tally) -> None:
+        """Add the totals of another part of the data set; an image in both is an error, its counts would double."""
+        if (self.protocol, self.threshold) != (other.protocol, other.threshold):
+            raise DataError("cannot merge evaluations of different protocols or thresholds")
+        twice = [row.image_id for row in other.accuracy.rows if row.image_id in self.accuracy]
+        if twice:
+            raise DataError(
+                f"{len(twice)} images are in both parts, such as {twice[0]}: split the data without overlap"
+            )
+        self.single.merge(other.single)
+        self.multi.merge(other.multi)
+        self.pxap.merge(other.pxap)
+        self.baselines.merge(other.baselines)
+        self.accuracy.merge(other.accuracy)
+        self.class_hits += other.class_hits
+
+    def finish(self, threshold_source: str | None = None) -> Evaluation:
+        """The metrics of everything counted so far."""
+        metrics = self.accuracy.compute()
+        annotated = self.single.count > 0
+        metrics["max_box_acc"] = self.single.compute()["max_box_acc"] if annotated else None
+        metrics["max_box_acc_v2"] = self.multi.compute()["max_box_acc_v2"] if annotated else None
+        metrics["pxap"] = self.pxap.compute() if self.pxap.count else None
+        notes = [] if annotated else [_UNANNOTATED]
+        if annotated and self.threshold is None:
+            notes.append(_CALIBRATE)
+        return Evaluation(
+            protocol=self.protocol.name,
+            n_images=self.accuracy.count,
+            n_annotated=self.single.count,
+            threshold=self.threshold,
+            threshold_source=threshold_source if self.threshold is not None else None,
+            metrics=metrics,
+            baselines=self.baselines.compute() if annotated else dict.fromkeys(("full_image", "centre_box")),
+            oracle=self._oracle() if annotated else None,
+            per_class=dict(self.accuracy.compute_per_class()),
+            notes=tuple(notes),
+            rows=self.accuracy.rows,
+        )
+
+    def _oracle(self) -> dict[str, Any]:
+        """What the threshold would score that is the best on the very images it is scored on."""
+        at_50 = self.single.rates[self.single.iou.index(50)]
+        best = int(at_50.argmax())
+        top1, top5 = (100 * int(hits) / self.single.count for hits in self.class_hits[:, best])
+        return {
+            "threshold": float(self.thresholds[best]),
+            "chosen_on": "the evaluated images: not a fair score, for comparison with published numbers only",
+            "gt_known_loc": float(at_50[best]),
+            "top1_loc": top1,
+            "top5_loc": top5,
+        }

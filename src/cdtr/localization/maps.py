@@ -1,0 +1,84 @@
+"""Localization maps: pick a class's map, resize it, scale it to [0, 1]."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cdtr.errors import DataError
+from cdtr.records import FloatArray, ModelOutput
+
+Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+
+_CV2_INTERPOLATION: dict[str, int] = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+
+
+def class_maps(output: ModelOutput, labels: Tensor) -> Tensor:
+    """The maps of the given classes: labels (B,) -> (B, h, w), labels (B, K) -> (B, K, h, w); not normalised."""
+    n_images, n_classes = output.maps.shape[:2]
+    if labels.ndim not in (1, 2) or labels.shape[0] != n_images:
+        raise DataError(
+            f"labels of shape {tuple(labels.shape)}: expected ({n_images},) or ({n_images}, K), one row an image"
+        )
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
+        raise DataError(
+            f"labels from {int(labels.min())} to {int(labels.max())}, the method has maps of {n_classes} classes: "
+            "use data with the classes that it was trained on"
+        )
+    columns = labels.to(output.maps.device).reshape(n_images, -1)
+    rows = torch.arange(n_images, device=output.maps.device)[:, None]
+    picked = output.maps[rows, columns]
+    return picked if labels.ndim == 2 else picked[:, 0]
+
+
+def resize_map(
+    score_map: FloatArray, size_hw: tuple[int, int], interpolation: Interpolation = "bilinear"
+) -> FloatArray:
+    """Resize (h, w) to ``size_hw`` with half-pixel centres, so that the corners of the pictures coincide.
+
+    Bicubic maps overshoot the range of their input: normalise after resizing.
+    """
+    if score_map.ndim != 2 or 0 in score_map.shape or min(size_hw) < 1:
+        raise DataError(f"cannot resize a map of shape {score_map.shape} to {size_hw}: expected (h, w) and sizes >= 1")
+    if interpolation not in _CV2_INTERPOLATION:
+        raise DataError(f"unknown interpolation {interpolation!r}: choose one of {', '.join(_CV2_INTERPOLATION)}")
+    height, width = size_hw
+    floats = np.ascontiguousarray(_as_float(score_map))
+    return _as_float(cv2.resize(floats, (width, height), interpolation=_CV2_INTERPOLATION[interpolation]))
+
+
+def normalise_maps(maps: FloatArray) -> FloatArray:
+    """Min-max scale each map of (..., h, w) to [0, 1]; a map that is constant or not finite becomes zeros.
+
+    Choe et al. 2020.
+    """
+    if maps.ndim < 2 or 0 in maps.shape[-2:]:
+        raise DataError(f"cannot normalise maps of shape {maps.shape}: expected (..., h, w) with h and w >= 1")
+    floats = _as_float(maps)
+    with np.errstate(invalid="ignore", over="ignore"):
+        low = floats.min(axis=(-2, -1), keepdims=True)
+        span = floats.max(axis=(-2, -1), keepdims=True) - low
+        usable = np.isfinite(span) & (span > 0)
+        scaled = (floats - low) / np.where(usable, span, 1)
+    return np.where(usable, scaled, np.zeros((), dtype=floats.dtype))
+
+
+def check_score_map(score_map: FloatArray) -> None:
+    """Raise DataError unless the map is what the evaluator takes: (H, W), floating, within [0, 1], without NaN."""
+    if not isinstance(score_map, np.ndarray) or score_map.ndim != 2 or 0 in score_map.shape:
+        raise DataError(f"score map of shape {np.shape(score_map)}: expected one 2-D array (H, W)")
+    if not np.issubdtype(score_map.dtype, np.floating):
+        raise DataError(f"score map of type {score_map.dtype}: expected floating point within [0, 1]")
+    low, high = float(score_map.min()), float(score_map.max())
+    if not (low >= 0 and high <= 1):  # false for NaN as well
+        raise DataError(f"score map from {low} to {high}: expected values within [0, 1] and no NaN, use normalise_maps")
+
+
+def _as_float(maps: npt.NDArray[Any]) -> FloatArray:
+    """float32 or float64, the types that OpenCV resizes."""
+    return maps if maps.dtype in (np.float32, np.float64) else maps.astype(np.float32)

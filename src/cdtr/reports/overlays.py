@@ -1,0 +1,71 @@
+"""Pictures for people: heat maps, and photos with map, boxes and class drawn over them."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from cdtr.errors import DataError
+from cdtr.localization.maps import resize_map
+from cdtr.records import FloatArray, Localization
+
+HEAT_SHARE = 0.45
+PREDICTED_COLOUR = (60, 220, 90)
+TRUTH_COLOUR = (235, 50, 50)
+_PLATE_COLOUR = (20, 20, 20)
+
+
+def heat_map(score_map: FloatArray, size_hw: tuple[int, int] | None = None) -> Image.Image:
+    """A map (H, W) in [0, 1] as a picture, blue for 0 to red for 1, resized to ``size_hw`` if given."""
+    if size_hw is not None and score_map.shape != size_hw:
+        score_map = resize_map(score_map, size_hw)
+    coloured = matplotlib.colormaps["turbo"](np.clip(score_map, 0, 1), bytes=True)
+    return Image.fromarray(np.ascontiguousarray(coloured[..., :3]))
+
+
+def overlay(
+    image: Image.Image, localization: Localization, ground_truth_xyxy: npt.ArrayLike | None = None
+) -> Image.Image:
+    """The picture under its heat map, predicted boxes in green with class and score, ground truth (N, 4) in red."""
+    height, width = localization.size_hw
+    if image.size != (width, height):
+        raise DataError(f"picture of {image.size} for a localization of {(width, height)}: pass the source picture")
+    canvas = Image.blend(image.convert("RGB"), heat_map(localization.map, localization.size_hw), HEAT_SHARE)
+    draw = ImageDraw.Draw(canvas)
+    line_width = max(1, round(min(width, height) / 150))
+    if ground_truth_xyxy is not None:
+        for box in np.asarray(ground_truth_xyxy, dtype=float).reshape(-1, 4):
+            _rectangle(draw, box, TRUTH_COLOUR, line_width)
+    for box in localization.boxes_xyxy:
+        _rectangle(draw, box, PREDICTED_COLOUR, line_width)
+    # Labels come last, so that no box crosses one.
+    for box, label, score in zip(localization.boxes_xyxy, localization.labels, localization.scores, strict=True):
+        _label(draw, box, f"{_name(localization, int(label))} {score:.2f}", canvas.size)
+    return canvas
+
+
+def _name(localization: Localization, label: int) -> str:
+    return localization.class_names[label] if localization.class_names else str(label)
+
+
+def _rectangle(draw: ImageDraw.ImageDraw, box: FloatArray, colour: tuple[int, int, int], line_width: int) -> None:
+    x0, y0, x1, y1 = (float(value) for value in box)
+    # Half-open: the last pixel of the box is one before its end.
+    draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour, width=line_width)
+
+
+def _label(draw: ImageDraw.ImageDraw, box: FloatArray, text: str, size_wh: tuple[int, int]) -> None:
+    """Text on a dark plate above the box, or inside its top where there is no room; moved to stay in the picture."""
+    width, height = size_wh
+    font = ImageFont.load_default(size=max(9, round(min(width, height) / 22)))
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    pad = max(1, round((bottom - top) / 5))
+    plate_width, plate_height = right - left + 2 * pad, bottom - top + 2 * pad
+    x = max(0.0, min(float(box[0]), width - plate_width))
+    y = float(box[1]) - plate_height
+    if y < 0:
+        y = min(float(box[1]), height - plate_height)
+    draw.rectangle((x, y, x + plate_width, y + plate_height), fill=_PLATE_COLOUR)
+    draw.text((x + pad - left, y + pad - top), text, font=font, fill=(255, 255, 255))

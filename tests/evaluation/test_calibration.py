@@ -1,0 +1,73 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cdtr.errors import DataError
+from cdtr.evaluation import calibrate, evaluate, find_protocol
+from cdtr.evaluation.calibration import middle_of_plateau
+from cdtr.runs import hash_names
+from oracles.toy_methods import ImageIsMap, annotate_from, batch_of
+
+WSOL = find_protocol("wsol")
+OBJECT = (60, 60, 160, 160)
+
+
+def nested(core, edge, surround):
+    """A map of a small bright core in the object, the object, and its surroundings; the values in that order."""
+    maps = torch.zeros(1, 224, 224)
+    maps[0, 20:200, 20:200] = surround
+    maps[0, 60:160, 60:160] = edge
+    maps[0, 100:120, 100:120] = core
+    return maps
+
+
+def batches(*images):
+    return [batch_of([image], [0], [f"image {number}"]) for number, image in enumerate(images)]
+
+
+BOXES = {"image 0": [OBJECT], "image 1": [OBJECT]}
+
+
+def test_threshold_is_the_middle_of_the_best_plateau():
+    # The object alone is foreground from 0.2 to below 0.6 in one image, from 0.4 to below 0.8 in the other.
+    data = batches(nested(1, 0.6, 0.2), nested(1, 0.8, 0.4))
+    found = calibrate(ImageIsMap(), data, annotate_from(BOXES), WSOL)
+    assert found.threshold == pytest.approx(0.5, abs=0.011)
+    assert found.gt_known_loc == 100
+    assert (found.n_images, found.protocol) == (2, "wsol")
+    scored = evaluate(ImageIsMap(), data, annotate_from(BOXES), WSOL, found.threshold)
+    assert scored.metrics["gt_known_loc"] == 100
+    curve = dict(found.curve)
+    assert (curve[0.1], curve[0.3], curve[0.5], curve[0.7], curve[0.9]) == (0, 50, 100, 50, 0)
+
+
+def test_json_says_on_what_it_was_chosen():
+    data = batches(nested(1, 0.6, 0.2), nested(1, 0.6, 0.2), nested(1, 0.6, 0.2))
+    tree = calibrate(ImageIsMap(), data, annotate_from(BOXES), WSOL, delta=0.1).to_json()
+    assert json.loads(json.dumps(tree)) == tree
+    assert tree["n_images"] == 2, "the third image has no box"
+    assert tree["images_sha256"] == hash_names(["image 1", "image 0"])
+    assert [threshold for threshold, _ in tree["curve"]] == [round(0.1 * i, 1) for i in range(10)]
+
+
+def test_repeated_image_counts_once_and_progress_is_told():
+    data = batches(nested(1, 0.6, 0.2)) * 3
+    done = []
+    assert calibrate(ImageIsMap(), data, annotate_from(BOXES), WSOL, progress=done.append).n_images == 1
+    assert sum(done) == 3
+
+
+def test_no_box_to_calibrate_on_is_an_error():
+    with pytest.raises(DataError, match="no image has a box to calibrate on"):
+        calibrate(ImageIsMap(), batches(nested(1, 0.6, 0.2)), annotate_from({}), WSOL)
+
+
+@pytest.mark.parametrize(
+    ("rates", "middle"),
+    [([1, 3, 2], 1), ([0, 5, 5, 5, 0], 2), ([5, 5, 0, 5], 0), ([5, 0, 5, 5, 5, 5], 3), ([2, 2, 2], 1), ([7], 0)],
+    ids=["peak", "plateau", "first-longer", "second-longer", "all-equal", "one"],
+)
+def test_middle_of_plateau(rates, middle):
+    assert middle_of_plateau(np.array(rates, dtype=float)) == middle

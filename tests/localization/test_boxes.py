@@ -1,0 +1,208 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cdtr.errors import DataError
+from cdtr.localization.boxes import (
+    component_boxes,
+    iou,
+    iou_inclusive,
+    largest_box,
+    reference_boxes,
+    sweep_boxes,
+    threshold_mask,
+    threshold_sweep,
+)
+from cdtr.localization.maps import normalise_maps
+from oracles import box_oracles as oracle
+
+THRESHOLDS = np.arange(0, 1, 0.02)
+
+
+def filled(*boxes_xyxy, size=(16, 16), value=1.0):
+    score_map = np.zeros(size)
+    for x0, y0, x1, y1 in boxes_xyxy:
+        score_map[y0:y1, x0:x1] = value
+    return score_map
+
+
+def ring():
+    score_map = filled((2, 2, 9, 9))
+    score_map[4:7, 4:7] = 0
+    return score_map
+
+
+def test_one_pixel_and_ring_of_the_specification():
+    assert reference_boxes(filled((10, 10, 11, 11)), 0.5).tolist() == [[10, 10, 11, 11]]
+    assert reference_boxes(ring(), 0.5).tolist() == [[2, 2, 9, 9]]
+    assert sorted(reference_boxes(ring(), 0.5, multi=True).tolist()) == [[2, 2, 9, 9], [3, 3, 8, 8]]
+
+
+def test_reference_box_stays_on_the_last_pixel():
+    assert reference_boxes(filled((12, 3, 16, 16)), 0.5).tolist() == [[12, 3, 15, 15]]
+
+
+@pytest.mark.parametrize("multi", [False, True], ids=["single", "multi"])
+def test_nothing_found_is_the_zero_box(multi):
+    assert reference_boxes(np.zeros((8, 8)), 0.0, multi).tolist() == [[0, 0, 0, 0]]
+
+
+def test_foreground_is_strictly_above_a_truncated_level():
+    score_map = np.array([[0.0, 100 / 255 + 1e-6, 101 / 255 + 1e-6, 200 / 255 + 1e-6]])
+    # int(0.504 * 200) = 100: the pixel of value 100 is background.
+    assert threshold_mask(score_map, 0.504).tolist() == [[0, 0, 255, 255]]
+    assert threshold_mask(score_map, 0.499).tolist() == [[0, 255, 255, 255]]
+
+
+def test_polygon_area_decides_not_the_number_of_pixels():
+    score_map = np.zeros((20, 20))
+    score_map[2, 1:19] = 1  # 18 pixels on a line: polygon area 0
+    score_map[10:13, 10:13] = 1  # 9 pixels: polygon area 4
+    assert largest_box(score_map, 0.5).tolist() == [[10, 10, 13, 13]]
+
+
+@pytest.mark.parametrize(
+    ("score_map", "expected"),
+    [
+        (np.zeros((9, 9)), []),
+        (filled((3, 4, 4, 5)), [[3, 4, 4, 5]]),
+        (filled((0, 0, 16, 16), value=0.5), [[0, 0, 16, 16]]),
+        (filled((0, 0, 4, 4), (6, 6, 16, 12)), [[6, 6, 16, 12]]),
+    ],
+    ids=["empty", "one-pixel", "everything", "larger-of-two"],
+)
+def test_largest_box_is_half_open(score_map, expected):
+    boxes = largest_box(score_map, 0.2)
+    assert boxes.shape == (len(expected), 4)
+    assert boxes.tolist() == expected
+
+
+def test_component_boxes_are_sorted_and_limited_by_area():
+    score_map = filled((0, 0, 2, 2), (4, 4, 12, 12), (13, 0, 16, 4))
+    everything = [[4, 4, 12, 12], [13, 0, 16, 4], [0, 0, 2, 2]]
+    assert component_boxes(score_map, 0.5).tolist() == everything
+    assert component_boxes(score_map, 0.5, 12 / 256).tolist() == everything[:2]
+    assert component_boxes(score_map, 0.5, 0.9).shape == (0, 4)
+    assert component_boxes(np.zeros((4, 4)), 0.5).shape == (0, 4)
+    assert component_boxes(ring(), 0.5).tolist() == [[2, 2, 9, 9]], "a hole is no component"
+
+
+def smooth_map(seed, size=(60, 48)):
+    rng = np.random.default_rng(seed)
+    coarse = rng.random((int(rng.integers(2, 9)), int(rng.integers(2, 9)))) ** 2
+    return normalise_maps(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC))
+
+
+@pytest.mark.parametrize("multi", [False, True], ids=["single", "multi"])
+def test_sweep_equals_the_oracle_on_smooth_maps(multi):
+    for seed in range(25):
+        score_map = smooth_map(seed)
+        for threshold, boxes in zip(THRESHOLDS, threshold_sweep(score_map, THRESHOLDS, multi), strict=True):
+            assert sorted(boxes.tolist()) == sorted(oracle.boxes_at(score_map, threshold, multi)), (seed, threshold)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.sampled_from([0, 0.3, 1])),
+    st.booleans(),
+)
+def test_sweep_equals_the_oracle_on_plateaus_and_ties(score_map, multi):
+    thresholds = [0, 0.2, 0.3, 0.5, 0.99]
+    for threshold, boxes in zip(thresholds, threshold_sweep(score_map, thresholds, multi), strict=True):
+        assert sorted(boxes.tolist()) == sorted(oracle.boxes_at(score_map, threshold, multi))
+
+
+def test_sweep_searches_each_foreground_once():
+    thresholds = np.arange(0, 1, 0.001)
+    assert len(sweep_boxes(smooth_map(3), thresholds).starts) <= 256
+    two_values = sweep_boxes(filled((2, 2, 5, 5), value=0.8), thresholds)
+    assert len(two_values.starts) == 1, "every level below the only value gives the same foreground"
+
+
+def test_thresholds_may_come_in_any_order():
+    score_map = smooth_map(5)
+    shuffled = np.random.default_rng(0).permutation(THRESHOLDS)
+    by_threshold = dict(zip(THRESHOLDS, threshold_sweep(score_map, THRESHOLDS), strict=True))
+    for threshold, boxes in zip(shuffled, threshold_sweep(score_map, shuffled), strict=True):
+        np.testing.assert_array_equal(boxes, by_threshold[threshold])
+
+
+@pytest.mark.parametrize("thresholds", [[-0.1], [1.1], [np.nan], [[0.5]]], ids=["negative", "above", "nan", "2-d"])
+def test_bad_thresholds_are_refused(thresholds):
+    with pytest.raises(DataError, match="threshold"):
+        threshold_sweep(np.zeros((4, 4)), thresholds)
+
+
+def test_box_moves_with_the_map():
+    blob = smooth_map(7, (20, 24))
+    canvas = np.zeros((64, 64))
+    canvas[10:30, 12:36] = blob
+    moved = np.zeros((64, 64))
+    moved[10 + 9 : 30 + 9, 12 + 21 : 36 + 21] = blob
+    (box,), (moved_box,) = largest_box(canvas, 0.4), largest_box(moved, 0.4)
+    assert moved_box.tolist() == np.add(box, [21, 9, 21, 9]).tolist()
+
+
+def test_box_flips_with_the_map():
+    score_map = smooth_map(11)
+    height, width = score_map.shape
+    (x0, y0, x1, y1) = largest_box(score_map, 0.4)[0]
+    assert largest_box(score_map[:, ::-1], 0.4).tolist() == [[width - x1, y0, width - x0, y1]]
+    assert largest_box(score_map[::-1], 0.4).tolist() == [[x0, height - y1, x1, height - y0]]
+
+
+def test_inclusive_iou_of_the_specification():
+    assert iou_inclusive([[1, 2, 5, 6]], [[3, 1, 4, 5]]).item() == pytest.approx(8 / 27)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "half_open", "inclusive"),
+    [
+        ([0, 0, 4, 4], [0, 0, 4, 4], 1, 1),
+        ([0, 0, 4, 4], [4, 0, 8, 4], 0, 5 / 45),
+        ([0, 0, 4, 4], [6, 6, 8, 8], 0, 0),
+        ([0, 0, 4, 4], [1, 1, 3, 3], 4 / 16, 9 / 25),
+        ([3, 3, 3, 3], [3, 3, 3, 3], 0, 1),
+    ],
+    ids=["same", "touching", "apart", "inside", "empty"],
+)
+def test_iou_in_both_conventions(a, b, half_open, inclusive):
+    assert iou([a], [b]).item() == pytest.approx(half_open)
+    assert iou_inclusive([a], [b]).item() == pytest.approx(inclusive)
+
+
+corner = st.integers(0, 30)
+box = st.tuples(corner, corner, corner, corner).map(
+    lambda c: [min(c[0], c[2]), min(c[1], c[3]), max(c[0], c[2]), max(c[1], c[3])]
+)
+box_lists = st.lists(box, min_size=1, max_size=4)
+
+
+@given(box_lists, box_lists)
+def test_iou_is_symmetric_bounded_and_right(a, b):
+    for function in (iou, iou_inclusive):
+        values = function(a, b)
+        assert values.shape == (len(a), len(b))
+        assert ((values >= 0) & (values <= 1)).all()
+        np.testing.assert_array_equal(values, function(b, a).T)
+    expected = [[oracle.iou_inclusive(p, q) for q in b] for p in a]
+    np.testing.assert_allclose(iou_inclusive(a, b), expected)
+
+
+def test_no_boxes_is_a_shape():
+    assert iou(np.zeros((0, 4)), [[0, 0, 1, 1]]).shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [[[5, 0, 4, 3]], [[0, 5, 3, 4]], [[-1, 0, 3, 3]], [[0, 0, np.nan, 1]], [0, 0, 1, 1]],
+    ids=["inverted-x", "inverted-y", "negative", "nan", "1-d"],
+)
+def test_inclusive_iou_refuses_broken_boxes(bad):
+    with pytest.raises(DataError):
+        iou_inclusive(bad, [[0, 0, 1, 1]])
+    with pytest.raises(DataError):
+        iou_inclusive([[0, 0, 1, 1]], bad)

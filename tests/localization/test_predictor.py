@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cdtr.errors import CheckpointError, DataError
+from cdtr.localization.predictor import Predictor
+from oracles.toy_methods import ImageIsMap
+
+CLASSES = ("red", "green", "blue")
+WIDTH, HEIGHT = 120, 80
+
+
+def picture(*squares, size=(WIDTH, HEIGHT)):
+    """A black picture with filled boxes: (channel, brightness, half-open box)."""
+    pixels = np.zeros((size[1], size[0], 3), dtype=np.uint8)
+    for channel, brightness, (x0, y0, x1, y1) in squares:
+        pixels[y0:y1, x0:x1, channel] = brightness
+    return Image.fromarray(pixels)
+
+
+def to_tensor(image):
+    resized = image.resize((60, 60), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1).float() / 25
+
+
+def predictor(**options):
+    return Predictor(ImageIsMap(), to_tensor, CLASSES, **{"threshold": 0.5, **options})
+
+
+RED_BOX = (24, 20, 72, 60)
+
+
+def test_square_is_found_in_source_pixels_of_a_picture_that_is_not_square():
+    (found,) = predictor().predict([picture((0, 255, RED_BOX))], ["a.png"])
+    assert found.image_id == "a.png"
+    assert found.size_hw == (HEIGHT, WIDTH)
+    np.testing.assert_allclose(found.boxes_xyxy, [RED_BOX], atol=1)
+    assert found.labels.tolist() == [0]
+    assert found.map.shape == (HEIGHT, WIDTH)
+    assert (found.map.min(), found.map.max()) == (0, 1)
+    assert found.map.dtype == found.boxes_xyxy.dtype == np.float32
+    assert found.map_label == 0
+    assert found.class_names == CLASSES
+    expected = torch.tensor([10.2, 0, 0]).softmax(0)
+    np.testing.assert_allclose(found.class_probs, expected, rtol=1e-4)
+    np.testing.assert_allclose(found.scores, expected[:1], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (40, 0), (-20, 16), (44, -18)])
+def test_box_moves_with_the_picture(dx, dy):
+    moved = tuple(np.add(RED_BOX, (dx, dy, dx, dy)))
+    (found,) = predictor().predict([picture((0, 255, moved))], ["a"])
+    np.testing.assert_allclose(found.boxes_xyxy, [moved], atol=1)
+
+
+def test_box_flips_with_the_picture():
+    image = picture((1, 200, (10, 6, 50, 70)))
+    flipped = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    one, other = predictor().predict([image, flipped], ["a", "b"])
+    x0, y0, x1, y1 = one.boxes_xyxy[0]
+    np.testing.assert_allclose(other.boxes_xyxy, [[WIDTH - x1, y0, WIDTH - x0, y1]], atol=1)
+
+
+def test_batch_of_pictures_of_different_sizes_equals_one_by_one():
+    images = [picture((0, 255, RED_BOX)), picture((2, 255, (4, 4, 30, 40)), size=(50, 90))]
+    together = predictor().predict(images, ["a", "b"])
+    for image, name, found in zip(images, "ab", together, strict=True):
+        (alone,) = predictor().predict([image], [name])
+        np.testing.assert_array_equal(found.boxes_xyxy, alone.boxes_xyxy)
+        assert found.size_hw == (image.height, image.width)
+    assert [found.map_label for found in together] == [0, 2]
+
+
+def test_constant_map_has_no_box():
+    (found,) = predictor().predict([picture()], ["black"])
+    assert found.boxes_xyxy.shape == (0, 4)
+    assert found.labels.shape == found.scores.shape == (0,)
+    assert (found.map == 0).all()
+
+
+SMALL_GREEN, LARGE_GREEN = (4, 4, 24, 24), (60, 20, 110, 70)
+
+
+def test_largest_component_or_every_one_above_a_size():
+    image = picture((1, 255, SMALL_GREEN), (1, 255, LARGE_GREEN))
+    (largest,) = predictor().predict([image], ["a"])
+    np.testing.assert_allclose(largest.boxes_xyxy, [LARGE_GREEN], atol=1)
+    (several,) = predictor(multi=True).predict([image], ["a"])
+    np.testing.assert_allclose(several.boxes_xyxy, [LARGE_GREEN, SMALL_GREEN], atol=1)
+    assert several.labels.tolist() == [1, 1]
+    (above,) = predictor(multi=True, min_area_share=0.1).predict([image], ["a"])
+    np.testing.assert_allclose(above.boxes_xyxy, [LARGE_GREEN], atol=1)
+
+
+def test_several_classes_or_a_given_one():
+    image = picture((0, 255, LARGE_GREEN), (2, 200, SMALL_GREEN))
+    (two,) = predictor(top_k=2).predict([image], ["a"])
+    assert two.labels.tolist() == [0, 2]
+    np.testing.assert_allclose(two.boxes_xyxy, [LARGE_GREEN, SMALL_GREEN], atol=1)
+    np.testing.assert_array_equal(two.scores, two.class_probs[[0, 2]])
+    (given,) = predictor().predict([image], ["a"], labels=[2])
+    assert (given.labels.tolist(), given.map_label) == ([2], 2)
+    np.testing.assert_allclose(given.boxes_xyxy, [SMALL_GREEN], atol=1)
+
+
+def test_method_runs_in_evaluation_mode_without_gradients():
+    method = ImageIsMap().train()
+    Predictor(method, to_tensor, CLASSES, 0.5).predict([picture((0, 9, RED_BOX))], ["a"])
+    assert method.modes == [(False, False, True)]
+
+
+def test_no_pictures_is_no_localizations():
+    assert predictor().predict([], []) == []
+
+
+def test_bad_input_is_refused():
+    image = picture((0, 255, RED_BOX))
+    with pytest.raises(DataError, match="2 image ids"):
+        predictor().predict([image], ["a", "b"])
+    with pytest.raises(DataError, match="mode L"):
+        predictor().predict([image.convert("L")], ["a"])
+    with pytest.raises(DataError, match="calibrate"):
+        predictor(threshold=1.5)
+    with pytest.raises(CheckpointError, match="3 classes, 2 names"):
+        Predictor(ImageIsMap(), to_tensor, ("a", "b"), 0.5).predict([image], ["a"])
