@@ -11,20 +11,20 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cdtr.errors import ConfigError
 
-Size = tuple[int, int]
+Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
 class Section(BaseModel):
     """A part of the tree: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -96,6 +96,11 @@ class SbaConfig(Section):
         return templates
 
 
+class AlignConfig(Section):
+    enabled: bool = False  # not in the paper: fixes the attention's sign when nothing is pretrained
+    weight: float = Field(1.0, ge=0)
+
+
 class WeightingConfig(Section):
     mode: Literal["automatic", "fixed"] = "automatic"  # fixed keeps every lambda at 1 (Table IX)
     epsilon: float = Field(0.01, ge=0)  # row 16, added to lambda squared
@@ -120,6 +125,12 @@ class TrainConfig(Section):
     ema_decay: float | None = Field(None, gt=0, lt=1)
     save_every_steps: int | None = Field(None, ge=1)  # besides the end of each epoch
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _no_is_a_word(cls, precision: object) -> object:
+        """YAML 1.1 reads a bare ``no`` as false."""
+        return "no" if precision is False else precision
+
 
 class EvaluationConfig(Section):
     protocol: str = "wsol"  # row 14
@@ -139,6 +150,7 @@ class Config(Section):
     ocm: OcmConfig = OcmConfig()
     ski: SkiConfig = SkiConfig()
     sba: SbaConfig = SbaConfig()
+    align: AlignConfig = AlignConfig()
     weighting: WeightingConfig = WeightingConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -175,9 +187,11 @@ def parse_config(text: str, origin: str) -> Config:
 
 
 def _read_chain(source: str, seen: tuple[str, ...], folder: Path | None = None) -> dict[str, Any]:
-    if source in seen:
-        raise ConfigError(f"presets extend each other in a circle: {' -> '.join((*seen, source))}")
     path = Path(source) if folder is None or Path(source).is_absolute() else folder / source
+    # Two files may have one relative name, and one file two: only the whole path tells them apart.
+    identity = str(path.resolve()) if path.suffix in {".yaml", ".yml"} else source
+    if identity in seen:
+        raise ConfigError(f"presets extend each other in a circle: {' -> '.join((*seen, identity))}")
     if path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
             raise ConfigError(
@@ -189,7 +203,7 @@ def _read_chain(source: str, seen: tuple[str, ...], folder: Path | None = None) 
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
-    return _merge(_read_chain(str(parent), (*seen, source), path.parent), tree)
+    return _merge(_read_chain(str(parent), (*seen, identity), path.parent), tree)
 
 
 def _read_preset(name: str) -> dict[str, Any]:

@@ -62,7 +62,8 @@ class FrozenClip:
 def clean_class_name(name: str) -> str:
     """A folder's name as a prompt has it: ``001.Black_footed_Albatross`` to ``Black footed Albatross``, and the
     first synonym of a WordNet list."""
-    name = re.sub(r"^\d+[._\- ]+", "", name.split(",")[0])
+    # A number before another number is a name, such as 747-400.
+    name = re.sub(r"^\d+[._\- ]+(?=\D)", "", name.split(",")[0])
     return " ".join(re.sub(r"[_\-]+", " ", name).split()) or name
 
 
@@ -83,19 +84,22 @@ def load_clip(model: str, pretrained: str) -> FrozenClip:
             f"unknown CLIP {model!r}: give a folder written by `cdtr train-clip`, or an open_clip model such as "
             "ViT-B-32-quickgelu"
         )
+    random = pretrained == "none" and not folder.is_dir()
     try:
-        network, _, transform = open_clip.create_model_and_transforms(
+        # Without require_pretrained, open_clip answers a folder that lacks its weights with a random model.
+        network = open_clip.create_model(
             name,
-            pretrained=None if folder.is_dir() or pretrained == "none" else pretrained,
-            load_weights=pretrained != "none" or folder.is_dir(),
+            pretrained=None if folder.is_dir() or random else pretrained,
+            load_weights=not random,
+            require_pretrained=not random,
             weights_only=True,
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:
+        # A damaged file or configuration raises almost anything in open_clip and the readers below it.
         raise CheckpointError(
             f"the weights of CLIP {model} ({pretrained}) cannot be had ({type(error).__name__}): go online, give a "
             "file as sba.pretrained, train a small CLIP with `cdtr train-clip`, or set sba.enabled=false"
         ) from error
-    del transform
     return freeze(network, open_clip.get_tokenizer(name))
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import CsmConfig
+from cdtr.errors import ConfigError
 from cdtr.model.norm import conv_norm_act
 
 
@@ -32,6 +33,12 @@ class Csm(nn.Module):
     def forward(self, attention: Tensor) -> Tensor:
         """attention: (B, L, S, h, w) to ``X_csm`` (B, C, h, w); its mean over the grid gives the class logits."""
         x_a = attention.flatten(1, 2)
+        height, width = x_a.shape[-2:]
+        if self.factor2 and (height % 2 or width % 2):
+            raise ConfigError(
+                f"csm.upsample factor2 needs an even grid, found {height}x{width}: use csm.upsample size, "
+                "or change data.input_size"
+            )
         x_e = self.encoder(F.max_pool2d(x_a, 2) if min(x_a.shape[-2:]) > 1 else x_a)
         size = (x_e.shape[-2] * 2, x_e.shape[-1] * 2) if self.factor2 else x_a.shape[-2:]
         x_e = F.interpolate(x_e, size=size, mode="bilinear", align_corners=False)

@@ -9,7 +9,8 @@ def scale_maps(maps: Tensor) -> Tensor:
     """Scale each map of (..., h, w) to [0, 1]; a constant map becomes zeros. The gradient passes the extremes too."""
     low = maps.amin(dim=(-2, -1), keepdim=True)
     span = maps.amax(dim=(-2, -1), keepdim=True) - low
-    return (maps - low) / span.clamp(min=1e-12)
+    # Dividing by infinity, not by a small number: a constant map must not send a huge gradient back.
+    return (maps - low) / span.masked_fill(span <= 1e-12, float("inf"))
 
 
 def mean_attention(attention: Tensor, sum_heads: bool = False) -> Tensor:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import eva, vision_transformer
 from torch import Tensor, nn
@@ -34,8 +32,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:160]
+    except Exception as error:
+        # torch's unpickler answers a damaged file with almost any exception: IndexError, KeyError, struct.error, ...
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise CheckpointError(f"{path} cannot be read as weights ({reason}): expected tensors only") from error
     for wrapping in ("model", "state_dict", "model_state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapping), Mapping):
@@ -52,7 +51,13 @@ def load_backbone_weights(vit: nn.Module, path: str) -> None:
     """
     state = read_state_dict(path)
     convert = eva.checkpoint_filter_fn if isinstance(vit, eva.Eva) else vision_transformer.checkpoint_filter_fn
-    state = {name: value for name, value in convert(state, vit).items() if not name.startswith(_HEADS)}
+    try:
+        converted = convert(state, vit)
+    except (RuntimeError, ValueError, IndexError, KeyError, AttributeError, TypeError, AssertionError) as error:
+        raise CheckpointError(
+            f"{path} cannot be fitted to this backbone ({str(error)[:160]}): is it a checkpoint of this model?"
+        ) from error
+    state = {name: value for name, value in converted.items() if not name.startswith(_HEADS)}
     check_fit(state, vit, path)
     vit.load_state_dict(state, strict=False)
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import Config
+from cdtr.model.alignment import alignment_loss
 from cdtr.model.backbone import Backbone
 from cdtr.model.csm import Csm
 from cdtr.model.maps import mean_attention, pooled_logits
@@ -35,7 +36,7 @@ class Cdtr(nn.Module):
         ski: Ski | None = None,
         sba: Sba | None = None,
         weighting: AutomaticWeightedLoss | None = None,
-        sba_alpha: float = 0.0,
+        fixed_weights: Mapping[str, float] | None = None,
         sum_heads: bool = False,
     ) -> None:
         super().__init__()
@@ -46,7 +47,7 @@ class Cdtr(nn.Module):
         self.ski = ski
         self.sba = sba
         self.weighting = weighting
-        self.sba_alpha = sba_alpha
+        self.fixed_weights = dict(fixed_weights or {})
         self.sum_heads = sum_heads
 
     def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
@@ -59,17 +60,15 @@ class Cdtr(nn.Module):
         m_ca = mean_attention(tokens.attention, self.sum_heads)
         x_out: Tensor = self.head(tokens.patches)
         aux: dict[str, Tensor] = {"x_out": x_out}
-        evidence = x_out.float()
         if self.csm is not None:
             aux["x_csm"] = self.csm(tokens.attention)
             aux["csm_logits"] = pooled_logits(aux["x_csm"])
-            evidence = evidence + aux["x_csm"].float()
         if self.ocm is not None:
             aux["m_ocm"] = self.ocm(tokens.attention)
         if self.ski is not None and auxiliary:
             aux["x_ski"] = self.ski(x_out, aux["x_csm"], m_ca)
             aux["ski_logits"] = pooled_logits(aux["x_ski"])
-        return ModelOutput(pooled_logits(x_out), m_ca[:, None] * evidence, m_ca, aux)
+        return ModelOutput(pooled_logits(x_out), m_ca[:, None] * _evidence(aux), m_ca, aux)
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """The terms of Eq. 2 by name, each a scalar, before weighting."""
@@ -81,24 +80,30 @@ class Cdtr(nn.Module):
             terms |= self.ocm.losses(output.attention, aux["m_ocm"].float())
         if self.ski is not None:
             terms["ski"] = F.cross_entropy(aux["ski_logits"].float(), labels)
+        evidence = _evidence(aux)[range(len(labels)), labels]
+        if "align" in self.fixed_weights:
+            terms["align"] = alignment_loss(output.attention, evidence)
         if self.sba is not None:
-            images = batch.images if batch.clean_images is None else batch.clean_images
-            maps = _evidence(aux)[range(len(labels)), labels]
-            terms["sba"] = self.sba.loss(images, output.attention, maps, labels)
+            # The released code shows CLIP what the model sees, erased pixels included (row 10).
+            as_is = self.sba.config.image == "as_is"
+            images = batch.images if as_is or batch.clean_images is None else batch.clean_images
+            terms["sba"] = self.sba.loss(images, output.attention, evidence, labels)
         return terms
 
     def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """Eq. 2: the automatic weights for all terms but SBA's, whose weight is ``alpha``."""
+        """Eq. 2: automatic weights, but fixed ones for the terms of ``fixed_weights``, such as SBA's alpha."""
         if self.weighting is None:
             total, lambdas = terms["cls"].float(), {}
         else:
             total, lambdas = self.weighting(terms), self.weighting.lambdas()
-        if "sba" in terms:
-            total = total + self.sba_alpha * terms["sba"]
+        for name, weight in self.fixed_weights.items():
+            if name in terms:
+                total = total + weight * terms[name]
         return total, lambdas
 
 
 def _evidence(aux: Mapping[str, Tensor]) -> Tensor:
+    """``X_out + X_csm`` of Eq. 3, (B, C, h, w), or ``X_out`` alone."""
     x_out = aux["x_out"].float()
     return x_out + aux["x_csm"].float() if "x_csm" in aux else x_out
 
@@ -121,6 +126,6 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
         sba=sba,
         # A single classification loss has nothing to be weighed against, so TS-CAM has no lambda.
         weighting=AutomaticWeightedLoss(names, config.weighting) if len(names) > 1 else None,
-        sba_alpha=config.sba.alpha,
+        fixed_weights={"sba": config.sba.alpha} | ({"align": config.align.weight} if config.align.enabled else {}),
         sum_heads=config.backbone.attention_reduce == "sum_heads",
     )

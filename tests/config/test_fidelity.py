@@ -1,0 +1,116 @@
+"""The bundle ``fidelity: official`` against the table of where the released code differs from the paper."""
+
+import pytest
+
+from cdtr.config import Config, load_config, parse_config
+from cdtr.evaluation.protocols import PROTOCOLS
+
+# Row of the table, key, the paper's value, the released code's value.
+ROWS = [
+    (1, "sba.prompt_by", "label", "batch_position"),
+    (2, "ski.offsets_from", "csm", "out"),
+    (3, "backbone.attention_reduce", "mean", "sum_heads"),
+    (4, "ocm.suppress", "scaled", "official"),
+    (5, "ocm.awaken", "scaled", "official"),
+    (8, "sba.mask", "scaled", "fused"),
+    (8, "sba.mask_scaling", "minmax", "none"),
+    (9, "sba.xi", 1e-8, 0.0),
+    (10, "sba.image", "renormalised", "as_is"),
+    (12, "train.lr_rule", "as_given", "per_512"),
+    (12, "train.betas", (0.9, 0.99), (0.9, 0.999)),
+    (12, "train.weight_decay", 5e-4, 0.05),
+    (12, "train.min_lr", 1e-6, 1e-5),
+    (12, "backbone.drop_path", 0.0, 0.1),
+    (13, "data.augment", "crop_flip", "official"),
+    (13, "data.repeats", 1, 3),
+    (15, "evaluation.threshold", None, 0.20),
+    (16, "weighting.epsilon", 0.01, 0.0),
+    (16, "weighting.decay", False, True),
+    (17, "csm.upsample", "size", "factor2"),
+]
+# Rows whose starting point is what was released.
+AGREED = [
+    (6, "csm.width_factor", 2),
+    (6, "csm.norm", True),
+    (7, "ocm.blocks", "first"),
+    (7, "ocm.norm", True),
+    (9, "sba.similarity", "clamp"),
+    (11, "sba.model", "ViT-B-32-quickgelu"),
+    (11, "sba.pretrained", "openai"),
+    (12, "train.schedule", "cosine"),
+    (12, "train.warmup_epochs", 5.0),
+    (12, "train.warmup_lr", 1e-6),
+]
+
+
+def value(config, key):
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def flat(tree, path=()):
+    for key, below in tree.items():
+        if isinstance(below, dict) and key != "overrides":
+            yield from flat(below, (*path, key))
+        else:
+            yield ".".join((*path, key)), below
+
+
+@pytest.mark.parametrize(("row", "key", "paper", "official"), ROWS, ids=[f"{row}-{key}" for row, key, *_ in ROWS])
+def test_official_changes_the_row(row, key, paper, official):
+    assert value(Config(), key) == paper
+    assert value(load_config(None, ["fidelity=official"]), key) == official
+
+
+@pytest.mark.parametrize(("row", "key", "both"), AGREED, ids=[f"{row}-{key}" for row, key, _ in AGREED])
+def test_both_bundles_agree_on_the_row(row, key, both):
+    assert value(Config(), key) == both
+    assert value(load_config(None, ["fidelity=official"]), key) == both
+
+
+def test_official_changes_nothing_else():
+    paper = dict(flat(Config().model_dump()))
+    official = dict(flat(load_config(None, ["fidelity=official"]).model_dump()))
+    changed = {key for key in paper if paper[key] != official[key]} - {"evaluation.protocol"}
+    assert changed == {key for _, key, *_ in ROWS} | {"fidelity"}
+
+
+def test_every_row_of_the_table_is_covered():
+    assert {row for row, *_ in ROWS + AGREED} | {14} == set(range(1, 18))
+
+
+def test_row_14_names_the_released_protocol_once_there_is_one():
+    official = load_config(None, ["fidelity=official"]).evaluation.protocol
+    assert Config().evaluation.protocol == "wsol"
+    assert official == ("cdtr" if "cdtr" in PROTOCOLS else "wsol")
+    assert official in PROTOCOLS
+
+
+def test_what_a_configuration_says_itself_wins_over_the_bundle(tmp_path):
+    (tmp_path / "own.yaml").write_text("fidelity: official\nsba: {mask: literal}\n")
+    config = load_config(tmp_path / "own.yaml", ["ski.offsets_from=csm"])
+    assert config.sba.mask == "literal"
+    assert config.ski.offsets_from == "csm"
+    assert config.sba.image == "as_is"
+
+
+@pytest.mark.parametrize("where", ["preset-below", "override"])
+def test_the_bundle_lies_under_a_preset(tmp_path, where):
+    if where == "override":
+        config = load_config("ilsvrc", ["fidelity=official"])
+    else:
+        (tmp_path / "own.yaml").write_text("fidelity: official\nextends: ilsvrc\n")
+        config = load_config(tmp_path / "own.yaml")
+    assert (config.csm.g, config.train.lr) == (256, 5e-4)
+    assert config.train.betas == (0.9, 0.999)
+
+
+def test_paper_said_last_takes_the_bundle_away(tmp_path):
+    (tmp_path / "own.yaml").write_text("fidelity: official\n")
+    assert load_config(tmp_path / "own.yaml", ["fidelity=paper"]) == Config()
+
+
+def test_a_resolved_official_configuration_is_read_as_it_was_written():
+    config = load_config(None, ["fidelity=official", "ski.offsets_from=csm"])
+    assert parse_config(config.to_yaml(), "config.yaml") == config

@@ -1,0 +1,175 @@
+"""Weights files: formats, wrappings, what does not fit, and what must not run."""
+
+import io
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cdtr.config import BackboneConfig
+from cdtr.errors import CheckpointError
+from cdtr.model.backbone import build_backbone
+from cdtr.model.weights import check_fit, read_state_dict
+
+TINY = {"embed_dim": 48, "depth": 2, "num_heads": 2, "patch_size": 8}
+
+
+def make(weights="none", size=(32, 32), name="vit_tiny_patch16_224", **overrides):
+    config = BackboneConfig(name=name, weights=str(weights), overrides={**TINY, **overrides})
+    return build_backbone(config, size)
+
+
+def states_equal(one, other):
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(lambda s: s, id="bare"),
+        pytest.param(lambda s: {"model": s}, id="model"),
+        pytest.param(lambda s: {"state_dict": s, "epoch": 3}, id="state_dict"),
+        pytest.param(lambda s: {"model": {f"module.{k}": v for k, v in s.items()}}, id="module-prefix"),
+        pytest.param(
+            lambda s: {"model": {**s, "head.weight": torch.zeros(1000, 48), "head.bias": torch.zeros(1000)}}, id="head"
+        ),
+    ],
+)
+def test_pth_files_load(tmp_path, wrap):
+    source = make()
+    torch.save(wrap(source.vit.state_dict()), tmp_path / "w.pth")
+    loaded = make(tmp_path / "w.pth")
+    assert states_equal(source.vit.state_dict(), loaded.vit.state_dict())
+    assert not states_equal(source.vit.state_dict(), make().vit.state_dict())
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_dinov3"], ids=["vit", "dinov3"])
+def test_safetensors_load(tmp_path, name):
+    source = make(name=name)
+    save_file(source.vit.state_dict(), tmp_path / "w.safetensors")
+    loaded = make(tmp_path / "w.safetensors", name=name)
+    assert states_equal(source.vit.state_dict(), loaded.vit.state_dict())
+
+
+def test_load_weights_false_does_not_read_the_file(tmp_path):
+    config = BackboneConfig(name="vit_tiny_patch16_224", weights=str(tmp_path / "gone.pth"), overrides=TINY)
+    assert build_backbone(config, (32, 32), load_weights=False).grid_hw == (4, 4)
+
+
+def test_position_embeddings_are_resampled_to_the_grid(tmp_path):
+    source = make()
+    ramp = torch.arange(4.0)[None, :, None].expand(4, 4, 48)  # grows from left to right only
+    source.vit.pos_embed.data[:, 1:] = ramp.reshape(1, 16, 48)
+    source.vit.pos_embed.data[:, 0] = 7
+    torch.save(source.vit.state_dict(), tmp_path / "w.pth")
+    loaded = make(tmp_path / "w.pth", size=(32, 64))
+    assert loaded.grid_hw == (4, 8)
+    assert (loaded.vit.pos_embed[:, 0] == 7).all()
+    grid = loaded.vit.pos_embed.data[0, 1:].reshape(4, 8, 48)
+    torch.testing.assert_close(grid, grid[:1, :, :1].expand(4, 8, 48), rtol=1e-3, atol=1e-3)
+    assert (grid[0, :, 0].diff() > 0).all()
+    assert float(grid.mean()) == pytest.approx(1.5, abs=0.05)
+
+
+def test_missing_names_are_told(tmp_path):
+    state = make().vit.state_dict()
+    del state["blocks.1.attn.qkv.weight"], state["norm.bias"]
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"lacks 2 of \d+ tensors, the first is 'blocks.1.attn.qkv.weight'"):
+        make(tmp_path / "w.pth")
+
+
+def test_wrong_shapes_are_told(tmp_path):
+    torch.save(make(mlp_ratio=2).vit.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"mlp.fc1.weight has shape \(96, 48\), the model wants \(192, 48\)"):
+        make(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_dinov3"], ids=["vit", "dinov3"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param({"conv1.weight": torch.zeros(3)}, id="another-network"),
+        pytest.param({"pos_embed": torch.zeros(3)}, id="misshapen-position"),
+        pytest.param({"patch_embed.proj.weight": torch.zeros(3)}, id="misshapen-patch"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_one_clear_error(tmp_path, name, state):
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"w\.pth"):
+        make(tmp_path / "w.pth", name=name)
+
+
+def test_another_width_is_one_clear_error(tmp_path):
+    torch.save(make(embed_dim=64).vit.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="the model wants"):
+        make(tmp_path / "w.pth")
+
+
+class Bomb:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("how", ["torch", "plain"])
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, how):
+    file, trace = tmp_path / "w.pth", tmp_path / "ran"
+    if how == "torch":
+        torch.save({"model": make().vit.state_dict(), "args": Bomb(trace)}, file)
+    else:
+        file.write_bytes(pickle.dumps({"args": Bomb(trace)}, protocol=2))
+    with pytest.raises(CheckpointError, match="cannot be read as weights"):
+        read_state_dict(file)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("w.pth", b""), ("w.pth", b"not weights"), ("w.safetensors", b""), ("w.safetensors", b"\xff" * 64)],
+    ids=["empty-pth", "text-pth", "empty-safetensors", "broken-safetensors"],
+)
+def test_broken_files_are_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"w\..* cannot be read as weights"):
+        read_state_dict(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damaged_files_are_refused_or_read_but_never_a_traceback(tmp_path):
+    buffer = io.BytesIO()
+    torch.save({"model": {"a": torch.zeros(3)}}, buffer, _use_new_zipfile_serialization=False)
+    whole, chance, file, refused = buffer.getvalue(), random.Random(0), tmp_path / "w.pth", 0
+    for _ in range(100):
+        damaged = bytearray(whole[: chance.randrange(1, len(whole))])
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        file.write_bytes(damaged)
+        try:
+            read_state_dict(file)
+        except CheckpointError:
+            refused += 1
+    assert refused > 90
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {}], ids=["tensor", "list", "empty"])
+def test_files_without_names_are_refused(tmp_path, content):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="expected a mapping of names to tensors"):
+        read_state_dict(tmp_path / "w.pth")
+
+
+def test_a_missing_file_says_what_to_do(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no weights file .*gone\.pth: give a \.pth or \.safetensors file"):
+        make(tmp_path / "gone.pth")
+
+
+def test_check_fit_accepts_more_than_it_needs():
+    module = torch.nn.Linear(2, 3)
+    check_fit({**module.state_dict(), "more": torch.zeros(1)}, module, "file")
