@@ -1,0 +1,107 @@
+"""The command line. Each verb is a file of this package with a function ``command``; the file's name is its name.
+
+Verbs import what is heavy inside the function, so that `cdtr --help` does not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import sys
+import warnings
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, NoReturn, TextIO
+
+import typer
+
+from cdtr.errors import CdtrError
+
+# Typer carries its own copy of click since 0.20, so its errors are found by way of the one that it exports.
+_USAGE_ERROR = typer.BadParameter.__mro__[1]
+_CLICK_ERROR = typer.BadParameter.__mro__[2]
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line; whatever goes wrong ends in one line on stderr and an exit code."""
+    warnings.showwarning = _show_warning
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = os.environ.get("CDTR_DEBUG", "") not in ("", "0") or "--debug" in arguments
+    arguments = [word for word in arguments if word != "--debug"]  # it may stand before or after the verb
+    try:
+        code = build_app()(args=arguments or ["--help"], prog_name="cdtr", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except Exception as error:
+        if debug:
+            raise
+        message, code = _explain(error)
+        _print_error(message)
+    if code == 130:
+        print("interrupted", file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def build_app() -> typer.Typer:
+    """The application with every verb found in this package."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(_options)
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda found: found.name):
+        if not module.name.startswith("_"):
+            app.command(module.name.replace("_", "-"))(import_module(f"{__name__}.{module.name}").command)
+    return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"cdtr {version('cdtr')}")
+        raise typer.Exit
+
+
+def _options(
+    _show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version.", callback=_version)
+    ] = False,
+    _debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, as CDTR_DEBUG=1 does.")] = False,
+) -> None:
+    """Boxes and heat maps from images sorted by class.
+
+    Start with `cdtr quickstart --out runs/quickstart`, or with your own folder of class folders:
+    `cdtr train DATA --out RUN`.
+    """
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """One line and the exit code."""
+    if isinstance(error, CdtrError):
+        return str(error), error.exit_code
+    if isinstance(error, _CLICK_ERROR):
+        return _explain_usage(error), 2
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", 1
+    reason = f"{type(error).__name__}: {error}"
+    return f"{reason} (unexpected, so a fault of cdtr; CDTR_DEBUG=1 shows where)", 1
+
+
+def _explain_usage(error: Exception) -> str:
+    message = getattr(error, "format_message", lambda: str(error))()
+    context = getattr(error, "ctx", None) if isinstance(error, _USAGE_ERROR) else None
+    return f"{message} See `{context.command_path} --help`." if context is not None else str(message)
+
+
+def _print_error(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """One line, without the place in the code that means nothing to a user."""
+    if not issubclass(category, DeprecationWarning | FutureWarning | PendingDeprecationWarning):
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)

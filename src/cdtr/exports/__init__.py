@@ -1,6 +1,7 @@
 """Formats of boxes, one file each; the file's name is the format's name.
 
-A format file has ``FILE_NAME``, the file or folder that it writes, and ``write_NAME(localizations, path, class_names)``.
+A format file has ``FILE_NAME``, the file or folder that it writes, and a function
+``write_NAME(localizations, path, class_names)``.
 """
 
 from __future__ import annotations

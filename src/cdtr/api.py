@@ -1,0 +1,236 @@
+"""The Python interface: a trained model by its folder or hub id, and a localizer that takes pictures."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import nn
+
+from cdtr.config import Config
+from cdtr.data.images import read_image, upright_rgb
+from cdtr.data.transforms import EvalTransform
+from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.localization.predictor import Predictor
+from cdtr.model.methods import build_method
+from cdtr.model.weights import check_fit, read_state_dict
+from cdtr.records import Localization, Method
+from cdtr.runs import RunFolder
+
+# Zhou et al. 2016 cut class activation maps at 20% of their maximum, and much of the literature kept that.
+DEFAULT_THRESHOLD = 0.2
+
+ImageLike: TypeAlias = str | Path | Image.Image | npt.NDArray[np.uint8]
+OnBroken: TypeAlias = Callable[[str, str], None]
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILES = ("model.safetensors", "config.yaml", "classes.txt", "calibration.json", "manifest.json")
+
+
+def load_model(path_or_hub_id: str | Path, device: torch.device | str = "cpu") -> nn.Module:
+    """The trained method of a run folder or a hub id ``owner/name``, in eval mode.
+
+    The module answers ``ModelOutput`` to normalised images (B, 3, H, W). CLIP, which only training needs, is not
+    loaded. Raises CheckpointError for a folder or weights that are missing or do not fit.
+    """
+    return _load_method(find_run(path_or_hub_id), find_device(device))
+
+
+def find_run(path_or_hub_id: str | Path) -> RunFolder:
+    """The run folder at a path, or a hub id's files, downloaded or from the cache."""
+    path = Path(path_or_hub_id)
+    # A name beside an existing folder is a mistyped path, which should not wait for the network.
+    is_hub_id = _HUB_ID.fullmatch(str(path_or_hub_id)) is not None and not path.parent.is_dir()
+    if path.exists() or not is_hub_id:
+        return RunFolder(path).require_trained()
+    return RunFolder(_download(str(path_or_hub_id))).require_trained()
+
+
+def find_device(device: torch.device | str | None) -> torch.device:
+    """The device of that name; None takes CUDA where there is one. ConfigError for one that cannot be had."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"no device {str(device)!r} here ({reason}): use cpu, or cuda where there is one") from error
+    return found
+
+
+def choose_threshold(run: RunFolder, given: float | None = None) -> tuple[float | None, str | None]:
+    """The map threshold and where it is from: given, the calibration, the configuration, in that order, or None."""
+    if given is not None:
+        return _checked_threshold(given, "the threshold", ConfigError), "given"
+    calibration = run.calibration()
+    if calibration is not None:
+        threshold = _checked_threshold(calibration.get("threshold"), str(run.calibration_file), CheckpointError)
+        return threshold, f"calibrated on {calibration.get('n_images')} {calibration.get('source', 'images')}"
+    configured = run.config().evaluation.threshold
+    return configured, None if configured is None else "evaluation.threshold of the configuration"
+
+
+class Localizer:
+    """Pictures in, boxes and heat maps out.
+
+    method: see ``load_model``. config: of its run. threshold: share of a map's maximum that the object reaches.
+    """
+
+    def __init__(
+        self, method: nn.Module, config: Config, class_names: Sequence[str], threshold: float, device: torch.device
+    ) -> None:
+        self.method = method
+        self.config = config
+        self.class_names = tuple(class_names)
+        self.threshold = threshold
+        self.device = device
+
+    @classmethod
+    def from_pretrained(
+        cls, run: str | Path, device: torch.device | str | None = None, threshold: float | None = None
+    ) -> Localizer:
+        """Load a run folder or a hub id. A threshold given here goes before the run's calibration."""
+        folder, found = find_run(run), find_device(device)
+        chosen, _ = choose_threshold(folder, threshold)
+        method = _load_method(folder, found)
+        if chosen is None:
+            chosen = DEFAULT_THRESHOLD
+            warnings.warn(
+                f"{run} has no calibrated threshold, {DEFAULT_THRESHOLD} of the map's maximum is taken: "
+                "run `cdtr calibrate`, or give a threshold",
+                stacklevel=2,
+            )
+        return cls(method, folder.config(), folder.class_names(), chosen, found)
+
+    def __call__(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        top_k: int = 1,
+        multi: bool = False,
+        batch_size: int | None = None,
+    ) -> list[Localization]:
+        """Localize paths, PIL images or uint8 arrays (H, W, 3) in RGB, one or several of them, of any size.
+
+        Searches the maps of the ``top_k`` most probable classes; with ``multi`` every region above the threshold gets a
+        box, not only the largest. Raises DataError for an image that cannot be read.
+        """
+        many: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
+        items = [(_image_id(image, index), image) for index, image in enumerate(many)]
+        found = self.stream(items, top_k=top_k, multi=multi, batch_size=batch_size)
+        return [localization for _, localization in found]
+
+    def stream(
+        self,
+        items: Iterable[tuple[str, ImageLike]],
+        top_k: int = 1,
+        multi: bool = False,
+        batch_size: int | None = None,
+        on_broken: OnBroken | None = None,
+    ) -> Iterator[tuple[Image.Image, Localization]]:
+        """Localize (image id, image) pairs one batch at a time: any number of images, the memory of a few batches.
+
+        Threads decode ahead. An image that cannot be read goes to ``on_broken`` with the reason and is left out;
+        without that function it raises DataError.
+        """
+        size = self.config.evaluation.batch_size if batch_size is None else batch_size
+        if size < 1:
+            raise ConfigError(f"batch size {size}: expected 1 or more")
+        method: Any = self.method
+        predictor = Predictor(
+            method, EvalTransform(self.config.data), self.class_names, self.threshold, self.device, multi, top_k=top_k
+        )
+        pictures: list[Image.Image] = []
+        ids: list[str] = []
+        for image_id, picture in _read_ahead(items, self.config.data.max_pixels, size):
+            if isinstance(picture, DataError):
+                if on_broken is None:
+                    raise picture
+                on_broken(image_id, str(picture))
+                continue
+            pictures.append(picture)
+            ids.append(image_id)
+            if len(ids) == size:
+                yield from zip(pictures, predictor.predict(pictures, ids), strict=True)
+                pictures, ids = [], []
+        yield from zip(pictures, predictor.predict(pictures, ids), strict=True)
+
+
+def as_method(module: nn.Module) -> Method:
+    """The module under the protocol that it fulfils, for the layers that ask for it."""
+    method: Any = module
+    checked: Method = method
+    return checked
+
+
+def _load_method(run: RunFolder, device: torch.device) -> nn.Module:
+    method = build_method(run.config(), len(run.class_names()), sba=None, load_weights=False)
+    state = read_state_dict(run.weights)
+    check_fit(state, method, run.weights)
+    method.load_state_dict(state, strict=False)
+    return method.to(device).eval()
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=list(_HUB_FILES)))
+    except Exception as error:  # the client's errors share no class between its versions
+        raise CheckpointError(
+            f"{hub_id} is no run folder here, and cannot be had from the hub ({type(error).__name__}): "
+            "check the path or the id, and the connection"
+        ) from error
+
+
+def _checked_threshold(value: Any, origin: str, kind: type[CheckpointError] | type[ConfigError]) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise kind(f"{origin} is {value!r}: expected a number from 0 up to, not including, 1")
+    return float(value)
+
+
+def _image_id(image: ImageLike, index: int) -> str:
+    return Path(image).as_posix() if isinstance(image, str | Path) else f"image-{index}"
+
+
+def _read(image: ImageLike, max_pixels: int) -> Image.Image:
+    if isinstance(image, str | Path):
+        return read_image(Path(image), max_pixels)
+    if isinstance(image, Image.Image):
+        return upright_rgb(image)
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise DataError(f"expected a path, a PIL image or a uint8 array (H, W, 3), found {found}: convert it first")
+    return Image.fromarray(np.ascontiguousarray(image))
+
+
+def _read_ahead(
+    items: Iterable[tuple[str, ImageLike]], max_pixels: int, ahead: int
+) -> Iterator[tuple[str, Image.Image | DataError]]:
+    """Decode in threads, in order, never more than a batch ahead of the one in work."""
+
+    def read(image: ImageLike) -> Image.Image | DataError:
+        try:
+            return _read(image, max_pixels)
+        except DataError as error:
+            return error
+
+    pending: deque[tuple[str, Future[Image.Image | DataError]]] = deque()
+    with ThreadPoolExecutor(min(4, ahead)) as pool:
+        for image_id, image in items:
+            pending.append((image_id, pool.submit(read, image)))
+            if len(pending) > ahead:
+                done_id, done = pending.popleft()
+                yield done_id, done.result()
+        while pending:
+            done_id, done = pending.popleft()
+            yield done_id, done.result()

@@ -1,0 +1,46 @@
+"""Which images a user means by files, folders and patterns, and the ids they get."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cdtr.data.files import find_images
+from cdtr.errors import DataError
+
+
+def find_pictures(arguments: Sequence[str]) -> list[tuple[str, Path]]:
+    """(image id, path) of every image, each once, in the order given.
+
+    Folders are searched at any depth. The id is the path relative to the deepest folder that holds all that was given,
+    so that images of one name in two folders stay apart. Raises DataError for an argument that stands for no image.
+    """
+    paths: dict[Path, None] = {}
+    folders: list[Path] = []
+    for argument in arguments:
+        folder, found = _expand(argument)
+        folders.append(folder)
+        paths.update(dict.fromkeys(Path(os.path.abspath(path)) for path in found))  # noqa: PTH100, keeps links
+    base = os.path.commonpath([os.path.abspath(folder) for folder in folders])  # noqa: PTH100
+    return [(path.relative_to(base).as_posix(), path) for path in paths]
+
+
+def _expand(argument: str) -> tuple[Path, list[Path]]:
+    """The folder of an argument, and its images."""
+    path = Path(argument)
+    if path.is_dir():
+        found = find_images(path, path)[0]
+        if not found:
+            raise DataError(f"{argument} holds no image: expected files such as .jpg or .png at any depth")
+        return path, found
+    if path.exists():
+        return path.parent, [path]
+    if not glob.has_magic(argument):
+        raise DataError(f"no file or folder {argument}: expected an image, a folder of images, or a pattern")
+    matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207, absolute ones too
+    found = [match for match in matches if match.is_file()]
+    if not found:
+        raise DataError(f"no file matches {argument}: expected a pattern of images, such as 'photos/**/*.jpg'")
+    return Path(os.path.commonpath([match.parent for match in found])), found

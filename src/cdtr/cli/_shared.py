@@ -1,0 +1,99 @@
+"""What several commands need: a run with the data it was trained on, the held-out images, a progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cdtr.data.datasets import load_source
+from cdtr.data.images import check_images
+from cdtr.data.split import hold_out
+from cdtr.errors import CheckpointError, DataError
+from cdtr.records import DataSource, Sample
+from cdtr.runs import RunFolder, hash_names
+
+
+def open_source(run: RunFolder, data: Path) -> DataSource:
+    """The data set at ``data``; DataError unless it has the run's classes."""
+    source = load_source(data, run.config().data.format)
+    check_classes(run, source)
+    return source
+
+
+def check_classes(run: RunFolder, source: DataSource) -> None:
+    trained, found = run.class_names(), source.class_names
+    if len(trained) != len(found):
+        raise DataError(
+            f"{run.path} has {len(trained)} classes, the data has {len(found)}: "
+            "point --data at data with the same classes, or train again"
+        )
+    for index, (ours, theirs) in enumerate(zip(trained, found, strict=True)):
+        if ours != theirs:
+            raise DataError(
+                f"{run.path} has {ours!r} as class {index}, the data has {theirs!r}: "
+                "point --data at data with the same classes, or train again"
+            )
+
+
+def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
+    """The training images that the run did not fit, split again as training did and checked against its manifest."""
+    config = run.config()
+    if "train" not in source.splits:
+        raise DataError(f"{source.root} has no training images: point --data at the set that {run.path} was trained on")
+    good, _ = check_images(source.splits["train"], config.data.max_pixels)
+    _, held = hold_out(good, config.data.holdout, config.seed)
+    try:
+        noted = run.manifest()["splits"]["held_out"]
+        images, sha256 = noted["images"], noted["sha256"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{run.manifest_file} does not say which images were held out: train again") from error
+    if not images:
+        raise DataError(
+            f"{run.path} held no image out: train with data.holdout above 0, or give a threshold with --threshold"
+        )
+    if hash_names(sample.image_id for sample in held) != sha256:
+        raise DataError(
+            f"the images that {run.path} held out ({images}) are not those of {source.root} ({len(held)}): "
+            "point --data at the set it was trained on, unchanged"
+        )
+    return held
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, one plain line elsewhere; yields a function that moves it on."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        note(f"{what}: {total}")
+        yield lambda _count: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def note(message: str) -> None:
+    """A line beside the results."""
+    print(message, file=sys.stderr)
+
+
+def report_broken(sample: Sample, reason: str) -> None:
+    note(f"left out {sample.image_id}: {reason}")
+
+
+def require_folder(out: Path) -> None:
+    """DataError if something that is no folder is in the way."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file: choose a folder as --out")
+
+
+def next_steps(commands: Sequence[str]) -> None:
+    print("next:")
+    for line in commands:
+        print(f"  {line}")

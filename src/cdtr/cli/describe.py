@@ -1,0 +1,78 @@
+"""`cdtr describe`"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from cdtr.runs import RunFolder
+
+
+def command(run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")]) -> None:
+    """Say what a run is: data, settings that differ from the defaults, threshold, size, files.
+
+    Example: cdtr describe runs/neu
+    """
+    from cdtr.api import find_run
+
+    for line in describe(find_run(run)):
+        print(line)
+
+
+def describe(run: RunFolder) -> Iterator[str]:
+    """The lines of the description."""
+    from cdtr.api import load_model
+    from cdtr.config import Config
+
+    model = load_model(run.path)  # first, so that weights that do not fit are an error before any line
+    config, names = run.config(), run.class_names()
+    manifest = run.manifest() if run.manifest_file.is_file() else {}
+    yield f"run: {run.path}"
+    yield f"method: {config.method} ({config.fidelity}), backbone {config.backbone.name}"
+    yield f"parameters: {sum(parameter.numel() for parameter in model.parameters()):,}"
+    yield f"classes: {len(names)} ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})"
+    splits = manifest.get("splits", {})
+    if splits:
+        counts = ", ".join(f"{part['images']} {name.replace('_', ' ')}" for name, part in splits.items())
+        yield f"trained on: {manifest.get('data', {}).get('format', 'unknown')} data, {counts} images"
+    if manifest.get("broken_images"):
+        yield f"broken images left out: {len(manifest['broken_images'])}"
+    if manifest.get("clip_fit"):
+        yield f"CLIP fit: {manifest['clip_fit']['fit']:.2f}, SBA {'on' if config.sba.enabled else 'off'}"
+    yield f"threshold: {_threshold(run)}"
+    yield "settings that differ from the defaults:"
+    defaults = Config().model_dump(mode="json")
+    for key, value in _differences(defaults, config.model_dump(mode="json")):
+        yield f"  {key} = {value}"
+    if manifest.get("versions"):
+        yield "versions: " + ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
+    yield "files:"
+    for file in sorted(path for path in run.path.iterdir() if path.is_file()):
+        yield f"  {file.name} ({_size(file.stat().st_size)})"
+
+
+def _threshold(run: RunFolder) -> str:
+    from cdtr.api import choose_threshold
+
+    threshold, origin = choose_threshold(run)
+    return "none yet, run `cdtr calibrate`" if threshold is None else f"{threshold:g}, {origin}"
+
+
+def _differences(default: dict[str, Any], found: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in found.items():
+        here = f"{path}.{key}".lstrip(".")
+        if isinstance(value, dict) and isinstance(default.get(key), dict) and default[key]:
+            yield from _differences(default[key], value, here)
+        elif value != default.get(key):
+            yield here, value
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} MB"

@@ -1,0 +1,114 @@
+"""`cdtr localize`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from cdtr.api import Localizer
+    from cdtr.records import Localization
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
+    images: Annotated[list[str], typer.Argument(help="Image files, folders (searched at any depth) or patterns.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    formats: Annotated[str, typer.Option("--format", help="Formats of the boxes, with commas between.")] = "coco",
+    heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Write a coloured heat map of each image.")] = False,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Write each image with heat map and boxes.")] = False,
+    multi: Annotated[bool, typer.Option("--multi", help="A box for every region, not only the largest.")] = False,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Look for the so many most probable classes.")] = 1,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Of the map, from 0 to 1; by default the calibrated one.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")] = 8,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
+) -> None:
+    """Find the object in each image and write its box, and heat maps or overlays if asked.
+
+    Example: cdtr localize runs/neu photos/ --out boxes --format coco,csv --overlays
+    """
+    from cdtr.api import Localizer
+    from cdtr.cli._pictures import find_pictures
+    from cdtr.cli._shared import require_folder
+    from cdtr.errors import DataError
+    from cdtr.exports import find_exporter
+
+    exporters = [find_exporter(name) for name in formats.split(",")]
+    require_folder(out)
+    pictures = find_pictures(images)
+    localizer = Localizer.from_pretrained(run, device, threshold)
+    found = localize_pictures(localizer, pictures, out, heatmaps, overlays, multi, top_k, batch_size)
+    broken = len(pictures) - len(found)
+    if not found:
+        raise DataError(f"none of the {broken} images could be read: nothing was written")
+    for exporter in exporters:
+        exporter.write(found, out / exporter.file_name, localizer.class_names)
+        print(f"wrote {out / exporter.file_name}")
+    for name in (["heatmaps"] if heatmaps else []) + (["overlays"] if overlays else []):
+        print(f"wrote {out / name}: {len(found)} pictures")
+    boxes = sum(len(one.boxes_xyxy) for one in found)
+    without = sum(not len(one.boxes_xyxy) for one in found)
+    print(
+        f"{boxes} boxes in {len(found)} images at threshold {localizer.threshold:g}"
+        + (f", {without} without a box" if without else "")
+        + (f", {broken} could not be read" if broken else "")
+    )
+
+
+def localize_pictures(
+    localizer: Localizer,
+    pictures: Sequence[tuple[str, Path]],
+    out: Path,
+    heatmaps: bool = False,
+    overlays: bool = False,
+    multi: bool = False,
+    top_k: int = 1,
+    batch_size: int | None = None,
+) -> list[Localization]:
+    """Localize image by image and write the pictures asked for as they come; the answers are kept without maps."""
+    from cdtr.cli._shared import note, progress_bar
+    from cdtr.reports.overlays import heat_map, overlay
+
+    found = []
+    with progress_bar("localizing images", len(pictures)) as move:
+
+        def skip(image_id: str, reason: str) -> None:
+            note(f"left out {image_id}: {reason}")
+            move(1)
+
+        for picture, answer in localizer.stream(pictures, top_k, multi, batch_size, on_broken=skip):
+            # The whole name stays, so that a.jpg and a.png do not meet.
+            if heatmaps:
+                write_picture(heat_map(answer.map), out / "heatmaps" / f"{answer.image_id}.png")
+            if overlays:
+                write_picture(overlay(picture, answer), out / "overlays" / f"{answer.image_id}.jpg")
+            found.append(without_map(answer))
+            move(1)
+    return found
+
+
+def without_map(localization: Localization) -> Localization:
+    """What a list of a million images can hold."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    nothing = np.zeros(0, dtype=np.float32)
+    return replace(localization, map=nothing.reshape(0, 0), class_probs=nothing)
+
+
+def write_picture(picture: Image.Image, path: Path) -> None:
+    from io import BytesIO
+
+    from cdtr.runs import write_atomic
+
+    buffer = BytesIO()
+    picture.save(buffer, "PNG" if path.suffix == ".png" else "JPEG", quality=90)
+    write_atomic(path, buffer.getvalue())

@@ -1,0 +1,70 @@
+"""`cdtr train`"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cdtr.config import Config
+
+DEFAULT_PRESET = "small"
+
+
+def command(
+    data: Annotated[Path, typer.Argument(help="A folder with one folder of images a class, or a data set's root.")],
+    out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
+    config: Annotated[
+        str | None, typer.Option("--config", help="A preset or a YAML file; without it the preset small.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, such as train.epochs=20; may be repeated.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+) -> None:
+    """Train on images sorted by class and write a run folder.
+
+    Example: cdtr train photos/ --out runs/photos --set train.epochs=20
+    """
+    from cdtr.cli._shared import next_steps
+    from cdtr.data.datasets import load_source
+    from cdtr.training.loop import train
+
+    settings = choose_config(out, config, overrides or [], resume)
+    source = load_source(data, settings.data.format)
+    if "train" not in source.splits:
+        from cdtr.errors import DataError
+
+        raise DataError(f"{data} has no training images: expected class folders in it, or in {data / 'train'}")
+    run = train(settings, source, out, resume)
+    if not is_main_process():
+        return
+    print(f"wrote {run.path}: {run.weights.name}, {run.config_file.name}, {run.classes_file.name} and the logs")
+    test = [f"cdtr evaluate {out} --data {data}"]
+    boxes = [f"cdtr localize {out} IMAGES --out boxes --format coco,csv --overlays"]
+    next_steps(([f"cdtr calibrate {out} --data {data}"] if source.annotated else []) + test + boxes)
+
+
+def choose_config(out: Path, config: str | None, overrides: list[str], resume: bool) -> Config:
+    """What the user asked for; a resumed run goes on with its own settings when none are given."""
+    from cdtr.cli._shared import note
+    from cdtr.config import load_config, parse_config
+    from cdtr.runs import RunFolder
+
+    run = RunFolder(out)
+    if resume and config is None and not overrides and run.manifest_file.is_file():
+        return parse_config(str(run.manifest().get("requested_config", "")), str(run.manifest_file))
+    if config is None and is_main_process():
+        note(
+            f"no --config: taking the preset {DEFAULT_PRESET}, from scratch in minutes on a CPU. With a GPU and a "
+            "connection, --config cub starts from pretrained weights and finds better boxes"
+        )
+    return load_config(config or DEFAULT_PRESET, overrides)
+
+
+def is_main_process() -> bool:
+    """Of several processes that torchrun or accelerate started, one prints."""
+    return os.environ.get("RANK", "0") == "0"

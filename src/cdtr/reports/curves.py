@@ -1,0 +1,47 @@
+"""A training's curves from its ``metrics.jsonl``, as a picture."""
+
+from __future__ import annotations
+
+import base64
+import json
+from io import BytesIO
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cdtr.runs import RunFolder
+
+
+def read_log(run: RunFolder, kind: str) -> list[dict[str, Any]]:
+    """The log's records of a kind, ``step`` or ``epoch``."""
+    if not run.metrics_file.is_file():
+        return []
+    records = [json.loads(line) for line in run.metrics_file.read_text(encoding="utf-8").splitlines()]
+    return [record for record in records if record["kind"] == kind]
+
+
+def loss_curve(run: RunFolder) -> str | None:
+    """Every loss term and the held-out accuracy over the epochs as a data URI; None before the first epoch."""
+    epochs = read_log(run, "epoch")
+    if not epochs:
+        return None
+    numbers = [record["epoch"] + 1 for record in epochs]
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    losses, accuracy = figure.subplots(1, 2)
+    for name in epochs[0]["terms"]:
+        values = [record["terms"].get(name, float("nan")) for record in epochs]
+        losses.plot(numbers, values, marker=".", label=name, linewidth=2 if name == "total" else 1)
+    losses.set(title="training loss, by term", xlabel="epoch")
+    losses.legend(fontsize="small")
+    held_out = [(number, record["held_out"]) for number, record in zip(numbers, epochs, strict=True)]
+    points = [(number, values["top1_cls"]) for number, values in held_out if "top1_cls" in values]
+    accuracy.plot([number for number, _ in points], [value for _, value in points], marker=".", color="tab:green")
+    accuracy.set(title="class of held-out images, % right", xlabel="epoch", ylim=(0, 100))
+    for axes in (losses, accuracy):
+        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

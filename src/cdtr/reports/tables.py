@@ -1,0 +1,70 @@
+"""An evaluation as a table for the terminal, with the baselines beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from cdtr.evaluation import Evaluation
+
+METRIC_NAMES = {
+    "gt_known_loc": "GT-known Loc",
+    "gt_known_loc_iou70": "GT-known Loc at IoU 0.7",
+    "top1_loc": "Top-1 Loc",
+    "top5_loc": "Top-5 Loc",
+    "top1_cls": "Top-1 Cls",
+    "top5_cls": "Top-5 Cls",
+    "max_box_acc": "MaxBoxAcc",
+    "max_box_acc_v2": "MaxBoxAccV2",
+    "pxap": "PxAP",
+    "mean_iou": "mean IoU",
+    "median_iou": "median IoU",
+}
+BASELINE_NAMES = {
+    "full_image": "whole image",
+    "centre_box": "centred box*",
+    "centre_box_per_class": "centred box a class*",
+}
+
+
+def percent(value: float | None) -> str:
+    """One decimal, a dash where there is no number."""
+    return "-" if value is None else f"{value:.1f}"
+
+
+def metric_rows(evaluation: Evaluation) -> Iterator[tuple[str, list[str]]]:
+    """Name, the run's number, then one a baseline; all in percent."""
+    for key, name in METRIC_NAMES.items():
+        if key in evaluation.metrics:
+            scores: list[Mapping[str, Any]] = [evaluation.baselines.get(b) or {} for b in BASELINE_NAMES]
+            yield name, [percent(evaluation.metrics[key]), *(percent(score.get(key)) for score in scores)]
+
+
+def metrics_table(evaluation: Evaluation) -> Table:
+    """Metrics in percent, one row each."""
+    table = Table(title=f"percent, protocol {evaluation.protocol}", title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for column in ("this run", *BASELINE_NAMES.values()):
+        table.add_column(column, justify="right")
+    for name, values in metric_rows(evaluation):
+        table.add_row(name, *values)
+    return table
+
+
+def summary_lines(evaluation: Evaluation) -> Iterator[str]:
+    """What the numbers were measured on and with, and what must not be mistaken for them."""
+    yield f"{evaluation.n_images} images, {evaluation.n_annotated} of them with boxes"
+    if evaluation.threshold is not None:
+        yield f"threshold {evaluation.threshold:g}, {evaluation.threshold_source}"
+    if evaluation.n_annotated:
+        yield "* chosen on the evaluated images, which flatters it"
+    if evaluation.oracle is not None:
+        oracle = evaluation.oracle
+        yield (
+            f"oracle, not a fair score: threshold {oracle['threshold']:.2f}, the best on these very images, gives "
+            f"GT-known Loc {percent(oracle['gt_known_loc'])} and Top-1 Loc {percent(oracle['top1_loc'])}"
+        )
+    for text in evaluation.notes:
+        yield f"note: {text}"

@@ -1,0 +1,237 @@
+"""Loading a run and localizing with it; the run is written here, untrained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import cdtr
+from cdtr.api import DEFAULT_THRESHOLD, choose_threshold
+from cdtr.config import load_config
+from cdtr.data.transforms import EvalTransform
+from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.model.methods import build_method, with_switches
+from cdtr.runs import RunFolder
+
+SETTINGS = (
+    "data.input_size=[32, 32]",
+    "backbone.overrides={patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}",
+    "ocm.k=2",
+    "sba.enabled=false",
+)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = RunFolder(tmp_path_factory.mktemp("api") / "run")
+    run.path.mkdir()
+    torch.manual_seed(0)
+    config = with_switches(load_config("small", SETTINGS))
+    save_file(build_method(config, 3).state_dict(), run.weights)
+    run.config_file.write_text(config.to_yaml())
+    run.classes_file.write_text("cat\ndog\nemu\n")
+    return run.path
+
+
+@pytest.fixture
+def run(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "run"))
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    random = np.random.default_rng(1)
+    return Image.fromarray(random.integers(0, 256, (40, 60, 3), dtype=np.uint8)).resize((90, 60))
+
+
+def test_load_model_answers_the_contract_in_eval_mode(run: Path) -> None:
+    model = cdtr.load_model(run)
+    assert not model.training
+    with torch.inference_mode():
+        out = model(torch.zeros(2, 3, 32, 32))
+    assert out.logits.shape == (2, 3)
+    assert out.maps.shape == (2, 3, 4, 4)
+    assert out.attention.shape == (2, 4, 4)
+    stored = load_file(run / "model.safetensors")
+    assert all(torch.equal(value, stored[name]) for name, value in model.state_dict().items())
+
+
+def test_weights_that_do_not_fit_name_the_tensor(run: Path) -> None:
+    (run / "classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(CheckpointError, match=r"head\.weight has shape \(3, "):
+        cdtr.load_model(run)
+
+
+def test_missing_tensor_is_named(run: Path) -> None:
+    state = load_file(run / "model.safetensors")
+    del state["head.bias"]
+    save_file(state, run / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"'head\.bias'"):
+        cdtr.load_model(run)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.yaml", "classes.txt"])
+def test_incomplete_run_is_refused_by_the_missing_file(name: str, run: Path) -> None:
+    (run / name).unlink()
+    with pytest.raises(CheckpointError, match=f"has no {name}"):
+        cdtr.load_model(run)
+
+
+def test_truncated_weights_are_one_clear_error(run: Path) -> None:
+    data = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        cdtr.load_model(run)
+
+
+def test_mistyped_path_does_not_go_to_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("went to the hub"))
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(CheckpointError, match="no run folder runs/nue"):
+        cdtr.load_model("runs/nue")
+
+
+def test_hub_id_is_downloaded(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def download(hub_id: str, allow_patterns: list[str]) -> str:
+        asked.append((hub_id, "model.safetensors" in allow_patterns))
+        return str(run)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert cdtr.Localizer.from_pretrained("owner/name", threshold=0.3).class_names == ("cat", "dog", "emu")
+    assert asked == [("owner/name", True)]
+
+
+def test_hub_that_cannot_be_reached_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def fail(*_: object, **__: object) -> str:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(CheckpointError, match=r"owner/name is no run folder here.*ConnectionError"):
+        cdtr.load_model("owner/name")
+
+
+def test_every_kind_of_input_gives_the_same_answer(run: Path, picture: Image.Image, tmp_path: Path) -> None:
+    picture.save(tmp_path / "p.png")
+    localizer = cdtr.Localizer.from_pretrained(run, threshold=0.4)
+    results = localizer([tmp_path / "p.png", str(tmp_path / "p.png"), picture, np.asarray(picture)])
+    assert [r.image_id for r in results] == [(tmp_path / "p.png").as_posix()] * 2 + ["image-2", "image-3"]
+    for result in results:
+        assert result.size_hw == (60, 90)
+        assert result.map.shape == (60, 90)
+        np.testing.assert_array_equal(result.boxes_xyxy, results[0].boxes_xyxy)
+        np.testing.assert_array_equal(result.class_probs, results[0].class_probs)
+    assert len(localizer(picture)) == 1
+    assert localizer([]) == []
+
+
+def test_localizer_agrees_with_the_model(run: Path, picture: Image.Image) -> None:
+    localizer = cdtr.Localizer.from_pretrained(run, threshold=0.4)
+    result = localizer(picture)[0]
+    with torch.inference_mode():
+        images = EvalTransform(RunFolder(run).config().data)(picture)[None]
+        probs = cdtr.load_model(run)(images).logits.softmax(dim=1)[0].numpy()
+    np.testing.assert_allclose(result.class_probs, probs, atol=1e-5)
+    assert result.map_label == probs.argmax()
+    assert result.labels.tolist() == [probs.argmax()]
+    x0, y0, x1, y1 = result.boxes_xyxy[0]
+    above = np.argwhere(result.map > 0.45)
+    peak_y, peak_x = np.unravel_index(result.map.argmax(), result.map.shape)
+    assert 0 <= x0 < x1 <= 90
+    assert 0 <= y0 < y1 <= 60
+    assert len(above)
+    assert {int(label) for label in localizer(picture, top_k=3)[0].labels} == {0, 1, 2}
+    everywhere = localizer(picture, multi=True)[0].boxes_xyxy
+    assert any(bx0 <= peak_x < bx1 and by0 <= peak_y < by1 for bx0, by0, bx1, by1 in everywhere)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
+def test_batch_size_does_not_change_order_or_answers(batch_size: int, run: Path) -> None:
+    random = np.random.default_rng(0)
+    arrays = [random.integers(0, 256, (20 + i, 30, 3), dtype=np.uint8) for i in range(5)]
+    localizer = cdtr.Localizer.from_pretrained(run, threshold=0.4)
+    results = localizer(arrays, batch_size=batch_size)
+    assert [r.size_hw for r in results] == [(20 + i, 30) for i in range(5)]
+    for array, result in zip(arrays, results, strict=True):
+        np.testing.assert_allclose(result.class_probs, localizer(array)[0].class_probs, atol=1e-5)
+
+
+def test_stream_reports_broken_images_and_goes_on(run: Path, picture: Image.Image, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no")
+    picture.save(tmp_path / "good.png")
+    broken: list[str] = []
+    localizer = cdtr.Localizer.from_pretrained(run, threshold=0.4)
+    items = [("bad", tmp_path / "bad.jpg"), ("good", tmp_path / "good.png"), ("gone", tmp_path / "gone.png")]
+    found = list(localizer.stream(items, batch_size=2, on_broken=lambda image_id, _: broken.append(image_id)))
+    assert [answer.image_id for _, answer in found] == ["good"]
+    assert found[0][0].size == (90, 60)
+    assert broken == ["bad", "gone"]
+    with pytest.raises(DataError, match=r"bad\.jpg"):
+        localizer([tmp_path / "good.png", tmp_path / "bad.jpg"])
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.float32), 7],
+    ids=["grey", "four channels", "float", "number"],
+)
+def test_other_input_is_refused(image: object, run: Path) -> None:
+    with pytest.raises(DataError, match=r"expected a path, a PIL image or a uint8 array \(H, W, 3\)"):
+        cdtr.Localizer.from_pretrained(run, threshold=0.4)([image])  # type: ignore[list-item]
+
+
+def test_picture_of_any_mode_is_taken(run: Path, picture: Image.Image) -> None:
+    grey = cdtr.Localizer.from_pretrained(run, threshold=0.4)(picture.convert("L"))[0]
+    assert grey.size_hw == (60, 90)
+
+
+def test_threshold_is_given_then_calibrated_then_configured(run: Path) -> None:
+    folder = RunFolder(run)
+    assert choose_threshold(folder) == (None, None)
+    folder.config_file.write_text(folder.config().updated(evaluation={"threshold": 0.15}).to_yaml())
+    assert choose_threshold(folder) == (0.15, "evaluation.threshold of the configuration")
+    calibration = {"threshold": 0.35, "n_images": 9, "source": "held-out training images"}
+    folder.calibration_file.write_text(json.dumps(calibration))
+    assert choose_threshold(folder) == (0.35, "calibrated on 9 held-out training images")
+    assert choose_threshold(folder, 0.0) == (0.0, "given")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cdtr.Localizer.from_pretrained(run).threshold == 0.35
+
+
+def test_without_any_threshold_the_default_is_taken_with_a_warning(run: Path) -> None:
+    with pytest.warns(UserWarning, match="cdtr calibrate") as caught:
+        localizer = cdtr.Localizer.from_pretrained(run)
+    assert localizer.threshold == DEFAULT_THRESHOLD == 0.2
+    assert sum("cdtr calibrate" in str(one.message) for one in caught) == 1
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan")])
+def test_threshold_out_of_range_is_refused(threshold: float, run: Path) -> None:
+    with pytest.raises(ConfigError, match="from 0 up to"):
+        cdtr.Localizer.from_pretrained(run, threshold=threshold)
+
+
+@pytest.mark.parametrize("stored", [{}, {"threshold": "high"}, {"threshold": 3}], ids=["none", "text", "large"])
+def test_damaged_calibration_is_refused(stored: dict[str, object], run: Path) -> None:
+    (run / "calibration.json").write_text(json.dumps(stored))
+    with pytest.raises(CheckpointError, match=r"calibration\.json is"):
+        cdtr.Localizer.from_pretrained(run)
+
+
+def test_unknown_device_is_refused(run: Path) -> None:
+    with pytest.raises(ConfigError, match="no device 'abacus'"):
+        cdtr.load_model(run, "abacus")

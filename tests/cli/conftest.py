@@ -1,0 +1,38 @@
+"""A tiny run on real images that the tests of the command line share."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_helpers import copy_neu, run_cdtr, tiny_settings
+
+
+@pytest.fixture(scope="session")
+def neu(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_neu(shared_data / "neu-det", tmp_path_factory.mktemp("neu") / "NEU-DET")
+
+
+@pytest.fixture(scope="session")
+def trained(neu: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run folder that `cdtr train` and `cdtr calibrate` wrote, and what the training printed."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    done = run_cdtr("train", neu, "--out", run, "--config", "small", *tiny_settings())
+    assert done.returncode == 0, done.stderr
+    return run, done.stdout
+
+
+@pytest.fixture(scope="session")
+def tiny_run(trained: tuple[Path, str]) -> Path:
+    return trained[0]
+
+
+@pytest.fixture(scope="session")
+def calibrated(tiny_run: Path, neu: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy of the run with a calibration, and what `cdtr calibrate` printed."""
+    run = tmp_path_factory.mktemp("runs") / "calibrated"
+    shutil.copytree(tiny_run, run)
+    done = run_cdtr("calibrate", run, "--data", neu)
+    assert done.returncode == 0, done.stderr
+    return run, done.stdout

@@ -1,0 +1,177 @@
+"""The way of a user through the commands, each in its own process, on real images."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_helpers import in_process, run_cdtr, tiny_settings
+from PIL import Image
+from pycocotools.coco import COCO
+
+from cdtr.api import Localizer
+from cdtr.data.datasets import load_source
+from cdtr.data.split import hold_out
+from cdtr.runs import RunFolder, hash_names
+
+
+def test_train_writes_a_run_and_says_what_comes_next(trained: tuple[Path, str], neu: Path) -> None:
+    run, printed = trained
+    assert {"model.safetensors", "config.yaml", "classes.txt", "manifest.json", "metrics.jsonl"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert f"wrote {run}" in printed
+    for verb in ("calibrate", "evaluate", "localize"):
+        assert f"cdtr {verb} {run}" in printed
+
+
+def test_resume_of_a_finished_run_needs_no_settings_and_changes_no_weight(
+    tiny_run: Path, neu: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (tiny_run / "model.safetensors").read_bytes()
+    code, _, err = in_process(capsys, "train", neu, "--out", tiny_run, "--resume")
+    assert code == 0, err
+    assert (tiny_run / "model.safetensors").read_bytes() == before
+
+
+def test_calibrate_uses_exactly_the_held_out_training_images(calibrated: tuple[Path, str], neu: Path) -> None:
+    run, printed = calibrated
+    stored = json.loads((run / "calibration.json").read_text())
+    config = RunFolder(run).config()
+    _, held = hold_out(load_source(neu).splits["train"], config.data.holdout, config.seed)
+    assert len(held) == 12  # a quarter of 8 images of 6 classes
+    assert stored["n_images"] == len(held)
+    assert stored["images_sha256"] == hash_names(sample.image_id for sample in held)
+    assert stored["source"] == "held-out training images"
+    rates = dict(map(tuple, stored["curve"]))
+    assert rates[stored["threshold"]] == max(rates.values())
+    assert f"wrote {run / 'calibration.json'}" in printed
+
+
+def test_evaluate_prints_and_writes_the_contract(calibrated: tuple[Path, str], neu: Path, tmp_path: Path) -> None:
+    run, _ = calibrated
+    done = run_cdtr("evaluate", run, "--data", neu, "--json", tmp_path / "numbers.json")
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert (numbers["protocol"], numbers["n_images"], numbers["split"]) == ("wsol", 18, "val")
+    assert numbers["threshold"] == json.loads((run / "calibration.json").read_text())["threshold"]
+    assert numbers["threshold_source"] == "calibrated on 12 held-out training images"
+    assert {"top1_loc", "gt_known_loc", "top1_cls", "max_box_acc", "max_box_acc_v2", "mean_iou"} <= set(
+        numbers["metrics"]
+    )
+    assert numbers["metrics"]["pxap"] is None  # NEU-DET has no masks
+    assert {"full_image", "centre_box"} <= set(numbers["baselines"])
+    shown = re.search(r"GT-known Loc\s+│\s*([\d.]+)\s*│\s*([\d.]+)", done.stdout)
+    assert shown is not None
+    assert float(shown[1]) == pytest.approx(numbers["metrics"]["gt_known_loc"], abs=0.05)
+    assert float(shown[2]) == pytest.approx(numbers["baselines"]["full_image"]["gt_known_loc"], abs=0.05)
+    assert "oracle, not a fair score" in done.stdout
+
+
+def test_evaluate_without_calibration_gives_no_threshold_metric_and_says_so(
+    tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = in_process(capsys, "evaluate", tiny_run, "--data", neu, "--json", tmp_path / "n.json")
+    assert code == 0, err
+    metrics = json.loads((tmp_path / "n.json").read_text())["metrics"]
+    assert metrics["gt_known_loc"] is None
+    assert metrics["max_box_acc"] is not None
+    assert "cdtr calibrate" in out
+
+
+def test_evaluate_data_without_boxes_measures_classes_only(
+    tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for image in (neu / "IMAGES").iterdir():
+        target = tmp_path / "sorted" / "val" / image.stem.rpartition("_")[0] / image.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(image.read_bytes())
+    code, _, err = in_process(
+        capsys, "evaluate", tiny_run, "--data", tmp_path / "sorted", "--json", tmp_path / "n.json"
+    )
+    assert code == 0, err
+    numbers = json.loads((tmp_path / "n.json").read_text())
+    assert numbers["n_images"] == 66
+    assert numbers["metrics"]["top1_cls"] is not None
+    assert numbers["metrics"]["max_box_acc"] is None
+    assert numbers["baselines"] == {"full_image": None, "centre_box": None}
+
+
+@pytest.mark.parametrize("split", ["train", "held-out"])
+def test_evaluate_refuses_images_the_threshold_was_chosen_on(
+    split: str, calibrated: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = calibrated
+    asked = ("evaluate", run, "--data", neu, "--split", split, "--json", tmp_path / "n.json")
+    code, _, err = in_process(capsys, *asked)
+    assert code == 2
+    assert "was chosen on held-out training images" in err
+    assert not (tmp_path / "n.json").exists()
+    code, _, err = in_process(capsys, *asked, "--threshold", "0.3")
+    assert code == 0, err
+    assert json.loads((tmp_path / "n.json").read_text())["threshold_source"] == "given"
+
+
+def test_localize_writes_boxes_heat_maps_and_overlays(calibrated: tuple[Path, str], neu: Path, tmp_path: Path) -> None:
+    run, _ = calibrated
+    photos = tmp_path / "photos [1]"
+    images = sorted((neu / "IMAGES").iterdir())[:4]
+    for index, image in enumerate(images):
+        target = photos / f"day {index % 2}" / f"{index // 2}.jpg"  # the same base names in two folders
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(image.read_bytes())
+    (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    out = tmp_path / "out"
+    done = run_cdtr("localize", run, photos, "--out", out, "--format", "coco,csv", "--heatmaps", "--overlays")
+    assert done.returncode == 0, done.stderr
+    assert "left out broken.png" in done.stderr
+    assert "1 could not be read" in done.stdout
+    ids = {"day 0/0.jpg", "day 0/1.jpg", "day 1/0.jpg", "day 1/1.jpg"}
+    coco = COCO(str(out / "coco.json"))
+    assert {image["file_name"] for image in coco.imgs.values()} == ids
+    expected = Localizer.from_pretrained(run, "cpu")(images[0])[0]
+    first = next(image["id"] for image in coco.imgs.values() if image["file_name"] == "day 0/0.jpg")
+    boxes = np.array([found["bbox"] for found in coco.anns.values() if found["image_id"] == first]).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    np.testing.assert_allclose(boxes, expected.boxes_xyxy, atol=1e-3)
+    with (out / "boxes.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["image"] for row in csv.DictReader(file)} == ids
+    assert {path.relative_to(out / "heatmaps").as_posix() for path in (out / "heatmaps").rglob("*.png")} == {
+        f"{name}.png" for name in ids
+    }
+    for name in ids:
+        assert Image.open(out / "overlays" / f"{name}.jpg").size == (200, 200)
+
+
+def test_describe_tells_settings_threshold_and_size(
+    calibrated: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = calibrated
+    code, out, err = in_process(capsys, "describe", run)
+    assert code == 0, err
+    threshold = json.loads((run / "calibration.json").read_text())["threshold"]
+    assert f"threshold: {threshold:g}, calibrated on 12 held-out training images" in out
+    assert "classes: 6 (crazing, inclusion, patches" in out
+    assert "neu_det data, 36 fit, 12 held out images" in out
+    assert "train.batch_size = 16" in out
+    assert "train.betas" not in out  # as the default
+    total = sum(parameter.numel() for parameter in Localizer.from_pretrained(run).method.parameters())
+    assert f"parameters: {total:,}" in out
+
+
+def test_train_clip_and_train_with_it(neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = tmp_path / "clip"
+    small = ("--set", "data.workers=0", "--set", "data.holdout=0.25")
+    code, out, err = in_process(capsys, "train-clip", neu, "--out", clip, "--epochs", "1", *small)
+    assert code == 0, err
+    assert "CLIP fit on 12 held-out training images" in out
+    settings = [*tiny_settings(), "--set", "sba.enabled=true", "--set", f"sba.model={clip}"]
+    code, out, err = in_process(capsys, "train", neu, "--out", tmp_path / "run", *settings)
+    assert code == 0, err
+    assert "no --config: taking the preset small" in err
+    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert np.isfinite(logged[-1]["terms"]["sba"])

@@ -1,0 +1,47 @@
+"""The quickstart on a handful of pictures: whole, re-runnable, and a page that stands alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from cli_helpers import in_process
+
+
+def test_quickstart_end_to_end_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "quick"
+    tiny = ("data.workers=0", "data.input_size=[48, 48]", "data.resize=[54, 54]", "train.epochs=1", "sba.enabled=false")
+    arguments = ["quickstart", "--out", out, "--images", "32,8", *(w for setting in tiny for w in ("--set", setting))]
+    code, printed, err = in_process(capsys, *arguments)
+    assert code == 0, err
+    assert f"wrote {out / 'index.html'}" in printed
+    numbers = json.loads((out / "evaluation.json").read_text())
+    assert numbers["n_images"] == 8
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
+    assert "http" not in page
+    pictures = re.findall(r"<img [^>]*>", page)
+    assert len(pictures) == 1 + 4 * (8 + 4 + 4)
+    assert all(re.search(r'alt="[^"]+"', picture) for picture in pictures)
+    assert f"{numbers['metrics']['gt_known_loc']:.1f}%" in page
+    assert len(list((out / "boxes" / "overlays").rglob("*.jpg"))) == 8
+
+    weights = (out / "run" / "model.safetensors").read_bytes()
+    (out / "index.html").unlink()
+    code, _, err = in_process(capsys, *arguments)
+    assert code == 0, err
+    assert (out / "index.html").is_file()
+    assert (out / "run" / "model.safetensors").read_bytes() == weights
+
+
+def test_quickstart_keeps_its_hands_off_a_folder_of_other_things(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "thesis.txt").write_text("mine")
+    code, _, err = in_process(capsys, "quickstart", "--out", tmp_path, "--images", "8,8")
+    assert code == 2
+    assert "holds other files" in err
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "thesis.txt"]

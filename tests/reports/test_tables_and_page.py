@@ -1,0 +1,79 @@
+"""Numbers in tables, and which images the quickstart's page shows."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from cdtr.evaluation import Evaluation
+from cdtr.metrics.loc_accuracy import ImageRow
+from cdtr.reports.quickstart import EXTREME_IMAGES, RANDOM_IMAGES, choose_rows
+from cdtr.reports.tables import metric_rows, metrics_table, percent, summary_lines
+
+
+def _evaluation(**changes: object) -> Evaluation:
+    values: dict[str, object] = {
+        "protocol": "wsol",
+        "n_images": 5,
+        "n_annotated": 4,
+        "threshold": 0.25,
+        "threshold_source": "given",
+        "metrics": {"gt_known_loc": 75.0, "top1_cls": 60.0, "pxap": None},
+        "baselines": {"full_image": {"gt_known_loc": 12.34}, "centre_box": {"gt_known_loc": 50.0}},
+        "oracle": {"threshold": 0.4, "gt_known_loc": 80.0, "top1_loc": 55.0},
+        "per_class": {},
+        "notes": ("mind the gap",),
+    }
+    return Evaluation(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_rows_pair_each_metric_with_its_baselines() -> None:
+    rows = dict(metric_rows(_evaluation()))
+    assert rows["GT-known Loc"] == ["75.0", "12.3", "50.0", "-"]
+    assert rows["Top-1 Cls"] == ["60.0", "-", "-", "-"]
+    assert rows["PxAP"] == ["-", "-", "-", "-"]
+    assert "Top-5 Loc" not in rows
+
+
+def test_table_fits_a_narrow_terminal() -> None:
+    text = io.StringIO()
+    Console(file=text, width=80).print(metrics_table(_evaluation()))
+    assert max(map(len, text.getvalue().splitlines())) <= 80
+    assert "12.3" in text.getvalue()
+
+
+def test_summary_labels_the_oracle_and_the_chosen_baseline() -> None:
+    text = "\n".join(summary_lines(_evaluation()))
+    assert "5 images, 4 of them with boxes" in text
+    assert "threshold 0.25, given" in text
+    assert "oracle, not a fair score: threshold 0.40" in text
+    assert "note: mind the gap" in text
+    bare = "\n".join(summary_lines(_evaluation(n_annotated=0, oracle=None, threshold=None)))
+    assert "threshold" not in bare
+    assert "*" not in bare
+
+
+def test_percent_shows_a_dash_for_nothing() -> None:
+    assert [percent(None), percent(0.0), percent(99.96)] == ["-", "0.0", "100.0"]
+
+
+def _row(index: int, iou: float | None) -> ImageRow:
+    return ImageRow(str(index), 0, 0, 0.5, True, iou, iou)
+
+
+def test_page_shows_random_rows_and_the_extremes_in_order() -> None:
+    rows = [_row(index, (index * 7 % 40) / 40) for index in range(40)]
+    galleries = {title: found for title, _, found in choose_rows(rows, seed=3)}
+    random, best, worst = galleries.values()
+    assert len(random) == RANDOM_IMAGES
+    assert len({row.image_id for row in random}) == RANDOM_IMAGES
+    ranked = sorted((row.iou_predicted or 0.0 for row in rows), reverse=True)
+    assert [row.iou_predicted for row in best] == ranked[:EXTREME_IMAGES]
+    assert [row.iou_predicted for row in worst] == ranked[::-1][:EXTREME_IMAGES]
+    assert choose_rows(rows, seed=3) == choose_rows(rows, seed=3)
+    assert choose_rows(rows, seed=3)[0][2] != choose_rows(rows, seed=4)[0][2]
+
+
+def test_page_of_images_without_boxes_has_no_extremes() -> None:
+    assert [len(found) for _, _, found in choose_rows([_row(0, None), _row(1, None)], seed=0)] == [2]
