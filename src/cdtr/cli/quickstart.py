@@ -39,7 +39,7 @@ def command(
 
     n_train, n_val = parse_counts(images)
     require_folder(out)
-    settings = [f"seed={seed}", f"sba.model={(out / 'clip').as_posix()}", *(overrides or [])]
+    settings = [f"seed={seed}", f"sba.model={(out / 'clip').resolve().as_posix()}", *(overrides or [])]
     config = load_config(PRESET, settings)
     seconds: dict[str, float] = {}
     with _step(seconds, "drawing images"):

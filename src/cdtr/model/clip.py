@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.errors import CheckpointError, ConfigError
+from cdtr.model.patches import PatchProjection, is_patch_convolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,10 @@ class FrozenClip:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     temperature: float
+
+    def __deepcopy__(self, _memo: Any) -> FrozenClip:
+        """A copy of the method, such as its moving average, shares the CLIP that never changes."""
+        return self
 
     def to(self, device: torch.device) -> FrozenClip:
         self.model.to(device)
@@ -107,6 +112,8 @@ def freeze(network: nn.Module, tokenizer: Any) -> FrozenClip:
     """Wrap an open_clip network: evaluation mode, no gradient for its weights."""
     network.eval().requires_grad_(False)
     visual: Any = network.visual
+    if is_patch_convolution(getattr(visual, "conv1", None)):
+        visual.conv1 = PatchProjection(visual.conv1)
     size = visual.image_size
     preprocess: dict[str, Any] = getattr(visual, "preprocess_cfg", None) or {}
     return FrozenClip(

@@ -6,10 +6,11 @@ batch as well.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn import functional as collectives
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
@@ -40,9 +41,24 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(variance * size / (size - 1).clamp(min=1), momentum)
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over all processes; gradients flow back to every process's part, so they are summed too."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        summed = values.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        summed = gradients[0].contiguous().clone()
+        dist.all_reduce(summed)
+        return summed
+
+
 def _sum_over_processes(values: Tensor) -> Tensor:
-    """The sum over all processes; gradients flow back to every process's part."""
-    summed: Tensor = collectives.all_reduce(values)  # type: ignore[no-untyped-call]
+    summed: Tensor = _SumOverProcesses.apply(values)
     return summed
 
 

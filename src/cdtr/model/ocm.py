@@ -22,6 +22,9 @@ class Ocm(nn.Module):
         self.blocks = slice(0, config.k) if config.blocks == "first" else slice(depth - config.k, depth)
         self.per_block = nn.ModuleList(conv_norm_act(heads, 1, 1, config.norm) for _ in range(config.k))
         self.join = conv_norm_act(config.k, 1, 3, config.norm, act=False)
+        if config.awaken_gradient == "to_attention":
+            # Nothing teaches these weights then, and processes that train together wait for every gradient.
+            self.requires_grad_(False)
 
     def forward(self, attention: Tensor) -> Tensor:
         """attention: (B, L, S, h, w) to ``M_ocm`` (B, h, w) in [0, 1]."""

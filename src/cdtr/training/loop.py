@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object, set_seed
 from rich.console import Console
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -23,7 +25,7 @@ from cdtr.records import Batch, DataSource, Method
 from cdtr.runs import RunFolder
 from cdtr.training.log import TrainingLog
 from cdtr.training.optimiser import build_optimiser, learning_rate
-from cdtr.training.prepare import Prepared, finish_run, prepare_run
+from cdtr.training.prepare import Prepared, finish_run, prepare_run, start_run
 from cdtr.training.state import Position, restore_state, save_state
 
 STEPS_BETWEEN_LINES = 10
@@ -37,15 +39,16 @@ def train(
     Training sees images and class labels only: no sample has a box. Raises ConfigError for a run folder that is in
     the way, TrainingError when a loss term is no longer a number; the last saved state stays.
     """
-    accelerator = Accelerator(mixed_precision=config.train.precision, cpu=not torch.cuda.is_available())
+    accelerator = _accelerator(config.train.precision)
     console = console or Console(stderr=True)
-    say = console.print if accelerator.is_main_process else _silent
+    say = partial(console.print, highlight=False, soft_wrap=True) if accelerator.is_main_process else _silent
     prepared = prepare_run(accelerator, config, source, RunFolder(out), resume, say)
     if prepared.run.weights.is_file():
         say(f"{prepared.run.path} is trained already")
         return prepared.run
     set_seed(config.seed)
     method = build_method(prepared.config, len(source.class_names), prepared.sba)
+    start_run(accelerator, prepared, source.class_names)
     Trainer(accelerator, method, prepared, console).run()
     return prepared.run
 
@@ -77,28 +80,28 @@ class Trainer:
             while position.epoch < epochs:
                 position = self._epoch(position, log)
         best = self.ema.module if self.ema is not None else _bare(self.accelerator, self.model)
+        broken = gather_object(list({**self.loader.broken, **self.held_out.broken}.items()))
         if active:
-            finish_run(self.folder, best, {**self.loader.broken, **self.held_out.broken})
+            finish_run(self.folder, best, dict(broken))
         self.accelerator.wait_for_everyone()
 
     def _epoch(self, position: Position, log: TrainingLog) -> Position:
         train, steps = self.config.train, self.loader.steps_per_epoch
         self.loader.set_position(position.epoch, position.step_in_epoch)
         self.model.train()
-        sums: dict[str, float] = {}
         lambdas: dict[str, float] = {}
         for micro_batches in _chunks(iter(self.loader), train.accumulation):
             rate = learning_rate(position.step, steps, train)
             terms, lambdas = self._step(micro_batches, rate, position)
-            position = replace(position, step_in_epoch=position.step_in_epoch + 1, step=position.step + 1)
-            sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
+            sums = {name: position.sums.get(name, 0.0) + value for name, value in terms.items()}
+            position = Position(position.epoch, position.step_in_epoch + 1, position.step + 1, sums)
             log.show(position.step, position.epoch, terms, lambdas)
             if position.step % STEPS_BETWEEN_LINES == 0:
                 log.step(position.step, position.epoch, {"terms": terms, "lambdas": lambdas, "lr": rate})
             done = position.step_in_epoch == steps
             if train.save_every_steps and position.step % train.save_every_steps == 0 and not done:
                 save_state(self.accelerator, self.folder, position)
-        means = {name: value / max(position.step_in_epoch, 1) for name, value in sums.items()}
+        means = {name: value / max(position.step_in_epoch, 1) for name, value in position.sums.items()}
         values = {"terms": means, "lambdas": lambdas, "held_out": self.validate()}
         log.epoch(position.step, position.epoch, train.epochs, values)
         position = Position(position.epoch + 1, 0, position.step)
@@ -157,7 +160,8 @@ class Trainer:
     @torch.inference_mode()
     def validate(self) -> dict[str, float]:
         """Classification of the held-out training images in percent; empty where none is held out."""
-        model = self.ema if self.ema is not None else self.model
+        # Without DDP's wrapper, which talks at every batch: the processes may have different numbers of them.
+        model = self.ema if self.ema is not None else _bare(self.accelerator, self.model)
         model.eval()
         counts = torch.zeros(3, device=self.accelerator.device)
         for batch in self.held_out:
@@ -168,6 +172,13 @@ class Trainer:
             counts += torch.stack([top[:, 0].sum(), top.sum(), torch.tensor(len(top), device=top.device)])
         first, five, seen = self.accelerator.reduce(counts, reduction="sum").tolist()
         return {"top1_cls": 100 * first / seen, "top5_cls": 100 * five / seen} if seen else {}
+
+
+def _accelerator(precision: str) -> Accelerator:
+    """Accelerate keeps the first precision of a process and refuses another: forget it, but not the process group."""
+    if AcceleratorState._shared_state.get("_mixed_precision", precision) != precision:
+        AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

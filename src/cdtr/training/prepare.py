@@ -39,12 +39,13 @@ class Prepared:
     fit: Sequence[Sample]
     held_out: Sequence[Sample]
     sba: Sba | None
+    manifest: Mapping[str, Any]
 
 
 def prepare_run(
     accelerator: Accelerator, config: Config, source: DataSource, run: RunFolder, resume: bool, say: Say
 ) -> Prepared:
-    """Check the run folder, leave out broken images, split, probe CLIP, and write what is known before training."""
+    """Check the run folder, leave out broken images, split, probe CLIP; ``start_run`` then writes what was found."""
     config = with_switches(config)
     _check_folder(run, resume)
     samples, broken = check_images(source.splits["train"], config.data.max_pixels)
@@ -58,19 +59,30 @@ def prepare_run(
         + (f", {len(broken)} broken left out" if broken else "")
     )
     requested = config
-    if resume and run.config_file.is_file():
-        _check_same(run, requested, source)
+    resumed = resume and run.config_file.is_file()
+    if resumed:
+        _check_same(run, requested, source, {"fit": fit, "held_out": held_out})
         config = run.config()
-    # Every process reads the stored configuration above before the main one writes it anew below.
-    accelerator.wait_for_everyone()
+        if run.weights.is_file():
+            return Prepared(run, config, fit, held_out, None, run.manifest())
     config, sba, clip_fit = _prepare_sba(accelerator, config, source, fit, say)
-    if accelerator.is_main_process:
-        write_atomic(run.classes_file, "".join(f"{name}\n" for name in source.class_names))
-        manifest = _manifest(requested, source, fit, held_out, clip_fit)
-        write_json(run.manifest_file, {**manifest, "broken_images": {s.image_id: reason for s, reason in broken}})
-        write_atomic(run.config_file, config.to_yaml())
+    manifest = run.manifest() if resumed else _manifest(requested, source, fit, held_out, clip_fit, broken)
+    return Prepared(run, config, fit, held_out, sba, manifest)
+
+
+def start_run(accelerator: Accelerator, prepared: Prepared, class_names: Sequence[str]) -> None:
+    """Write what is known before the first step; a resumed run has it already.
+
+    Called once the method is built, so that weights that cannot be had leave no folder behind.
+    """
+    run = prepared.run
+    # Every process has looked for a stored configuration before the main one writes it.
     accelerator.wait_for_everyone()
-    return Prepared(run, config, fit, held_out, sba)
+    if accelerator.is_main_process and not run.config_file.is_file():
+        write_atomic(run.classes_file, "".join(f"{name}\n" for name in class_names))
+        write_json(run.manifest_file, prepared.manifest)
+        write_atomic(run.config_file, prepared.config.to_yaml())
+    accelerator.wait_for_everyone()
 
 
 def finish_run(run: RunFolder, method: nn.Module, broken: Mapping[str, str]) -> None:
@@ -86,13 +98,14 @@ def _check_folder(run: RunFolder, resume: bool) -> None:
         if not resume:
             raise ConfigError(f"{run.path} is not empty: choose another --out, or go on with --resume")
         own = {run.manifest_file.name, run.classes_file.name}  # a run killed before its first step
-        if not run.config_file.is_file() and any(entry.name not in own for entry in run.path.iterdir()):
+        others = [e.name for e in run.path.iterdir() if e.name not in own and not e.name.endswith(".tmp")]
+        if not run.config_file.is_file() and others:
             raise ConfigError(f"{run.path} is not empty and holds no run to resume: choose another --out")
     elif run.path.exists() and not run.path.is_dir():
         raise ConfigError(f"{run.path} is a file: choose a folder as --out")
 
 
-def _check_same(run: RunFolder, requested: Config, source: DataSource) -> None:
+def _check_same(run: RunFolder, requested: Config, source: DataSource, splits: Mapping[str, Sequence[Sample]]) -> None:
     """Raise ConfigError when a resumed run was started with other settings, classes or images."""
     manifest = run.manifest()
     before = parse_config(str(manifest["requested_config"]), str(run.manifest_file)).model_dump(mode="json")
@@ -105,11 +118,13 @@ def _check_same(run: RunFolder, requested: Config, source: DataSource) -> None:
         )
     if run.class_names() != source.class_names:
         raise CheckpointError(f"{run.path} was started with other classes than {source.root} has: resume with its data")
-    fit, held = (manifest["splits"][name]["images"] for name in ("fit", "held_out"))
-    samples = source.splits["train"]
-    left_out = len(manifest["broken_images"])
-    if fit + held + left_out != len(samples):
-        raise DataError(f"{run.path} was started with {fit + held + left_out} images, {source.root} has {len(samples)}")
+    for name, samples in splits.items():
+        before_split, now_split = manifest["splits"][name], _describe(samples)
+        if before_split != now_split:
+            raise DataError(
+                f"{run.path} was started with other images than {source.root} has ({name}: {before_split['images']} "
+                f"then, {now_split['images']} now): resume with the same files"
+            )
 
 
 def _first_difference(before: Any, now: Any, path: str = "") -> tuple[str, Any, Any] | None:
@@ -156,7 +171,12 @@ def spread(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
 
 
 def _manifest(
-    requested: Config, source: DataSource, fit: Sequence[Sample], held_out: Sequence[Sample], clip_fit: ClipFit | None
+    requested: Config,
+    source: DataSource,
+    fit: Sequence[Sample],
+    held_out: Sequence[Sample],
+    clip_fit: ClipFit | None,
+    broken: Sequence[tuple[Sample, str]],
 ) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()}
@@ -164,13 +184,15 @@ def _manifest(
         "git_revision": _git_revision(),
         "seed": requested.seed,
         "data": {"format": source.name, "classes": len(source.class_names)},
-        "splits": {
-            name: {"images": len(samples), "sha256": hash_names(s.image_id for s in samples)}
-            for name, samples in (("fit", fit), ("held_out", held_out))
-        },
+        "splits": {"fit": _describe(fit), "held_out": _describe(held_out)},
         "clip_fit": None if clip_fit is None else asdict(clip_fit),
         "requested_config": requested.to_yaml(),
+        "broken_images": {sample.image_id: reason for sample, reason in broken},
     }
+
+
+def _describe(samples: Sequence[Sample]) -> dict[str, Any]:
+    return {"images": len(samples), "sha256": hash_names(sample.image_id for sample in samples)}
 
 
 def _git_revision() -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -15,11 +16,15 @@ from cdtr.runs import RunFolder, write_json
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a training stands: the next thing to do is optimiser step ``step_in_epoch`` of ``epoch``."""
+    """Where a training stands: the next thing to do is optimiser step ``step_in_epoch`` of ``epoch``.
+
+    sums: each term's sum over the steps of the epoch so far, for the epoch's line in the log.
+    """
 
     epoch: int = 0
     step_in_epoch: int = 0
     step: int = 0
+    sums: Mapping[str, float] = field(default_factory=dict)
 
 
 def save_state(accelerator: Accelerator, run: RunFolder, position: Position) -> None:

@@ -1,0 +1,236 @@
+"""The CLIP-fit probe on CLIPs whose fit is known, and what ``sba.enabled: auto`` makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from fake_clips import COLOURS, always_red, below_or_above, brightest_channel, brightness_angle, fake_clip
+from torch import Tensor
+from training_helpers import lines_of, quiet_console, run_training, text_of, tiny_config, write_classes
+
+from cdtr.config import Config, DataConfig
+from cdtr.data.datasets import load_source
+from cdtr.errors import CheckpointError, ConfigError, TrainingError
+from cdtr.records import Batch, Sample
+from cdtr.training import prepare
+from cdtr.training.clip_fit import ClipFit, probe_clip
+from cdtr.training.loop import train
+from cdtr.training.prepare import spread
+
+DATA = DataConfig(input_size=(32, 32), resize=(36, 36))
+TEXT = torch.eye(3)
+
+
+def batch_of(pixels: Tensor, labels: list[int]) -> Batch:
+    """pixels: (B, 3, 32, 32) in [0, 1]."""
+    mean, std = (torch.tensor(v)[:, None, None] for v in (DATA.mean, DATA.std))
+    samples = tuple(Sample(f"{i}", Path(f"{i}"), label) for i, label in enumerate(labels))
+    return Batch((pixels - mean) / std, torch.tensor(labels), samples, tuple((32, 32) for _ in labels))
+
+
+def coloured(labels: list[int]) -> Tensor:
+    """Dark noise with one brighter channel."""
+    pixels = torch.rand(len(labels), 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.5
+    for image, label in zip(pixels, labels, strict=True):
+        image[label] += 0.4
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "zero_shot"),
+    [
+        (brightest_channel, [0, 1, 2, 0, 1, 2], 1.0),
+        (always_red, [0, 1, 2, 0, 1, 2], 1 / 3),
+        (always_red, [1, 2, 1, 2, 1, 2], 0.0),
+        (always_red, [0, 0, 0, 0, 1, 2], 4 / 6),
+    ],
+    ids=["knows all", "guesses", "knows nothing", "lucky"],
+)
+def test_fit(image: Callable[[Tensor], Tensor], labels: list[int], zero_shot: float) -> None:
+    batches = [batch_of(coloured(labels)[:4], labels[:4]), batch_of(coloured(labels)[4:], labels[4:])]
+    fit = probe_clip(fake_clip(image), TEXT, batches, DATA)
+    assert (fit.images, fit.chance) == (6, pytest.approx(1 / 3))
+    assert fit.zero_shot == pytest.approx(zero_shot)
+    assert fit.fit == pytest.approx((zero_shot - 1 / 3) / (2 / 3), abs=1e-9)
+
+
+def test_random_features_fit_about_nothing() -> None:
+    """Image features without any relation to the image."""
+    generator = torch.Generator().manual_seed(1)
+    clip = fake_clip(lambda pixels: torch.randn(len(pixels), 3, generator=generator))
+    labels = [i % 3 for i in range(600)]
+    fit = probe_clip(clip, TEXT, [batch_of(torch.rand(600, 3, 32, 32), labels)], DATA)
+    assert abs(fit.fit) < 0.12  # four standard deviations
+
+
+def test_mask_shift_is_zero_for_a_clip_that_sees_no_mask() -> None:
+    fit = probe_clip(fake_clip(always_red), TEXT, [batch_of(coloured([0, 1, 2]), [0, 1, 2])], DATA)
+    assert fit.mask_shift == pytest.approx(0, abs=1e-6)
+
+
+def test_mask_shift_is_worked_out_by_hand() -> None:
+    """On white images the cosine falls from 1 to the share that is left: by 1 - a and by a, so by 1/2 on average."""
+    fit = probe_clip(fake_clip(brightness_angle), TEXT, [batch_of(torch.ones(4, 3, 32, 32), [0] * 4)], DATA)
+    assert fit.mask_shift == pytest.approx(0.5, abs=1e-4)
+
+
+def test_no_images() -> None:
+    fit = probe_clip(fake_clip(always_red), TEXT, [], DATA)
+    assert (fit.images, fit.zero_shot, fit.mask_shift) == (0, 0.0, 0.0)
+
+
+def test_line_says_percent() -> None:
+    line = ClipFit(images=8, zero_shot=0.75, chance=0.5, fit=0.5, mask_shift=0.125).line()
+    assert line == (
+        "CLIP fit on 8 training images: zero-shot 75.0% (chance 50.0%, fit 0.50), masking moves the similarity by 0.125"
+    )
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "expected"),
+    [(3, 5, [0, 1, 2]), (5, 5, [0, 1, 2, 3, 4]), (10, 5, [0, 2, 4, 6, 8]), (7, 3, [0, 2, 4]), (4, 1, [0])],
+    ids=["fewer", "as many", "half", "uneven", "one"],
+)
+def test_spread(total: int, count: int, expected: list[int]) -> None:
+    assert list(spread([Sample(str(i), Path(), i) for i in range(total)], count)) == [
+        Sample(str(i), Path(), i) for i in expected
+    ]
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classes(tmp_path_factory.mktemp("colours") / "data", images=5, classes=COLOURS)
+
+
+def sba_config(enabled: bool | str | None) -> Config:
+    return tiny_config(sba={"enabled": enabled, "min_fit": 0.25}, train={"epochs": 1})
+
+
+def use_clip(monkeypatch: pytest.MonkeyPatch, image: Callable[[Tensor], Tensor]) -> None:
+    monkeypatch.setattr(prepare, "load_clip", lambda model, pretrained: fake_clip(image))
+
+
+def use_no_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(model: str, pretrained: str) -> None:
+        raise CheckpointError("the weights of CLIP cannot be had")
+
+    monkeypatch.setattr(prepare, "load_clip", missing)
+
+
+@pytest.mark.parametrize("enabled", ["auto", None], ids=["auto", "left to the method"])
+@pytest.mark.parametrize(("image", "on"), [(brightest_channel, True), (always_red, False)], ids=["fits", "guesses"])
+def test_auto_follows_the_fit(
+    colours: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    image: Callable[[Tensor], Tensor],
+    on: bool,
+    enabled: str | None,
+) -> None:
+    use_clip(monkeypatch, image)
+    console = quiet_console()
+    run = train(sba_config(enabled), load_source(colours), tmp_path / "run", console=console)
+    assert run.config().sba.enabled is on
+    (epoch,) = lines_of(run.path, "epoch")
+    assert ("sba" in epoch["terms"]) is on
+    assert "sba" not in epoch["lambdas"], "its weight is alpha"
+    assert run.manifest()["clip_fit"]["fit"] == pytest.approx(1.0 if on else 0.0)
+    assert ("SBA is on" if on else "SBA is off, because the fit is under sba.min_fit 0.25") in text_of(console)
+
+
+def test_true_keeps_sba_even_where_clip_guesses(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_clip(monkeypatch, always_red)
+    run = run_training(sba_config(True), colours, tmp_path / "run")
+    assert run.config().sba.enabled is True
+    assert "sba" in lines_of(run.path, "epoch")[0]["terms"]
+
+
+def test_clip_is_not_saved_with_the_method(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training_helpers import weights_of
+
+    use_clip(monkeypatch, brightest_channel)
+    with_sba = run_training(sba_config(True), colours, tmp_path / "with")
+    without = run_training(sba_config(False), colours, tmp_path / "without")
+    assert weights_of(with_sba.path).keys() == weights_of(without.path).keys()
+
+
+def test_alpha_scales_the_term_in_the_total(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step's total, before the weights differ."""
+    from cdtr.training import loop
+
+    monkeypatch.setattr(loop, "STEPS_BETWEEN_LINES", 1)
+    use_clip(monkeypatch, brightest_channel)
+    first = []
+    for alpha in (0.0, 2.0):
+        config = sba_config(True).updated(sba={"alpha": alpha})
+        run = run_training(config, colours, tmp_path / f"{alpha}")
+        first.append(lines_of(run.path, "step")[0]["terms"])
+    assert first[0]["sba"] == pytest.approx(first[1]["sba"], abs=1e-6)
+    assert first[0]["sba"] > 0.01
+    assert first[1]["total"] - first[0]["total"] == pytest.approx(2 * first[0]["sba"], abs=1e-4)
+
+
+def test_missing_weights_stop_a_run_that_insists(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_no_clip(monkeypatch)
+    with pytest.raises(CheckpointError, match="cannot be had"):
+        run_training(sba_config(True), colours, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_auto_goes_on_without_weights(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_no_clip(monkeypatch)
+    console = quiet_console()
+    run = train(sba_config("auto"), load_source(colours), tmp_path / "run", console=console)
+    assert run.config().sba.enabled is False
+    assert run.manifest()["clip_fit"] is None
+    assert "SBA is off: the weights of CLIP cannot be had" in text_of(console)
+
+
+def test_a_misspelt_model_is_an_error_even_with_auto(colours: Path, tmp_path: Path) -> None:
+    config = sba_config("auto").updated(sba={"model": "ViT-B-33"})
+    with pytest.raises(ConfigError, match="ViT-B-33"):
+        run_training(config, colours, tmp_path / "run")
+
+
+def test_switched_off_means_no_clip_is_loaded(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "load_clip", lambda *_: pytest.fail("CLIP was loaded"))
+    assert run_training(sba_config(False), colours, tmp_path / "run").manifest()["clip_fit"] is None
+
+
+@pytest.mark.parametrize(("image", "on"), [(brightest_channel, True), (always_red, False)], ids=["on", "off"])
+def test_resuming_keeps_the_verdict(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Callable[[Tensor], Tensor], on: bool
+) -> None:
+    """Whatever CLIP would say today; and the manifest still says why."""
+    use_clip(monkeypatch, image)
+    run = run_training(sba_config("auto"), colours, tmp_path / "run")
+    manifest = run.manifest()
+    run.weights.unlink()
+    use_clip(monkeypatch, always_red if on else brightest_channel)
+    run = run_training(sba_config("auto"), colours, tmp_path / "run", resume=True)
+    assert run.config().sba.enabled is on
+    assert run.manifest() == manifest
+
+
+def test_a_finished_run_needs_no_clip_to_be_resumed(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_clip(monkeypatch, brightest_channel)
+    run_training(sba_config("auto"), colours, tmp_path / "run")
+    use_no_clip(monkeypatch)
+    run_training(sba_config("auto"), colours, tmp_path / "run", resume=True)
+
+
+def test_literal_similarity_of_negative_cosines_stops_the_run(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eq. 13 as printed: the ratio of a sum of both signs has no logarithm."""
+    use_clip(monkeypatch, below_or_above)
+    config = sba_config(True).updated(sba={"similarity": "literal"})
+    with pytest.raises(TrainingError, match="the loss term 'sba' is not a number"):
+        run_training(config, colours, tmp_path / "run")

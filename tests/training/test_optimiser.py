@@ -1,0 +1,149 @@
+"""The learning rate at points that can be worked out by hand, and what takes weight decay."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from training_helpers import tiny_config
+
+from cdtr.config import Config, TrainConfig
+from cdtr.model.methods import build_method
+from cdtr.training.optimiser import build_optimiser, learning_rate
+
+PAPER = {"epochs": 10, "warmup_epochs": 2.0, "lr": 1e-3, "warmup_lr": 1e-4, "min_lr": 1e-5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "step", "expected"),
+    [
+        ({}, 0, 1e-4),
+        ({}, 10, 5.5e-4),
+        ({}, 20, 1e-3),
+        ({}, 60, (1e-3 + 1e-5) / 2),
+        ({}, 40, 1e-5 + 0.5 * (1e-3 - 1e-5) * (1 + math.sqrt(0.5))),
+        ({}, 100, 1e-5),
+        ({"warmup_epochs": 0}, 0, 1e-3),
+        ({"warmup_epochs": 0.5}, 4, 1e-4 + 0.8 * 9e-4),
+        ({"warmup_epochs": 0.5}, 5, 1e-3),
+        ({"warmup_epochs": 50}, 50, 1e-3),
+        ({"warmup_epochs": 50}, 25, 5.5e-4),
+        ({"schedule": "constant"}, 10, 5.5e-4),
+        ({"schedule": "constant"}, 20, 1e-3),
+        ({"schedule": "constant"}, 99, 1e-3),
+        ({"lr_rule": "per_512", "batch_size": 256}, 20, 5e-4),
+        ({"lr_rule": "per_512", "batch_size": 1024}, 20, 2e-3),
+        ({"lr_rule": "per_512", "batch_size": 256}, 100, 1e-5),
+        ({"lr_rule": "per_512", "batch_size": 256}, 0, 1e-4),
+    ],
+    ids=[
+        "warm-up starts",
+        "warm-up is half done",
+        "warm-up ends at the peak",
+        "cosine is half done",
+        "cosine is a quarter done",
+        "cosine ends at the floor",
+        "no warm-up",
+        "fraction of an epoch",
+        "fraction of an epoch ends",
+        "warm-up takes half of the run at most",
+        "long warm-up is half done",
+        "constant warms up too",
+        "constant at the peak",
+        "constant to the end",
+        "per 512 halves",
+        "per 512 doubles",
+        "per 512 leaves the floor",
+        "per 512 leaves the start",
+    ],
+)
+def test_learning_rate(changes: dict[str, object], step: int, expected: float) -> None:
+    """Ten steps an epoch."""
+    assert learning_rate(step, 10, TrainConfig(**{**PAPER, **changes})) == pytest.approx(expected, rel=1e-9)
+
+
+@given(
+    epochs=st.integers(1, 40),
+    steps=st.integers(1, 30),
+    warmup=st.floats(0, 60),
+    schedule=st.sampled_from(["cosine", "constant"]),
+)
+def test_rate_rises_to_the_peak_and_then_only_falls(epochs: int, steps: int, warmup: float, schedule: str) -> None:
+    settings = TrainConfig(**{**PAPER, "epochs": epochs, "warmup_epochs": warmup, "schedule": schedule})
+    rates = [learning_rate(step, steps, settings) for step in range(epochs * steps)]
+    top = rates.index(max(rates))
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert all(1e-5 <= rate <= 1e-3 + 1e-15 for rate in rates)
+
+
+def decay_of(config: Config) -> dict[str, float]:
+    """Weight decay by parameter name."""
+    method = build_method(config, 3)
+    names = {id(parameter): name for name, parameter in method.named_parameters()}
+    groups = build_optimiser(method, config).param_groups
+    return {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+
+
+EXEMPT = {
+    "class token": "backbone.vit.cls_token",
+    "register tokens": "backbone.vit.reg_token",
+    "position embedding": "backbone.vit.pos_embed",
+    "layer norm": "backbone.vit.blocks.0.norm1.weight",
+    "bias": "backbone.vit.blocks.1.attn.qkv.bias",
+    "batch norm": "csm.encoder.0.1.weight",
+    "head's bias": "head.bias",
+}
+DECAYED = {
+    "attention": "backbone.vit.blocks.0.attn.qkv.weight",
+    "patch embedding": "backbone.vit.patch_embed.proj.weight",
+    "class head": "head.weight",
+    "csm": "csm.encoder.0.0.weight",
+    "ocm": "ocm.join.0.weight",
+    "ski": "ski.kernel.weight",
+}
+
+
+@pytest.fixture(scope="module")
+def decays() -> dict[str, float]:
+    return decay_of(tiny_config(backbone={"overrides": {"reg_tokens": 2}}))
+
+
+@pytest.mark.parametrize("name", EXEMPT.values(), ids=EXEMPT.keys())
+def test_no_decay(decays: dict[str, float], name: str) -> None:
+    assert decays[name] == 0
+
+
+@pytest.mark.parametrize("name", DECAYED.values(), ids=DECAYED.keys())
+def test_decay(decays: dict[str, float], name: str) -> None:
+    assert decays[name] == 5e-4
+
+
+@pytest.mark.parametrize(("decay", "expected"), [(False, 0.0), (True, 5e-4)], ids=["paper", "official"])
+def test_lambdas(decay: bool, expected: float) -> None:
+    assert decay_of(tiny_config(weighting={"decay": decay}))["weighting.params"] == expected
+
+
+def test_official_bundle_decays_the_lambdas() -> None:
+    from cdtr.config import load_config
+
+    assert load_config(overrides=["fidelity=official"]).weighting.decay
+    assert not load_config().weighting.decay
+
+
+def test_every_trained_parameter_is_in_one_group_once() -> None:
+    config = tiny_config(weighting={"mode": "fixed"})
+    method = build_method(config, 3)
+    found = [id(p) for group in build_optimiser(method, config).param_groups for p in group["params"]]
+    assert sorted(found) == sorted(id(p) for p in method.parameters() if p.requires_grad)
+    assert id(method.weighting.params) not in found
+
+
+def test_settings_of_adamw() -> None:
+    config = tiny_config(train={"betas": (0.8, 0.95), "eps": 1e-6, "lr": 0.25})
+    optimiser = build_optimiser(torch.nn.Linear(2, 2), config)
+    for group in optimiser.param_groups:
+        assert (group["betas"], group["eps"], group["lr"]) == ((0.8, 0.95), 1e-6, 0.25)

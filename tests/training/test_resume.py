@@ -1,0 +1,162 @@
+"""A training killed at any point and resumed is the training that was never killed."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from training_helpers import (
+    DEATHS,
+    assert_same_weights,
+    kill_when,
+    largest_difference,
+    lines_of,
+    position_of,
+    run_training,
+    tiny_config,
+    train_fresh,
+    weights_of,
+    write_classes,
+)
+
+from cdtr.config import Config
+from cdtr.errors import CheckpointError, ConfigError, DataError
+
+
+def eventful_config() -> Config:
+    """Everything that has a state of its own: momenta, batch norm, an average, drop path and augmentation."""
+    return tiny_config(
+        backbone={"drop_path": 0.3}, train={"ema_decay": 0.8, "save_every_steps": 2, "schedule": "cosine"}
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_run(class_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nobody killed: 2 epochs of 6 steps."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert train_fresh(eventful_config(), class_folder, out) == 0
+    assert [line["step"] for line in lines_of(out, "step")] == list(range(1, 13))
+    return out
+
+
+@pytest.mark.parametrize("moment", DEATHS)
+def test_resumed_run_equals_the_uninterrupted_one(
+    class_folder: Path, whole_run: Path, tmp_path: Path, moment: str
+) -> None:
+    out = tmp_path / "run"
+    assert train_fresh(eventful_config(), class_folder, out, die=moment) == -signal.SIGKILL
+    assert not (out / "model.safetensors").exists()
+    assert train_fresh(eventful_config(), class_folder, out, resume=True) == 0
+    assert_same_weights(out, whole_run)
+    assert lines_of(out) == lines_of(whole_run)
+
+
+def test_killed_from_outside_in_mid_epoch(class_folder: Path, whole_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    kill_when(lambda: position_of(out)["step_in_epoch"] > 0, eventful_config(), class_folder, out)
+    assert position_of(out)["step_in_epoch"] > 0
+    assert not (out / "model.safetensors").exists()
+    assert train_fresh(eventful_config(), class_folder, out, resume=True) == 0
+    assert_same_weights(out, whole_run)
+    assert lines_of(out) == lines_of(whole_run)
+
+
+def test_random_states_are_part_of_the_state(class_folder: Path, whole_run: Path, tmp_path: Path) -> None:
+    """Shows that the comparisons above can fail: without the random states the weights come out differently."""
+    out = tmp_path / "run"
+    train_fresh(eventful_config(), class_folder, out, die="after a step that no state has")
+    next(out.glob("state/step-*/random_states_0.pkl")).unlink()
+    assert train_fresh(eventful_config(), class_folder, out, resume=True) == 0
+    assert largest_difference(weights_of(out), weights_of(whole_run)) > 1e-5
+
+
+def test_worker_processes_change_nothing(class_folder: Path, whole_run: Path, tmp_path: Path) -> None:
+    config = eventful_config().updated(data={"workers": 1})
+    out = tmp_path / "run"
+    assert train_fresh(config, class_folder, out, die="after a step that no state has") == -signal.SIGKILL
+    assert train_fresh(config, class_folder, out, resume=True) == 0
+    assert_same_weights(out, whole_run)
+
+
+def test_only_the_last_state_is_kept(whole_run: Path) -> None:
+    assert [folder.name for folder in whole_run.glob("state/step-*")] == ["step-00000012"]
+    assert position_of(whole_run)["step"] == 12
+
+
+def test_resuming_a_finished_run_does_nothing(class_folder: Path, whole_run: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(whole_run, tmp_path / "run"))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    run_training(eventful_config(), class_folder, out, resume=True)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"train": {"lr": 2e-3}}, "train.lr"),
+        ({"seed": 1}, "seed"),
+        ({"backbone": {"overrides": {"depth": 3}}}, "backbone.overrides.depth"),
+        ({"ski": {"enabled": False}}, "ski.enabled"),
+    ],
+    ids=["number", "top level", "inside overrides", "switch"],
+)
+def test_other_settings_are_refused_by_name(
+    class_folder: Path, whole_run: Path, changes: dict[str, object], key: str
+) -> None:
+    weights = (whole_run / "model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match=rf"{key} = .* now it is .* same settings"):
+        run_training(eventful_config().updated(**changes), class_folder, whole_run, resume=True)
+    assert (whole_run / "model.safetensors").read_bytes() == weights
+
+
+def test_a_folder_with_anything_in_it_needs_resume(class_folder: Path, whole_run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"not empty.*--resume"):
+        run_training(eventful_config(), class_folder, whole_run)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_someone_elses_folder_is_left_alone(class_folder: Path, tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(ConfigError, match="choose another --out"):
+        run_training(tiny_config(), class_folder, tmp_path, resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_the_way_is_named(class_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(ConfigError, match="is a file"):
+        run_training(tiny_config(), class_folder, tmp_path / "run")
+
+
+def test_other_classes_are_refused(whole_run: Path, tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "other", images=15, classes=("blue", "red"))
+    with pytest.raises(CheckpointError, match="other classes"):
+        run_training(eventful_config(), root, whole_run, resume=True)
+
+
+@pytest.mark.parametrize("case", ["one image more", "one image renamed"])
+def test_other_images_are_refused(class_folder: Path, whole_run: Path, tmp_path: Path, case: str) -> None:
+    root = Path(shutil.copytree(class_folder, tmp_path / "data"))
+    if case == "one image more":
+        shutil.copy(root / "red" / "0.png", root / "red" / "99.png")
+    else:
+        (root / "red" / "0.png").rename(root / "red" / "99.png")
+    with pytest.raises(DataError, match="other images"):
+        run_training(eventful_config(), root, whole_run, resume=True)
+
+
+def test_resume_starts_where_there_is_no_run_yet(class_folder: Path, tmp_path: Path) -> None:
+    config = tiny_config(train={"epochs": 1})
+    run_training(config, class_folder, tmp_path / "a")
+    run_training(config, class_folder, tmp_path / "b", resume=True)
+    assert_same_weights(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_damaged_pointer_is_a_clear_error(class_folder: Path, whole_run: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(whole_run, tmp_path / "run"))
+    (out / "model.safetensors").unlink()
+    (out / "state" / "latest.json").write_text('{"folder": "step-0')
+    with pytest.raises(CheckpointError, match=r"latest\.json cannot be read.*remove"):
+        run_training(eventful_config(), class_folder, out, resume=True)

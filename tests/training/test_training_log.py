@@ -1,0 +1,134 @@
+"""What a training writes while it runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_helpers import lines_of, quiet_console, run_training, text_of, tiny_config
+
+from cdtr.runs import RunFolder
+from cdtr.training import loop
+from cdtr.training.log import TrainingLog, drop_lines_after
+
+TERMS = {"cls", "csm", "ocm_suppress", "ocm_awaken", "ski"}
+
+
+def line(step: int, kind: str = "step") -> str:
+    return json.dumps({"kind": kind, "step": step})
+
+
+@pytest.mark.parametrize(
+    ("lines", "step", "kept"),
+    [
+        ([], 3, []),
+        ([line(1), line(2), line(3)], 2, [line(1), line(2)]),
+        ([line(1), line(2)], 0, []),
+        ([line(1), line(2)], 9, [line(1), line(2)]),
+        ([line(2), line(2, "epoch"), line(3)], 2, [line(2), line(2, "epoch")]),
+        ([line(1), line(2)[:-7]], 5, [line(1)]),
+        ([line(1), "", line(2)], 5, [line(1), line(2)]),
+    ],
+    ids=["empty", "later ones", "all", "none", "an epoch's line at the step", "cut short", "blank"],
+)
+def test_drop_lines_after(tmp_path: Path, lines: list[str], step: int, kept: list[str]) -> None:
+    run = RunFolder(tmp_path)
+    run.metrics_file.write_text("\n".join(lines))
+    drop_lines_after(run, step)
+    assert run.metrics_file.read_text().splitlines() == kept
+    assert run.metrics_file.read_text() == "".join(text + "\n" for text in kept), "each line ends, so the next starts"
+
+
+def test_drop_lines_without_a_file_makes_none(tmp_path: Path) -> None:
+    drop_lines_after(RunFolder(tmp_path), 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_name_terms_and_lambdas(class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "STEPS_BETWEEN_LINES", 2)
+    run = run_training(tiny_config(), class_folder, tmp_path / "run")
+    steps, epochs = lines_of(run.path, "step"), lines_of(run.path, "epoch")
+    assert [record["step"] for record in steps] == [2, 4, 6, 8, 10, 12]
+    assert [(record["step"], record["epoch"]) for record in epochs] == [(6, 0), (12, 1)]
+    for record in steps + epochs:
+        assert record["terms"].keys() == TERMS | {"total"}
+        assert record["lambdas"].keys() == TERMS
+    assert all(record["lr"] == 1e-3 for record in steps)
+    assert all(record["held_out"].keys() == {"top1_cls", "top5_cls"} for record in epochs)
+
+
+def test_epoch_line_holds_the_mean_of_its_steps(
+    class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "STEPS_BETWEEN_LINES", 1)
+    run = run_training(tiny_config(), class_folder, tmp_path / "run")
+    steps, epochs = lines_of(run.path, "step"), lines_of(run.path, "epoch")
+    for epoch in epochs:
+        own = [record["terms"] for record in steps if record["epoch"] == epoch["epoch"]]
+        assert len(own) == 6
+        for name, mean in epoch["terms"].items():
+            assert mean == pytest.approx(sum(terms[name] for terms in own) / 6, rel=1e-6)
+
+
+def test_logged_total_is_eq_2_of_the_logged_terms(
+    class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lambdas of a line are those that its total was made with."""
+    monkeypatch.setattr(loop, "STEPS_BETWEEN_LINES", 1)
+    run = run_training(tiny_config(train={"epochs": 1}), class_folder, tmp_path / "run")
+    for record in lines_of(run.path, "step"):
+        terms, lambdas = record["terms"], record["lambdas"]
+        total = sum(terms[n] / (2 * (lambdas[n] ** 2 + 0.01)) + math.log(1 + lambdas[n] ** 2) for n in TERMS)
+        assert terms["total"] == pytest.approx(total, rel=1e-5)
+
+
+def test_no_held_out_images_no_held_out_numbers(class_folder: Path, tmp_path: Path) -> None:
+    run = run_training(tiny_config(data={"holdout": 0}, train={"epochs": 1}), class_folder, tmp_path / "run")
+    assert [record["held_out"] for record in lines_of(run.path, "epoch")] == [{}]
+
+
+def test_tensorboard_has_the_same_names(tmp_path: Path) -> None:
+    with TrainingLog(RunFolder(tmp_path), 4, 0, True, quiet_console()) as log:
+        log.step(1, 0, {"terms": {"cls": 0.5}, "lambdas": {"cls": 1.0}, "lr": 0.25})
+        log.epoch(2, 0, 1, {"terms": {"cls": 0.75}, "held_out": {"top1_cls": 50.0}})
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    found = {tag: [(event.step, event.value) for event in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
+    assert found == {
+        "step/terms/cls": [(1, 0.5)],
+        "step/lambdas/cls": [(1, 1.0)],
+        "step/lr": [(1, 0.25)],
+        "epoch/terms/cls": [(2, 0.75)],
+        "epoch/held_out/top1_cls": [(2, 50.0)],
+    }
+
+
+def test_epoch_is_one_plain_line_off_a_terminal(tmp_path: Path) -> None:
+    console = quiet_console()
+    with TrainingLog(RunFolder(tmp_path), 4, 0, True, console) as log:
+        log.show(1, 0, {"cls": 0.5}, {"cls": 1.0})
+        log.epoch(2, 0, 3, {"terms": {"cls": 0.75, "ski": 2.0}, "held_out": {"top1_cls": 50.0}})
+    assert text_of(console) == "epoch 1/3  cls 0.750  ski 2.000  held-out top1_cls 50.0\n"
+
+
+def test_terminal_shows_terms_and_lambdas(tmp_path: Path) -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=120)
+    with TrainingLog(RunFolder(tmp_path), 4, 0, True, console) as log:
+        log.show(1, 2, {"cls": 0.5}, {"cls": 0.75})
+    assert "epoch 3" in text_of(console)
+    assert "cls 0.500  λ 0.75" in text_of(console)
+
+
+def test_other_processes_write_nothing(tmp_path: Path) -> None:
+    console = quiet_console()
+    with TrainingLog(RunFolder(tmp_path), 4, 0, False, console) as log:
+        log.show(1, 0, {"cls": 0.5}, {})
+        log.step(1, 0, {"terms": {"cls": 0.5}})
+        log.epoch(2, 0, 1, {"terms": {"cls": 0.75}})
+    assert list(tmp_path.iterdir()) == []
+    assert text_of(console) == ""
