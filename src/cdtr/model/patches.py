@@ -21,7 +21,7 @@ class PatchProjection(nn.Module):
         height, width = self.weight.shape[-2:]
         rows, columns = images.shape[-2] // height, images.shape[-1] // width
         whole = images[..., : rows * height, : columns * width]
-        patches = whole.unflatten(3, (columns, width)).unflatten(2, (rows, height)).permute(0, 2, 4, 1, 3, 5)
+        patches = whole.reshape(*images.shape[:2], rows, height, columns, width).permute(0, 2, 4, 1, 3, 5)
         return F.linear(patches.flatten(3), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
