@@ -21,14 +21,13 @@ from cdtr.training.clip_fit import ClipFit, probe_clip
 
 TINY = SmallClip(
     image_size=32,
-    patch_size=16,
-    width=32,
-    layers=1,
+    width=8,
+    blocks=1,
     text_width=32,
     text_layers=1,
     embed_dim=16,
-    epochs=6,
-    batch_size=12,
+    epochs=15,
+    batch_size=6,
     lr=3e-3,
 )
 CONFIG: Config = tiny_config()
