@@ -96,9 +96,10 @@ class SbaConfig(Section):
         return templates
 
 
-class AlignConfig(Section):
-    enabled: bool = False  # not in the paper: fixes the attention's sign when nothing is pretrained
-    weight: float = Field(1.0, ge=0)
+class GuideConfig(Section):
+    enabled: bool = False  # not in the paper: shows attention and class maps their side when nothing is pretrained
+    weight: float = Field(1.0, ge=0)  # of the two alignment terms
+    width: int = Field(128, ge=32)  # channels
 
 
 class WeightingConfig(Section):
@@ -150,7 +151,7 @@ class Config(Section):
     ocm: OcmConfig = OcmConfig()
     ski: SkiConfig = SkiConfig()
     sba: SbaConfig = SbaConfig()
-    align: AlignConfig = AlignConfig()
+    guide: GuideConfig = GuideConfig()
     weighting: WeightingConfig = WeightingConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

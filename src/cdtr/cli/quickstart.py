@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cdtr.runs import RunFolder
 
 PRESET = "quickstart"
+CLIP_EPOCHS = 6
 LOCALIZED = 48  # validation images whose overlays are written
 
 
@@ -83,12 +84,16 @@ def draw(root: Path, n_train: int, n_val: int, seed: int) -> DataSource:
 
 
 def train_small_clip(config: Config, source: DataSource, out: Path) -> None:
-    from cdtr.training.clip import CONFIG_FILE, WEIGHTS_FILE, train_clip
+    from cdtr.training.clip import CONFIG_FILE, WEIGHTS_FILE, SmallClip, train_clip
 
     if (out / WEIGHTS_FILE).is_file():
         return
     (out / CONFIG_FILE).unlink(missing_ok=True)  # written before the weights, left behind by a kill between the two
-    print(train_clip(config, source, out).line().replace("training images", "held-out training images"))
+    print(
+        train_clip(config, source, out, SmallClip(epochs=CLIP_EPOCHS))
+        .line()
+        .replace("training images", "held-out training images")
+    )
 
 
 def measure(run: RunFolder, source: DataSource, samples: tuple[Sample, ...], out: Path) -> Evaluation:

@@ -72,6 +72,7 @@ class Backbone(nn.Module):
         self.vit = vit
         timm_vit: Any = vit
         self.grid_hw: tuple[int, int] = tuple(timm_vit.patch_embed.grid_size)
+        self.patch_size = int(timm_vit.patch_embed.patch_size[0])
         self.dim = int(timm_vit.num_features)
         self.depth = len(timm_vit.blocks)
         self.prefix_tokens = int(timm_vit.num_prefix_tokens)

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import Config
-from cdtr.model.alignment import alignment_loss
 from cdtr.model.backbone import Backbone
 from cdtr.model.csm import Csm
+from cdtr.model.guide import Guide
 from cdtr.model.maps import mean_attention, pooled_logits
 from cdtr.model.ocm import Ocm
 from cdtr.model.sba import Sba
@@ -35,8 +35,9 @@ class Cdtr(nn.Module):
         ocm: Ocm | None = None,
         ski: Ski | None = None,
         sba: Sba | None = None,
+        guide: Guide | None = None,
         weighting: AutomaticWeightedLoss | None = None,
-        fixed_weights: Mapping[str, float] | None = None,
+        sba_alpha: float = 0.0,
         sum_heads: bool = False,
     ) -> None:
         super().__init__()
@@ -47,13 +48,14 @@ class Cdtr(nn.Module):
         self.ski = ski
         self.sba = sba
         self.weighting = weighting
-        self.fixed_weights = dict(fixed_weights or {})
+        self.guide = guide
+        self.sba_alpha = sba_alpha
         self.sum_heads = sum_heads
 
     def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
         """images: (B, 3, H, W), normalised. ``maps`` is ``M_ca * (X_out + X_csm)`` for every class (Eq. 3).
 
-        SKI, which no map needs, runs where ``auxiliary`` asks for it, by default in training mode.
+        SKI and the guide, which no map needs, run where ``auxiliary`` asks for them, by default in training mode.
         """
         auxiliary = self.training if auxiliary is None else auxiliary
         tokens = self.backbone(images)
@@ -68,10 +70,12 @@ class Cdtr(nn.Module):
         if self.ski is not None and auxiliary:
             aux["x_ski"] = self.ski(x_out, aux["x_csm"], m_ca)
             aux["ski_logits"] = pooled_logits(aux["x_ski"])
+        if self.guide is not None and auxiliary:
+            aux["x_guide"] = self.guide(images)
         return ModelOutput(pooled_logits(x_out), m_ca[:, None] * _evidence(aux), m_ca, aux)
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
-        """The terms of Eq. 2 by name, each a scalar, before weighting."""
+        """The terms of Eq. 2, and the guide's, by name, each a scalar, before weighting."""
         labels, aux = batch.labels, output.aux
         terms = {"cls": F.cross_entropy(output.logits.float(), labels)}
         if self.csm is not None:
@@ -81,8 +85,8 @@ class Cdtr(nn.Module):
         if self.ski is not None:
             terms["ski"] = F.cross_entropy(aux["ski_logits"].float(), labels)
         evidence = _evidence(aux)[range(len(labels)), labels]
-        if "align" in self.fixed_weights:
-            terms["align"] = alignment_loss(output.attention, evidence)
+        if self.guide is not None:
+            terms |= self.guide.losses(aux["x_guide"], output.attention, evidence, labels)
         if self.sba is not None:
             # The released code shows CLIP what the model sees, erased pixels included (row 10).
             as_is = self.sba.config.image == "as_is"
@@ -91,14 +95,16 @@ class Cdtr(nn.Module):
         return terms
 
     def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """Eq. 2: automatic weights, but fixed ones for the terms of ``fixed_weights``, such as SBA's alpha."""
+        """Eq. 2: automatic weights, but ``alpha`` for SBA's term and 1 for the guide's, which the paper has not."""
         if self.weighting is None:
             total, lambdas = terms["cls"].float(), {}
         else:
             total, lambdas = self.weighting(terms), self.weighting.lambdas()
-        for name, weight in self.fixed_weights.items():
-            if name in terms:
-                total = total + weight * terms[name]
+        for name, term in terms.items():
+            if name.startswith("guide"):
+                total = total + term
+        if "sba" in terms:
+            total = total + self.sba_alpha * terms["sba"]
         return total, lambdas
 
 
@@ -124,8 +130,9 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
         ocm=ocm,
         ski=ski,
         sba=sba,
+        guide=Guide(classes, backbone.grid_hw, backbone.patch_size, config.guide) if config.guide.enabled else None,
         # A single classification loss has nothing to be weighed against, so TS-CAM has no lambda.
         weighting=AutomaticWeightedLoss(names, config.weighting) if len(names) > 1 else None,
-        fixed_weights={"sba": config.sba.alpha} | ({"align": config.align.weight} if config.align.enabled else {}),
+        sba_alpha=config.sba.alpha,
         sum_heads=config.backbone.attention_reduce == "sum_heads",
     )

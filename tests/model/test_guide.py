@@ -1,0 +1,62 @@
+"""The local guide, and the alignment of maps with it."""
+
+import numpy as np
+import pytest
+import torch
+
+from cdtr.config import GuideConfig
+from cdtr.model.guide import Guide, alignment_loss, correlation
+
+
+def test_correlation_equals_numpys() -> None:
+    first, second = torch.randn(2, 5, 4, 6, generator=torch.Generator().manual_seed(0))
+    expected = [np.corrcoef(a.flatten(), b.flatten())[0, 1] for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(correlation(first, second), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sign", "loss"), [(1.0, 0.0), (-1.0, 2.0), (0.0, 1.0)], ids=["aligned", "inside out", "constant"]
+)
+def test_the_loss_knows_the_sign(sign: float, loss: float) -> None:
+    evidence = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(1))
+    assert alignment_loss(2 + 0.01 * sign * evidence, evidence).item() == pytest.approx(loss, abs=1e-4)
+
+
+def test_only_the_attention_learns_and_it_turns_round() -> None:
+    evidence = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    attention = (-evidence.detach()).clone().requires_grad_()
+    optimiser = torch.optim.SGD([attention], lr=1.0)
+    for _ in range(200):
+        optimiser.zero_grad()
+        # A little off the exact opposite, where the correlation has no slope.
+        alignment_loss(attention + torch.linspace(0, 0.1, 16).reshape(1, 4, 4), evidence).backward()
+        optimiser.step()
+    assert evidence.grad is None
+    assert correlation(attention.detach(), evidence.detach()).item() > 0.9
+
+
+@pytest.mark.parametrize(("patch", "grid"), [(8, (4, 6)), (16, (2, 3)), (14, (3, 2))], ids=["8", "16", "14"])
+def test_a_map_value_sees_its_neighbourhood_only(patch: int, grid: tuple[int, int]) -> None:
+    guide = Guide(3, grid, patch, GuideConfig()).eval()
+    images = torch.randn(1, 3, grid[0] * patch, grid[1] * patch, requires_grad=True)
+    maps = guide(images)
+    assert maps.shape == (1, 3, *grid)
+    maps[0, 0, 0, 0].backward()
+    assert images.grad is not None
+    rows, columns = images.grad.abs().sum(dim=(0, 1)).nonzero().max(dim=0).values.tolist()
+    assert max(rows, columns) < 2 * patch + 2
+
+
+def test_its_terms_and_gradients(make_method, batch) -> None:  # type: ignore[no-untyped-def]
+    method = make_method(guide={"enabled": True})
+    output = method(batch.images)
+    terms = method.losses(output, batch)
+    assert {"guide", "guide_attention", "guide_maps"} <= set(terms)
+    without = {name: term for name, term in terms.items() if not name.startswith("guide")}
+    total, partial = method.weigh(terms)[0], method.weigh(without)[0]
+    guided = terms["guide"] + terms["guide_attention"] + terms["guide_maps"]
+    torch.testing.assert_close(total, partial + guided)
+    (terms["guide_attention"] + terms["guide_maps"]).backward()
+    assert all(parameter.grad is None for parameter in method.guide.parameters()), "the guide is not taught by them"
+    assert any(parameter.grad is not None for parameter in method.backbone.parameters())
+    assert "x_guide" not in method.eval()(batch.images).aux
