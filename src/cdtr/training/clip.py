@@ -134,7 +134,10 @@ def _fit(
     total = settings.epochs * loader.steps_per_epoch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=total, pct_start=0.1)
     network.train()
-    for epoch in track(range(settings.epochs), "training a small CLIP", console=console, transient=True):
+    epochs = range(settings.epochs)
+    if console.is_terminal:
+        epochs = track(epochs, "training a small CLIP", console=console, transient=True)  # type: ignore[assignment]
+    for epoch in epochs:
         loader.set_position(epoch, 0)
         for step, batch in enumerate(loader):
             pixels = hide_parts(denormalise(batch.images.to(device), config.data), settings.hide_share)
@@ -151,6 +154,8 @@ def _fit(
             schedule.step()
             with torch.no_grad():
                 network.logit_scale.clamp_(0, 4.6052)  # type: ignore[operator]
+        if not console.is_terminal:
+            console.print(f"CLIP epoch {epoch + 1}/{settings.epochs}  loss {float(loss.detach()):.3f}", highlight=False)
 
 
 def _clip_normalisation() -> tuple[tuple[float, ...], tuple[float, ...]]:
