@@ -114,3 +114,15 @@ def test_paper_said_last_takes_the_bundle_away(tmp_path):
 def test_a_resolved_official_configuration_is_read_as_it_was_written():
     config = load_config(None, ["fidelity=official", "ski.offsets_from=csm"])
     assert parse_config(config.to_yaml(), "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("preset", "peak", "threshold", "scaling"),
+    [("cub-official", 5e-5, 0.20, "none"), ("ilsvrc-official", 2.5e-4, 0.19, "minmax")],
+    ids=["cub", "ilsvrc"],
+)
+def test_official_presets_have_the_released_values(preset: str, peak: float, threshold: float, scaling: str) -> None:
+    config = load_config(preset)
+    assert config.train.lr * config.train.batch_size / 512 == pytest.approx(peak)
+    assert (config.train.lr_rule, config.train.warmup_epochs) == ("per_512", 5)
+    assert (config.evaluation.threshold, config.sba.mask_scaling) == (threshold, scaling)

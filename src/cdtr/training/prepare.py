@@ -144,6 +144,12 @@ def _prepare_sba(
     settings = config.sba
     if not settings.enabled:
         return config, None, None
+    if settings.enabled == "auto" and accelerator.device.type == "cpu" and not Path(settings.model).is_dir():
+        say(
+            f"SBA is off: CLIP {settings.model} would take most of the time on a CPU. `cdtr train-clip` makes a small "
+            "one, --set sba.model=FOLDER takes it; --set sba.enabled=true takes the large one all the same"
+        )
+        return config.updated(sba={"enabled": False}), None, None
     try:
         clip = load_clip(settings.model, settings.pretrained)
     except CheckpointError as error:
