@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cdtr.config import Config
+from cdtr.config import Config, load_config, preset_names
 from cdtr.errors import ConfigError
-from cdtr.model.methods import build_method, catr, cdtr, method_names, tscam, with_switches
+from cdtr.model.methods import SWITCHES, build_method, catr, cdtr, method_names, tscam, with_switches
 from oracles import model_oracles as oracle
 
 OFF = {name: {"enabled": False} for name in ("csm", "ocm", "ski", "sba")}
@@ -222,3 +222,10 @@ def test_bf16_autocast_keeps_maps_and_losses_in_float32(make_method, batch):
     exact = method.losses(method(batch.images), batch)
     for name, value in terms.items():
         assert float(value) == pytest.approx(float(exact[name]), rel=0.1, abs=0.02), name
+
+
+@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize(("method", "on"), [("tscam", ""), ("catr", "csm ocm"), ("cdtr", "csm ocm ski sba")])
+def test_presets_leave_the_modules_to_the_method(preset: str, method: str, on: str) -> None:
+    config = with_switches(load_config(preset, [f"method={method}"]))
+    assert [name for name in SWITCHES if getattr(config, name).enabled] == on.split()
