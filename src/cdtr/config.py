@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cdtr.errors import ConfigError
 
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -114,7 +115,7 @@ class TrainConfig(Section):
     accumulation: int = Field(1, ge=1)  # micro-batches a step
     lr: float = Field(5e-5, gt=0)
     lr_rule: Literal["as_given", "per_512"] = "as_given"  # row 12
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -198,13 +199,20 @@ def _read_chain(source: str, seen: tuple[str, ...], folder: Path | None = None) 
             raise ConfigError(
                 f"no configuration file {path}: give a YAML file or one of the presets {_choices(preset_names())}"
             )
-        tree = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        tree = _parse_yaml(_read_text(path), str(path))
     else:
         tree = _read_preset(source)
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
     return _merge(_read_chain(str(parent), (*seen, identity), path.parent), tree)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start}): expected YAML text, save it as UTF-8") from error
 
 
 def _read_preset(name: str) -> dict[str, Any]:

@@ -243,3 +243,9 @@ def test_a_preset_of_the_same_name_as_a_file_needs_its_suffix(tmp_path, monkeypa
     write(Path(), small="seed: 9")
     assert load_config("small").seed == 0
     assert load_config("small.yaml").seed == 9
+
+
+def test_a_file_that_is_not_utf8_is_one_clear_error(tmp_path):
+    (tmp_path / "mine.yaml").write_bytes("sba: {templates: [caf\u00e9 with {}]}\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"mine\.yaml is not UTF-8 \(byte 21\): .*save it as UTF-8"):
+        load_config(tmp_path / "mine.yaml")

@@ -113,3 +113,11 @@ def test_a_missing_manifest_and_a_damaged_config_are_told(tmp_path):
     run.config_file.write_text("seed: [", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"config\.yaml is not YAML"):
         run.config()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "classes.txt"])
+def test_a_text_file_that_is_not_utf8_is_told(name, tmp_path):
+    run = make_run(tmp_path / "run")
+    (run.path / name).write_bytes(b"caf\xe9")
+    with pytest.raises(CheckpointError, match=rf"{name} is not UTF-8 \(byte 3\)"):
+        _ = run.config(), run.class_names()

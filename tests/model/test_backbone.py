@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cdtr.config import BackboneConfig
 from cdtr.errors import CheckpointError, ConfigError
-from cdtr.model.backbone import build_backbone
+from cdtr.model.backbone import ClassTokenRows, build_backbone
 from oracles import model_oracles as oracle
 
 TINY = {"embed_dim": 48, "depth": 2, "num_heads": 2}
@@ -20,6 +21,8 @@ CASES = [
     pytest.param("vit_small_patch14_reg4_dinov2", (56, 42), {}, "patch", (4, 3), 5, id="dinov2-registers"),
     pytest.param("vit_small_patch16_dinov3", (64, 48), {}, "patch", (4, 3), 5, id="dinov3-rope"),
     pytest.param("vit_tiny_patch16_224", (32, 48), {"qk_norm": True}, "patch", (2, 3), 1, id="query-key-norm"),
+    pytest.param("vit_relpos_base_patch16_cls_224", (32, 48), {}, "patch", (2, 3), 1, id="relative-positions"),
+    pytest.param("beit_base_patch16_224", (48, 32), {}, "patch", (3, 2), 1, id="beit"),
     pytest.param("vit_tiny_patch16_224", (32, 48), {"patch_size": 8}, "conv", (4, 6), 1, id="conv-stem"),
 ]
 
@@ -152,12 +155,42 @@ def test_drop_path_reaches_the_blocks():
         pytest.param({"overrides": {"embed_dims": 3}}, (32, 32), "embed_dims", id="unknown-override"),
         pytest.param({"overrides": {"embed_dim": 50, "num_heads": 4}}, (32, 32), "cannot be built", id="heads"),
         pytest.param({"stem": "conv", "overrides": {"patch_size": 14}}, (28, 28), "power of two, found 14", id="stem"),
+        pytest.param({}, (40, 64), "40x64 .* 16-pixel .* height to 32 or 48 and the width to 64$", id="height"),
+        pytest.param({}, (16, 250), "16x250 .* height to 16 and the width to 240 or 256$", id="width"),
+        pytest.param({}, (9, 16), "height to 16 and", id="less-than-a-patch"),
+        pytest.param({"stem": "conv"}, (40, 32), "height to 32 or 48", id="conv-stem-height"),
+        pytest.param({"stem": "conv", "weights": "hub"}, (32, 32), "do not fit stem/overrides", id="conv-stem-hub"),
     ],
 )
 def test_what_cannot_be_built_is_refused(changes, size, message):
     config = BackboneConfig(**{"name": "vit_tiny_patch16_224", "weights": "none", **changes})
     with pytest.raises(ConfigError, match=message):
         build_backbone(config, size)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("by_name", [False, True], ids=["positional", "by name"])
+def test_a_bool_mask_hides_keys_from_the_class_token(by_name):
+    query, key = torch.randn(2, 1, 2, 3, 4).unbind(0)
+    mask = torch.tensor([[True, False, True], [True, True, True], [True, True, True]])
+    with ClassTokenRows() as attended:
+        if by_name:
+            F.scaled_dot_product_attention(query, key, key, attn_mask=mask)
+        else:
+            F.scaled_dot_product_attention(query, key, key, mask)
+    scores = (query[0, :, :1] * key[0]).sum(dim=-1) / 2
+    expected = torch.zeros(2, 3)
+    expected[:, [0, 2]] = scores[:, [0, 2]].softmax(dim=-1)
+    torch.testing.assert_close(attended.rows[0][0], expected)
+
+
+def test_hub_weights_that_do_not_fit_are_no_network_fault(monkeypatch):
+    def misfit(*_args, **_kwargs):
+        raise RuntimeError("Error(s) in loading state_dict:\n\tsize mismatch for cls_token")
+
+    monkeypatch.setattr("timm.create_model", misfit)
+    with pytest.raises(ConfigError, match=r"do not fit stem/overrides: set backbone\.weights=none .*size mismatch"):
+        build_backbone(BackboneConfig(overrides=TINY), (224, 224))
 
 
 def test_hub_weights_that_cannot_be_had_say_what_to_do(monkeypatch):

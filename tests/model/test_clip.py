@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from cdtr.errors import CheckpointError, ConfigError
-from cdtr.model.clip import clean_class_name, load_clip, read_clip_config
+from cdtr.model.clip import clean_class_name, load_clip
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,6 @@ def test_a_folder_written_for_the_run_loads(tmp_path, tiny_clip):
     assert loaded.size_hw == (24, 24)
     assert loaded.mean == (0.5, 0.5, 0.5)
     assert loaded.std == (0.25, 0.25, 0.25)
-    assert read_clip_config(tmp_path) == content
     names, templates = ["ant", "bee"], ["a photo of {}"]
     torch.testing.assert_close(loaded.text_features(names, templates), tiny_clip.text_features(names, templates))
 

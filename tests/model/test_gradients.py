@@ -72,8 +72,9 @@ def test_awaken_to_attention_leaves_the_pseudo_map_alone(make_method, batch):
     assert {name.split(".")[0] for name in with_gradient(method)} == {"backbone"}
 
 
-def test_one_overfitted_batch_drives_every_term_down(make_method, batch):
-    method = make_method(with_sba=True)
+@pytest.mark.parametrize("similarity", ["softmax", "clamp"])
+def test_one_overfitted_batch_drives_every_term_down(make_method, batch, similarity):
+    method = make_method(with_sba=True, sba={"similarity": similarity})
     optimiser = torch.optim.AdamW(method.parameters(), lr=3e-3)
     history = []
     for _ in range(80):

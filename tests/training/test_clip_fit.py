@@ -89,6 +89,11 @@ def test_line_says_percent() -> None:
     )
 
 
+def test_line_says_which_images() -> None:
+    line = ClipFit(images=8, zero_shot=0.75, chance=0.5, fit=0.5, mask_shift=0.125).line("held-out training images")
+    assert line.startswith("CLIP fit on 8 held-out training images: zero-shot")
+
+
 @pytest.mark.parametrize(
     ("total", "count", "expected"),
     [(3, 5, [0, 1, 2]), (5, 5, [0, 1, 2, 3, 4]), (10, 5, [0, 2, 4, 6, 8]), (7, 3, [0, 2, 4]), (4, 1, [0])],
@@ -106,7 +111,9 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sba_config(enabled: bool | str | None) -> Config:
-    return tiny_config(sba={"enabled": enabled, "min_fit": 0.25}, train={"epochs": 1})
+    """The model is a folder, which alone ``auto`` takes on a CPU; ``use_clip`` says what is loaded from it."""
+    folder = str(Path(__file__).parent)
+    return tiny_config(sba={"enabled": enabled, "min_fit": 0.25, "model": folder}, train={"epochs": 1})
 
 
 def use_clip(monkeypatch: pytest.MonkeyPatch, image: Callable[[Tensor], Tensor]) -> None:
@@ -139,6 +146,38 @@ def test_auto_follows_the_fit(
     assert "sba" not in epoch["lambdas"], "its weight is alpha"
     assert run.manifest()["clip_fit"]["fit"] == pytest.approx(1.0 if on else 0.0)
     assert ("SBA is on" if on else "SBA is off, because the fit is under sba.min_fit 0.25") in text_of(console)
+
+
+@pytest.mark.parametrize(
+    ("share", "images", "on"),
+    [(0.2, 3, "3 held-out training images"), (0, 15, "15 training images")],
+    ids=["held out", "none held out"],
+)
+def test_the_probe_looks_at_what_a_small_clip_has_not_seen(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, images: int, on: str
+) -> None:
+    use_clip(monkeypatch, brightest_channel)
+    console = quiet_console()
+    config = sba_config("auto").updated(data={"holdout": share})
+    run = train(config, load_source(colours), tmp_path / "run", console=console)
+    assert run.manifest()["clip_fit"]["images"] == images
+    assert f"CLIP fit on {on}: " in text_of(console)
+
+
+def test_resuming_asks_clip_nothing(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_clip(monkeypatch, brightest_channel)
+    run = run_training(sba_config("auto"), colours, tmp_path / "run")
+    run.weights.unlink()
+    monkeypatch.setattr(prepare, "probe_clip", lambda *_: pytest.fail("CLIP was probed"))
+    run_training(sba_config("auto"), colours, tmp_path / "run", resume=True)
+
+
+def test_resuming_without_sba_needs_no_clip(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_clip(monkeypatch, always_red)
+    run = run_training(sba_config("auto"), colours, tmp_path / "run")
+    run.weights.unlink()
+    monkeypatch.setattr(prepare, "load_clip", lambda *_: pytest.fail("CLIP was loaded"))
+    assert run_training(sba_config("auto"), colours, tmp_path / "run", resume=True).config().sba.enabled is False
 
 
 def test_true_keeps_sba_even_where_clip_guesses(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,10 +230,19 @@ def test_auto_goes_on_without_weights(colours: Path, tmp_path: Path, monkeypatch
     assert "SBA is off: the weights of CLIP cannot be had" in text_of(console)
 
 
-def test_a_misspelt_model_is_an_error_even_with_auto(colours: Path, tmp_path: Path) -> None:
-    config = sba_config("auto").updated(sba={"model": "ViT-B-33"})
+def test_a_misspelt_model_is_an_error(colours: Path, tmp_path: Path) -> None:
+    config = sba_config(True).updated(sba={"model": "ViT-B-33"})
     with pytest.raises(ConfigError, match="ViT-B-33"):
         run_training(config, colours, tmp_path / "run")
+
+
+def test_auto_takes_no_large_clip_on_a_cpu(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "load_clip", lambda *_: pytest.fail("CLIP was loaded"))
+    config = sba_config("auto").updated(sba={"model": "ViT-B-32-quickgelu"})
+    console = quiet_console()
+    run = train(config, load_source(colours), tmp_path / "run", console=console)
+    assert run.config().sba.enabled is False
+    assert "SBA is off: CLIP ViT-B-32-quickgelu would take most of the time on a CPU" in text_of(console)
 
 
 def test_switched_off_means_no_clip_is_loaded(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from training_helpers import tiny_config
 
 from cdtr.config import Config, TrainConfig
+from cdtr.errors import ConfigError
 from cdtr.model.methods import build_method
 from cdtr.training.optimiser import build_optimiser, learning_rate
 
@@ -147,3 +148,9 @@ def test_settings_of_adamw() -> None:
     optimiser = build_optimiser(torch.nn.Linear(2, 2), config)
     for group in optimiser.param_groups:
         assert (group["betas"], group["eps"], group["lr"]) == ((0.8, 0.95), 1e-6, 0.25)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 1.0), (1.5, 0.99), (-0.1, 0.99)], ids=["one", "above", "below"])
+def test_betas_that_adamw_refuses_are_refused_by_the_configuration(betas: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match=r"train\.betas"):
+        Config().updated(train={"betas": betas})

@@ -33,6 +33,7 @@ from cdtr.data.datasets import load_source
 from cdtr.data.sampler import epoch_order
 from cdtr.data.split import hold_out
 from cdtr.model.methods import build_method
+from cdtr.runs import RunFolder
 
 SMOOTH = {"eps": 1e-3, "lr": 3e-3}
 
@@ -84,6 +85,39 @@ def test_two_processes_equal_one(odd_folder: Path, one_process: Path, tmp_path: 
     assert_same_lines(tmp_path / "run", one_process)
 
 
+def test_two_processes_equal_one_with_the_guide(odd_folder: Path, tmp_path: Path) -> None:
+    config = comparable_config().updated(guide={"enabled": True, "width": 32}, train={"epochs": 1})
+    answers = train_group(config, odd_folder, tmp_path / "two")
+    assert [answer["error"] for answer in answers] == [None, None]
+    assert train_fresh(config, odd_folder, tmp_path / "one") == 0
+    assert any(name.startswith("guide.") for name in weights_of(tmp_path / "two"))
+    assert_moved_as(tmp_path / "two", tmp_path / "one", config, 1e-5)
+    assert_same_lines(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("change", "on"), [("clip guesses on rank 1", True), ("no clip on rank 0", False)], ids=["on", "off"]
+)
+def test_the_main_process_decides_on_sba(odd_folder: Path, tmp_path: Path, change: str, on: bool) -> None:
+    config = comparable_config().updated(sba={"enabled": "auto", "model": str(tmp_path)}, train={"epochs": 1})
+    answers = train_group(config, odd_folder, tmp_path / "run", die=change)
+    assert [answer["error"] for answer in answers] == [None, None]
+    assert RunFolder(tmp_path / "run").config().sba.enabled is on
+    assert ("sba" in lines_of(tmp_path / "run", "epoch")[0]["terms"]) is on
+
+
+@pytest.mark.parametrize(
+    ("change", "enabled"), [("no clip on rank 1", "auto"), ("no clip on rank 0", True)], ids=["other", "main"]
+)
+def test_a_process_that_must_have_clip_stops_all(
+    odd_folder: Path, tmp_path: Path, change: str, enabled: str | bool
+) -> None:
+    config = comparable_config().updated(sba={"enabled": enabled, "model": str(tmp_path)})
+    answers = train_group(config, odd_folder, tmp_path / "run", die=change)
+    assert [answer["error"] for answer in answers] == [f"CheckpointError: process {change[-1]} has no CLIP"] * 2
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("ema_decay", [0.8, None], ids=["average", "no average"])
 def test_each_held_out_image_is_validated_once(odd_folder: Path, tmp_path: Path, ema_decay: float | None) -> None:
     """Without an average the model that is validated is the one whose buffers the processes share."""
@@ -114,12 +148,19 @@ def test_killed_group_resumes_to_the_same_weights(odd_folder: Path, tmp_path: Pa
     """Drop path and the average make each process's own random state count."""
     config = comparable_config().updated(backbone={"drop_path": 0.3}, train={"save_every_steps": 2})
     train_group(config, odd_folder, tmp_path / "whole")
+    assert random_state(tmp_path / "whole", 0) != random_state(tmp_path / "whole", 1)
     killed = train_group(config, odd_folder, tmp_path / "run", die="after a step that no state has")
     assert [answer["error"] for answer in killed] == ["exit code -9"] * 2
     answers = train_group(config, odd_folder, tmp_path / "run", resume=True)
     assert [answer["error"] for answer in answers] == [None, None]
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
     assert lines_of(tmp_path / "run") == lines_of(tmp_path / "whole")
+
+
+def random_state(run: Path, rank: int) -> list[int]:
+    (file,) = run.glob(f"state/step-*/random_states_{rank}.pkl")
+    state: torch.Tensor = torch.load(file, weights_only=False)["torch_manual_seed"]
+    return state.tolist()
 
 
 def test_another_number_of_processes_cannot_resume(odd_folder: Path, tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from training_changes import DEATHS
 from training_helpers import (
-    DEATHS,
     assert_same_weights,
     kill_when,
     largest_difference,
@@ -23,6 +26,9 @@ from training_helpers import (
 
 from cdtr.config import Config
 from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.model.backbone import build_backbone
+from cdtr.model.methods import with_switches
+from cdtr.runs import RunFolder
 
 
 def eventful_config() -> Config:
@@ -51,6 +57,17 @@ def test_resumed_run_equals_the_uninterrupted_one(
     assert train_fresh(eventful_config(), class_folder, out, resume=True) == 0
     assert_same_weights(out, whole_run)
     assert lines_of(out) == lines_of(whole_run)
+
+
+def test_a_resume_from_the_beginning_keeps_the_only_state(class_folder: Path, whole_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    died = -signal.SIGKILL
+    assert train_fresh(eventful_config(), class_folder, out, die="before the first step") == died
+    again = "while the first files of a state are written"
+    assert train_fresh(eventful_config(), class_folder, out, resume=True, die=again) == died
+    assert {folder.name for folder in out.glob("state/step-*")} == {"step-00000000", "step-00000002"}
+    assert train_fresh(eventful_config(), class_folder, out, resume=True) == 0
+    assert_same_weights(out, whole_run)
 
 
 def test_killed_from_outside_in_mid_epoch(class_folder: Path, whole_run: Path, tmp_path: Path) -> None:
@@ -95,12 +112,13 @@ def test_resuming_a_finished_run_does_nothing(class_folder: Path, whole_run: Pat
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"train": {"lr": 2e-3}}, "train.lr"),
+        ({"train": {"epochs": 3}}, "train.epochs"),
+        ({"train": {"lr_rule": "per_512"}}, "train.lr_rule"),
         ({"seed": 1}, "seed"),
         ({"backbone": {"overrides": {"depth": 3}}}, "backbone.overrides.depth"),
         ({"ski": {"enabled": False}}, "ski.enabled"),
     ],
-    ids=["number", "top level", "inside overrides", "switch"],
+    ids=["number", "choice", "top level", "inside overrides", "switch"],
 )
 def test_other_settings_are_refused_by_name(
     class_folder: Path, whole_run: Path, changes: dict[str, object], key: str
@@ -152,6 +170,82 @@ def test_resume_starts_where_there_is_no_run_yet(class_folder: Path, tmp_path: P
     run_training(config, class_folder, tmp_path / "a")
     run_training(config, class_folder, tmp_path / "b", resume=True)
     assert_same_weights(tmp_path / "a", tmp_path / "b")
+
+
+def unfinished(whole_run: Path, tmp_path: Path) -> Path:
+    out = Path(shutil.copytree(whole_run, tmp_path / "run"))
+    (out / "model.safetensors").unlink()
+    return out
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: shutil.rmtree(state),
+        lambda state: (state / "optimizer.bin").write_bytes(b"half"),
+        lambda state: (state / "model.safetensors").unlink(),
+        lambda state: (state / "average.safetensors").unlink(),
+        lambda state: save_file({"n_averaged": torch.tensor(3)}, state / "average.safetensors"),
+    ],
+    ids=["folder gone", "broken optimiser", "no weights", "no average", "half an average"],
+)
+def test_a_damaged_state_is_a_clear_error(
+    class_folder: Path, whole_run: Path, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    out = unfinished(whole_run, tmp_path)
+    damage(next(out.glob("state/step-*")))
+    with pytest.raises(CheckpointError, match=r"step-00000012 cannot be restored .*remove .*state and resume"):
+        run_training(eventful_config(), class_folder, out, resume=True)
+
+
+def test_the_average_is_no_pickle(whole_run: Path) -> None:
+    (folder,) = whole_run.glob("state/step-*")
+    names = {path.name for path in folder.iterdir()}
+    assert "average.safetensors" in names
+    assert not any(name.startswith("custom_checkpoint") for name in names)
+
+
+def test_going_on_reads_no_pretrained_weights(class_folder: Path, tmp_path: Path) -> None:
+    out, weights = tmp_path / "run", tmp_path / "weights.safetensors"
+    config = tiny_config()
+    save_file(build_backbone(config.backbone, config.data.input_size).vit.state_dict(), weights)
+    config = config.updated(backbone={"weights": str(weights)})
+    assert train_fresh(config, class_folder, out, die="after a step that no state has") == -signal.SIGKILL
+    weights.unlink()
+    assert train_fresh(config, class_folder, out, resume=True) == 0
+
+
+def test_some_settings_may_change_and_are_noted(class_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = tiny_config(train={"save_every_steps": 4})
+    assert train_fresh(config, class_folder, out, die="after a step that no state has") == -signal.SIGKILL
+    changed = config.updated(
+        train={"lr": 1e-4, "clip_norm": None}, data={"workers": 1}, evaluation={"protocol": "official"}
+    )
+    assert train_fresh(changed, class_folder, out, resume=True) == 0
+    rates = {line["step"]: line["lr"] for line in lines_of(out, "step")}
+    assert rates == {step: 1e-3 if step <= 4 else 1e-4 for step in range(1, 13)}
+    settings = {"train.lr": 1e-4, "train.clip_norm": None, "data.workers": 1, "evaluation.protocol": "official"}
+    assert RunFolder(out).manifest()["resumed_with"] == [{"step": 4, "settings": settings}]
+    assert RunFolder(out).config() == with_switches(changed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"batch_size": 5, "accumulation": 2}}, "does not divide"),
+        ({"data": {"resize": (20, 20)}}, "resize"),
+        ({"train": {"precision": "fp16"}}, "fp16 needs a GPU"),
+        ({"data": {"input_size": (36, 32)}}, "no multiple of the 8-pixel patches"),
+    ],
+    ids=["batch", "resize", "precision", "patches"],
+)
+def test_a_setting_that_does_not_work_leaves_no_folder(
+    class_folder: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_training(tiny_config(**changes), class_folder, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_pointer_is_a_clear_error(class_folder: Path, whole_run: Path, tmp_path: Path) -> None:

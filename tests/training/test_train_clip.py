@@ -120,7 +120,7 @@ def test_the_seed_decides(trained: Trained, tmp_path: Path) -> None:
     assert (tmp_path / "empty" / weights).read_bytes() == (folder / weights).read_bytes()
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("epochs", [1, 2, 10], ids=["one", "two", "a warm-up of one step"])
 def test_few_steps_are_enough_to_run(trained: Trained, tmp_path: Path, epochs: int) -> None:
     from dataclasses import replace
 

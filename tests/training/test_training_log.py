@@ -112,16 +112,21 @@ def test_epoch_is_one_plain_line_off_a_terminal(tmp_path: Path) -> None:
     console = quiet_console()
     with TrainingLog(RunFolder(tmp_path), 4, 0, True, console) as log:
         log.show(1, 0, {"cls": 0.5}, {"cls": 1.0})
-        log.epoch(2, 0, 3, {"terms": {"cls": 0.75, "ski": 2.0}, "held_out": {"top1_cls": 50.0}})
-    assert text_of(console) == "epoch 1/3  cls 0.750  ski 2.000  held-out top1_cls 50.0\n"
+        terms, lambdas = {"cls": 0.75, "ski": 2.0}, {"cls": 1.0, "ski": 0.5}
+        log.epoch(2, 0, 3, {"terms": terms, "lambdas": lambdas, "held_out": {"top1_cls": 50.0}})
+        log.epoch(4, 1, 3, {"terms": {"cls": 0.5}, "lambdas": {}, "held_out": {}})
+    assert text_of(console).splitlines() == [
+        "epoch 1/3  cls 0.750  ski 2.000  λ cls 1.00 ski 0.50  held-out top1_cls 50.0",
+        "epoch 2/3  cls 0.500",
+    ]
 
 
 def test_terminal_shows_terms_and_lambdas(tmp_path: Path) -> None:
     console = Console(file=StringIO(), force_terminal=True, width=120)
     with TrainingLog(RunFolder(tmp_path), 4, 0, True, console) as log:
-        log.show(1, 2, {"cls": 0.5}, {"cls": 0.75})
+        log.show(1, 2, {"cls": 0.5}, {"cls": 0.75, "ski": 1.0})
     assert "epoch 3" in text_of(console)
-    assert "cls 0.500  λ 0.75" in text_of(console)
+    assert "cls 0.500  λ cls 0.75 ski 1.00" in text_of(console)
 
 
 def test_other_processes_write_nothing(tmp_path: Path) -> None:

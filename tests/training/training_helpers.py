@@ -18,12 +18,13 @@ import torch
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
+from training_changes import CHANGES
 
 from cdtr.config import Config
 from cdtr.data.datasets import load_source
 from cdtr.errors import CdtrError
 from cdtr.runs import RunFolder
-from cdtr.training import loop, prepare, state
+from cdtr.training import loop
 
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
 
@@ -116,7 +117,7 @@ def largest_difference(left: dict[str, torch.Tensor], right: dict[str, torch.Ten
 
 
 def train_fresh(config: Config, root: Path, out: Path, resume: bool = False, die: str = "") -> int:
-    """Train in a fresh process; answers its exit code, negative for a signal. ``die``: see ``DEATHS``."""
+    """Train in a fresh process; answers its exit code, negative for a signal. ``die``: see ``training_changes``."""
     process = FRESH.Process(target=_child, args=(config.to_yaml(), str(root), str(out), resume, die))
     process.start()
     process.join(120)
@@ -168,85 +169,6 @@ def train_group(
             if process.is_alive():
                 process.kill()
     return [found.get(rank, {"error": f"exit code {code}", "held_out": []}) for rank, code in enumerate(ended)]
-
-
-def _die(*_: Any, **__: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _die_inside_state() -> None:
-    """The state's files are there, the pointer does not name them yet."""
-    write = state.write_json
-
-    def write_or_die(path: Path, content: Any) -> None:
-        if content["position"]["step"] == 4:
-            _die()
-        write(path, content)
-
-    state.write_json = write_or_die
-
-
-def _die_after_unsaved_step() -> None:
-    step = loop.Trainer._step
-
-    def step_or_die(self: Any, batches: Any, rate: float, position: Any) -> Any:
-        if position.step == 5:
-            _die()
-        return step(self, batches, rate, position)
-
-    loop.Trainer._step = step_or_die
-
-
-def _die_between_line_and_state() -> None:
-    loop.TrainingLog.epoch = _after(loop.TrainingLog.epoch, _die)
-
-
-def _die_before_config() -> None:
-    write = prepare.write_atomic
-
-    def write_or_die(path: Path, content: Any) -> None:
-        if path.name == "config.yaml":
-            path.with_name(f".{path.name}.1.tmp").write_text("method: cd")
-            _die()
-        write(path, content)
-
-    prepare.write_atomic = write_or_die
-
-
-def _slow() -> None:
-    loop.Trainer._step = _after(loop.Trainer._step, lambda: time.sleep(0.05))
-
-
-def _after(function: Callable[..., Any], action: Callable[[], None]) -> Callable[..., Any]:
-    def both(*args: Any, **kwargs: Any) -> Any:
-        answer = function(*args, **kwargs)
-        action()
-        return answer
-
-    return both
-
-
-def _nan_on_rank_1() -> None:
-    from cdtr.model.methods.cdtr import Cdtr
-
-    losses = Cdtr.losses
-
-    def broken(self: Any, output: Any, batch: Any) -> Any:
-        terms = losses(self, output, batch)
-        return {**terms, "csm": terms["csm"] * float("nan")} if os.environ["RANK"] == "1" else terms
-
-    Cdtr.losses = broken
-
-
-DEATHS = {
-    "before the configuration is written": _die_before_config,
-    "before the first state": lambda: setattr(loop, "save_state", _die),
-    "while a state is saved": _die_inside_state,
-    "after a step that no state has": _die_after_unsaved_step,
-    "between an epoch's line and its state": _die_between_line_and_state,
-    "before the weights are written": lambda: setattr(loop, "finish_run", _die),
-}
-CHANGES = {**DEATHS, "slow": _slow, "nan on rank 1": _nan_on_rank_1}
 
 
 def _child(config_yaml: str, root: str, out: str, resume: bool, change: str) -> None:

@@ -3,7 +3,7 @@
 No N x N attention matrix is kept: the output comes from fused scaled-dot-product attention, and only the class
 token's row is computed beside it, from the same queries and keys. This holds for every timm transformer that calls
 ``torch.nn.functional.scaled_dot_product_attention``: ViT, DeiT, DeiT-III, DINO, DINOv2 and DINOv3 (rotary positions,
-query and key norms and register tokens included).
+query and key norms and register tokens included), and relative positions (BEiT, ViT-RelPos), which come as a mask.
 """
 
 from __future__ import annotations
@@ -53,15 +53,24 @@ class ClassTokenRows(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is F.scaled_dot_product_attention:
-            self.rows.append(_class_token_row(args[0], args[1], (kwargs or {}).get("scale")))
+            named = kwargs or {}
+            mask = args[3] if len(args) > 3 else named.get("attn_mask")
+            self.rows.append(_class_token_row(args[0], args[1], mask, named.get("scale")))
         return func(*args, **(kwargs or {}))
 
 
-def _class_token_row(query: Tensor, key: Tensor, scale: float | None) -> Tensor:
-    """(B, S, N, d) queries and keys to the first token's attention (B, S, N) in float32, whatever autocast says."""
+def _class_token_row(query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """(B, S, N, d) queries and keys to the first token's attention (B, S, N) in float32, whatever autocast says.
+
+    mask: (..., N, N), added to the logits; a bool one keeps what is True.
+    """
     with torch.autocast(query.device.type, enabled=False):
         first = query[:, :, :1].float() * (query.shape[-1] ** -0.5 if scale is None else scale)
-        return (first @ key.float().transpose(-2, -1)).softmax(dim=-1).squeeze(2)
+        logits = first @ key.float().transpose(-2, -1)
+        if mask is not None:
+            row = mask[..., :1, :]
+            logits = logits.masked_fill(~row, float("-inf")) if row.dtype == torch.bool else logits + row.float()
+        return logits.softmax(dim=-1).squeeze(2)
 
 
 class Backbone(nn.Module):
@@ -92,19 +101,31 @@ def build_backbone(config: BackboneConfig, input_size: tuple[int, int], load_wei
     """Build a timm transformer by name for images of ``input_size`` (height, width).
 
     ``load_weights=False`` leaves the weights random, for a model whose own weights follow. Raises ConfigError for a
-    model without class token or with a grid that does not fit, CheckpointError for weights that cannot be had.
+    model without class token or a size that its patches do not fill, CheckpointError for weights that cannot be had.
     """
     vit = _create(config, input_size, pretrained=load_weights and config.weights == "hub")
     if getattr(vit, "cls_token", None) is None or not hasattr(vit, "blocks"):
         raise ConfigError(
             f"{config.name} has no class token to take attention from: choose a deit_*, vit_*, deit3_* or dino model"
         )
+    _require_whole_patches(vit, config.name, input_size)
     for module in vit.modules():
         if hasattr(module, "fused_attn"):
             setattr(module, "fused_attn", True)  # noqa: B010
     if load_weights and config.weights not in {"hub", "none"}:
         load_backbone_weights(vit, config.weights)
     return Backbone(vit)
+
+
+def _require_whole_patches(vit: Any, name: str, input_size: tuple[int, int]) -> None:
+    """timm drops the pixels beyond the last whole patch, which would shift every box."""
+    patch = vit.patch_embed.patch_size[0]
+    if any(side % patch for side in input_size):
+        near = [" or ".join(str(n * patch) for n in sorted({max(s // patch, 1), -(-s // patch)})) for s in input_size]
+        raise ConfigError(
+            f"data.input_size {input_size[0]}x{input_size[1]} is no multiple of the {patch}-pixel patches of {name}: "
+            f"set the height to {near[0]} and the width to {near[1]}"
+        )
 
 
 def _create(config: BackboneConfig, input_size: tuple[int, int], pretrained: bool) -> nn.Module:
@@ -120,11 +141,18 @@ def _create(config: BackboneConfig, input_size: tuple[int, int], pretrained: boo
         )
     if pretrained and not timm.is_model_pretrained(config.name):
         raise ConfigError(f"timm has no pretrained weights for {config.name}: set backbone.weights to a file or none")
+    unfit = f"the pretrained weights of {config.name} do not fit stem/overrides: set backbone.weights=none or drop them"
+    if pretrained and config.stem == "conv":
+        raise ConfigError(f"{unfit} (backbone.stem conv has no pretrained weights)")
     try:
         model: nn.Module = timm.create_model(config.name, pretrained=pretrained, **options)
     except (TypeError, AssertionError, AttributeError) as error:
         raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
-    except (OSError, RuntimeError, ValueError) as error:
+    except RuntimeError as error:
+        if not pretrained:
+            raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
+        raise ConfigError(f"{unfit} ({' '.join(str(error).split())[:200]})") from error
+    except (OSError, ValueError) as error:
         if not pretrained:
             raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
         raise CheckpointError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +71,11 @@ def clean_class_name(name: str) -> str:
     return " ".join(re.sub(r"[_\-]+", " ", name).split()) or name
 
 
+def is_named_model(model: str) -> bool:
+    """Whether this is a model that open_clip knows by name, and no folder written by `cdtr train-clip`."""
+    return not Path(model).is_dir() and model in open_clip.list_models()
+
+
 def load_clip(model: str, pretrained: str) -> FrozenClip:
     """Load an open_clip model for evaluation only.
 
@@ -124,8 +128,3 @@ def freeze(network: nn.Module, tokenizer: Any) -> FrozenClip:
         std=tuple(preprocess.get("std") or open_clip.OPENAI_DATASET_STD),
         temperature=float(network.logit_scale.detach().exp()),  # type: ignore[operator]
     )
-
-
-def read_clip_config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
-    return config

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cdtr.config import Config
 from cdtr.data.images import check_images
 from cdtr.data.loader import eval_loader, train_loader
-from cdtr.data.split import hold_out
+from cdtr.data.split import hold_out, training_samples
 from cdtr.data.transforms import denormalise
 from cdtr.errors import ConfigError, DataError, TrainingError
 from cdtr.model.clip import clean_class_name, freeze
@@ -62,7 +62,7 @@ def train_clip(
     console = console or Console(stderr=True)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already: choose another --out")
-    samples, broken = check_images(source.splits["train"], config.data.max_pixels)
+    samples, broken = check_images(training_samples(source), config.data.max_pixels)
     for sample, reason in broken:
         console.print(f"left out {sample.image_id}: {reason}")
     if not samples:
@@ -131,7 +131,8 @@ def _fit(
     ]
     mean, std = (torch.tensor(v, device=device)[:, None, None] for v in _clip_normalisation())
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=0.05)
-    total = settings.epochs * loader.steps_per_epoch
+    # OneCycleLR divides by the steps of its warm-up, less one: a short trial sees the start of a longer cycle.
+    total = max(settings.epochs * loader.steps_per_epoch, 20)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=total, pct_start=0.1)
     network.train()
     epochs = range(settings.epochs)

@@ -29,16 +29,17 @@ class ClipFit:
     fit: float
     mask_shift: float
 
-    def line(self) -> str:
+    def line(self, on: str = "training images") -> str:
+        """``on`` says which images were looked at."""
         return (
-            f"CLIP fit on {self.images} training images: zero-shot {100 * self.zero_shot:.1f}% (chance "
+            f"CLIP fit on {self.images} {on}: zero-shot {100 * self.zero_shot:.1f}% (chance "
             f"{100 * self.chance:.1f}%, fit {self.fit:.2f}), masking moves the similarity by {self.mask_shift:.3f}"
         )
 
 
 @torch.no_grad()
 def probe_clip(clip: FrozenClip, text: Tensor, batches: Iterable[Batch], data: DataConfig) -> ClipFit:
-    """text: (C, E) unit vectors of the classes' prompts. batches: training images; no box is looked at."""
+    """text: (C, E) unit vectors of the classes' prompts. batches: labelled images; no box is looked at."""
     seen, right, shift = 0, 0, 0.0
     for batch in batches:
         pixels = denormalise(batch.images.to(text.device), data)

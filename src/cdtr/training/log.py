@@ -57,7 +57,7 @@ class TrainingLog:
         if self._progress is not None:
             text = " ".join(f"{name} {value:.3f}" for name, value in terms.items())
             if lambdas:
-                text += "  λ " + " ".join(f"{value:.2f}" for value in lambdas.values())
+                text += f"  {_named(lambdas)}"
             self._progress.update(self._task, completed=step, epoch=epoch + 1, terms=text)
 
     def step(self, step: int, epoch: int, values: Mapping[str, Mapping[str, float] | float]) -> None:
@@ -66,8 +66,9 @@ class TrainingLog:
     def epoch(self, step: int, epoch: int, epochs: int, values: Mapping[str, Mapping[str, float] | float]) -> None:
         self._write({"kind": "epoch", "step": step, "epoch": epoch, **values})
         if self._active:
-            terms, held_out = values["terms"], values.get("held_out", {})
+            terms, lambdas, held_out = values["terms"], values.get("lambdas", {}), values.get("held_out", {})
             parts = [f"{n} {v:.3f}" for n, v in terms.items()] if isinstance(terms, Mapping) else []
+            parts += [_named(lambdas)] if isinstance(lambdas, Mapping) and lambdas else []
             parts += [f"held-out {n} {v:.1f}" for n, v in held_out.items()] if isinstance(held_out, Mapping) else []
             self._console.print(f"epoch {epoch + 1}/{epochs}  " + "  ".join(parts), highlight=False, soft_wrap=True)
 
@@ -85,6 +86,10 @@ class TrainingLog:
 
     def _scalar(self, name: str, value: float, step: int) -> None:
         self._board.add_scalar(name, value, step)
+
+
+def _named(lambdas: Mapping[str, float]) -> str:
+    return "λ " + " ".join(f"{name} {value:.2f}" for name, value in lambdas.items())
 
 
 def drop_lines_after(run: RunFolder, step: int) -> None:

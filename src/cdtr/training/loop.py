@@ -19,14 +19,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cdtr.config import Config
 from cdtr.data.loader import EvalLoader, TrainLoader, eval_loader, train_loader
-from cdtr.errors import TrainingError
+from cdtr.errors import ConfigError, TrainingError
 from cdtr.model.methods import build_method
 from cdtr.records import Batch, DataSource, Method
 from cdtr.runs import RunFolder
 from cdtr.training.log import TrainingLog
 from cdtr.training.optimiser import build_optimiser, learning_rate
 from cdtr.training.prepare import Prepared, finish_run, prepare_run, start_run
-from cdtr.training.state import Position, restore_state, save_state
+from cdtr.training.state import Position, restore_state, save_state, saved_state
 
 STEPS_BETWEEN_LINES = 10
 
@@ -47,9 +47,15 @@ def train(
         say(f"{prepared.run.path} is trained already")
         return prepared.run
     set_seed(config.seed)
-    method = build_method(prepared.config, len(source.class_names), prepared.sba)
+    # A saved state brings its own weights, so that going on needs no hub.
+    load_weights = saved_state(prepared.run) is None
+    method = build_method(prepared.config, len(source.class_names), prepared.sba, load_weights)
+    trainer = Trainer(accelerator, method, prepared, console)
+    if accelerator.process_index:
+        # All have built the same method; from here on each draws its own drop path.
+        set_seed(config.seed, device_specific=True)
     start_run(accelerator, prepared, source.class_names)
-    Trainer(accelerator, method, prepared, console).run()
+    trainer.run()
     return prepared.run
 
 
@@ -67,13 +73,13 @@ class Trainer:
         if self.config.train.ema_decay is not None:
             average = get_ema_multi_avg_fn(self.config.train.ema_decay)  # type: ignore[no-untyped-call]
             self.ema = AveragedModel(_bare(accelerator, self.model), multi_avg_fn=average, use_buffers=True)
-            accelerator.register_for_checkpointing(self.ema)
 
     def run(self) -> None:
         """Train from the saved position to the end, and write the weights."""
-        position = restore_state(self.accelerator, self.folder)
-        if position == Position():
-            save_state(self.accelerator, self.folder, position)
+        position = restore_state(self.accelerator, self.folder, self.ema)
+        if position is None:
+            position = Position()
+            save_state(self.accelerator, self.folder, position, self.ema)
         epochs, steps = self.config.train.epochs, self.loader.steps_per_epoch
         active = self.accelerator.is_main_process
         with TrainingLog(self.folder, epochs * steps, position.step, active, self.console) as log:
@@ -100,12 +106,12 @@ class Trainer:
                 log.step(position.step, position.epoch, {"terms": terms, "lambdas": lambdas, "lr": rate})
             done = position.step_in_epoch == steps
             if train.save_every_steps and position.step % train.save_every_steps == 0 and not done:
-                save_state(self.accelerator, self.folder, position)
+                save_state(self.accelerator, self.folder, position, self.ema)
         means = {name: value / max(position.step_in_epoch, 1) for name, value in position.sums.items()}
         values = {"terms": means, "lambdas": lambdas, "held_out": self.validate()}
         log.epoch(position.step, position.epoch, train.epochs, values)
         position = Position(position.epoch + 1, 0, position.step)
-        save_state(self.accelerator, self.folder, position)
+        save_state(self.accelerator, self.folder, position, self.ema)
         return position
 
     def _step(
@@ -152,9 +158,11 @@ class Trainer:
             raise self._not_a_number("the gradient", position)
 
     def _not_a_number(self, what: str, position: Position) -> TrainingError:
+        lower = f"--resume --set train.lr={self.config.train.lr / 2:g}"
         return TrainingError(
             f"{what} is not a number in step {position.step + 1} (epoch {position.epoch + 1}): the last good state is "
-            f"kept in {self.folder.state}; train again with a lower train.lr, or with that term's module switched off"
+            f"kept in {self.folder.state}; go on from it with `{lower}`, or train again with that "
+            "term's module switched off"
         )
 
     @torch.inference_mode()
@@ -176,19 +184,16 @@ class Trainer:
 
 def _accelerator(precision: str) -> Accelerator:
     """Accelerate keeps the first precision of a process and refuses another: forget it, but not the process group."""
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise ConfigError("train.precision fp16 needs a GPU, found none: use bf16 or no")
     if AcceleratorState._shared_state.get("_mixed_precision", precision) != precision:
         AcceleratorState._reset_state()
     return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
-    clean = None if batch.clean_images is None else batch.clean_images.to(device, non_blocking=True)
-    return replace(
-        batch,
-        images=batch.images.to(device, non_blocking=True),
-        labels=batch.labels.to(device, non_blocking=True),
-        clean_images=clean,
-    )
+    clean = None if batch.clean_images is None else batch.clean_images.to(device)
+    return replace(batch, images=batch.images.to(device), labels=batch.labels.to(device), clean_images=clean)
 
 
 def _bare(accelerator: Accelerator, model: nn.Module) -> nn.Module:

@@ -5,28 +5,32 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
 from safetensors.torch import save
 from torch import nn
 
 from cdtr.config import Config, parse_config
 from cdtr.data.images import check_images
 from cdtr.data.loader import eval_loader
-from cdtr.data.split import hold_out
-from cdtr.errors import CheckpointError, ConfigError, DataError
-from cdtr.model.clip import load_clip
+from cdtr.data.split import hold_out, training_samples
+from cdtr.errors import CdtrError, CheckpointError, ConfigError, DataError
+from cdtr.model.clip import is_named_model, load_clip
 from cdtr.model.methods import with_switches
 from cdtr.model.sba import Sba
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names, write_atomic, write_json
 from cdtr.training.clip_fit import ClipFit, probe_clip
 from cdtr.training.log import Say
+from cdtr.training.state import saved_state
 
+# What a resumed run may take anew, beside all of ``evaluation``.
+MAY_CHANGE = ("train.lr", "train.min_lr", "train.warmup_lr", "train.clip_norm", "data.workers")
 LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy")
 
 
@@ -48,7 +52,7 @@ def prepare_run(
     """Check the run folder, leave out broken images, split, probe CLIP; ``start_run`` then writes what was found."""
     config = with_switches(config)
     _check_folder(run, resume)
-    samples, broken = check_images(source.splits["train"], config.data.max_pixels)
+    samples, broken = check_images(training_samples(source), config.data.max_pixels)
     for sample, reason in broken:
         say(f"left out {sample.image_id}: {reason}")
     if not samples:
@@ -58,27 +62,28 @@ def prepare_run(
         f"{source.name}: {len(fit)} training images of {len(source.class_names)} classes, {len(held_out)} held out"
         + (f", {len(broken)} broken left out" if broken else "")
     )
-    requested = config
-    resumed = resume and run.config_file.is_file()
-    if resumed:
-        _check_same(run, requested, source, {"fit": fit, "held_out": held_out})
-        config = run.config()
+    if resume and run.config_file.is_file():
+        _check_same(run, config, source, {"fit": fit, "held_out": held_out})
         if run.weights.is_file():
-            return Prepared(run, config, fit, held_out, None, run.manifest())
-    config, sba, clip_fit = _prepare_sba(accelerator, config, source, fit, say)
-    manifest = run.manifest() if resumed else _manifest(requested, source, fit, held_out, clip_fit, broken)
-    return Prepared(run, config, fit, held_out, sba, manifest)
+            return Prepared(run, run.config(), fit, held_out, None, run.manifest())
+        config, manifest = _with_new_values(run, config)
+        sba = _load_sba(accelerator, config, source.class_names) if config.sba.enabled else None
+        return Prepared(run, config, fit, held_out, sba, manifest)
+    settled, sba, clip_fit = _agree_on_sba(accelerator, config, source, fit, held_out, say)
+    manifest = _manifest(config, source, fit, held_out, clip_fit, broken)
+    return Prepared(run, settled, fit, held_out, sba, manifest)
 
 
 def start_run(accelerator: Accelerator, prepared: Prepared, class_names: Sequence[str]) -> None:
-    """Write what is known before the first step; a resumed run has it already.
+    """Write what is known before the first step; a resumed run has it already, but for changed settings.
 
-    Called once the method is built, so that weights that cannot be had leave no folder behind.
+    Called once method, loaders and optimiser are built, so that weights that cannot be had and settings that do not
+    work leave no folder behind.
     """
     run = prepared.run
     # Every process has looked for a stored configuration before the main one writes it.
     accelerator.wait_for_everyone()
-    if accelerator.is_main_process and not run.config_file.is_file():
+    if accelerator.is_main_process and (not run.config_file.is_file() or run.config() != prepared.config):
         write_atomic(run.classes_file, "".join(f"{name}\n" for name in class_names))
         write_json(run.manifest_file, prepared.manifest)
         write_atomic(run.config_file, prepared.config.to_yaml())
@@ -108,14 +113,12 @@ def _check_folder(run: RunFolder, resume: bool) -> None:
 def _check_same(run: RunFolder, requested: Config, source: DataSource, splits: Mapping[str, Sequence[Sample]]) -> None:
     """Raise ConfigError when a resumed run was started with other settings, classes or images."""
     manifest = run.manifest()
-    before = parse_config(str(manifest["requested_config"]), str(run.manifest_file)).model_dump(mode="json")
-    now = requested.model_dump(mode="json")
-    changed = _first_difference(before, now)
-    if changed is not None:
-        key, old, new = changed
-        raise ConfigError(
-            f"{run.path} was started with {key} = {old!r}, now it is {new!r}: resume with the same settings"
-        )
+    before = parse_config(str(manifest["requested_config"]), str(run.manifest_file))
+    for key, (old, new) in _differences(before, requested).items():
+        if not _may_change(key):
+            raise ConfigError(
+                f"{run.path} was started with {key} = {old!r}, now it is {new!r}: resume with the same settings"
+            )
     if run.class_names() != source.class_names:
         raise CheckpointError(f"{run.path} was started with other classes than {source.root} has: resume with its data")
     for name, samples in splits.items():
@@ -127,24 +130,98 @@ def _check_same(run: RunFolder, requested: Config, source: DataSource, splits: M
             )
 
 
-def _first_difference(before: Any, now: Any, path: str = "") -> tuple[str, Any, Any] | None:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in now:
-            found = _first_difference(before.get(key), now[key], f"{path}.{key}".lstrip("."))
-            if found is not None:
-                return found
-        return None
-    return None if before == now else (path, before, now)
+def _may_change(key: str) -> bool:
+    return key in MAY_CHANGE or key.startswith("evaluation.")
+
+
+def _with_new_values(run: RunFolder, requested: Config) -> tuple[Config, dict[str, Any]]:
+    """The stored configuration and manifest with what a resumed run may change, as it is asked for now."""
+    config, manifest = run.config(), run.manifest()
+    found = _differences(config, requested)
+    new = {key: value for key, (_, value) in found.items() if _may_change(key)}
+    if not new:
+        return config, manifest
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in new.items():
+        section, name = key.split(".")
+        sections.setdefault(section, {})[name] = value
+    saved = saved_state(run)
+    entry = {"step": 0 if saved is None else saved.position.step, "settings": new}
+    return config.updated(**sections), {**manifest, "resumed_with": [*manifest.get("resumed_with", []), entry]}
+
+
+def _differences(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
+    """The values that differ, (before, now) by dotted name."""
+    left, right = (dict(_leaves(config.model_dump(mode="json"))) for config in (before, now))
+    pairs = {key: (left.get(key), right.get(key)) for key in {**right, **left}}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _agree_on_sba(
+    accelerator: Accelerator,
+    config: Config,
+    source: DataSource,
+    fit: Sequence[Sample],
+    held_out: Sequence[Sample],
+    say: Say,
+) -> tuple[Config, Sba | None, ClipFit | None]:
+    """The main process settles ``sba.enabled``, and the others follow: all must train the same terms.
+
+    It probes held-out images where there are any: a CLIP that `cdtr train-clip` trained knows the others by heart.
+    """
+    if not config.sba.enabled:
+        return config, None, None
+    sba: Sba | None = None
+    verdict: list[Any] = [None]
+    if accelerator.is_main_process:
+        probed, on = (held_out, "held-out training images") if held_out else (fit, "training images")
+        try:
+            settled, sba, clip_fit = _prepare_sba(accelerator, config, source, probed, on, say)
+            verdict = [(settled.sba.enabled, clip_fit)]
+        except CdtrError as error:
+            verdict = [error]
+    (found,) = broadcast_object_list(verdict)
+    if isinstance(found, CdtrError):
+        raise found
+    enabled, clip_fit = found
+    config = config.updated(sba={"enabled": enabled})
+    if enabled:
+        sba = _load_sba(accelerator, config, source.class_names, sba)
+    return config, sba, clip_fit
+
+
+def _load_sba(accelerator: Accelerator, config: Config, class_names: Sequence[str], loaded: Sba | None = None) -> Sba:
+    """Load CLIP in each process that has not ``loaded`` it; where one cannot, all raise, so that none waits for it."""
+    sba, faults = loaded, []
+    if sba is None:
+        try:
+            clip = load_clip(config.sba.model, config.sba.pretrained).to(accelerator.device)
+            sba = Sba(clip, clip.text_features(class_names, config.sba.templates), config.sba, config.data)
+            sba.to(accelerator.device)
+        except CdtrError as error:
+            faults = [error]
+    faults = gather_object(faults)
+    if faults or sba is None:
+        raise faults[0]
+    return sba
 
 
 def _prepare_sba(
-    accelerator: Accelerator, config: Config, source: DataSource, fit: Sequence[Sample], say: Say
+    accelerator: Accelerator, config: Config, source: DataSource, probed: Sequence[Sample], on: str, say: Say
 ) -> tuple[Config, Sba | None, ClipFit | None]:
     """Load CLIP, probe how well it fits the data, and settle ``sba.enabled: auto``."""
     settings = config.sba
     if not settings.enabled:
         return config, None, None
-    if settings.enabled == "auto" and accelerator.device.type == "cpu" and not Path(settings.model).is_dir():
+    if settings.enabled == "auto" and accelerator.device.type == "cpu" and is_named_model(settings.model):
         say(
             f"SBA is off: CLIP {settings.model} would take most of the time on a CPU. `cdtr train-clip` makes a small "
             "one, --set sba.model=FOLDER takes it; --set sba.enabled=true takes the large one all the same"
@@ -159,11 +236,11 @@ def _prepare_sba(
         return config.updated(sba={"enabled": False}), None, None
     clip = clip.to(accelerator.device)
     text = clip.text_features(source.class_names, settings.templates)
-    loader = eval_loader(spread(fit, settings.probe_images), config)
+    loader = eval_loader(spread(probed, settings.probe_images), config)
     clip_fit = probe_clip(clip, text, loader, config.data)
     keep = settings.enabled is True or clip_fit.fit >= settings.min_fit
     verdict = "on" if keep else f"off, because the fit is under sba.min_fit {settings.min_fit:g}"
-    say(f"{clip_fit.line()}: SBA is {verdict}")
+    say(f"{clip_fit.line(on)}: SBA is {verdict}")
     config = config.updated(sba={"enabled": keep})
     sba = Sba(clip, text, config.sba, config.data).to(accelerator.device) if keep else None
     return config, sba, clip_fit
@@ -203,8 +280,11 @@ def _describe(samples: Sequence[Sample]) -> dict[str, Any]:
 
 def _git_revision() -> str | None:
     """The revision of the checkout that this code runs from; None for an installed package."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    here = Path(__file__).resolve()
+    git = ["git", "-C", str(here.parent)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        # An environment inside somebody's repository is no checkout of this one.
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True)
+        return subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -9,9 +9,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
+from safetensors.torch import load_file, save
+from torch import nn
 
 from cdtr.errors import CheckpointError
-from cdtr.runs import RunFolder, write_json
+from cdtr.runs import RunFolder, write_atomic, write_json
+
+# Not Accelerate's file for objects of one's own, which is a pickle that it loads with whatever code it holds.
+AVERAGE_FILE = "average.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +32,31 @@ class Position:
     sums: Mapping[str, float] = field(default_factory=dict)
 
 
-def save_state(accelerator: Accelerator, run: RunFolder, position: Position) -> None:
-    """Save weights, optimiser, random states and position under ``state/``; the pointer moves when all is there."""
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What the pointer names: a folder under ``state/``, where it stands, and how many processes wrote it."""
+
+    folder: Path
+    position: Position
+    processes: int
+
+
+def save_state(accelerator: Accelerator, run: RunFolder, position: Position, average: nn.Module | None = None) -> None:
+    """Save weights, optimiser, random states, average and position under ``state/``.
+
+    The pointer moves when all is there, and only then goes what it named before.
+    """
     folder = run.state / f"step-{position.step:08d}"
+    before = saved_state(run)
+    if before is not None and before.folder == folder:
+        return
     if accelerator.is_main_process and folder.exists():
         shutil.rmtree(folder)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(folder))
+    if accelerator.is_main_process and average is not None:
+        tensors = {name: tensor.contiguous() for name, tensor in average.state_dict().items()}
+        write_atomic(folder / AVERAGE_FILE, save(tensors))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         content = {"folder": folder.name, "processes": accelerator.num_processes, "position": asdict(position)}
@@ -43,21 +66,38 @@ def save_state(accelerator: Accelerator, run: RunFolder, position: Position) -> 
                 shutil.rmtree(other)
 
 
-def restore_state(accelerator: Accelerator, run: RunFolder) -> Position:
-    """Load the last saved state into what the accelerator has prepared; the beginning where there is none."""
+def saved_state(run: RunFolder) -> Saved | None:
+    """The last saved state; None before there is one."""
     pointer = run.state / "latest.json"
     if not pointer.is_file():
-        return Position()
+        return None
     try:
         content = json.loads(pointer.read_text(encoding="utf-8"))
-        folder, position = run.state / Path(content["folder"]).name, Position(**content["position"])
-        processes = int(content["processes"])
+        folder = run.state / Path(content["folder"]).name
+        return Saved(folder, Position(**content["position"]), int(content["processes"]))
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{pointer} cannot be read ({error}): remove {run.state} to start again") from error
-    if processes != accelerator.num_processes:
+
+
+def restore_state(accelerator: Accelerator, run: RunFolder, average: nn.Module | None = None) -> Position | None:
+    """Load the last saved state into ``average`` and what the accelerator has prepared; None where there is none."""
+    saved = saved_state(run)
+    if saved is None:
+        return None
+    if saved.processes != accelerator.num_processes:
         raise CheckpointError(
-            f"{run.path} was trained by {processes} processes, now there are {accelerator.num_processes}: "
+            f"{run.path} was trained by {saved.processes} processes, now there are {accelerator.num_processes}: "
             "resume with as many"
         )
-    accelerator.load_state(str(folder))
-    return position
+    try:
+        accelerator.load_state(str(saved.folder))
+        if average is not None:
+            average.load_state_dict(load_file(saved.folder / AVERAGE_FILE), strict=True)
+    except Exception as error:
+        # A missing or damaged file raises almost anything in Accelerate and the readers below it.
+        reason = (str(error).splitlines() or [""])[0][:160]
+        raise CheckpointError(
+            f"{saved.folder} cannot be restored ({type(error).__name__}: {reason}): remove {run.state} and resume to "
+            "start again"
+        ) from error
+    return saved.position
