@@ -118,15 +118,17 @@ class Localizer:
         top_k: int = 1,
         multi: bool = False,
         batch_size: int | None = None,
+        min_area_share: float = 0.01,
     ) -> list[Localization]:
         """Localize paths, PIL images or uint8 arrays (H, W, 3) in RGB, one or several of them, of any size.
 
-        Searches the maps of the ``top_k`` most probable classes; with ``multi`` every region above the threshold gets a
-        box, not only the largest. Raises DataError for an image that cannot be read.
+        Searches the maps of the ``top_k`` most probable classes; with ``multi`` every region above the threshold that
+        covers ``min_area_share`` of the image's pixels gets a box, not only the largest. Raises DataError for an image
+        that cannot be read.
         """
         many: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         items = [(_image_id(image, index), image) for index, image in enumerate(many)]
-        found = self.stream(items, top_k=top_k, multi=multi, batch_size=batch_size)
+        found = self.stream(items, top_k, multi, batch_size, min_area_share=min_area_share)
         return [localization for _, localization in found]
 
     def stream(
@@ -136,6 +138,7 @@ class Localizer:
         multi: bool = False,
         batch_size: int | None = None,
         on_broken: OnBroken | None = None,
+        min_area_share: float = 0.01,
     ) -> Iterator[tuple[Image.Image, Localization]]:
         """Localize (image id, image) pairs one batch at a time: any number of images, the memory of a few batches.
 
@@ -146,8 +149,9 @@ class Localizer:
         if size < 1:
             raise ConfigError(f"batch size {size}: expected 1 or more")
         method: Any = self.method
+        transform = EvalTransform(self.config.data)
         predictor = Predictor(
-            method, EvalTransform(self.config.data), self.class_names, self.threshold, self.device, multi, top_k=top_k
+            method, transform, self.class_names, self.threshold, self.device, multi, min_area_share, top_k
         )
         pictures: list[Image.Image] = []
         ids: list[str] = []

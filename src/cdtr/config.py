@@ -197,7 +197,7 @@ def _read_chain(source: str, seen: tuple[str, ...], folder: Path | None = None) 
     if path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
             raise ConfigError(
-                f"no configuration file {path}: give a YAML file or one of the presets {_choices(preset_names())}"
+                f"no configuration file {path}: give a YAML file or one of the presets {', '.join(preset_names())}"
             )
         tree = _parse_yaml(_read_text(path), str(path))
     else:
@@ -219,7 +219,7 @@ def _read_preset(name: str) -> dict[str, Any]:
     entry = files("cdtr.presets").joinpath(f"{name}.yaml")
     if not entry.is_file():
         raise ConfigError(
-            f"unknown preset {name!r}{_nearest(name, preset_names())}; choose one of {_choices(preset_names())}, "
+            f"unknown preset {name!r}{_nearest(name, preset_names())}; choose one of {', '.join(preset_names())}, "
             "or give a .yaml file"
         )
     return _parse_yaml(entry.read_text(encoding="utf-8"), f"preset {name}")
@@ -249,8 +249,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         tree = _as_number(tree)
     for part in reversed(key.strip().split(".")):
         tree = {part: tree}
-    checked: dict[str, Any] = tree
-    return checked
+    return dict(tree)
 
 
 def _as_number(text: str) -> str | float:
@@ -284,7 +283,7 @@ def _refuse_unknown(tree: Mapping[str, Any], section: type[BaseModel], origin: s
         here = ".".join((*path, str(key)))
         if key not in section.model_fields:
             known = [".".join((*path, name)) for name in section.model_fields]
-            raise ConfigError(f"{origin}: unknown key {here!r}{_nearest(here, known)}; known here: {_choices(known)}")
+            raise ConfigError(f"{origin}: unknown key {here!r}{_nearest(here, known)}; known here: {', '.join(known)}")
         kind = section.model_fields[key].annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             if not isinstance(value, Mapping):
@@ -296,7 +295,3 @@ def _refuse_unknown(tree: Mapping[str, Any], section: type[BaseModel], origin: s
 def _nearest(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
-
-
-def _choices(names: Sequence[str]) -> str:
-    return ", ".join(names)

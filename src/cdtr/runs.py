@@ -66,10 +66,10 @@ class RunFolder:
         return self
 
     def config(self) -> Config:
-        return parse_config(self.config_file.read_text(encoding="utf-8"), str(self.config_file))
+        return parse_config(self._text(self.config_file), str(self.config_file))
 
     def class_names(self) -> tuple[str, ...]:
-        return tuple(self.classes_file.read_text(encoding="utf-8").splitlines())
+        return tuple(self._text(self.classes_file).splitlines())
 
     def manifest(self) -> dict[str, Any]:
         return self._json(self.manifest_file)
@@ -77,6 +77,14 @@ class RunFolder:
     def calibration(self) -> dict[str, Any] | None:
         """The stored threshold and what it was chosen on, or None before `cdtr calibrate`."""
         return self._json(self.calibration_file) if self.calibration_file.is_file() else None
+
+    def _text(self, path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise CheckpointError(
+                f"{path} is not UTF-8 (byte {error.start}): expected the file as `cdtr train` wrote it, restore it"
+            ) from error
 
     def _json(self, path: Path) -> dict[str, Any]:
         try:

@@ -7,6 +7,7 @@ import shutil
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from cdtr.api import DEFAULT_THRESHOLD, choose_threshold
 from cdtr.config import load_config
 from cdtr.data.transforms import EvalTransform
 from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.localization.boxes import threshold_mask
 from cdtr.model.methods import build_method, with_switches
 from cdtr.runs import RunFolder
 
@@ -156,6 +158,20 @@ def test_localizer_agrees_with_the_model(run: Path, picture: Image.Image) -> Non
     assert {int(label) for label in localizer(picture, top_k=3)[0].labels} == {0, 1, 2}
     everywhere = localizer(picture, multi=True)[0].boxes_xyxy
     assert any(bx0 <= peak_x < bx1 and by0 <= peak_y < by1 for bx0, by0, bx1, by1 in everywhere)
+
+
+def test_smallest_area_leaves_small_regions_out_and_those_alone(run: Path, picture: Image.Image) -> None:
+    localizer = cdtr.Localizer.from_pretrained(run, threshold=0.8)
+    everywhere = localizer(picture, multi=True, min_area_share=0)[0]
+    mask = threshold_mask(everywhere.map, 0.8)
+    pixels = cv2.connectedComponentsWithStats(mask, connectivity=8)[2][1:, cv2.CC_STAT_AREA]
+    assert len(everywhere.boxes_xyxy) == len(pixels) >= 1
+    largest = pixels.max() / mask.size
+    assert len(localizer(picture, multi=True, min_area_share=largest)[0].boxes_xyxy) == (pixels == pixels.max()).sum()
+    assert len(localizer(picture, multi=True, min_area_share=largest + 1e-6)[0].boxes_xyxy) == 0
+    assert len(localizer(picture, min_area_share=1)[0].boxes_xyxy) == 1, "without multi the largest stays"
+    with pytest.raises(DataError, match="share of the image from 0 to 1"):
+        localizer(picture, min_area_share=1.5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 64])

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cdtr.cli import main
 
@@ -24,6 +26,8 @@ TINY = (
     "train.epochs=1",
     "train.batch_size=16",
 )
+
+NEU_CLASSES = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
 
 
 def run_cdtr(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -64,5 +68,28 @@ def copy_neu(source: Path, target: Path, n_train: int = 8, n_val: int = 3) -> Pa
             shutil.copy(source / "IMAGES" / name, target / "IMAGES" / name)
             xml = f"{Path(name).stem}.xml"
             shutil.copy(source / "ANNOTATIONS" / xml, target / "ANNOTATIONS" / xml)
+        (target / f"{split}.txt").write_text("\n".join(kept) + "\n")
+    return target
+
+
+def draw_neu(target: Path, n_train: int = 8, n_val: int = 3) -> Path:
+    """Drawn pictures in NEU-DET's layout, for machines without the real ones: a textured square on grey noise."""
+    for name in ("IMAGES", "ANNOTATIONS"):
+        (target / name).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    names: dict[str, list[str]] = {"train": [], "val": []}
+    for label, class_name in enumerate(NEU_CLASSES):
+        for number in range(1, n_train + n_val + 1):
+            stem, (left, top) = f"{class_name}_{number}", random.integers(5, 95, 2)
+            pixels = random.normal(110, 12, (200, 200))
+            pixels[top : top + 90, left : left + 90] += 80 * np.sin(np.arange(90) * (label + 1) / 4)
+            picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            picture.save(target / "IMAGES" / f"{stem}.jpg")
+            (target / "ANNOTATIONS" / f"{stem}.xml").write_text(
+                f"<annotation><object><name>{class_name}</name><bndbox><xmin>{left + 1}</xmin><ymin>{top + 1}</ymin>"
+                f"<xmax>{left + 90}</xmax><ymax>{top + 90}</ymax></bndbox></object></annotation>"
+            )
+            names["train" if number <= n_train else "val"].append(f"{stem}.jpg")
+    for split, kept in names.items():
         (target / f"{split}.txt").write_text("\n".join(kept) + "\n")
     return target

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from cli_helpers import in_process, run_cdtr, tiny_settings
+from PIL import Image
 
 from cdtr import cli
 from cdtr.data.datasets.synthetic import generate
@@ -49,6 +51,20 @@ def _file(tmp: Path) -> Path:
     return tmp / "out"
 
 
+def _only_val(tmp: Path) -> Path:
+    for name in ("a", "b"):
+        (tmp / "data" / "val" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp / "data" / "val" / name / "1.png")
+    return tmp / "data"
+
+
+def _latin(tmp: Path) -> Path:
+    (tmp / "mine.yaml").write_bytes(b"method: caf\xe9\n")
+    return tmp / "mine.yaml"
+
+
+NO_TRAINING = "has no training images: expected a train split, found val"
+
 CASES: dict[str, Case] = {
     "no data folder": lambda run, neu, tmp: (_train(tmp / "nowhere", tmp / "out"), "no folder"),
     "empty data folder": lambda run, neu, tmp: (_train(_empty(tmp), tmp / "out"), "is empty"),
@@ -56,6 +72,21 @@ CASES: dict[str, Case] = {
     "unknown key": lambda run, neu, tmp: (_train(neu, tmp / "out", "--set", "train.epoch=1"), "'train.epochs'"),
     "bad value": lambda run, neu, tmp: (_train(neu, tmp / "out", "--set", "train.epochs=no"), "train.epochs"),
     "unknown method": lambda run, neu, tmp: (_train(neu, tmp / "out", "--set", "method=ctdr"), "did you mean 'cdtr'"),
+    "unknown protocol in the settings": lambda run, neu, tmp: (
+        _train(neu, tmp / "out", "--set", "evaluation.protocol=wsl"),
+        "unknown protocol 'wsl': choose one of",
+    ),
+    "unknown protocol of quickstart": lambda run, neu, tmp: (
+        ["quickstart", "--out", tmp / "out", "--images", "8,8", "--set", "evaluation.protocol=wsl"],
+        "unknown protocol 'wsl': choose one of",
+    ),
+    "only val": lambda run, neu, tmp: (_train(_only_val(tmp), tmp / "out"), NO_TRAINING),
+    "only val for CLIP": lambda run, neu, tmp: (["train-clip", _only_val(tmp), "--out", tmp / "out"], NO_TRAINING),
+    "config not UTF-8": lambda run, neu, tmp: (_train(neu, tmp / "out", "--config", _latin(tmp)), "is not UTF-8"),
+    "smallest area of 2": lambda run, neu, tmp: (
+        ["localize", run, neu / "IMAGES", "--out", tmp / "out", "--multi", "--min-area", "2"],
+        "--min-area",
+    ),
     "run folder not empty": lambda run, neu, tmp: (_train(neu, _occupied(tmp)), "not empty"),
     "unknown verb": lambda run, neu, tmp: (["trian", neu], "trian"),
     "missing option": lambda run, neu, tmp: (["train", neu], "--out"),
@@ -162,9 +193,16 @@ def test_calibrate_without_boxes_says_what_else_can_be_done(
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full/x"), 1, "error: /full/x: No space left on device"),
         (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/x"), 1, "error: /x: Permission denied"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (
+            torch.cuda.OutOfMemoryError("CUDA out of memory. Tried ...\n..."),
+            1,
+            "error: out of memory: take fewer images",
+        ),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "error: out of memory"),
+        (MemoryError(), 1, "error: out of memory"),
         (ZeroDivisionError("by zero"), 1, "error: ZeroDivisionError: by zero (unexpected"),
     ],
-    ids=["training", "no space", "permission", "ctrl-c", "defect"],
+    ids=["training", "no space", "permission", "ctrl-c", "cuda memory", "cpu memory", "memory", "defect"],
 )
 def test_failures_end_in_one_line_and_their_code(
     raised: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,4 +1,4 @@
-"""The way of a user through the commands, each in its own process, on real images."""
+"""The way of a user through the commands, each in its own process."""
 
 from __future__ import annotations
 
@@ -145,6 +145,19 @@ def test_localize_writes_boxes_heat_maps_and_overlays(calibrated: tuple[Path, st
     }
     for name in ids:
         assert Image.open(out / "overlays" / f"{name}.jpg").size == (200, 200)
+
+
+def test_localize_leaves_regions_below_the_smallest_area_out(
+    tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = {}
+    for share in ("0", "0.2", "1"):
+        out = tmp_path / share
+        asked = ("localize", tiny_run, neu / "IMAGES", "--out", out, "--threshold", "0.8", "--multi")
+        code, _, err = in_process(capsys, *asked, "--min-area", share)
+        assert code == 0, err
+        counts[share] = len(json.loads((out / "coco.json").read_text())["annotations"])
+    assert counts["0"] > counts["0.2"] >= counts["1"] == 0
 
 
 def test_describe_tells_settings_threshold_and_size(

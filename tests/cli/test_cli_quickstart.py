@@ -9,6 +9,25 @@ from pathlib import Path
 import pytest
 from cli_helpers import in_process
 
+from cdtr.cli.quickstart import LOCALIZED, choose_samples
+from cdtr.records import Sample
+
+
+@pytest.mark.parametrize("count", [96, 400, 800])
+def test_localized_images_are_of_all_classes_though_these_alternate(count: int) -> None:
+    samples = [Sample(f"{i}", Path(f"{i}"), i % 8) for i in range(count)]
+    for seed in range(5):
+        chosen = choose_samples(samples, seed)
+        assert len(chosen) == LOCALIZED
+        assert {sample.label for sample in chosen} == set(range(8))
+        assert [int(s.image_id) for s in chosen] == sorted({int(s.image_id) for s in chosen})
+    assert choose_samples(samples, 0) == choose_samples(samples, 0) != choose_samples(samples, 1)
+
+
+def test_few_images_are_all_localized() -> None:
+    samples = [Sample(f"{i}", Path(f"{i}"), i % 2) for i in range(5)]
+    assert choose_samples(samples, 3) == samples
+
 
 def test_quickstart_end_to_end_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "quick"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdtr.data.files import find_images, inside, natural_key
+from cdtr.data.files import find_images, inside, natural_key, read_lines
 from cdtr.errors import DataError
 
 
@@ -49,3 +49,19 @@ def test_path_that_leaves_the_root_is_refused(name: str, tmp_path: Path) -> None
 
 def test_path_inside_is_joined(tmp_path: Path) -> None:
     assert inside(tmp_path, "a/b.jpg") == tmp_path / "a/b.jpg"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a 1.jpg\r\n\n  \xc3\xa9.jpg ", b"\xef\xbb\xbfa 1.jpg\n\xc3\xa9.jpg\n"],
+    ids=["blank lines", "byte-order mark"],
+)
+def test_lines_of_a_list(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_bytes(content)
+    assert read_lines(tmp_path / "train.txt") == ["a 1.jpg", "é.jpg"]
+
+
+def test_list_of_another_encoding_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_bytes("caf\u00e9_1.jpg\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"train\.txt is not UTF-8 \(byte 3\): .*save it as UTF-8"):
+        read_lines(tmp_path / "train.txt")

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdtr.data.split import hold_out
+from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import DataError
-from cdtr.records import Sample
+from cdtr.records import DataSource, Sample
 
 
 def _samples(*counts: int) -> list[Sample]:
@@ -41,3 +41,22 @@ def test_another_class_does_not_change_the_choice() -> None:
 def test_impossible_share_is_refused(share: float) -> None:
     with pytest.raises(DataError, match="share"):
         hold_out(_samples(3), share, 0)
+
+
+def _source(**splits: tuple[Sample, ...]) -> DataSource:
+    return DataSource("folder", Path("pets"), ("a", "b"), splits, False, lambda sample: None)
+
+
+def test_training_samples_are_those_of_the_training_split() -> None:
+    samples = tuple(_samples(2, 1))
+    assert training_samples(_source(train=samples, val=samples[:1])) == samples
+
+
+@pytest.mark.parametrize(
+    ("splits", "found"),
+    [({"val": (_samples(1)[0],)}, "val"), ({"train": (), "test": ()}, "no images at all"), ({}, "no images at all")],
+    ids=["val alone", "empty", "nothing"],
+)
+def test_data_without_training_images_says_what_there_is(splits: dict[str, tuple[Sample, ...]], found: str) -> None:
+    with pytest.raises(DataError, match=f"pets has no training images: expected a train split, found {found};"):
+        training_samples(_source(**splits))

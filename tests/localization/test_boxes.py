@@ -8,7 +8,6 @@ from hypothesis.extra import numpy as hnp
 from cdtr.errors import DataError
 from cdtr.localization.boxes import (
     component_boxes,
-    iou,
     iou_inclusive,
     largest_box,
     reference_boxes,
@@ -85,6 +84,10 @@ def test_component_boxes_are_sorted_and_limited_by_area():
     everything = [[4, 4, 12, 12], [13, 0, 16, 4], [0, 0, 2, 2]]
     assert component_boxes(score_map, 0.5).tolist() == everything
     assert component_boxes(score_map, 0.5, 12 / 256).tolist() == everything[:2]
+    corner = np.zeros((16, 16))
+    corner[2, 2:14] = corner[2:14, 2] = 1  # 23 pixels in a box of 144
+    assert component_boxes(corner, 0.5, 23 / 256).tolist() == [[2, 2, 14, 14]]
+    assert component_boxes(corner, 0.5, 24 / 256).shape == (0, 4), "pixels count, not the box around them"
     assert component_boxes(score_map, 0.5, 0.9).shape == (0, 4)
     assert component_boxes(np.zeros((4, 4)), 0.5).shape == (0, 4)
     assert component_boxes(ring(), 0.5).tolist() == [[2, 2, 9, 9]], "a hole is no component"
@@ -159,19 +162,18 @@ def test_inclusive_iou_of_the_specification():
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "half_open", "inclusive"),
+    ("a", "b", "expected"),
     [
-        ([0, 0, 4, 4], [0, 0, 4, 4], 1, 1),
-        ([0, 0, 4, 4], [4, 0, 8, 4], 0, 5 / 45),
-        ([0, 0, 4, 4], [6, 6, 8, 8], 0, 0),
-        ([0, 0, 4, 4], [1, 1, 3, 3], 4 / 16, 9 / 25),
-        ([3, 3, 3, 3], [3, 3, 3, 3], 0, 1),
+        ([0, 0, 4, 4], [0, 0, 4, 4], 1),
+        ([0, 0, 4, 4], [4, 0, 8, 4], 5 / 45),
+        ([0, 0, 4, 4], [6, 6, 8, 8], 0),
+        ([0, 0, 4, 4], [1, 1, 3, 3], 9 / 25),
+        ([3, 3, 3, 3], [3, 3, 3, 3], 1),
     ],
-    ids=["same", "touching", "apart", "inside", "empty"],
+    ids=["same", "touching", "apart", "inside", "one-pixel"],
 )
-def test_iou_in_both_conventions(a, b, half_open, inclusive):
-    assert iou([a], [b]).item() == pytest.approx(half_open)
-    assert iou_inclusive([a], [b]).item() == pytest.approx(inclusive)
+def test_inclusive_iou_of_known_boxes(a, b, expected):
+    assert iou_inclusive([a], [b]).item() == pytest.approx(expected)
 
 
 corner = st.integers(0, 30)
@@ -183,17 +185,15 @@ box_lists = st.lists(box, min_size=1, max_size=4)
 
 @given(box_lists, box_lists)
 def test_iou_is_symmetric_bounded_and_right(a, b):
-    for function in (iou, iou_inclusive):
-        values = function(a, b)
-        assert values.shape == (len(a), len(b))
-        assert ((values >= 0) & (values <= 1)).all()
-        np.testing.assert_array_equal(values, function(b, a).T)
-    expected = [[oracle.iou_inclusive(p, q) for q in b] for p in a]
-    np.testing.assert_allclose(iou_inclusive(a, b), expected)
+    values = iou_inclusive(a, b)
+    assert values.shape == (len(a), len(b))
+    assert ((values >= 0) & (values <= 1)).all()
+    np.testing.assert_array_equal(values, iou_inclusive(b, a).T)
+    np.testing.assert_allclose(values, [[oracle.iou_inclusive(p, q) for q in b] for p in a])
 
 
 def test_no_boxes_is_a_shape():
-    assert iou(np.zeros((0, 4)), [[0, 0, 1, 1]]).shape == (0, 1)
+    assert iou_inclusive(np.zeros((0, 4)), [[0, 0, 1, 1]]).shape == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -114,10 +114,27 @@ def test_no_pictures_is_no_localizations():
     assert predictor().predict([], []) == []
 
 
+def test_answers_of_one_forward_pass_can_be_read_and_localized():
+    images = [picture((0, 255, RED_BOX)), picture((2, 255, SMALL_GREEN))]
+    made = predictor()
+    output = made.forward(images)
+    found = made.localize(output, images, ["a", "b"], labels=[0, 2])
+    assert made.method.calls == 1
+    assert output.maps.shape == (2, 3, 60, 60)
+    for one, other in zip(found, made.predict(images, ["a", "b"], labels=[0, 2]), strict=True):
+        np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
+        np.testing.assert_array_equal(one.map, other.map)
+
+
 def test_bad_input_is_refused():
     image = picture((0, 255, RED_BOX))
     with pytest.raises(DataError, match="2 image ids"):
         predictor().predict([image], ["a", "b"])
+    with pytest.raises(DataError, match="0 images, 1 image ids"):
+        predictor().predict([], ["a"])
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(DataError, match="share of the image from 0 to 1"):
+            predictor(min_area_share=share)
     with pytest.raises(DataError, match="mode L"):
         predictor().predict([image.convert("L")], ["a"])
     with pytest.raises(DataError, match="calibrate"):

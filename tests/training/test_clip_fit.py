@@ -15,10 +15,10 @@ from cdtr.config import Config, DataConfig
 from cdtr.data.datasets import load_source
 from cdtr.errors import CheckpointError, ConfigError, TrainingError
 from cdtr.records import Batch, Sample
-from cdtr.training import prepare
+from cdtr.training import sba_choice
 from cdtr.training.clip_fit import ClipFit, probe_clip
 from cdtr.training.loop import train
-from cdtr.training.prepare import spread
+from cdtr.training.sba_choice import spread
 
 DATA = DataConfig(input_size=(32, 32), resize=(36, 36))
 TEXT = torch.eye(3)
@@ -117,14 +117,14 @@ def sba_config(enabled: bool | str | None) -> Config:
 
 
 def use_clip(monkeypatch: pytest.MonkeyPatch, image: Callable[[Tensor], Tensor]) -> None:
-    monkeypatch.setattr(prepare, "load_clip", lambda model, pretrained: fake_clip(image))
+    monkeypatch.setattr(sba_choice, "load_clip", lambda model, pretrained: fake_clip(image))
 
 
 def use_no_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(model: str, pretrained: str) -> None:
         raise CheckpointError("the weights of CLIP cannot be had")
 
-    monkeypatch.setattr(prepare, "load_clip", missing)
+    monkeypatch.setattr(sba_choice, "load_clip", missing)
 
 
 @pytest.mark.parametrize("enabled", ["auto", None], ids=["auto", "left to the method"])
@@ -168,7 +168,7 @@ def test_resuming_asks_clip_nothing(colours: Path, tmp_path: Path, monkeypatch: 
     use_clip(monkeypatch, brightest_channel)
     run = run_training(sba_config("auto"), colours, tmp_path / "run")
     run.weights.unlink()
-    monkeypatch.setattr(prepare, "probe_clip", lambda *_: pytest.fail("CLIP was probed"))
+    monkeypatch.setattr(sba_choice, "probe_clip", lambda *_: pytest.fail("CLIP was probed"))
     run_training(sba_config("auto"), colours, tmp_path / "run", resume=True)
 
 
@@ -176,7 +176,7 @@ def test_resuming_without_sba_needs_no_clip(colours: Path, tmp_path: Path, monke
     use_clip(monkeypatch, always_red)
     run = run_training(sba_config("auto"), colours, tmp_path / "run")
     run.weights.unlink()
-    monkeypatch.setattr(prepare, "load_clip", lambda *_: pytest.fail("CLIP was loaded"))
+    monkeypatch.setattr(sba_choice, "load_clip", lambda *_: pytest.fail("CLIP was loaded"))
     assert run_training(sba_config("auto"), colours, tmp_path / "run", resume=True).config().sba.enabled is False
 
 
@@ -237,7 +237,7 @@ def test_a_misspelt_model_is_an_error(colours: Path, tmp_path: Path) -> None:
 
 
 def test_auto_takes_no_large_clip_on_a_cpu(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "load_clip", lambda *_: pytest.fail("CLIP was loaded"))
+    monkeypatch.setattr(sba_choice, "load_clip", lambda *_: pytest.fail("CLIP was loaded"))
     config = sba_config("auto").updated(sba={"model": "ViT-B-32-quickgelu"})
     console = quiet_console()
     run = train(config, load_source(colours), tmp_path / "run", console=console)
@@ -246,7 +246,7 @@ def test_auto_takes_no_large_clip_on_a_cpu(colours: Path, tmp_path: Path, monkey
 
 
 def test_switched_off_means_no_clip_is_loaded(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "load_clip", lambda *_: pytest.fail("CLIP was loaded"))
+    monkeypatch.setattr(sba_choice, "load_clip", lambda *_: pytest.fail("CLIP was loaded"))
     assert run_training(sba_config(False), colours, tmp_path / "run").manifest()["clip_fit"] is None
 
 

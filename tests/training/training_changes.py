@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cdtr.errors import CheckpointError
-from cdtr.training import loop, prepare, state
+from cdtr.training import loop, prepare, sba_choice, state
 
 
 def _die(*_: Any, **__: Any) -> None:
@@ -94,7 +94,7 @@ def _clips_by_rank(*images: str | None) -> Callable[[], None]:
                 raise CheckpointError(f"process {rank} has no CLIP")
             return fake_clips.fake_clip(getattr(fake_clips, name))
 
-        prepare.load_clip = load
+        sba_choice.load_clip = load
 
     return change
 

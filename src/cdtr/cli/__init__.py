@@ -21,6 +21,11 @@ from cdtr.errors import CdtrError
 _USAGE_ERROR = typer.BadParameter.__mro__[1]
 _CLICK_ERROR = typer.BadParameter.__mro__[2]
 
+_OUT_OF_MEMORY = (
+    "out of memory: take fewer images at a time, with --set train.accumulation=4 or a smaller train.batch_size when "
+    "training, a smaller --batch-size when localizing; or use --device cpu where a command has it"
+)
+
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; whatever goes wrong ends in one line on stderr and an exit code."""
@@ -80,6 +85,13 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", 1
+    # By name, because importing PyTorch would delay every error; RuntimeError is what the CPU's allocator raises.
+    if (
+        type(error).__name__ == "OutOfMemoryError"
+        or isinstance(error, MemoryError)
+        or "can't allocate memory" in str(error)
+    ):
+        return _OUT_OF_MEMORY, 1
     reason = f"{type(error).__name__}: {error}"
     return f"{reason} (unexpected, so a fault of cdtr; CDTR_DEBUG=1 shows where)", 1
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cdtr.data.datasets import load_source
 from cdtr.data.images import check_images
-from cdtr.data.split import hold_out
+from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, DataError
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names
@@ -43,9 +43,7 @@ def check_classes(run: RunFolder, source: DataSource) -> None:
 def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
     """The training images that the run did not fit, split again as training did and checked against its manifest."""
     config = run.config()
-    if "train" not in source.splits:
-        raise DataError(f"{source.root} has no training images: point --data at the set that {run.path} was trained on")
-    good, _ = check_images(source.splits["train"], config.data.max_pixels)
+    good, _ = check_images(training_samples(source), config.data.max_pixels)
     _, held = hold_out(good, config.data.holdout, config.seed)
     try:
         noted = run.manifest()["splits"]["held_out"]

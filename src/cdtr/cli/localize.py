@@ -23,6 +23,10 @@ def command(
     heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Write a coloured heat map of each image.")] = False,
     overlays: Annotated[bool, typer.Option("--overlays", help="Write each image with heat map and boxes.")] = False,
     multi: Annotated[bool, typer.Option("--multi", help="A box for every region, not only the largest.")] = False,
+    min_area: Annotated[
+        float,
+        typer.Option("--min-area", min=0, max=1, help="With --multi, the smallest region, as a share of the image."),
+    ] = 0.01,
     top_k: Annotated[int, typer.Option("--top-k", min=1, help="Look for the so many most probable classes.")] = 1,
     threshold: Annotated[
         float | None, typer.Option("--threshold", help="Of the map, from 0 to 1; by default the calibrated one.")
@@ -44,7 +48,7 @@ def command(
     require_folder(out)
     pictures = find_pictures(images)
     localizer = Localizer.from_pretrained(run, device, threshold)
-    found = localize_pictures(localizer, pictures, out, heatmaps, overlays, multi, top_k, batch_size)
+    found = localize_pictures(localizer, pictures, out, heatmaps, overlays, multi, top_k, batch_size, min_area)
     broken = len(pictures) - len(found)
     if not found:
         raise DataError(f"none of the {broken} images could be read: nothing was written")
@@ -71,6 +75,7 @@ def localize_pictures(
     multi: bool = False,
     top_k: int = 1,
     batch_size: int | None = None,
+    min_area_share: float = 0.01,
 ) -> list[Localization]:
     """Localize image by image and write the pictures asked for as they come; the answers are kept without maps."""
     from cdtr.cli._shared import note, progress_bar
@@ -83,7 +88,7 @@ def localize_pictures(
             note(f"left out {image_id}: {reason}")
             move(1)
 
-        for picture, answer in localizer.stream(pictures, top_k, multi, batch_size, on_broken=skip):
+        for picture, answer in localizer.stream(pictures, top_k, multi, batch_size, skip, min_area_share):
             # The whole name stays, so that a.jpg and a.png do not meet.
             if heatmaps:
                 write_picture(heat_map(answer.map), out / "heatmaps" / f"{answer.image_id}.png")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,11 +37,13 @@ def command(
     """
     from cdtr.cli._shared import require_folder
     from cdtr.config import load_config
+    from cdtr.evaluation import find_protocol
 
     n_train, n_val = parse_counts(images)
     require_folder(out)
     settings = [f"seed={seed}", f"sba.model={(out / 'clip').resolve().as_posix()}", *(overrides or [])]
     config = load_config(PRESET, settings)
+    find_protocol(config.evaluation.protocol)  # a wrong name is an error now, not after the training
     seconds: dict[str, float] = {}
     with _step(seconds, "drawing images"):
         source = draw(out / "data", n_train, n_val, seed)
@@ -89,11 +91,7 @@ def train_small_clip(config: Config, source: DataSource, out: Path) -> None:
     if (out / WEIGHTS_FILE).is_file():
         return
     (out / CONFIG_FILE).unlink(missing_ok=True)  # written before the weights, left behind by a kill between the two
-    print(
-        train_clip(config, source, out, SmallClip(epochs=CLIP_EPOCHS))
-        .line()
-        .replace("training images", "held-out training images")
-    )
+    print(train_clip(config, source, out, SmallClip(epochs=CLIP_EPOCHS)).line("held-out training images"))
 
 
 def measure(run: RunFolder, source: DataSource, samples: tuple[Sample, ...], out: Path) -> Evaluation:
@@ -116,6 +114,14 @@ def measure(run: RunFolder, source: DataSource, samples: tuple[Sample, ...], out
     return result
 
 
+def choose_samples(samples: Sequence[Sample], seed: int) -> list[Sample]:
+    """Up to ``LOCALIZED`` samples at random, in their order: every n-th would be of one class, as classes alternate."""
+    import numpy as np
+
+    order = np.random.default_rng(seed).permutation(len(samples))[:LOCALIZED]
+    return [samples[index] for index in sorted(order)]
+
+
 def write_answers(
     run: RunFolder,
     source: DataSource,
@@ -134,7 +140,7 @@ def write_answers(
     from cdtr.reports.quickstart import QuickstartResult, write_quickstart
 
     localizer = Localizer.from_pretrained(run.path)
-    pictures = [(sample.image_id, sample.path) for sample in samples[:: max(1, len(samples) // LOCALIZED)]]
+    pictures = [(sample.image_id, sample.path) for sample in choose_samples(samples, seed)]
     found = localize_pictures(localizer, pictures, out / "boxes", overlays=True)
     for name in ("coco", "csv"):
         exporter = find_exporter(name)

@@ -31,14 +31,12 @@ def command(
     """
     from cdtr.cli._shared import next_steps
     from cdtr.data.datasets import load_source
+    from cdtr.evaluation import find_protocol
     from cdtr.training.loop import train
 
     settings = choose_config(out, config, overrides or [], resume)
+    find_protocol(settings.evaluation.protocol)  # a wrong name is an error now, not after the training
     source = load_source(data, settings.data.format)
-    if "train" not in source.splits:
-        from cdtr.errors import DataError
-
-        raise DataError(f"{data} has no training images: expected class folders in it, or in {data / 'train'}")
     run = train(settings, source, out, resume)
     if not is_main_process():
         return

@@ -36,6 +36,6 @@ def command(
     settings = replace(settings, epochs=epochs or settings.epochs, lr=lr or settings.lr)
     loaded = load_config(config, overrides or [])
     fit = train_clip(loaded, load_source(data, loaded.data.format), out, settings)
-    print(fit.line().replace("training images", "held-out training images"))
+    print(fit.line("held-out training images"))
     print(f"wrote {out}: an open_clip model")
     next_steps([f"cdtr train {data} --out RUN --set sba.model={out}"])

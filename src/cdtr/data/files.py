@@ -30,6 +30,17 @@ def inside(root: Path, relative: str) -> Path:
     return path
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that hold something, stripped; DataError if it is not UTF-8."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark before the first name
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 (byte {error.start}): expected a line per name, save it as UTF-8"
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def visible_folders(folder: Path) -> list[Path]:
     """Sub-folders in natural order without hidden ones; links are included."""
     found = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_dir()]

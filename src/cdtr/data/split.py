@@ -1,4 +1,4 @@
-"""Holding back a part of the training images for validation and calibration."""
+"""Which images a training may see: the training split, and the part of it held back for validation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from cdtr.errors import DataError
-from cdtr.records import Sample
+from cdtr.records import DataSource, Sample
+
+
+def training_samples(source: DataSource) -> tuple[Sample, ...]:
+    """The training split's samples, at least one. DataError for a set that has none."""
+    samples = source.splits.get("train", ())
+    if not samples:
+        found = ", ".join(split for split, members in source.splits.items() if members) or "no images at all"
+        raise DataError(
+            f"{source.root} has no training images: expected a train split, found {found}; "
+            "add train/CLASS/ folders, or point at a folder of class folders"
+        )
+    return samples
 
 
 def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:

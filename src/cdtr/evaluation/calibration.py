@@ -16,7 +16,7 @@ from cdtr.evaluation.forward import ImageAnswer, answers
 from cdtr.evaluation.measure import Annotate, gt_corners, map_in_order, score_map
 from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.tally import sweep_thresholds
-from cdtr.metrics import MaxBoxAcc
+from cdtr.metrics import LOC_IOU, MaxBoxAcc
 from cdtr.metrics.max_box_acc import best_ious
 from cdtr.records import Batch, Method
 from cdtr.runs import hash_names
@@ -26,7 +26,7 @@ from cdtr.runs import hash_names
 class Calibration:
     """The chosen threshold, and on what it was chosen.
 
-    gt_known_loc: percent at IoU 0.5 at that threshold. curve: (threshold, percent) over the sweep. n_images: images
+    gt_known_loc: percent at that threshold. curve: (threshold, percent) over the sweep. n_images: images
     with boxes that it was chosen on; images_sha256: hash of their ids.
     """
 
@@ -40,7 +40,7 @@ class Calibration:
     def to_json(self) -> dict[str, Any]:
         return {
             "threshold": self.threshold,
-            "criterion": "gt_known_loc at IoU 0.5",
+            "criterion": f"gt_known_loc at IoU {LOC_IOU}",
             "gt_known_loc": self.gt_known_loc,
             "n_images": self.n_images,
             "protocol": self.protocol,
@@ -65,7 +65,7 @@ def calibrate(
     Raises DataError where no image has a box.
     """
     thresholds = sweep_thresholds(delta)
-    metric = MaxBoxAcc(thresholds, (50,))
+    metric = MaxBoxAcc(thresholds, (round(100 * LOC_IOU),))
     seen: set[str] = set()
 
     def sweep(answer: ImageAnswer) -> tuple[str, npt.NDArray[np.float64] | None]:

@@ -18,7 +18,7 @@ class Protocol:
     """How maps and ground truth meet.
 
     The whole image is resized to the model's input, its map to ``map_size_hw`` and the boxes with it. Boxes are
-    compared in the evaluator's inclusive convention, at ``loc_iou`` for Top-1, Top-5 and GT-known Loc, and at
+    compared in the evaluator's inclusive convention, at ``metrics.LOC_IOU`` for Top-1, Top-5 and GT-known Loc, and at
     ``max_box_iou`` (percent) for MaxBoxAccV2.
     """
 

@@ -11,7 +11,7 @@ from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation.measure import Measures
 from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.result import Evaluation
-from cdtr.metrics import CentredBoxes, LocAccuracy, MaxBoxAcc, PxAP
+from cdtr.metrics import LOC_IOU, CentredBoxes, LocAccuracy, MaxBoxAcc, PxAP
 
 _CALIBRATE = (
     "no threshold was given: Top-1, Top-5, GT-known Loc and the IoUs need one, run `cdtr calibrate` on images that are "
@@ -41,7 +41,7 @@ class Tally:
         self.multi = MaxBoxAcc(self.thresholds, protocol.max_box_iou, multi_contour=True)
         self.pxap = PxAP(self.thresholds)
         self.baselines = CentredBoxes(protocol.map_size_hw)
-        # Hits at IoU 0.5 of images whose label is predicted, and is among the five best, at each threshold.
+        # Hits at LOC_IOU of images whose label is predicted, and is among the five best, at each threshold.
         self.class_hits: npt.NDArray[np.int64] = np.zeros((2, len(self.thresholds)), dtype=np.int64)
 
     def add(self, measures: Measures) -> None:
@@ -58,7 +58,7 @@ class Tally:
         self.single.add(measures.single)
         self.multi.add(measures.multi)
         self.baselines.update(measures.gt_boxes, row.label, right, row.in_top5)
-        self.class_hits += (measures.single >= 0.5) & np.array([[right], [row.in_top5]])
+        self.class_hits += (measures.single >= LOC_IOU) & np.array([[right], [row.in_top5]])
 
     def merge(self, other: Tally) -> None:
         """Add the totals of another part of the data set; an image in both is an error, its counts would double."""
@@ -102,7 +102,7 @@ class Tally:
 
     def _oracle(self) -> dict[str, Any]:
         """What the threshold would score that is the best on the very images it is scored on."""
-        at_50 = self.single.rates[self.single.iou.index(50)]
+        at_50 = self.single.rates[self.single.iou.index(round(100 * LOC_IOU))]
         best = int(at_50.argmax())
         top1, top5 = (100 * int(hits) / self.single.count for hits in self.class_hits[:, best])
         return {

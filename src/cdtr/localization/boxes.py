@@ -42,20 +42,24 @@ def largest_box(score_map: FloatArray, threshold: float) -> BoxArray:
 
 
 def component_boxes(score_map: FloatArray, threshold: float, min_area_share: float = 0.0) -> BoxArray:
-    """A half-open box for each 8-connected component whose box covers at least ``min_area_share`` of the map.
+    """A half-open box for each 8-connected component whose pixels are at least ``min_area_share`` of the map's.
 
-    Sorted by box area, then by foreground pixels, the largest first; (0, 4) where there is none.
+    Sorted by pixels, then by box area, the largest first; (0, 4) where there is none.
     """
-    if not 0 <= min_area_share <= 1:
-        raise DataError(f"min_area_share {min_area_share}: expected a share of the image from 0 to 1")
+    check_area_share(min_area_share)
     mask = threshold_mask(score_map, threshold)
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     left, top, width, height, pixels = stats[1:].astype(np.int64).T  # row 0 is the background
-    areas = width * height
     boxes = np.stack([left, top, left + width, top + height], axis=1)
-    order = np.lexsort((-pixels, -areas))
-    kept: BoxArray = boxes[order[areas[order] >= min_area_share * mask.size]]
+    order = np.lexsort((-width * height, -pixels))
+    kept: BoxArray = boxes[order[pixels[order] >= min_area_share * mask.size]]
     return kept
+
+
+def check_area_share(share: float) -> None:
+    """DataError unless the share is in [0, 1]."""
+    if not 0 <= share <= 1:
+        raise DataError(f"smallest area {share}: expected a share of the image from 0 to 1, such as 0.01")
 
 
 def reference_boxes(score_map: FloatArray, threshold: float, multi: bool = False) -> BoxArray:
@@ -111,17 +115,18 @@ def sweep_boxes(score_map: FloatArray, thresholds: Sequence[float] | FloatArray,
     return SweptBoxes(corners, np.array(starts, dtype=np.int64), groups.reshape(-1).astype(np.int64))
 
 
-def iou(a_xyxy: npt.ArrayLike, b_xyxy: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Intersection over union (N, M) of half-open boxes (N, 4) and (M, 4); 0 where both are empty."""
-    return _overlap(_as_boxes(a_xyxy), _as_boxes(b_xyxy), extra=0)
-
-
 def iou_inclusive(a_xyxy: npt.ArrayLike, b_xyxy: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Intersection over union (N, M) as the evaluator counts it: one pixel more on every width and height.
+    """Intersection over union (N, M) of boxes (N, 4) and (M, 4) as the evaluator counts it: sides are one pixel longer.
 
     Raises DataError for a box that is inverted or has a negative corner.
     """
-    return _overlap(check_inclusive(a_xyxy), check_inclusive(b_xyxy), extra=1)
+    a, b = check_inclusive(a_xyxy), check_inclusive(b_xyxy)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.clip(high - low + 1, 0, None).prod(axis=2)
+    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1) for boxes in (a, b))
+    share: npt.NDArray[np.float64] = shared / (area_a[:, None] + area_b[None, :] - shared)
+    return share
 
 
 def check_inclusive(boxes_xyxy: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -143,16 +148,6 @@ def _as_boxes(boxes_xyxy: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if not np.isfinite(boxes).all():
         raise DataError("boxes hold NaN or infinity: expected finite pixel coordinates")
     return boxes
-
-
-def _overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], extra: int) -> npt.NDArray[np.float64]:
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low + extra, 0, None).prod(axis=2)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2] + extra).prod(axis=1) for boxes in (a, b))
-    union = area_a[:, None] + area_b[None, :] - shared
-    share: npt.NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return share
 
 
 def _to_uint8(score_map: FloatArray) -> UInt8Array:

@@ -10,17 +10,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cdtr.errors import CheckpointError, DataError
-from cdtr.localization.boxes import BoxArray, component_boxes, largest_box
+from cdtr.localization.boxes import BoxArray, check_area_share, component_boxes, largest_box
 from cdtr.localization.maps import class_maps, normalise_maps, resize_map
-from cdtr.records import FloatArray, Localization, Method
+from cdtr.records import FloatArray, Localization, Method, ModelOutput
 
 
 class Predictor:
     """A method with what it needs to answer for pictures of any size.
 
     transform: evaluation transform, an RGB picture to (3, H, W). threshold: share of the map's maximum, from
-    calibration. multi: boxes of every component that covers ``min_area_share`` of the picture, not of the largest
-    alone. top_k: the number of classes, most probable first, whose maps are searched.
+    calibration. multi: boxes of every component whose pixels are at least ``min_area_share`` of the picture's, not of
+    the largest alone. top_k: the number of classes, most probable first, whose maps are searched.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Predictor:
             raise DataError(f"map threshold {threshold}: expected a number from 0 up to 1, run `cdtr calibrate`")
         if top_k < 1:
             raise DataError(f"top_k {top_k}: expected at least one class")
+        check_area_share(min_area_share)
         self.method = method
         self.transform = transform
         self.class_names = tuple(class_names)
@@ -58,9 +59,23 @@ class Predictor:
                 f"{len(images)} images, {len(image_ids)} image ids, "
                 f"{'no' if labels is None else len(labels)} labels: expected one of each an image"
             )
-        if not images:
-            return []
-        chosen, probabilities, maps = self._forward(images, labels)
+        return self.localize(self.forward(images), images, image_ids, labels) if images else []
+
+    @torch.inference_mode()
+    def forward(self, images: Sequence[Image.Image]) -> ModelOutput:
+        """What the method answers for RGB pictures."""
+        batch = torch.stack([self.transform(_rgb(image)) for image in images]).to(self.device)
+        return self.method(batch, auxiliary=False)
+
+    def localize(
+        self,
+        output: ModelOutput,
+        images: Sequence[Image.Image],
+        image_ids: Sequence[str],
+        labels: Sequence[int] | None = None,
+    ) -> list[Localization]:
+        """Localizations from what ``forward`` answered for the same pictures."""
+        chosen, probabilities, maps = self._choose(output, labels)
         sizes_hw = [(image.height, image.width) for image in images]
         return [
             self._localize(image_id, size_hw, *parts)
@@ -68,12 +83,8 @@ class Predictor:
         ]
 
     @torch.inference_mode()
-    def _forward(
-        self, images: Sequence[Image.Image], labels: Sequence[int] | None
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _choose(self, output: ModelOutput, labels: Sequence[int] | None) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Chosen classes (B, K), probabilities (B, C) and maps (B, K, h, w) of the chosen classes."""
-        batch = torch.stack([self.transform(_rgb(image)) for image in images]).to(self.device)
-        output = self.method(batch, auxiliary=False)
         probabilities = output.logits.float().softmax(dim=1)
         n_classes = probabilities.shape[1]
         if self.class_names and n_classes != len(self.class_names):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cdtr.errors import DataError
 from cdtr.localization.boxes import iou_inclusive
+from cdtr.metrics.loc_accuracy import LOC_IOU, STRICT_LOC_IOU
 
 STEPS = 20  # relative widths and heights 0.05, 0.10, ..., 1
 
@@ -46,8 +47,8 @@ class CentredBoxes:
         if not ious.shape[1]:
             raise DataError("no ground-truth box: expected at least one, leave images without boxes out")
         best = ious.max(axis=1)
-        hit = best >= 0.5
-        hits = np.stack([hit, hit & top1, hit & top5, best >= 0.7]).astype(np.int64)
+        hit = best >= LOC_IOU
+        hits = np.stack([hit, hit & top1, hit & top5, best >= STRICT_LOC_IOU]).astype(np.int64)
         self._hits[label] = self._hits.get(label, 0) + hits
         self.count += 1
 

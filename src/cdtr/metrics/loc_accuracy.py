@@ -9,6 +9,10 @@ import numpy as np
 
 from cdtr.errors import DataError
 
+# An image is localized if its box overlaps a true one by this much (every WSOL benchmark), and strictly by that much.
+LOC_IOU = 0.5
+STRICT_LOC_IOU = 0.7
+
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
@@ -66,7 +70,7 @@ class LocAccuracy:
 
 
 def summarise(rows: Iterable[ImageRow]) -> dict[str, float | None]:
-    """Accuracies in percent; localization at IoU 0.5, ``gt_known_loc_iou70`` at 0.7, mean and median IoU in percent."""
+    """Accuracies in percent, localization at ``LOC_IOU``, ``gt_known_loc_iou70`` at the strict one; IoUs in percent."""
     rows = list(rows)
     if not rows:
         raise DataError("no image was evaluated: expected at least one, check the data set and its split")
@@ -78,12 +82,12 @@ def summarise(rows: Iterable[ImageRow]) -> dict[str, float | None]:
     if not known.any():
         return metrics | dict.fromkeys(names)
     ious = np.array([row.iou_label for row in rows if row.iou_label is not None])
-    hit = ious >= 0.5
+    hit = ious >= LOC_IOU
     values = (
         _percent(hit & right[known]),
         _percent(hit & in_top5[known]),
         _percent(hit),
-        _percent(ious >= 0.7),
+        _percent(ious >= STRICT_LOC_IOU),
         100 * float(ious.mean()),
         100 * float(np.median(ious)),
     )

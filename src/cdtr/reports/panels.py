@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
-import torch
 from PIL import Image
 
 from cdtr.localization.maps import normalise_maps, resize_map
 from cdtr.localization.predictor import Predictor
-from cdtr.records import Annotation, FloatArray, Localization, Sample
+from cdtr.records import Annotation, FloatArray, Localization, ModelOutput, Sample
 from cdtr.reports.overlays import overlay
 
 SIDE = 320  # pixels of a panel's longer side
@@ -34,7 +33,9 @@ def panel_row(
     predictor: Predictor, picture: Image.Image, sample: Sample, annotation: Annotation | None, iou: float | None
 ) -> PanelRow:
     """Localize a picture and draw its maps for the predicted class. iou: of its box, as the evaluation found it."""
-    answer = predictor.predict([picture], [sample.image_id])[0]
+    # One pass over the picture as it is, so that all panels show the very maps that the boxes come from.
+    output = predictor.forward([picture])
+    answer = predictor.localize(output, [picture], [sample.image_id])[0]
     scale = SIDE / max(picture.size)
     picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
     size_hw = (picture.height, picture.width)
@@ -46,7 +47,7 @@ def panel_row(
         map=np.clip(resize_map(answer.map, size_hw), 0, 1),
     )
     pictures = [("image", picture)]
-    for caption, coarse in _coarse_maps(predictor, picture, answer.map_label):
+    for caption, coarse in _coarse_maps(output, answer.map_label):
         pictures.append((caption, overlay(picture, _map_only(fused, coarse))))
     pictures.append(("fused map and boxes", overlay(picture, fused, truth)))
     return PanelRow(
@@ -65,10 +66,8 @@ def as_data_uri(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-@torch.inference_mode()
-def _coarse_maps(predictor: Predictor, picture: Image.Image, label: int) -> list[tuple[str, FloatArray]]:
+def _coarse_maps(output: ModelOutput, label: int) -> list[tuple[str, FloatArray]]:
     """The two factors of Eq. 3, (h, w) each; a method without class maps of its own has the attention alone."""
-    output = predictor.method(predictor.transform(picture)[None].to(predictor.device), auxiliary=False)
     maps = [("attention", output.attention[0])]
     if "x_out" in output.aux:
         evidence = output.aux["x_out"].float()

@@ -36,9 +36,7 @@ def test_class_folders(tmp_path: Path) -> None:
 
 
 def test_split_folders(tmp_path: Path) -> None:
-    source = load_source(
-        _make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/b/2.jpg", "test/a/3.jpg", "x/y.txt.png")
-    )
+    source = load_source(_make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/b/2.jpg", "test/a/3.jpg"))
     assert source.class_names == ("a", "b")
     assert {split: _ids(source, split) for split in source.splits} == {
         "train": ["train/a/1.jpg", "train/b/1.jpg"],
@@ -53,13 +51,61 @@ def test_split_folders(tmp_path: Path) -> None:
     [
         pytest.param(["val/a/1.jpg", "val/b/1.jpg"], ["val"], ("a", "b"), id="val-alone"),
         pytest.param(["train/1.jpg", "car/1.jpg"], ["train"], ("car", "train"), id="class-named-train"),
-        pytest.param(["train/steam/1.jpg", "car/x/1.jpg"], ["train"], ("car", "train"), id="nested-class-train"),
+        pytest.param(["train/1.jpg", "valid/1.jpg"], ["train"], ("train", "valid"), id="classes-train-and-valid"),
+        pytest.param(["train/a/1.jpg", "valid/b/1.jpg", "train/b/1.jpg"], ["train", "val"], ("a", "b"), id="valid"),
+        pytest.param(["Train/a/1.jpg", "Train/b/1.jpg", "VAL/a/1.jpg"], ["train", "val"], ("a", "b"), id="capitals"),
+        pytest.param(["train/a/1.jpg", "train/b/1.jpg", "Dev/a/1.jpg"], ["train", "val"], ("a", "b"), id="dev"),
+        pytest.param(
+            ["training/a/1.jpg", "training/b/1.jpg", "validation/a/1.jpg", "testing/b/1.jpg"],
+            ["train", "val", "test"],
+            ("a", "b"),
+            id="long-names",
+        ),
         pytest.param(["train/1.jpg", "test/1.jpg"], ["train"], ("test", "train"), id="classes-train-and-test"),
     ],
 )
 def test_split_or_class(names: list[str], splits: list[str], classes: tuple[str, ...], tmp_path: Path) -> None:
     source = load_source(_make(tmp_path, *names))
     assert (list(source.splits), source.class_names) == (splits, classes)
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        pytest.param(
+            ["train/a/1.jpg", "train/b/1.jpg", "holdout/a/1.jpg"],
+            r"train can be read in two ways: as the train split with the classes a, b, or as a class beside holdout: "
+            r".*; for the second, rename train$",
+            id="unknown-split-name",
+        ),
+        pytest.param(
+            ["Train/steam/1.jpg", "car/1.jpg"], "the train split with .* steam, or as a class beside car", id="car"
+        ),
+        pytest.param(["a/1.jpg", "b/1.jpg", "test/a/1.jpg"], "the test split .* or as a class beside a, b", id="test"),
+        pytest.param(
+            ["train/a/1.jpg", "val/a/1.jpg", "valid/b/1.jpg"], "val and .*valid would both be the val", id="val-twice"
+        ),
+    ],
+)
+def test_a_layout_with_two_readings_is_refused(names: list[str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=says):
+        load_source(_make(tmp_path, *names))
+
+
+@pytest.mark.parametrize(
+    ("names", "left_out", "splits"),
+    [
+        pytest.param(["test/1.jpg"], "test", ["train"], id="test-without-classes"),
+        pytest.param(["val/a/1.jpg", "drafts/x/1.jpg"], "drafts", ["train", "val"], id="beside-two-splits"),
+    ],
+)
+def test_images_beside_clear_splits_are_warned_about(
+    names: list[str], left_out: str, splits: list[str], tmp_path: Path
+) -> None:
+    root = _make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", *names)
+    with pytest.warns(UserWarning, match=f"{left_out} is left out: expected class folders"):
+        source = load_source(root)
+    assert (list(source.splits), source.class_names) == (splits, ("a", "b"))
 
 
 def test_hidden_and_loose_files_are_ignored(tmp_path: Path) -> None:
@@ -106,6 +152,11 @@ def test_root_may_be_a_link_and_relative(tmp_path: Path, monkeypatch: pytest.Mon
 def test_class_unknown_to_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="train lacks: cat"):
         load_source(_make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/cat/1.jpg"))
+
+
+def test_class_unknown_to_training_names_the_folders_that_exist(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Valid has classes that .*Train lacks: cat"):
+        load_source(_make(tmp_path, "Train/a/1.jpg", "Train/b/1.jpg", "Valid/cat/1.jpg"))
 
 
 def test_broken_image_is_listed_found_and_left_out(tmp_path: Path) -> None:

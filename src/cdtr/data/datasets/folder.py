@@ -1,5 +1,6 @@
 """Images sorted into class folders: ROOT/CLASS/... or ROOT/train|val|test/CLASS/..., without annotations.
 
+The splits may also be called Train, valid, validation, dev and so on.
 Images may lie at any depth below their class. A class folder without images is no class: it is warned about and left
 out, and an error only if no images remain. Hidden files are ignored; links that leave the root are skipped.
 """
@@ -14,7 +15,12 @@ from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 
-_SPLITS = ("train", "val", "test")
+_SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+_SPLIT_OF_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
 
 
 def recognises(root: Path) -> bool:
@@ -24,12 +30,13 @@ def recognises(root: Path) -> bool:
 
 def load(root: Path) -> DataSource:
     splits, linked = {}, 0
-    for split, folder in _split_folders(root).items():
+    folders = _split_folders(root)
+    for split, folder in folders.items():
         splits[split], skipped = _read_classes(folder, root)
         linked += skipped
     _check_not_empty(root, splits, linked)
     names = sorted({name for classes in splits.values() for name in classes}, key=natural_key)
-    _check_known(root, splits)
+    _check_known(folders, splits)
     return DataSource(
         name="folder",
         root=root,
@@ -47,14 +54,42 @@ def _no_annotation(_sample: Sample) -> Annotation | None:
 def _split_folders(root: Path) -> dict[str, Path]:
     """Which folders hold the class folders, by split.
 
-    A split folder has class folders and no images of its own. One alone counts only if it has no siblings with
-    images, so that classes named train (the vehicle) or test stay classes.
+    A folder is a split if it is named like one, in any capitalisation, and has class folders and no images of its own,
+    so that classes named train (the vehicle) or test stay classes. DataError where both readings remain.
     """
-    found = {split: root / split for split in _SPLITS if _has_class_folders(root / split)}
-    others = [folder for folder in visible_folders(root) if folder.name not in found]
-    if len(found) >= 2 or (found and not any(find_images(folder, root)[0] for folder in others)):
-        return found
-    return {"train": root}
+    folders = visible_folders(root)
+    named = [folder for folder in folders if folder.name.casefold() in _SPLIT_OF_WORD]
+    found = [folder for folder in named if _has_class_folders(folder)]
+    if not found:
+        return {"train": root}
+    left_out = [folder for folder in folders if folder not in found and find_images(folder, root)[0]]
+    strange = [folder for folder in left_out if folder not in named]
+    if len(found) == 1 and strange:
+        raise _two_readings(found[0], strange)
+    for folder in left_out:
+        warnings.warn(f"{folder} is left out: expected class folders in train, val or test", stacklevel=4)
+    return _by_split(found)
+
+
+def _by_split(folders: list[Path]) -> dict[str, Path]:
+    by_split: dict[str, Path] = {}
+    for split in _SPLIT_WORDS:
+        same = [folder for folder in folders if _SPLIT_OF_WORD[folder.name.casefold()] == split]
+        if len(same) > 1:
+            raise DataError(f"{same[0]} and {same[1]} would both be the {split} split: keep or rename one of them")
+        if same:
+            by_split[split] = same[0]
+    return by_split
+
+
+def _two_readings(split: Path, siblings: list[Path]) -> DataError:
+    classes = ", ".join(folder.name for folder in visible_folders(split)[:3])
+    others = ", ".join(folder.name for folder in siblings[:3])
+    return DataError(
+        f"{split} can be read in two ways: as the {_SPLIT_OF_WORD[split.name.casefold()]} split with the classes "
+        f"{classes}, or as a class beside {others}: for the first, rename its siblings train, val or test, or move "
+        f"them away; for the second, rename {split.name}"
+    )
 
 
 def _has_class_folders(folder: Path) -> bool:
@@ -94,13 +129,13 @@ def _check_not_empty(root: Path, splits: dict[str, dict[str, list[Path]]], linke
     )
 
 
-def _check_known(root: Path, splits: dict[str, dict[str, list[Path]]]) -> None:
+def _check_known(folders: dict[str, Path], splits: dict[str, dict[str, list[Path]]]) -> None:
     if not splits.get("train"):
         return
     for split, classes in splits.items():
         unknown = sorted(set(classes) - set(splits["train"]), key=natural_key)
         if unknown:
             raise DataError(
-                f"{root / split} has classes that {root / 'train'} lacks: {', '.join(unknown[:5])}: "
+                f"{folders[split]} has classes that {folders['train']} lacks: {', '.join(unknown[:5])}: "
                 "name the folders alike, or add training images"
             )

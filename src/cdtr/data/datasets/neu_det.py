@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from cdtr.data.files import find_images, inside, natural_key
+from cdtr.data.files import find_images, inside, natural_key, read_lines
 from cdtr.data.voc import read_voc, voc_to_half_open
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
@@ -43,7 +43,7 @@ def load(root: Path) -> DataSource:
 
 
 def _read_list(root: Path, path: Path) -> list[str]:
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = read_lines(path)
     missing = [name for name in names if not inside(root / "IMAGES", name).is_file()]
     if missing:
         raise DataError(f"{path} names {len(missing)} images that IMAGES lacks, the first is {missing[0]}")
