@@ -31,11 +31,12 @@ def test_few_images_are_all_localized() -> None:
 
 def test_quickstart_end_to_end_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "quick"
-    tiny = ("data.workers=0", "data.input_size=[48, 48]", "data.resize=[54, 54]", "train.epochs=1", "sba.enabled=false")
+    tiny = ("data.workers=0", "data.input_size=[48, 48]", "data.resize=[54, 54]", "train.epochs=1")
     arguments = ["quickstart", "--out", out, "--images", "32,8", *(w for setting in tiny for w in ("--set", setting))]
     code, printed, err = in_process(capsys, *arguments)
     assert code == 0, err
     assert f"wrote {out / 'index.html'}" in printed
+    assert (out / "clip" / "open_clip_model.safetensors").is_file()
     numbers = json.loads((out / "evaluation.json").read_text())
     assert numbers["n_images"] == 8
     page = (out / "index.html").read_text(encoding="utf-8")

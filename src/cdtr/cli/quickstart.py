@@ -38,11 +38,12 @@ def command(
     from cdtr.cli._shared import require_folder
     from cdtr.config import load_config
     from cdtr.evaluation import find_protocol
+    from cdtr.model.methods import with_switches
 
     n_train, n_val = parse_counts(images)
     require_folder(out)
     settings = [f"seed={seed}", f"sba.model={(out / 'clip').resolve().as_posix()}", *(overrides or [])]
-    config = load_config(PRESET, settings)
+    config = with_switches(load_config(PRESET, settings))
     find_protocol(config.evaluation.protocol)  # a wrong name is an error now, not after the training
     seconds: dict[str, float] = {}
     with _step(seconds, "drawing images"):
