@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cdtr.runs import RunFolder
 
 PRESET = "quickstart"
-CLIP_EPOCHS = 6
+CLIP_EPOCHS = 4
 LOCALIZED = 48  # validation images whose overlays are written
 
 
