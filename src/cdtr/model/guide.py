@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cdtr.config import GuideConfig
 from cdtr.model.maps import pooled_logits
 from cdtr.model.norm import SyncedBatchNorm2d
+from cdtr.model.stem import halving_layers
 
 
 class Guide(nn.Module):
@@ -33,8 +34,10 @@ class Guide(nn.Module):
         steps = max(round(math.log2(patch_size)), 1)
         widths = [max(config.width >> (steps - 1 - step), 32) for step in range(steps)]
         self.layers = nn.Sequential(
-            *(_layer(before, after, 3) for before, after in zip([3, *widths], widths, strict=False)),
-            _layer(widths[-1], widths[-1], 1),
+            halving_layers(3, widths),
+            nn.Conv2d(widths[-1], widths[-1], 1, bias=False),
+            SyncedBatchNorm2d(widths[-1]),
+            nn.ReLU(inplace=True),
             nn.Conv2d(widths[-1], classes, 1),
         )
 
@@ -67,9 +70,3 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
     norm = a.norm(dim=1) * b.norm(dim=1)
     coefficients: Tensor = (a * b).sum(dim=1) / norm.masked_fill(norm <= 1e-12, float("inf"))
     return coefficients
-
-
-def _layer(channels_in: int, channels_out: int, kernel: int) -> nn.Sequential:
-    stride = 2 if kernel == 3 else 1
-    convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(convolution, SyncedBatchNorm2d(channels_out), nn.ReLU(inplace=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,19 +34,30 @@ class ConvStem(nn.Module):
         self.img_size = (height, width)
         self.grid_size = (height // patch_size, width // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
-        layers: list[nn.Module] = []
-        channels = in_chans
-        for step in range(steps):
-            wider = max(embed_dim // 2 ** (steps - 1 - step), 16)
-            layers += [
-                nn.Conv2d(channels, wider, 3, stride=2, padding=1, bias=False),
-                SyncedBatchNorm2d(wider),
-                nn.ReLU(inplace=True),
-            ]
-            channels = wider
-        self.convs = nn.Sequential(*layers)
-        self.proj = nn.Conv2d(channels, embed_dim, 1)
+        widths = [max(embed_dim // 2 ** (steps - 1 - step), 16) for step in range(steps)]
+        self.convs = halving_layers(in_chans, widths)
+        self.proj = nn.Conv2d(widths[-1], embed_dim, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         patches: Tensor = self.proj(self.convs(images))
         return patches.flatten(2).transpose(1, 2)
+
+
+def halving_layers(channels: int, widths: Sequence[int]) -> nn.Sequential:
+    """3x3 convolutions of stride 2, batch norm and ReLU, one for each width: (B, C, H, W) to (B, widths[-1], h, w).
+
+    All but the last look one pixel further down and right. With the usual padding on both sides a cell would be centred
+    on its patch's first pixel, and every map and box half a patch too far down and right; so it is the patch's middle,
+    to half a pixel.
+    """
+    layers: list[nn.Module] = []
+    for index, width in enumerate(widths):
+        last = index + 1 == len(widths)
+        layers += [
+            nn.ZeroPad2d((1, 0, 1, 0) if last else (0, 1, 0, 1)),
+            nn.Conv2d(channels, width, 3, stride=2, bias=False),
+            SyncedBatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        ]
+        channels = width
+    return nn.Sequential(*layers)
