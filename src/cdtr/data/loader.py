@@ -149,11 +149,6 @@ class TrainLoader(_Loader):
         """Optimiser steps in a whole epoch."""
         return self._sampler.steps_per_epoch
 
-    @property
-    def step_size(self) -> int:
-        """Images in an optimiser step over all processes."""
-        return self._sampler.step_size
-
     def set_position(self, epoch: int, step: int = 0) -> None:
         """Go on at optimiser step ``step`` of epoch ``epoch``, both from 0."""
         if epoch < 0 or not 0 <= step <= self.steps_per_epoch:
