@@ -7,18 +7,26 @@ from hypothesis.extra import numpy as hnp
 
 from cdtr.errors import DataError
 from cdtr.localization.boxes import (
+    BoxRule,
     component_boxes,
+    iou_half_open,
     iou_inclusive,
     largest_box,
-    reference_boxes,
-    sweep_boxes,
     threshold_mask,
-    threshold_sweep,
 )
 from cdtr.localization.maps import normalise_maps
+from cdtr.localization.sweep import best_ious, contour_boxes, largest_boxes
 from oracles import box_oracles as oracle
 
 THRESHOLDS = np.arange(0, 1, 0.02)
+
+
+def reference_boxes(score_map, threshold, multi=False):
+    return threshold_sweep(score_map, [threshold], multi)[0]
+
+
+def threshold_sweep(score_map, thresholds, multi=False):
+    return contour_boxes(score_map, thresholds) if multi else largest_boxes(score_map, thresholds)[:, None]
 
 
 def filled(*boxes_xyxy, size=(16, 16), value=1.0):
@@ -118,11 +126,51 @@ def test_sweep_equals_the_oracle_on_plateaus_and_ties(score_map, multi):
         assert sorted(boxes.tolist()) == sorted(oracle.boxes_at(score_map, threshold, multi))
 
 
-def test_sweep_searches_each_foreground_once():
-    thresholds = np.arange(0, 1, 0.001)
-    assert len(sweep_boxes(smooth_map(3), thresholds).starts) <= 256
-    two_values = sweep_boxes(filled((2, 2, 5, 5), value=0.8), thresholds)
-    assert len(two_values.starts) == 1, "every level below the only value gives the same foreground"
+@settings(max_examples=150, deadline=None)
+@given(
+    hnp.arrays(
+        np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.sampled_from([0, 0.5, 1])
+    ),
+    st.booleans(),
+)
+def test_best_ious_equal_the_oracle(score_map, multi):
+    thresholds = [0, 0.1, 0.5, 0.9]
+    gt_boxes = [[0, 0, 2, 3], [1, 1, 1, 1]]
+    expected = [
+        max(oracle.iou_inclusive(a, b) for a in oracle.boxes_at(score_map, t, multi) for b in gt_boxes)
+        for t in thresholds
+    ]
+    np.testing.assert_allclose(best_ious(score_map, gt_boxes, thresholds, multi), expected, rtol=1e-12)
+
+
+def absolute_largest_box(score_map, threshold):
+    """SAT's box by its definition: absolute threshold, largest component by pixels, whole frame when empty."""
+    mask = (score_map > threshold).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if len(stats) == 1:
+        return [0, 0, score_map.shape[1], score_map.shape[0]]
+    x, y, width, height, _ = stats[1 + int(stats[1:, 4].argmax())]
+    return [x, y, x + width, y + height]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    hnp.arrays(
+        np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.sampled_from([0, 0.25, 0.5, 0.9])
+    )
+)
+def test_rule_of_absolute_thresholds_equals_its_definition(score_map):
+    rule = BoxRule(threshold_of="absolute", largest_by="pixels", empty="frame", clip_corner=False)
+    thresholds = [0.5, 0, 0.25, 0.95]
+    found = largest_boxes(score_map, thresholds, rule)
+    expected = [absolute_largest_box(score_map, t) for t in thresholds]
+    # Components of as many pixels each: OpenCV labels them block by block, the tree in raster order.
+    sizes = [
+        cv2.connectedComponentsWithStats((score_map > t).astype(np.uint8), connectivity=8)[2][1:, 4] for t in thresholds
+    ]
+    for box, other, pixels in zip(found.tolist(), expected, sizes, strict=True):
+        if (pixels == pixels.max(initial=0)).sum() < 2:
+            assert box == other
 
 
 def test_thresholds_may_come_in_any_order():
@@ -206,3 +254,9 @@ def test_inclusive_iou_refuses_broken_boxes(bad):
         iou_inclusive(bad, [[0, 0, 1, 1]])
     with pytest.raises(DataError):
         iou_inclusive([[0, 0, 1, 1]], bad)
+
+
+def test_iou_of_half_open_boxes():
+    assert iou_half_open([[1, 2, 5, 6]], [[3, 1, 4, 5]]).item() == 3 / (16 + 4 - 3)
+    assert iou_half_open([[0, 0, 0, 0]], [[0, 0, 0, 0]]).item() == 0, "two empty boxes"
+    assert iou_half_open([[0, 0, 2, 2]], [[2, 0, 4, 2]]).item() == 0, "boxes that touch share nothing"

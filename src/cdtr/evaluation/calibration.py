@@ -16,8 +16,8 @@ from cdtr.evaluation.forward import ImageAnswer, answers
 from cdtr.evaluation.measure import Annotate, gt_corners, map_in_order, score_map
 from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.tally import sweep_thresholds
+from cdtr.localization.sweep import best_ious
 from cdtr.metrics import LOC_IOU, MaxBoxAcc
-from cdtr.metrics.max_box_acc import best_ious
 from cdtr.records import Batch, Method
 from cdtr.runs import hash_names
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from cdtr.errors import DataError
 from cdtr.evaluation.forward import ImageAnswer
 from cdtr.evaluation.protocols import Protocol, scale_corners, scale_mask
-from cdtr.localization.boxes import check_inclusive, iou_inclusive, reference_boxes
+from cdtr.localization.boxes import check_inclusive
 from cdtr.localization.maps import normalise_maps, resize_map
+from cdtr.localization.sweep import best_ious
 from cdtr.metrics.loc_accuracy import ImageRow
-from cdtr.metrics.max_box_acc import best_ious
 from cdtr.metrics.pxap import pixel_histograms
 from cdtr.records import Annotation, FloatArray, Sample
 
@@ -124,4 +124,4 @@ def _row(answer: ImageAnswer, iou_label: float | None, iou_predicted: float | No
 
 
 def _best_iou(label_map: FloatArray, gt_boxes: npt.NDArray[np.int64], threshold: float) -> float:
-    return float(iou_inclusive(reference_boxes(label_map, threshold), gt_boxes).max())
+    return float(best_ious(label_map, gt_boxes, (threshold,))[0])

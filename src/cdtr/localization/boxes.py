@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -22,13 +22,11 @@ from cdtr.records import FloatArray, UInt8Array
 BoxArray = npt.NDArray[np.int64]
 Contour = npt.NDArray[Any]  # (points, 1, 2), x before y
 
-_NO_BOX = (0, 0, 0, 0)
-
 
 def threshold_mask(score_map: FloatArray, threshold: float) -> UInt8Array:
     """Foreground (H, W) of a map in [0, 1], 255 or 0: strictly above ``int(threshold * maximum)`` of the 8-bit map."""
-    grey = _to_uint8(score_map)
-    (level,) = _grey_levels(grey, (threshold,))
+    grey = to_uint8(score_map)
+    (level,) = grey_levels(grey, (threshold,))
     return _above(grey, int(level))
 
 
@@ -62,57 +60,30 @@ def check_area_share(share: float) -> None:
         raise DataError(f"smallest area {share}: expected a share of the image from 0 to 1, such as 0.01")
 
 
-def reference_boxes(score_map: FloatArray, threshold: float, multi: bool = False) -> BoxArray:
-    """The evaluator's boxes at one threshold, inclusive (N, 4), N >= 1: of the largest contour, or of all contours."""
-    return threshold_sweep(score_map, (threshold,), multi)[0]
-
-
-def threshold_sweep(
-    score_map: FloatArray, thresholds: Sequence[float] | FloatArray, multi: bool = False
-) -> list[BoxArray]:
-    """``reference_boxes`` at every threshold; equal foregrounds share one array, so at most 256 are searched."""
-    swept = sweep_boxes(score_map, thresholds, multi)
-    groups = np.split(swept.boxes, swept.starts[1:])
-    return [groups[group] for group in swept.group_of_threshold]
-
-
 @dataclass(frozen=True, slots=True)
-class SweptBoxes:
-    """The evaluator's boxes of all thresholds, each different foreground once.
+class BoxRule:
+    """How an evaluator turns a map and a threshold into one box or several, and how it measures overlap.
 
-    boxes: (M, 4) inclusive, the groups one after the other. starts: (G,), where each group begins.
-    group_of_threshold: (T,), the group of each threshold.
+    threshold_of: ``maximum``, foreground is ``u8 > int(threshold * u8.max())`` of the 8-bit map; ``absolute``, it is
+    ``map > threshold``. largest_by: what the one box is chosen by, the area of the contour's polygon (of equals
+    OpenCV's first) or the number of pixels (of equals the first in raster order). empty: the box where nothing is
+    foreground, ``corner`` [0, 0, 0, 0] or the whole ``frame``. inclusive: whether the last pixel counts as part of a
+    box, which makes every side one pixel longer; without it boxes are half-open. clip_corner: predicted corners are at
+    most the last pixel, as in Choe et al. 2020.
     """
 
-    boxes: BoxArray
-    starts: npt.NDArray[np.int64]
-    group_of_threshold: npt.NDArray[np.int64]
+    threshold_of: Literal["maximum", "absolute"] = "maximum"
+    largest_by: Literal["contour", "pixels"] = "contour"
+    empty: Literal["corner", "frame"] = "corner"
+    inclusive: bool = True
+    clip_corner: bool = True
+
+    def iou(self, a_xyxy: npt.ArrayLike, b_xyxy: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Intersection over union (N, M) of boxes (N, 4) and (M, 4), as this rule counts pixels."""
+        return iou_inclusive(a_xyxy, b_xyxy) if self.inclusive else iou_half_open(a_xyxy, b_xyxy)
 
 
-def sweep_boxes(score_map: FloatArray, thresholds: Sequence[float] | FloatArray, multi: bool = False) -> SweptBoxes:
-    """Search each different foreground once, inside the rows and columns that hold one."""
-    grey = _to_uint8(score_map)
-    levels = _grey_levels(grey, thresholds)
-    # Two levels with no pixel value between them have the same foreground.
-    values = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
-    _, firsts, groups = np.unique(np.searchsorted(values, levels, "right"), return_index=True, return_inverse=True)
-    distinct = levels[firsts]
-    tops, bottoms = _extents(grey.max(axis=1), distinct)
-    lefts, rights = _extents(grey.max(axis=0), distinct)
-    find = _all_boxes if multi else _one_box
-    boxes: list[tuple[int, int, int, int]] = []
-    starts: list[int] = []
-    for level, top, bottom, left, right in zip(distinct.tolist(), tops, bottoms, lefts, rights, strict=True):
-        starts.append(len(boxes))
-        if top >= bottom:
-            boxes.append(_NO_BOX)
-            continue
-        part = _above(grey[top:bottom, left:right], level)
-        boxes += ((x + left, y + top, x + left + w, y + top + h) for x, y, w, h in find(part))
-    corners = np.array(boxes, dtype=np.int64)
-    height, width = grey.shape
-    np.minimum(corners, [width, height, width - 1, height - 1], out=corners)
-    return SweptBoxes(corners, np.array(starts, dtype=np.int64), groups.reshape(-1).astype(np.int64))
+REFERENCE = BoxRule()  # of the public evaluator
 
 
 def iou_inclusive(a_xyxy: npt.ArrayLike, b_xyxy: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -126,6 +97,17 @@ def iou_inclusive(a_xyxy: npt.ArrayLike, b_xyxy: npt.ArrayLike) -> npt.NDArray[n
     shared = np.clip(high - low + 1, 0, None).prod(axis=2)
     area_a, area_b = ((boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1) for boxes in (a, b))
     share: npt.NDArray[np.float64] = shared / (area_a[:, None] + area_b[None, :] - shared)
+    return share
+
+
+def iou_half_open(a_xyxy: npt.ArrayLike, b_xyxy: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Intersection over union (N, M) of half-open boxes (N, 4) and (M, 4); 0 where both are empty."""
+    a, b = check_inclusive(a_xyxy), check_inclusive(b_xyxy)
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    shared = np.clip(sides, 0, None).prod(axis=2)
+    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b))
+    union = area_a[:, None] + area_b[None, :] - shared
+    share: npt.NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return share
 
 
@@ -150,17 +132,23 @@ def _as_boxes(boxes_xyxy: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return boxes
 
 
-def _to_uint8(score_map: FloatArray) -> UInt8Array:
+def to_uint8(score_map: FloatArray) -> UInt8Array:
+    """The 8-bit map (H, W) of a map in [0, 1], truncated; DataError for any other map."""
     check_score_map(score_map)
     return (score_map * 255).astype(np.uint8)
 
 
-def _grey_levels(grey: UInt8Array, thresholds: Sequence[float] | FloatArray) -> npt.NDArray[np.int64]:
-    """Each threshold as the 8-bit value that foreground must exceed."""
+def check_thresholds(thresholds: Sequence[float] | FloatArray) -> npt.NDArray[np.float64]:
+    """The thresholds as float64 (T,), T >= 1; DataError for one outside [0, 1]."""
     shares = np.asarray(thresholds, dtype=np.float64)
-    if shares.ndim != 1 or not ((shares >= 0) & (shares <= 1)).all():
+    if shares.ndim != 1 or not len(shares) or not ((shares >= 0) & (shares <= 1)).all():
         raise DataError(f"map thresholds {thresholds}: expected numbers from 0 to 1, shares of the map's maximum")
-    return (shares * int(grey.max())).astype(np.int64)
+    return shares
+
+
+def grey_levels(grey: UInt8Array, thresholds: Sequence[float] | FloatArray) -> npt.NDArray[np.int64]:
+    """Each threshold as the 8-bit value that foreground must exceed."""
+    return (check_thresholds(thresholds) * int(grey.max())).astype(np.int64)
 
 
 def _above(grey: UInt8Array, level: int) -> UInt8Array:
@@ -173,21 +161,3 @@ def _contours(mask: UInt8Array, mode: int) -> Sequence[Contour]:
 
 def _largest(contours: Sequence[Contour]) -> Contour:
     return contours[0] if len(contours) == 1 else max(contours, key=cv2.contourArea)
-
-
-def _one_box(mask: UInt8Array) -> list[Sequence[int]]:
-    # A hole's contour never encloses more than the outer one around it, so the outer contours suffice.
-    return [cv2.boundingRect(_largest(_contours(mask, cv2.RETR_EXTERNAL)))]
-
-
-def _all_boxes(mask: UInt8Array) -> list[Sequence[int]]:
-    return [cv2.boundingRect(contour) for contour in _contours(mask, cv2.RETR_LIST)]
-
-
-def _extents(profile: UInt8Array, levels: npt.NDArray[np.int64]) -> tuple[list[int], list[int]]:
-    """For each level the half-open range from the first to the last entry above it, empty where none is."""
-    from_start = np.maximum.accumulate(profile)
-    from_end = np.maximum.accumulate(profile[::-1])
-    firsts = np.searchsorted(from_start, levels, "right")
-    ends = len(profile) - np.searchsorted(from_end, levels, "right")
-    return firsts.tolist(), ends.tolist()

@@ -8,28 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cdtr.errors import DataError
-from cdtr.localization.boxes import check_inclusive, iou_inclusive, sweep_boxes
+from cdtr.localization.sweep import best_ious
 from cdtr.records import FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
-
-
-def best_ious(
-    score_map: FloatArray,
-    gt_boxes_xyxy: npt.ArrayLike,
-    thresholds: Sequence[float] | FloatArray,
-    multi_contour: bool = False,
-) -> npt.NDArray[np.float64]:
-    """The best IoU (T,) of any predicted with any ground-truth box, at each threshold; inclusive boxes.
-
-    score_map: (H, W) in [0, 1]. gt_boxes_xyxy: (N, 4), N >= 1, scaled to the map.
-    """
-    gt_boxes = check_inclusive(gt_boxes_xyxy)
-    if not len(gt_boxes):
-        raise DataError("no ground-truth box: expected at least one, leave images without boxes out")
-    swept = sweep_boxes(score_map, thresholds, multi_contour)
-    best = iou_inclusive(swept.boxes, gt_boxes).max(axis=1)
-    return np.maximum.reduceat(best, swept.starts)[swept.group_of_threshold]
 
 
 def box_hits(best_iou: npt.NDArray[np.float64], iou: Sequence[int]) -> BoolArray:
