@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +20,7 @@ from cdtr.config import Config
 from cdtr.data.images import read_image, upright_rgb
 from cdtr.data.transforms import EvalTransform
 from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.evaluation import Protocol
 from cdtr.localization.predictor import Predictor
 from cdtr.model.methods import build_method
 from cdtr.model.weights import check_fit, read_state_dict
@@ -75,9 +76,32 @@ def choose_threshold(run: RunFolder, given: float | None = None) -> tuple[float 
     calibration = run.calibration()
     if calibration is not None:
         threshold = _checked_threshold(calibration.get("threshold"), str(run.calibration_file), CheckpointError)
-        return threshold, f"calibrated on {calibration.get('n_images')} {calibration.get('source', 'images')}"
+        return threshold, _calibrated_on(calibration)
     configured = run.config().evaluation.threshold
     return configured, None if configured is None else "evaluation.threshold of the configuration"
+
+
+def protocol_threshold(
+    run: RunFolder, protocol: Protocol, data_name: str, given: float | None = None
+) -> tuple[float | None, str | None]:
+    """The map threshold under a protocol and where it is from.
+
+    Given, published with the protocol for that data set, calibrated for the protocol, configured, in that order; None
+    where there is none. A threshold of one protocol says nothing under another, so the run's configured one counts for
+    the run's own protocol alone.
+    """
+    if given is None and data_name in protocol.published:
+        return protocol.published[data_name], f"published with protocol {protocol.name} for {data_name}"
+    own = protocol.name == run.config().evaluation.protocol
+    calibration = run.calibration()
+    if given is not None or own or calibration is None:
+        return choose_threshold(run, given) if given is not None or own else (None, None)
+    try:
+        value = calibration["by_protocol"][protocol.name]["threshold"]
+    except (KeyError, TypeError):
+        return None, None
+    threshold = _checked_threshold(value, f"{run.calibration_file} ({protocol.name})", CheckpointError)
+    return threshold, _calibrated_on(calibration)
 
 
 class Localizer:
@@ -194,6 +218,10 @@ def _download(hub_id: str) -> Path:
             f"{hub_id} is no run folder here, and cannot be had from the hub ({type(error).__name__}): "
             "check the path or the id, and the connection"
         ) from error
+
+
+def _calibrated_on(calibration: Mapping[str, Any]) -> str:
+    return f"calibrated on {calibration.get('n_images')} {calibration.get('source', 'images')}"
 
 
 def _checked_threshold(value: Any, origin: str, kind: type[CheckpointError] | type[ConfigError]) -> float:

@@ -23,6 +23,11 @@ def nested(core, edge, surround):
     return maps
 
 
+def calibrate_wsol(*arguments, **options):
+    (found,) = calibrate(*arguments, [WSOL], **options)
+    return found
+
+
 def batches(*images):
     return [batch_of([image], [0], [f"image {number}"]) for number, image in enumerate(images)]
 
@@ -33,7 +38,7 @@ BOXES = {"image 0": [OBJECT], "image 1": [OBJECT]}
 def test_threshold_is_the_middle_of_the_best_plateau():
     # The object alone is foreground from 0.2 to below 0.6 in one image, from 0.4 to below 0.8 in the other.
     data = batches(nested(1, 0.6, 0.2), nested(1, 0.8, 0.4))
-    found = calibrate(ImageIsMap(), data, annotate_from(BOXES), WSOL)
+    found = calibrate_wsol(ImageIsMap(), data, annotate_from(BOXES))
     assert found.threshold == pytest.approx(0.5, abs=0.011)
     assert found.gt_known_loc == 100
     assert (found.n_images, found.protocol) == (2, "wsol")
@@ -45,7 +50,7 @@ def test_threshold_is_the_middle_of_the_best_plateau():
 
 def test_json_says_on_what_it_was_chosen():
     data = batches(nested(1, 0.6, 0.2), nested(1, 0.6, 0.2), nested(1, 0.6, 0.2))
-    tree = calibrate(ImageIsMap(), data, annotate_from(BOXES), WSOL, delta=0.1).to_json()
+    tree = calibrate_wsol(ImageIsMap(), data, annotate_from(BOXES), delta=0.1).to_json()
     assert json.loads(json.dumps(tree)) == tree
     assert tree["n_images"] == 2, "the third image has no box"
     assert tree["images_sha256"] == hash_names(["image 1", "image 0"])
@@ -55,13 +60,13 @@ def test_json_says_on_what_it_was_chosen():
 def test_repeated_image_counts_once_and_progress_is_told():
     data = batches(nested(1, 0.6, 0.2)) * 3
     done = []
-    assert calibrate(ImageIsMap(), data, annotate_from(BOXES), WSOL, progress=done.append).n_images == 1
+    assert calibrate_wsol(ImageIsMap(), data, annotate_from(BOXES), progress=done.append).n_images == 1
     assert sum(done) == 3
 
 
 def test_no_box_to_calibrate_on_is_an_error():
     with pytest.raises(DataError, match="no image has a box to calibrate on"):
-        calibrate(ImageIsMap(), batches(nested(1, 0.6, 0.2)), annotate_from({}), WSOL)
+        calibrate_wsol(ImageIsMap(), batches(nested(1, 0.6, 0.2)), annotate_from({}))
 
 
 @pytest.mark.parametrize(

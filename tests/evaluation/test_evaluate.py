@@ -122,7 +122,9 @@ def test_masks_give_pxap():
 
 
 def totals(names):
-    return tally_images(ImageIsMap(), batches(names), annotate_from(BOXES), WSOL, 0.5, delta=0.1)
+    tally = Tally(WSOL, 0.5, 0.1)
+    tally_images([tally], ImageIsMap(), batches(names), annotate_from(BOXES))
+    return tally
 
 
 @pytest.mark.parametrize("cut", [1, 2, 4])
@@ -166,7 +168,8 @@ def test_coarse_map_of_an_oblong_image_against_the_oracle():
     batch = type(batch)(batch.images, batch.labels, batch.samples, sizes_hw=((300, 500),))
     box = [100.0, 50.0, 401.0, 260.0]
     thresholds = np.arange(0, 1, 0.1)
-    found = tally_images(ImageIsMap(), [batch], annotate_from({"a": [box]}), WSOL, 0.3, delta=0.1)
+    found = Tally(WSOL, 0.3, 0.1)
+    tally_images([found], ImageIsMap(), [batch], annotate_from({"a": [box]}))
     import cv2
 
     resized = cv2.resize(coarse[2].numpy(), (224, 224), interpolation=cv2.INTER_CUBIC)

@@ -2,17 +2,21 @@ import numpy as np
 import pytest
 
 from cdtr.errors import ConfigError, DataError
-from cdtr.evaluation.protocols import find_protocol, scale_corners, scale_mask
+from cdtr.evaluation.protocols import Protocol, find_protocol, place_boxes, place_map, place_mask
 
 
 def test_wsol_is_the_reference_setting():
     protocol = find_protocol("wsol")
-    assert (protocol.map_size_hw, protocol.interpolation, protocol.max_box_iou) == ((224, 224), "bicubic", (30, 50, 70))
+    assert (protocol.frame_hw, protocol.interpolation, protocol.max_box_iou) == ((224, 224), "bicubic", (30, 50, 70))
 
 
 def test_unknown_protocol_lists_the_choices():
     with pytest.raises(ConfigError, match=r"unknown protocol 'wosl': choose one of .*wsol"):
         find_protocol("wosl")
+
+
+def scale_corners(boxes, size_hw, to_size_hw):
+    return place_boxes(boxes, size_hw, Protocol("test", "", resize=to_size_hw))
 
 
 def test_corner_scaling_of_the_specification():
@@ -48,6 +52,44 @@ def test_no_boxes_and_bad_boxes():
 
 def test_mask_keeps_its_three_values():
     mask = np.array([[0, 1], [255, 0]], dtype=np.uint8)
-    assert scale_mask(mask, (4, 4)).tolist() == np.kron(mask, np.ones((2, 2), dtype=int)).tolist()
+    protocol = Protocol("test", "", resize=(4, 4))
+    assert place_mask(mask, protocol).tolist() == np.kron(mask, np.ones((2, 2), dtype=int)).tolist()
     with pytest.raises(DataError, match="mask of shape"):
-        scale_mask(np.zeros((0, 3), dtype=np.uint8), (4, 4))
+        place_mask(np.zeros((0, 3), dtype=np.uint8), protocol)
+
+
+# A landscape of 200 x 400 (height x width). sat: x by 256/400, y by 256/200, less 16. cdtr: 256 x 512, all by 1.28,
+# less 16 above and 144 on the left.
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("wsol", [[56, 56, 168, 168], [0, 0, 22, 22]]),
+        ("tscam", [[56, 56, 168, 168], [0, 0, 22, 22]]),
+        ("sat", [[48, 48, 176, 176], [0, 0, 9.6, 9.6]]),
+        ("cdtr", [[0, 48, 224, 176]]),
+    ],
+)
+def test_boxes_in_each_frame_by_hand(name, expected):
+    boxes = np.array([[100, 50, 300, 150], [0, 0, 40, 20]], dtype=float)
+    np.testing.assert_allclose(place_boxes(boxes, (200, 400), find_protocol(name)), expected)
+
+
+def test_box_outside_the_crop_is_gone():
+    assert place_boxes([[0, 0, 40, 200]], (200, 400), find_protocol("cdtr")).shape == (0, 4)
+
+
+@pytest.mark.parametrize("name", ["wsol", "tscam", "sat", "cdtr"])
+def test_map_and_boxes_stay_together(name):
+    """A map that is the box's own indicator gives back the box, whatever the frame."""
+    protocol = find_protocol(name)
+    indicator = np.zeros((200, 400))
+    indicator[60:140, 150:250] = 1
+    (box,) = place_boxes([[150, 60, 250, 140]], (200, 400), protocol)
+    rows, columns = np.nonzero(place_map(indicator, (200, 400), protocol) > 0.5)
+    found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    np.testing.assert_allclose(found, box, atol=1.0)
+
+
+def test_inverted_box_is_an_error_also_where_boxes_are_clipped():
+    with pytest.raises(DataError, match="inverted"):
+        place_boxes([[30, 10, 20, 40]], (200, 400), find_protocol("sat"))

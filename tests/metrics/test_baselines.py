@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from cdtr.errors import DataError
+from cdtr.localization.boxes import BoxRule
 from cdtr.metrics import CentredBoxes
 from cdtr.metrics.baselines import STEPS, centred_boxes
 from oracles import box_oracles as oracle
@@ -57,8 +58,8 @@ def test_equals_the_oracle_and_merges():
 def test_bad_input_is_an_error():
     with pytest.raises(DataError, match="no annotated image"):
         CentredBoxes().compute()
-    with pytest.raises(DataError, match="no ground-truth box"):
-        CentredBoxes().update(np.zeros((0, 4)), 0, True, True)
+    with pytest.raises(DataError, match="inverted"):
+        CentredBoxes().update([[3, 3, 1, 1]], 0, True, True)
     with pytest.raises(DataError, match="at least 20 pixels"):
         CentredBoxes((8, 8))
     with pytest.raises(DataError, match="cannot merge"):
@@ -99,3 +100,17 @@ def test_real_data_score_what_is_known_of_them(shared_data, folder, reader, n_im
     scores = baselines.compute()
     assert scores["full_image"]["gt_known_loc"] == pytest.approx(full, abs=0.05)
     assert scores["centre_box"]["gt_known_loc"] == pytest.approx(centre, abs=0.05)
+
+
+def test_image_whose_boxes_the_crop_does_not_show_is_missed_by_every_box():
+    baselines = CentredBoxes()
+    baselines.update([[0, 0, 223, 223]], 0, True, True)
+    baselines.update(np.zeros((0, 4)), 0, True, True)
+    assert baselines.compute()["full_image"]["gt_known_loc"] == 50
+
+
+def test_whole_frame_is_the_full_image_in_both_conventions():
+    for rule, last in ((BoxRule(), 223), (BoxRule(inclusive=False), 224)):
+        baselines = CentredBoxes((224, 224), rule)
+        baselines.update([[0, 0, last, last]], 0, True, True)
+        assert baselines.compute()["full_image"]["gt_known_loc_iou70"] == 100

@@ -17,6 +17,8 @@ from cdtr.errors import CheckpointError, DataError
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names
 
+HELD_OUT = "held-out"
+
 
 def open_source(run: RunFolder, data: Path) -> DataSource:
     """The data set at ``data``; DataError unless it has the run's classes."""
@@ -60,6 +62,17 @@ def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
             "point --data at the set it was trained on, unchanged"
         )
     return held
+
+
+def find_split(run: RunFolder, source: DataSource, split: str) -> Sequence[Sample]:
+    """The images of a split by name, ``held-out`` among them; DataError lists the choices."""
+    if split == HELD_OUT:
+        return held_out_samples(run, source)
+    samples = source.splits.get(split)
+    if not samples:
+        choices = [*(name for name, found in source.splits.items() if found), HELD_OUT]
+        raise DataError(f"{source.root} has no split {split!r}: choose one of {', '.join(choices)}")
+    return samples
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cdtr.evaluation import Evaluation
+    from cdtr.evaluation import Evaluation, Protocol
     from cdtr.records import DataSource, Sample
     from cdtr.runs import RunFolder
 
-HELD_OUT = "held-out"
+ALL = "all"
 
 
 def command(
@@ -23,10 +23,15 @@ def command(
         str | None,
         typer.Option("--split", help="test, val, train or held-out; by default the first of test, val, held-out."),
     ] = None,
-    protocol: Annotated[str | None, typer.Option("--protocol", help="By default the run's, wsol.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="wsol, tscam, sat, cdtr or all; by default the run's.")
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option("--threshold", help="Of the map, from 0 to 1; by default the calibrated one.")
     ] = None,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="Score images that the threshold was chosen on; marked as oracle.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
 ) -> None:
@@ -37,78 +42,89 @@ def command(
     from rich.console import Console
 
     from cdtr.cli._shared import open_source
-    from cdtr.reports.tables import metrics_table, summary_lines
+    from cdtr.evaluation import PROTOCOLS, find_protocol
+    from cdtr.reports.tables import metrics_table, protocols_table, summary_lines
     from cdtr.runs import RunFolder, write_json
 
     folder = RunFolder(run).require_trained()
+    names = list(PROTOCOLS) if protocol == ALL else [protocol or folder.config().evaluation.protocol]
+    rules = [find_protocol(name) for name in names]
     source = open_source(folder, data)
     name, samples = choose_split(folder, source, split)
-    result = evaluate_run(folder, source, samples, protocol, threshold, device)
+    results = evaluate_run(folder, source, samples, rules, threshold, device, allow_leak)
     print(f"{run} on {name} of {data}")
-    Console().print(metrics_table(result))
-    for line in summary_lines(result):
+    Console().print(metrics_table(results[0]) if len(results) == 1 else protocols_table(results))
+    for line in summary_lines(results[0]) if len(results) == 1 else ():
         print(line)
     if json_file is not None:
-        write_json(json_file, {"split": name, **result.to_json(folder.class_names())})
+        trees = {result.protocol: result.to_json(folder.class_names()) for result in results}
+        (only, *more) = trees.values()
+        write_json(json_file, {"split": name, **({"protocols": trees} if more else only)})
         print(f"wrote {json_file}")
 
 
 def choose_split(run: RunFolder, source: DataSource, split: str | None) -> tuple[str, Sequence[Sample]]:
     """The named split's images; by default those furthest from training."""
-    from cdtr.cli._shared import held_out_samples
-    from cdtr.errors import DataError
+    from cdtr.cli._shared import HELD_OUT, find_split
 
     if split is None:
         split = next((name for name in ("test", "val") if source.splits.get(name)), HELD_OUT)
-    if split == HELD_OUT:
-        return split, held_out_samples(run, source)
-    samples = source.splits.get(split)
-    if not samples:
-        raise DataError(
-            f"{source.root} has no split {split!r}: choose one of "
-            f"{', '.join([*(name for name, found in source.splits.items() if found), HELD_OUT])}"
-        )
-    return split, samples
+    return split, find_split(run, source, split)
 
 
 def evaluate_run(
     run: RunFolder,
     source: DataSource,
     samples: Sequence[Sample],
-    protocol: str | None = None,
+    protocols: Sequence[Protocol],
     threshold: float | None = None,
     device: str | None = None,
-) -> Evaluation:
-    """Measure a run on some images of a data set, with the threshold given or calibrated."""
-    from cdtr.api import as_method, choose_threshold, find_device, load_model
+    allow_leak: bool = False,
+) -> list[Evaluation]:
+    """Measure a run on some images of a data set under each protocol, from one forward pass over whole images.
+
+    The threshold is the one given, else the protocol's published one for this data set, else the calibrated one.
+    """
+    from cdtr.api import as_method, find_device, load_model, protocol_threshold
     from cdtr.cli._shared import progress_bar, report_broken
     from cdtr.data.loader import eval_loader
-    from cdtr.evaluation import evaluate, find_protocol
+    from cdtr.evaluation import Tally, tally_images
 
     config, where = run.config(), find_device(device)
-    rules = find_protocol(protocol or config.evaluation.protocol)
-    chosen, origin = choose_threshold(run, threshold)
-    if threshold is None:
-        refuse_overlap(run, source, samples)
+    chosen = [protocol_threshold(run, rules, source.name, threshold) for rules in protocols]
+    if any(origin and origin.startswith("calibrated") for _, origin in chosen):
+        leaked = count_leaks(run, samples)
+        if leaked and not allow_leak:
+            raise leak_error(run, leaked)
+        if leaked:
+            chosen = [(value, f"oracle: {origin}, {leaked} of them scored here") for value, origin in chosen]
+    tallies = [Tally(rules, value) for rules, (value, _) in zip(protocols, chosen, strict=True)]
     method = as_method(load_model(run.path, where))
     batches = eval_loader(samples, config, on_broken=report_broken)
     with progress_bar("evaluating images", len(samples)) as move:
-        return evaluate(method, batches, source.annotate, rules, chosen, where, move, threshold_source=origin)
+        tally_images(tallies, method, batches, source.annotate, where, move)
+    return [tally.finish(origin) for tally, (_, origin) in zip(tallies, chosen, strict=True)]
 
 
-def refuse_overlap(run: RunFolder, source: DataSource, samples: Sequence[Sample]) -> None:
-    """Raise DataError when the threshold was chosen on images that are to be measured now."""
-    from cdtr.errors import DataError
-    from cdtr.runs import hash_names
+def count_leaks(run: RunFolder, samples: Sequence[Sample]) -> int:
+    """How many of the images, or byte-identical copies of them, the run's threshold was chosen on."""
+    from cdtr.data.files import content_hash
+    from cdtr.errors import CheckpointError
 
-    calibration = run.calibration()
-    if calibration is None:
-        return
-    # The threshold comes from training images, so an evaluated image that is none of them cannot have been used.
-    training = {sample.image_id for sample in source.splits.get("train", ())}
-    same = hash_names(sample.image_id for sample in samples) == calibration.get("images_sha256")
-    if same or any(sample.image_id in training for sample in samples):
-        raise DataError(
-            f"the threshold of {run.path} was chosen on {calibration.get('source', 'images')}, and these images are of "
-            "the training set too: evaluate another split, or give --threshold"
+    contents = (run.calibration() or {}).get("contents")
+    if not isinstance(contents, list):
+        raise CheckpointError(
+            f"{run.calibration_file} does not say which images it was chosen on: run `cdtr calibrate` again"
         )
+    chosen_on = set(contents)
+    return sum(content_hash(sample.path) in chosen_on for sample in samples)
+
+
+def leak_error(run: RunFolder, leaked: int) -> Exception:
+    from cdtr.errors import DataError
+
+    source = (run.calibration() or {}).get("source", "images")
+    return DataError(
+        f"the threshold of {run.path} was chosen on {source}, and {leaked} of these images are among them: evaluate "
+        "another split, give --threshold, or mark the result as an oracle's with --allow-leak"
+    )

@@ -101,12 +101,13 @@ def measure(run: RunFolder, source: DataSource, samples: tuple[Sample, ...], out
 
     from cdtr.cli.calibrate import calibrate_run
     from cdtr.cli.evaluate import evaluate_run
+    from cdtr.evaluation import find_protocol
     from cdtr.reports.tables import metrics_table, summary_lines
     from cdtr.runs import write_json
 
     if run.calibration() is None:
         calibrate_run(run, source)
-    result = evaluate_run(run, source, samples)
+    (result,) = evaluate_run(run, source, samples, [find_protocol(run.config().evaluation.protocol)])
     Console().print(metrics_table(result))
     for line in summary_lines(result):
         print(line)

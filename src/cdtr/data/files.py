@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -39,6 +40,14 @@ def read_lines(path: Path) -> list[str]:
             f"{path} is not UTF-8 (byte {error.start}): expected a line per name, save it as UTF-8"
         ) from error
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def content_hash(path: Path) -> str | None:
+    """A hash of a file's bytes that is the same for every copy of it; None where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    except OSError:
+        return None
 
 
 def visible_folders(folder: Path) -> list[Path]:

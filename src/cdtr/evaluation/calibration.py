@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,9 @@ import torch
 from cdtr.errors import DataError
 from cdtr.evaluation.evaluate import Progress
 from cdtr.evaluation.forward import ImageAnswer, answers
-from cdtr.evaluation.measure import Annotate, gt_corners, map_in_order, score_map
+from cdtr.evaluation.measure import Annotate, box_ious, map_in_order, score_map, true_boxes
 from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.tally import sweep_thresholds
-from cdtr.localization.sweep import best_ious
 from cdtr.metrics import LOC_IOU, MaxBoxAcc
 from cdtr.records import Batch, Method
 from cdtr.runs import hash_names
@@ -53,31 +52,35 @@ def calibrate(
     method: Method,
     batches: Iterable[Batch],
     annotate: Annotate,
-    protocol: Protocol,
+    protocols: Sequence[Protocol],
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
     *,
     delta: float = 0.01,
     workers: int | None = None,
-) -> Calibration:
-    """The threshold that maximises GT-known Loc over held-out images; of equals, the middle of the widest plateau.
+) -> list[Calibration]:
+    """For each protocol the threshold that maximises GT-known Loc over held-out images, from one forward pass.
 
-    Raises DataError where no image has a box.
+    Of equally good thresholds it is the middle of the widest plateau. Raises DataError where no image has a box.
     """
     thresholds = sweep_thresholds(delta)
-    metric = MaxBoxAcc(thresholds, (round(100 * LOC_IOU),))
+    metrics = [MaxBoxAcc(thresholds, (round(100 * LOC_IOU),)) for _ in protocols]
     seen: set[str] = set()
 
-    def sweep(answer: ImageAnswer) -> tuple[str, npt.NDArray[np.float64] | None]:
-        corners = gt_corners(answer, annotate(answer.sample), protocol)
-        image_id = answer.sample.image_id
-        if corners is None:
-            return image_id, None
-        return image_id, best_ious(score_map(answer.label_map, protocol), corners, thresholds)
+    def sweep(answer: ImageAnswer) -> tuple[str, list[npt.NDArray[np.float64]] | None]:
+        annotation = annotate(answer.sample)
+        found = [(protocol, true_boxes(answer, annotation, protocol)) for protocol in protocols]
+        ious = [
+            box_ious(score_map(answer, protocol), boxes, thresholds, protocol)
+            for protocol, boxes in found
+            if boxes is not None
+        ]
+        return answer.sample.image_id, ious or None
 
-    for image_id, best_iou in map_in_order(sweep, answers(method, batches, device), workers):
-        if best_iou is not None and image_id not in seen:
-            metric.add(best_iou)
+    for image_id, ious in map_in_order(sweep, answers(method, batches, device), workers):
+        if ious is not None and image_id not in seen:
+            for metric, best_iou in zip(metrics, ious, strict=True):
+                metric.add(best_iou)
             seen.add(image_id)
         if progress is not None:
             progress(1)
@@ -86,15 +89,20 @@ def calibrate(
             "no image has a box to calibrate on: expected boxes for some held-out images, annotate a few dozen or give "
             "a threshold"
         )
+    return [_choose(metric, protocol, hash_names(seen)) for metric, protocol in zip(metrics, protocols, strict=True)]
+
+
+def _choose(metric: MaxBoxAcc, protocol: Protocol, images_sha256: str) -> Calibration:
     rates = metric.rates[0]
     chosen = middle_of_plateau(rates)
+    thresholds = [round(float(threshold), 10) for threshold in metric.thresholds]
     return Calibration(
-        threshold=round(float(thresholds[chosen]), 10),
+        threshold=thresholds[chosen],
         gt_known_loc=float(rates[chosen]),
         n_images=metric.count,
         protocol=protocol.name,
-        images_sha256=hash_names(seen),
-        curve=tuple((round(float(t), 10), float(rate)) for t, rate in zip(thresholds, rates, strict=True)),
+        images_sha256=images_sha256,
+        curve=tuple(zip(thresholds, rates.tolist(), strict=True)),
     )
 
 

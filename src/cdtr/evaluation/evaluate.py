@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -30,37 +30,41 @@ def evaluate(
     threshold_source: str | None = None,
     workers: int | None = None,
 ) -> Evaluation:
-    """Measure classification on all images and localization on those with boxes.
+    """Measure classification on all images and localization on those with boxes, under one protocol.
 
-    annotate is called from several threads. threshold: the map threshold in use, None where there is none yet; delta:
-    the step of the thresholds that MaxBoxAcc and PxAP sweep. progress is called with 1 for each image done.
+    threshold: the map threshold in use, None where there is none yet; delta: the step of the thresholds that MaxBoxAcc
+    and PxAP sweep. The rest: see ``tally_images``.
     """
-    tally = tally_images(method, batches, annotate, protocol, threshold, device, progress, delta=delta, workers=workers)
+    tally = Tally(protocol, threshold, delta)
+    tally_images([tally], method, batches, annotate, device, progress, workers)
     return tally.finish(threshold_source)
 
 
 def tally_images(
+    tallies: Sequence[Tally],
     method: Method,
     batches: Iterable[Batch],
     annotate: Annotate,
-    protocol: Protocol,
-    threshold: float | None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
-    *,
-    delta: float = 0.01,
     workers: int | None = None,
-) -> Tally:
-    """The totals of ``evaluate``, for parts of a data set that are merged before they are finished."""
-    tally = Tally(protocol, threshold, delta)
-    work = partial(_measure, annotate=annotate, tally=tally)
-    for measures in map_in_order(work, answers(method, batches, device), workers):
-        tally.add(measures)
+) -> None:
+    """Count every image in each tally, from one forward pass over whole images.
+
+    A protocol that crops takes its part of the whole image's map. annotate is called from several threads; progress is
+    called with 1 for each image done. The tallies of parts of a data set can be merged before they are finished.
+    """
+    work = partial(_measure, annotate=annotate, tallies=tallies)
+    for measured in map_in_order(work, answers(method, batches, device), workers):
+        for tally, measures in zip(tallies, measured, strict=True):
+            tally.add(measures)
         if progress is not None:
             progress(1)
-    return tally
 
 
-def _measure(answer: ImageAnswer, annotate: Annotate, tally: Tally) -> Measures:
+def _measure(answer: ImageAnswer, annotate: Annotate, tallies: Sequence[Tally]) -> list[Measures]:
     annotation = annotate(answer.sample)
-    return measure(answer, annotation, tally.protocol, tally.thresholds, tally.pxap.edges, tally.threshold)
+    return [
+        measure(answer, annotation, tally.protocol, tally.thresholds, tally.pxap.edges, tally.threshold)
+        for tally in tallies
+    ]

@@ -14,9 +14,8 @@ import numpy.typing as npt
 
 from cdtr.errors import DataError
 from cdtr.evaluation.forward import ImageAnswer
-from cdtr.evaluation.protocols import Protocol, scale_corners, scale_mask
+from cdtr.evaluation.protocols import Protocol, place_boxes, place_map, place_mask
 from cdtr.localization.boxes import check_inclusive
-from cdtr.localization.maps import normalise_maps, resize_map
 from cdtr.localization.sweep import best_ious
 from cdtr.metrics.loc_accuracy import ImageRow
 from cdtr.metrics.pxap import pixel_histograms
@@ -31,32 +30,51 @@ Result = TypeVar("Result")
 class Measures:
     """Everything the metrics need of one image; None where the image has no box or no mask.
 
-    gt_boxes: (N, 4) inclusive, in map pixels. single, multi: best IoU at each threshold (T,), for the label's map with
+    gt_boxes: (N, 4) in the protocol's frame. single, multi: best IoU at each threshold (T,), for the label's map with
     the largest contour and with all contours. histograms: (2, bins) of PxAP.
     """
 
     row: ImageRow
-    gt_boxes: npt.NDArray[np.int64] | None = None
+    gt_boxes: npt.NDArray[np.float64] | None = None
     single: npt.NDArray[np.float64] | None = None
     multi: npt.NDArray[np.float64] | None = None
     histograms: npt.NDArray[np.int64] | None = None
 
 
-def score_map(coarse_map: FloatArray, protocol: Protocol) -> FloatArray:
-    """A method's map (h, w) as the evaluator takes it: at the protocol's size, within [0, 1]."""
-    return normalise_maps(resize_map(coarse_map, protocol.map_size_hw, protocol.interpolation))
+def score_map(answer: ImageAnswer, protocol: Protocol) -> FloatArray:
+    """The map of an answer that the protocol scores for GT-known Loc, in its frame, within [0, 1]."""
+    own = answer.label_map if protocol.map_of == "label" else answer.predicted_map
+    return place_map(own, answer.size_hw, protocol)
 
 
-def gt_corners(answer: ImageAnswer, annotation: Annotation | None, protocol: Protocol) -> npt.NDArray[np.int64] | None:
-    """The image's boxes in map pixels, or None where it has none; DataError names the image of a broken one."""
+def true_boxes(
+    answer: ImageAnswer, annotation: Annotation | None, protocol: Protocol
+) -> npt.NDArray[np.float64] | None:
+    """The image's boxes (N, 4) in the protocol's frame, N may be 0 where a crop shows none; None without annotation.
+
+    DataError names the image of a broken one.
+    """
     if annotation is None or not len(annotation.boxes_xyxy):
         return None
     try:
-        corners = scale_corners(annotation.boxes_xyxy, answer.size_hw, protocol.map_size_hw)
-        check_inclusive(corners)
+        boxes = place_boxes(annotation.boxes_xyxy, answer.size_hw, protocol)
+        check_inclusive(boxes)
     except DataError as error:
         raise DataError(f"{answer.sample.image_id}: {error}") from error
-    return corners
+    return boxes
+
+
+def box_ious(
+    frame_map: FloatArray,
+    gt_boxes: npt.NDArray[np.float64],
+    thresholds: FloatArray,
+    protocol: Protocol,
+    multi_contour: bool = False,
+) -> npt.NDArray[np.float64]:
+    """``best_ious`` under the protocol; 0 where the crop shows no true box."""
+    if not len(gt_boxes):
+        return np.zeros(len(thresholds))
+    return best_ious(frame_map, gt_boxes, thresholds, multi_contour, protocol.boxes)
 
 
 def measure(
@@ -68,26 +86,29 @@ def measure(
     threshold: float | None,
 ) -> Measures:
     """Score one image. thresholds: (T,) of the sweep; edges: of PxAP's histogram; threshold: the one in use, if any."""
-    gt_boxes = gt_corners(answer, annotation, protocol)
+    gt_boxes = true_boxes(answer, annotation, protocol)
     mask = annotation.mask if annotation is not None else None
     if gt_boxes is None and mask is None:
         return Measures(_row(answer, None, None))
-    label_map = score_map(answer.label_map, protocol)
+    frame_map = score_map(answer, protocol)
     histograms = None
     if mask is not None:
-        histograms = pixel_histograms(label_map, scale_mask(mask, protocol.map_size_hw), edges)
+        histograms = pixel_histograms(frame_map, place_mask(mask, protocol), edges)
     if gt_boxes is None:
         return Measures(_row(answer, None, None), histograms=histograms)
     of_label = of_predicted = None
+    swept = thresholds if threshold is None else np.append(thresholds, threshold)
+    single = box_ious(frame_map, gt_boxes, swept, protocol)
     if threshold is not None:
-        of_label = of_predicted = _best_iou(label_map, gt_boxes, threshold)
-        if answer.predicted != answer.label:
-            of_predicted = _best_iou(score_map(answer.predicted_map, protocol), gt_boxes, threshold)
+        of_label = of_predicted = float(single[-1])
+        if answer.predicted != answer.label and protocol.map_of == "label":
+            other_map = place_map(answer.predicted_map, answer.size_hw, protocol)
+            of_predicted = float(box_ious(other_map, gt_boxes, np.array([threshold]), protocol)[0])
     return Measures(
         row=_row(answer, of_label, of_predicted),
         gt_boxes=gt_boxes,
-        single=best_ious(label_map, gt_boxes, thresholds),
-        multi=best_ious(label_map, gt_boxes, thresholds, multi_contour=True),
+        single=single[: len(thresholds)],
+        multi=box_ious(frame_map, gt_boxes, thresholds, protocol, multi_contour=True),
         histograms=histograms,
     )
 
@@ -121,7 +142,3 @@ def _row(answer: ImageAnswer, iou_label: float | None, iou_predicted: float | No
         iou_label=iou_label,
         iou_predicted=iou_predicted,
     )
-
-
-def _best_iou(label_map: FloatArray, gt_boxes: npt.NDArray[np.int64], threshold: float) -> float:
-    return float(best_ious(label_map, gt_boxes, (threshold,))[0])

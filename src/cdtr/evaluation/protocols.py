@@ -2,39 +2,111 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from cdtr.errors import ConfigError, DataError
-from cdtr.localization.maps import Interpolation
+from cdtr.localization.boxes import REFERENCE, BoxRule, check_inclusive
+from cdtr.localization.maps import Interpolation, normalise_maps, resize_map
 from cdtr.records import FloatArray, UInt8Array
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """How maps and ground truth meet.
 
-    The whole image is resized to the model's input, its map to ``map_size_hw`` and the boxes with it. Boxes are
-    compared in the evaluator's inclusive convention, at ``metrics.LOC_IOU`` for Top-1, Top-5 and GT-known Loc, and at
-    ``max_box_iou`` (percent) for MaxBoxAccV2.
+    The image is resized to ``resize``, height and width or the short side alone, and the central square of ``crop``
+    pixels is kept, or everything where crop is None; the map and the boxes go with it.
+    truncate: scaled corners lose their fraction. clip: boxes end at the crop's edge, and one that lies outside of it
+    is gone. first_box_only: of several true boxes the first one counts. map_of: the class whose map gives the box for
+    Top-5 and GT-known Loc. boxes: how a map becomes boxes, and overlap a number. published: the map thresholds that
+    papers use with this protocol, by the name of the data set; elsewhere the threshold is calibrated.
+    Hits are counted at ``metrics.LOC_IOU``, and at ``max_box_iou`` (percent) for MaxBoxAccV2.
     """
 
     name: str
     description: str
-    map_size_hw: tuple[int, int] = (224, 224)
+    resize: tuple[int, int] | int = (224, 224)
+    crop: int | None = None
     interpolation: Interpolation = "bicubic"
+    truncate: bool = True
+    clip: bool = False
+    first_box_only: bool = False
+    map_of: Literal["label", "predicted"] = "label"
+    boxes: BoxRule = REFERENCE
+    published: Mapping[str, float] = field(default_factory=dict)
     max_box_iou: tuple[int, ...] = (30, 50, 70)
 
+    @property
+    def frame_hw(self) -> tuple[int, int]:
+        """Height and width of the pictures, maps and boxes that are compared."""
+        if self.crop is not None:
+            return self.crop, self.crop
+        if isinstance(self.resize, int):
+            raise ConfigError(f"protocol {self.name}: a resize of the short side alone needs a crop")
+        return self.resize
 
-_WSOL = Protocol(
-    name="wsol",
-    description="whole image resized to 224x224, bicubic map, every box, inclusive IoU (Choe et al. 2020)",
-)
+    def resized_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """The size before the crop of an image of ``size_hw``."""
+        if not isinstance(self.resize, int):
+            return self.resize
+        height, width = size_hw
+        short = min(size_hw)
+        return int(self.resize * height / short), int(self.resize * width / short)
 
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (_WSOL,)}
+    def corner(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """Top and left of the crop in the resized image, rounded as torchvision's centre crop rounds."""
+        resized, frame = self.resized_hw(size_hw), self.frame_hw
+        return round((resized[0] - frame[0]) / 2), round((resized[1] - frame[1]) / 2)
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            name="wsol",
+            description="whole image resized to 224x224, bicubic map, every box, inclusive IoU (Choe et al. 2020)",
+        ),
+        Protocol(
+            name="tscam",
+            description="as wsol, bilinear map, published thresholds (TS-CAM, Gao et al. 2021)",
+            interpolation="bilinear",
+            published={"cub": 0.10, "ilsvrc": 0.12},
+        ),
+        Protocol(
+            name="sat",
+            description="256x256, centre crop 224, every box clipped, absolute threshold, largest component by pixels, "
+            "whole frame when empty (SAT, Wu et al. 2023)",
+            resize=(256, 256),
+            crop=224,
+            interpolation="bilinear",
+            truncate=False,
+            clip=True,
+            boxes=BoxRule(threshold_of="absolute", largest_by="pixels", empty="frame", clip_corner=False),
+        ),
+        Protocol(
+            name="cdtr",
+            description="short side 256, centre crop 224, first box only and clipped, IoU without the extra pixel, the "
+            "predicted class's map for everything (CDTR's released code)",
+            resize=256,
+            crop=224,
+            interpolation="bilinear",
+            truncate=False,
+            clip=True,
+            first_box_only=True,
+            map_of="predicted",
+            boxes=BoxRule(inclusive=False, clip_corner=False),
+            published={"cub": 0.20, "ilsvrc": 0.19},
+        ),
+    )
+}
 
 
 def find_protocol(name: str) -> Protocol:
@@ -44,25 +116,47 @@ def find_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def scale_corners(
-    boxes_xyxy: FloatArray, size_hw: tuple[int, int], to_size_hw: tuple[int, int]
-) -> npt.NDArray[np.int64]:
-    """Ground-truth corners (N, 4) from pixels of ``size_hw`` to ``to_size_hw``, ``int(x * 224 / w)``; never clipped.
+def place_map(coarse_map: FloatArray, size_hw: tuple[int, int], protocol: Protocol) -> FloatArray:
+    """A whole image's map (h, w) in the protocol's frame, within [0, 1]. size_hw: of the source image."""
+    resized = resize_map(coarse_map, protocol.resized_hw(size_hw), protocol.interpolation)
+    return normalise_maps(_crop(resized, size_hw, protocol))
+
+
+def place_mask(mask: UInt8Array, protocol: Protocol) -> UInt8Array:
+    """A source image's mask (H, W) in the protocol's frame, each pixel from its nearest: 1, 0 and 255 stay."""
+    if mask.ndim != 2 or 0 in mask.shape:
+        raise DataError(f"mask of shape {mask.shape}: expected (H, W) with 1 object, 0 background, 255 ignore")
+    size_hw = (mask.shape[0], mask.shape[1])
+    height, width = protocol.resized_hw(size_hw)
+    resized = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+    return _crop(resized, size_hw, protocol)
+
+
+def place_boxes(boxes_xyxy: FloatArray, size_hw: tuple[int, int], protocol: Protocol) -> npt.NDArray[np.float64]:
+    """Ground-truth boxes (N, 4) of a source image in the protocol's frame; fewer where one lies outside the crop.
 
     The corners of our half-open records pass as they are: they are what the benchmarks' annotation files hold, and the
-    evaluator reads the scaled ones as inclusive.
+    inclusive protocols read the scaled ones as inclusive.
     """
     boxes = np.asarray(boxes_xyxy, dtype=np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
         raise DataError(f"ground-truth boxes of shape {boxes.shape}: expected (N, 4) finite pixel coordinates")
-    (height, width), (to_height, to_width) = size_hw, to_size_hw
+    check_inclusive(boxes.clip(0))  # an inverted box must not vanish in the clipping
+    if protocol.first_box_only:
+        boxes = boxes[:1]
+    (height, width), (to_height, to_width) = size_hw, protocol.resized_hw(size_hw)
     scaled: npt.NDArray[np.float64] = boxes * np.array([to_width, to_height] * 2) / np.array([width, height] * 2)
-    return scaled.astype(np.int64)
+    if protocol.truncate:
+        scaled = np.trunc(scaled)
+    top, left = protocol.corner(size_hw)
+    scaled -= np.array([left, top] * 2)
+    if not protocol.clip:
+        return scaled
+    frame_height, frame_width = protocol.frame_hw
+    clipped: npt.NDArray[np.float64] = np.clip(scaled, 0, np.array([frame_width, frame_height] * 2))
+    return clipped[(clipped[:, :2] < clipped[:, 2:]).all(axis=1)]
 
 
-def scale_mask(mask: UInt8Array, to_size_hw: tuple[int, int]) -> UInt8Array:
-    """The mask (H, W) at another size, each pixel from its nearest, so that 1, 0 and 255 stay what they are."""
-    if mask.ndim != 2 or 0 in mask.shape:
-        raise DataError(f"mask of shape {mask.shape}: expected (H, W) with 1 object, 0 background, 255 ignore")
-    height, width = to_size_hw
-    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+def _crop(resized: npt.NDArray[Number], size_hw: tuple[int, int], protocol: Protocol) -> npt.NDArray[Number]:
+    (top, left), (height, width) = protocol.corner(size_hw), protocol.frame_hw
+    return resized[top : top + height, left : left + width]

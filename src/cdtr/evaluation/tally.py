@@ -40,7 +40,7 @@ class Tally:
         self.single = MaxBoxAcc(self.thresholds, protocol.max_box_iou)
         self.multi = MaxBoxAcc(self.thresholds, protocol.max_box_iou, multi_contour=True)
         self.pxap = PxAP(self.thresholds)
-        self.baselines = CentredBoxes(protocol.map_size_hw)
+        self.baselines = CentredBoxes(protocol.frame_hw, protocol.boxes)
         # Hits at LOC_IOU of images whose label is predicted, and is among the five best, at each threshold.
         self.class_hits: npt.NDArray[np.int64] = np.zeros((2, len(self.thresholds)), dtype=np.int64)
 

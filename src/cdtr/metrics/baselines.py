@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cdtr.errors import DataError
-from cdtr.localization.boxes import iou_inclusive
+from cdtr.localization.boxes import REFERENCE, BoxRule
 from cdtr.metrics.loc_accuracy import LOC_IOU, STRICT_LOC_IOU
 
 STEPS = 20  # relative widths and heights 0.05, 0.10, ..., 1
@@ -20,33 +20,31 @@ STEPS = 20  # relative widths and heights 0.05, 0.10, ..., 1
 _CHOSEN_ON = "the evaluated images: an upper bound that flatters the baseline"
 
 
-def centred_boxes(size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """All centred boxes (STEPS * STEPS, 4), inclusive, in pixels of ``size_hw``; the last one is the whole image."""
+def centred_boxes(size_hw: tuple[int, int], inclusive: bool = True) -> npt.NDArray[np.float64]:
+    """All centred boxes (STEPS * STEPS, 4) in pixels of ``size_hw``; the last one is the whole image."""
     height, width = size_hw
     shares = np.arange(1, STEPS + 1) / STEPS
     heights, widths = (side.ravel() for side in np.meshgrid(shares * height, shares * width, indexing="ij"))
     left, top = (width - widths) / 2, (height - heights) / 2
-    return np.stack([left, top, left + widths - 1, top + heights - 1], axis=1)
+    return np.stack([left, top, left + widths - inclusive, top + heights - inclusive], axis=1)
 
 
 class CentredBoxes:
     """Hits of every centred box, counted for each class: GT-known, with Top-1, with Top-5, and GT-known at IoU 0.7."""
 
-    def __init__(self, size_hw: tuple[int, int] = (224, 224)) -> None:
+    def __init__(self, size_hw: tuple[int, int] = (224, 224), rule: BoxRule = REFERENCE) -> None:
         self.size_hw = size_hw
         # A side under one pixel makes a box that inclusive IoU refuses.
         if min(size_hw) < STEPS:
             raise DataError(f"size {size_hw}: expected at least {STEPS} pixels a side")
-        self._boxes = centred_boxes(size_hw)
+        self._rule = rule
+        self._boxes = centred_boxes(size_hw, rule.inclusive)
         self._hits: dict[int, npt.NDArray[np.int64]] = {}
         self.count = 0
 
     def update(self, gt_boxes_xyxy: npt.ArrayLike, label: int, top1: bool, top5: bool) -> None:
-        """Count one image by its inclusive boxes (N, 4), N >= 1, and whether its class was predicted."""
-        ious = iou_inclusive(self._boxes, gt_boxes_xyxy)
-        if not ious.shape[1]:
-            raise DataError("no ground-truth box: expected at least one, leave images without boxes out")
-        best = ious.max(axis=1)
+        """Count one image by its boxes (N, 4), and whether its class was predicted; none of N = 0 boxes is hit."""
+        best = self._rule.iou(self._boxes, gt_boxes_xyxy).max(axis=1, initial=0)
         hit = best >= LOC_IOU
         hits = np.stack([hit, hit & top1, hit & top5, best >= STRICT_LOC_IOU]).astype(np.int64)
         self._hits[label] = self._hits.get(label, 0) + hits

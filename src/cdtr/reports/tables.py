@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -50,6 +50,31 @@ def metrics_table(evaluation: Evaluation) -> Table:
         table.add_column(column, justify="right")
     for name, values in metric_rows(evaluation):
         table.add_row(name, *values)
+    return table
+
+
+def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
+    """One forward pass under several protocols side by side, each with its baselines; GT-known Loc where not said."""
+    table = Table(title="percent, one forward pass over whole images", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for evaluation in evaluations:
+        table.add_column(evaluation.protocol, justify="right")
+    for key, name in METRIC_NAMES.items():
+        table.add_row(name, *(percent(evaluation.metrics.get(key)) for evaluation in evaluations))
+    table.add_section()
+    for key, name in BASELINE_NAMES.items():
+        scores = [(evaluation.baselines.get(key) or {}).get("gt_known_loc") for evaluation in evaluations]
+        table.add_row(name, *(percent(score) for score in scores))
+    oracles = [(evaluation.oracle or {}).get("gt_known_loc") for evaluation in evaluations]
+    table.add_row("best threshold here*", *(percent(score) for score in oracles))
+    table.add_section()
+    thresholds = ["-" if one.threshold is None else f"{one.threshold:g}" for one in evaluations]
+    table.add_row("map threshold", *thresholds)
+    table.caption = "\n".join(
+        [f"{one.protocol}: {one.threshold_source or 'no threshold'}" for one in evaluations]
+        + ["* chosen on the evaluated images, which flatters it; protocols are not comparable"]
+    )
+    table.caption_justify = "left"
     return table
 
 
