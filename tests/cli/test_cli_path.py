@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pycocotools.coco import COCO
 
 from cdtr.api import Localizer
 from cdtr.data.datasets import load_source
+from cdtr.data.files import content_hash
 from cdtr.data.split import hold_out
 from cdtr.runs import RunFolder, hash_names
 
@@ -109,11 +111,74 @@ def test_evaluate_refuses_images_the_threshold_was_chosen_on(
     asked = ("evaluate", run, "--data", neu, "--split", split, "--json", tmp_path / "n.json")
     code, _, err = in_process(capsys, *asked)
     assert code == 2
-    assert "was chosen on held-out training images" in err
+    assert "was chosen on held-out training images, and 12 of these images are among them" in err
     assert not (tmp_path / "n.json").exists()
     code, _, err = in_process(capsys, *asked, "--threshold", "0.3")
     assert code == 0, err
     assert json.loads((tmp_path / "n.json").read_text())["threshold_source"] == "given"
+    code, _, err = in_process(capsys, *asked, "--allow-leak")
+    assert code == 0, err
+    assert json.loads((tmp_path / "n.json").read_text())["threshold_source"].startswith("oracle: ")
+
+
+def test_evaluate_finds_a_copy_of_a_calibration_image_under_another_name(
+    calibrated: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = calibrated
+    chosen_on = set(json.loads((run / "calibration.json").read_text())["contents"])
+    copied = tmp_path / "neu"
+    shutil.copytree(neu, copied)
+    leaked = next(path for path in sorted((neu / "IMAGES").iterdir()) if content_hash(path) in chosen_on)
+    target = copied / "IMAGES" / (copied / "val.txt").read_text().split()[0]
+    target.unlink()
+    shutil.copy(leaked, target)
+    code, _, err = in_process(capsys, "evaluate", run, "--data", copied)
+    assert code == 2
+    assert "1 of these images are among them" in err
+
+
+def test_calibrate_refuses_the_training_images_and_takes_another_split(
+    calibrated: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(calibrated[0], run)
+    code, _, err = in_process(capsys, "calibrate", run, "--data", neu, "--split", "train")
+    assert (code, "the run was fitted to it" in err) == (2, True)
+    code, out, err = in_process(capsys, "calibrate", run, "--data", neu, "--split", "val")
+    assert code == 0, err
+    assert "images of val" in out
+    code, _, err = in_process(capsys, "evaluate", run, "--data", neu, "--split", "val")
+    assert (code, "was chosen on images of val" in err) == (2, True)
+
+
+def test_all_protocols_from_one_forward_pass(
+    calibrated: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = calibrated
+    asked = ("evaluate", run, "--data", neu, "--json", tmp_path / "n.json")
+    code, out, err = in_process(capsys, *asked, "--protocol", "all")
+    assert code == 0, err
+    found = json.loads((tmp_path / "n.json").read_text())["protocols"]
+    assert list(found) == ["wsol", "tscam", "sat", "cdtr"]
+    assert all(name in out for name in found)
+    assert len({result["metrics"]["top1_cls"] for result in found.values()}) == 1
+    code, _, err = in_process(capsys, *asked, "--protocol", "sat")
+    assert code == 0, err
+    assert json.loads((tmp_path / "n.json").read_text())["metrics"] == found["sat"]["metrics"]
+    low, high = found["wsol"]["intervals"]["top1_cls"]
+    assert low <= found["wsol"]["metrics"]["top1_cls"] <= high
+
+
+def test_compare_prints_and_writes_paired_differences(
+    calibrated: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = calibrated
+    code, out, err = in_process(capsys, "compare", run, run, "--data", neu, "--json", tmp_path / "d.json")
+    assert code == 0, err
+    assert "GT-known Loc" in out
+    differences = json.loads((tmp_path / "d.json").read_text())["differences"]
+    assert {one["difference"] for one in differences.values()} == {0}
+    assert {one["p_value"] for one in differences.values()} == {1}
 
 
 def test_localize_writes_boxes_heat_maps_and_overlays(calibrated: tuple[Path, str], neu: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ def _evaluation(**changes: object) -> Evaluation:
         "n_annotated": 4,
         "threshold": 0.25,
         "threshold_source": "given",
+        "intervals": {"gt_known_loc": (70.0, 80.04), "pxap": None},
         "metrics": {"gt_known_loc": 75.0, "top1_cls": 60.0, "pxap": None},
         "baselines": {"full_image": {"gt_known_loc": 12.34}, "centre_box": {"gt_known_loc": 50.0}},
         "oracle": {"threshold": 0.4, "gt_known_loc": 80.0, "top1_loc": 55.0},
@@ -30,9 +31,9 @@ def _evaluation(**changes: object) -> Evaluation:
 
 def test_rows_pair_each_metric_with_its_baselines() -> None:
     rows = dict(metric_rows(_evaluation()))
-    assert rows["GT-known Loc"] == ["75.0", "12.3", "50.0", "-"]
-    assert rows["Top-1 Cls"] == ["60.0", "-", "-", "-"]
-    assert rows["PxAP"] == ["-", "-", "-", "-"]
+    assert rows["GT-known Loc"] == ["75.0", "70.0–80.0", "12.3", "50.0", "-"]
+    assert rows["Top-1 Cls"] == ["60.0", "-", "-", "-", "-"]
+    assert rows["PxAP"] == ["-", "-", "-", "-", "-"]
     assert "Top-5 Loc" not in rows
 
 

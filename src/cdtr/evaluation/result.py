@@ -28,7 +28,8 @@ class Evaluation:
     """Metrics in percent, None where the data has no such annotation or no threshold was given.
 
     n_annotated: images with at least one box, over which localization is measured; classification is measured over all
-    n_images. baselines: ``full_image``, ``centre_box``, ``centre_box_per_class``. oracle: the threshold that is best on
+    n_images. intervals: 95% over images, by the names of the metrics.
+    baselines: ``full_image``, ``centre_box``, ``centre_box_per_class``. oracle: the threshold that is best on
     the evaluated images and its scores. per_class: label -> accuracies. rows: one an image, for tables.
     """
 
@@ -38,6 +39,7 @@ class Evaluation:
     threshold: float | None
     threshold_source: str | None
     metrics: Mapping[str, float | None]
+    intervals: Mapping[str, tuple[float, float] | None]
     baselines: Mapping[str, Mapping[str, Any] | None]
     oracle: Mapping[str, Any] | None
     per_class: Mapping[int, Mapping[str, float | None]]
@@ -56,6 +58,7 @@ class Evaluation:
             "threshold": self.threshold,
             "threshold_source": self.threshold_source,
             "metrics": {name: self.metrics[name] for name in METRICS},
+            "intervals": {name: list(found) if (found := self.intervals.get(name)) else None for name in METRICS},
             "baselines": {name: dict(scores) if scores else None for name, scores in self.baselines.items()},
             "oracle": dict(self.oracle) if self.oracle else None,
             "per_class": {

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cdtr.errors import ConfigError, DataError
+from cdtr.evaluation.intervals import IntervalTally
 from cdtr.evaluation.measure import Measures
 from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.result import Evaluation
@@ -40,6 +41,7 @@ class Tally:
         self.single = MaxBoxAcc(self.thresholds, protocol.max_box_iou)
         self.multi = MaxBoxAcc(self.thresholds, protocol.max_box_iou, multi_contour=True)
         self.pxap = PxAP(self.thresholds)
+        self.intervals = IntervalTally(protocol.max_box_iou, len(self.thresholds), len(self.pxap.edges) - 1)
         self.baselines = CentredBoxes(protocol.frame_hw, protocol.boxes)
         # Hits at LOC_IOU of images whose label is predicted, and is among the five best, at each threshold.
         self.class_hits: npt.NDArray[np.int64] = np.zeros((2, len(self.thresholds)), dtype=np.int64)
@@ -52,11 +54,13 @@ class Tally:
         self.accuracy.update(row)
         if measures.histograms is not None:
             self.pxap.add(measures.histograms)
+            self.intervals.add_pixels(row.image_id, measures.histograms)
         if measures.gt_boxes is None or measures.single is None or measures.multi is None:
             return
         right = row.predicted == row.label
         self.single.add(measures.single)
         self.multi.add(measures.multi)
+        self.intervals.add_boxes(row.image_id, measures.single, measures.multi)
         self.baselines.update(measures.gt_boxes, row.label, right, row.in_top5)
         self.class_hits += (measures.single >= LOC_IOU) & np.array([[right], [row.in_top5]])
 
@@ -72,6 +76,7 @@ class Tally:
         self.single.merge(other.single)
         self.multi.merge(other.multi)
         self.pxap.merge(other.pxap)
+        self.intervals.merge(other.intervals)
         self.baselines.merge(other.baselines)
         self.accuracy.merge(other.accuracy)
         self.class_hits += other.class_hits
@@ -93,6 +98,7 @@ class Tally:
             threshold=self.threshold,
             threshold_source=threshold_source if self.threshold is not None else None,
             metrics=metrics,
+            intervals=self.intervals.compute(self.accuracy.rows),
             baselines=self.baselines.compute() if annotated else dict.fromkeys(("full_image", "centre_box")),
             oracle=self._oracle() if annotated else None,
             per_class=dict(self.accuracy.compute_per_class()),

@@ -3,6 +3,6 @@
 from cdtr.metrics.baselines import CentredBoxes
 from cdtr.metrics.loc_accuracy import LOC_IOU, ImageRow, LocAccuracy
 from cdtr.metrics.max_box_acc import MaxBoxAcc
-from cdtr.metrics.pxap import PxAP
+from cdtr.metrics.pxap import PxAP, average_precisions
 
-__all__ = ["LOC_IOU", "CentredBoxes", "ImageRow", "LocAccuracy", "MaxBoxAcc", "PxAP"]
+__all__ = ["LOC_IOU", "CentredBoxes", "ImageRow", "LocAccuracy", "MaxBoxAcc", "PxAP", "average_precisions"]

@@ -31,6 +31,17 @@ def pixel_histograms(score_map: FloatArray, mask: UInt8Array, edges: npt.NDArray
     return np.stack(counts).astype(np.int64)
 
 
+def average_precisions(histograms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``average_precision`` of each of (B, 2, bins) weighted counts; NaN where no object pixel was counted."""
+    true_positives, false_positives = histograms[:, :, ::-1].cumsum(axis=2).transpose(1, 0, 2)
+    predicted = true_positives + false_positives
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = true_positives / true_positives[:, -1:]
+    precision = np.divide(true_positives, predicted, out=np.zeros_like(predicted), where=predicted > 0)
+    found: npt.NDArray[np.float64] = 100 * (precision[:, 1:] * np.diff(recall, axis=1)).sum(axis=1)
+    return found
+
+
 def average_precision(histograms: IntArray) -> float:
     """Percent from counts (2, bins) of object and background, the bins in ascending order of score."""
     true_positives, false_positives = histograms[:, ::-1].cumsum(axis=1)

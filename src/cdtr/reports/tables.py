@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from cdtr.evaluation import Evaluation
+from cdtr.metrics.paired import PairedDifference
 
 METRIC_NAMES = {
     "gt_known_loc": "GT-known Loc",
@@ -22,6 +23,7 @@ METRIC_NAMES = {
     "mean_iou": "mean IoU",
     "median_iou": "median IoU",
 }
+INTERVAL_NAME = "95% interval"
 BASELINE_NAMES = {
     "full_image": "whole image",
     "centre_box": "centred box*",
@@ -35,18 +37,22 @@ def percent(value: float | None) -> str:
 
 
 def metric_rows(evaluation: Evaluation) -> Iterator[tuple[str, list[str]]]:
-    """Name, the run's number, then one a baseline; all in percent."""
+    """Name, the run's number, its 95% interval, then one a baseline; all in percent."""
     for key, name in METRIC_NAMES.items():
         if key in evaluation.metrics:
             scores: list[Mapping[str, Any]] = [evaluation.baselines.get(b) or {} for b in BASELINE_NAMES]
-            yield name, [percent(evaluation.metrics[key]), *(percent(score.get(key)) for score in scores)]
+            interval = evaluation.intervals.get(key)
+            between = "-" if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
+            yield name, [percent(evaluation.metrics[key]), between, *(percent(score.get(key)) for score in scores)]
 
 
 def metrics_table(evaluation: Evaluation) -> Table:
     """Metrics in percent, one row each."""
     table = Table(title=f"percent, protocol {evaluation.protocol}", title_justify="left")
     table.add_column("metric", no_wrap=True)
-    for column in ("this run", *BASELINE_NAMES.values()):
+    table.add_column("this run", justify="right")
+    table.add_column(INTERVAL_NAME, justify="right", no_wrap=True)
+    for column in BASELINE_NAMES.values():
         table.add_column(column, justify="right")
     for name, values in metric_rows(evaluation):
         table.add_row(name, *values)
@@ -75,6 +81,20 @@ def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
         + ["* chosen on the evaluated images, which flatters it; protocols are not comparable"]
     )
     table.caption_justify = "left"
+    return table
+
+
+def differences_table(differences: Sequence[PairedDifference]) -> Table:
+    """Two runs beside each other, b minus a with its interval, and the test's p-value."""
+    table = Table(title="percent", title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for column in ("a", "b", "b - a", INTERVAL_NAME, "p", "test"):
+        table.add_column(column, justify="right", no_wrap=column == INTERVAL_NAME)
+    for one in differences:
+        between = f"{one.low:+.1f} to {one.high:+.1f}"
+        p_value = f"{one.p_value:.3f}" if one.p_value >= 0.001 else "< 0.001"
+        values = (percent(one.a), percent(one.b), f"{one.difference:+.1f}", between, p_value, one.test)
+        table.add_row(METRIC_NAMES[one.metric], *values)
     return table
 
 
