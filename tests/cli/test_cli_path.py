@@ -67,7 +67,7 @@ def test_evaluate_prints_and_writes_the_contract(calibrated: tuple[Path, str], n
     )
     assert numbers["metrics"]["pxap"] is None  # NEU-DET has no masks
     assert {"full_image", "centre_box"} <= set(numbers["baselines"])
-    shown = re.search(r"GT-known Loc\s+│\s*([\d.]+)\s*│\s*([\d.]+)", done.stdout)
+    shown = re.search(r"GT-known Loc\s+│\s*([\d.]+)\s*│[^│]*│\s*([\d.]+)", done.stdout)
     assert shown is not None
     assert float(shown[1]) == pytest.approx(numbers["metrics"]["gt_known_loc"], abs=0.05)
     assert float(shown[2]) == pytest.approx(numbers["baselines"]["full_image"]["gt_known_loc"], abs=0.05)
@@ -179,6 +179,31 @@ def test_compare_prints_and_writes_paired_differences(
     differences = json.loads((tmp_path / "d.json").read_text())["differences"]
     assert {one["difference"] for one in differences.values()} == {0}
     assert {one["p_value"] for one in differences.values()} == {1}
+
+
+def test_score_reads_anybody_s_maps(neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = load_source(neu)
+    for sample in source.splits["val"]:
+        annotation = source.annotate(sample)
+        assert annotation is not None
+        one = np.zeros((200, 200), dtype=np.float32)
+        x0, y0, x1, y1 = annotation.boxes_xyxy[0].astype(int)
+        one[y0:y1, x0:x1] = 1
+        path = tmp_path / "maps" / Path(sample.image_id).with_suffix(".npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, one)
+    asked = ("score", tmp_path / "maps", "--data", neu, "--threshold", "0.5", "--protocol", "all")
+    code, out, err = in_process(capsys, *asked, "--json", tmp_path / "n.json")
+    assert code == 0, err
+    assert "one forward pass" not in out
+    assert "wsol" in out
+    found = json.loads((tmp_path / "n.json").read_text())["protocols"]
+    assert found["wsol"]["metrics"]["gt_known_loc"] == found["tscam"]["metrics"]["max_box_acc"] == 100
+    assert found["cdtr"]["metrics"]["gt_known_loc"] < 100, "one true box lies outside the crop of 224 pixels"
+    assert found["wsol"]["metrics"]["top1_cls"] is None
+    next((tmp_path / "maps" / "IMAGES").iterdir()).unlink()
+    code, _, err = in_process(capsys, *asked)
+    assert (code, "lacks the maps of 1 of 18 images" in err, len(err.strip().splitlines())) == (2, True, 1)
 
 
 def test_localize_writes_boxes_heat_maps_and_overlays(calibrated: tuple[Path, str], neu: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdtr.data.images import IMAGE_SUFFIXES, check_images, read_image
+from cdtr.data.images import IMAGE_SUFFIXES, check_images, read_image, read_size
 from cdtr.errors import DataError
 from cdtr.records import Sample
 
@@ -189,3 +189,14 @@ def test_check_images_reports_broken_and_keeps_order(tmp_path: Path) -> None:
 
 def test_suffixes_are_known_to_pillow() -> None:
     assert set(Image.registered_extensions()) >= IMAGE_SUFFIXES
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_size_from_the_header_is_that_of_the_upright_picture(orientation, tmp_path):
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (30, 20)).save(path, exif=exif)
+    assert read_size(path, 10_000) == read_image(path, 10_000).size[::-1]
+    with pytest.raises(DataError):
+        read_size(path, 100)

@@ -39,12 +39,9 @@ def command(
 
     Example: cdtr evaluate runs/neu --data NEU-DET --json neu.json
     """
-    from rich.console import Console
-
     from cdtr.cli._shared import open_source
     from cdtr.evaluation import PROTOCOLS, find_protocol
-    from cdtr.reports.tables import metrics_table, protocols_table, summary_lines
-    from cdtr.runs import RunFolder, write_json
+    from cdtr.runs import RunFolder
 
     folder = RunFolder(run).require_trained()
     names = list(PROTOCOLS) if protocol == ALL else [protocol or folder.config().evaluation.protocol]
@@ -53,13 +50,25 @@ def command(
     name, samples = choose_split(folder, source, split)
     results = evaluate_run(folder, source, samples, rules, threshold, device, allow_leak)
     print(f"{run} on {name} of {data}")
+    report(results, name, folder.class_names(), json_file)
+
+
+def report(
+    results: Sequence[Evaluation], split: str, class_names: Sequence[str], json_file: Path | None = None
+) -> None:
+    """Print one evaluation, or several protocols side by side, and write them if asked."""
+    from rich.console import Console
+
+    from cdtr.reports.tables import metrics_table, protocols_table, summary_lines
+    from cdtr.runs import write_json
+
     Console().print(metrics_table(results[0]) if len(results) == 1 else protocols_table(results))
     for line in summary_lines(results[0]) if len(results) == 1 else ():
         print(line)
     if json_file is not None:
-        trees = {result.protocol: result.to_json(folder.class_names()) for result in results}
+        trees = {result.protocol: result.to_json(class_names) for result in results}
         (only, *more) = trees.values()
-        write_json(json_file, {"split": name, **({"protocols": trees} if more else only)})
+        write_json(json_file, {"split": split, **({"protocols": trees} if more else only)})
         print(f"wrote {json_file}")
 
 

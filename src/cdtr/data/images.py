@@ -15,6 +15,8 @@ from cdtr.records import FloatArray, Sample
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 
+_ORIENTATION = 0x0112  # EXIF tag; from 5 on the picture lies on its side
+
 
 def read_image(path: Path, max_pixels: int) -> Image.Image:
     """Decode a file to an RGB image, turned upright by its EXIF tag; of several frames the first.
@@ -30,6 +32,19 @@ def read_image(path: Path, max_pixels: int) -> Image.Image:
     except DataError:
         raise
     except Exception as error:  # decoders of broken files raise nearly anything
+        raise _unreadable(path, error, max_pixels) from error
+
+
+def read_size(path: Path, max_pixels: int) -> tuple[int, int]:
+    """Height and width of an image once it is turned upright, from its header; DataError as ``read_image``."""
+    try:
+        with Image.open(path) as image:
+            _check_size(image, path, max_pixels)
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except DataError:
+        raise
+    except Exception as error:
         raise _unreadable(path, error, max_pixels) from error
 
 

@@ -54,8 +54,19 @@ def tally_images(
     A protocol that crops takes its part of the whole image's map. annotate is called from several threads; progress is
     called with 1 for each image done. The tallies of parts of a data set can be merged before they are finished.
     """
+    tally_answers(tallies, answers(method, batches, device), annotate, progress, workers)
+
+
+def tally_answers(
+    tallies: Sequence[Tally],
+    found: Iterable[ImageAnswer],
+    annotate: Annotate,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> None:
+    """The same for answers that are there already, a method's or anybody's."""
     work = partial(_measure, annotate=annotate, tallies=tallies)
-    for measured in map_in_order(work, answers(method, batches, device), workers):
+    for measured in map_in_order(work, found, workers):
         for tally, measures in zip(tallies, measured, strict=True):
             tally.add(measures)
         if progress is not None:

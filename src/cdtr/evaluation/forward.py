@@ -15,7 +15,10 @@ from cdtr.records import Batch, FloatArray, Method, ModelOutput, Sample
 
 @dataclass(frozen=True, slots=True)
 class ImageAnswer:
-    """A method's answer for one image: class, probability in [0, 1], and the two maps (h, w) that are scored."""
+    """A method's answer for one image: class, probability in [0, 1], and the two maps (h, w) that are scored.
+
+    as_given: a map of the frame's size is scored as it is; it must lie within [0, 1].
+    """
 
     sample: Sample
     size_hw: tuple[int, int]
@@ -25,6 +28,7 @@ class ImageAnswer:
     in_top5: bool
     label_map: FloatArray
     predicted_map: FloatArray
+    as_given: bool = False
 
 
 def answers(method: Method, batches: Iterable[Batch], device: torch.device | str) -> Iterator[ImageAnswer]:

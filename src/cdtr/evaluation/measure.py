@@ -43,8 +43,13 @@ class Measures:
 
 def score_map(answer: ImageAnswer, protocol: Protocol) -> FloatArray:
     """The map of an answer that the protocol scores for GT-known Loc, in its frame, within [0, 1]."""
-    own = answer.label_map if protocol.map_of == "label" else answer.predicted_map
-    return place_map(own, answer.size_hw, protocol)
+    return _placed(answer.label_map if protocol.map_of == "label" else answer.predicted_map, answer, protocol)
+
+
+def _placed(coarse_map: FloatArray, answer: ImageAnswer, protocol: Protocol) -> FloatArray:
+    if answer.as_given and protocol.crop is None and coarse_map.shape == protocol.frame_hw:
+        return coarse_map
+    return place_map(coarse_map, answer.size_hw, protocol)
 
 
 def true_boxes(
@@ -102,7 +107,7 @@ def measure(
     if threshold is not None:
         of_label = of_predicted = float(single[-1])
         if answer.predicted != answer.label and protocol.map_of == "label":
-            other_map = place_map(answer.predicted_map, answer.size_hw, protocol)
+            other_map = _placed(answer.predicted_map, answer, protocol)
             of_predicted = float(box_ious(other_map, gt_boxes, np.array([threshold]), protocol)[0])
     return Measures(
         row=_row(answer, of_label, of_predicted),

@@ -17,7 +17,7 @@ from cdtr.metrics.loc_accuracy import ImageRow
 from cdtr.records import DataSource, Sample
 from cdtr.reports.curves import loss_curve
 from cdtr.reports.panels import PanelRow, panel_row
-from cdtr.reports.tables import BASELINE_NAMES, metric_rows
+from cdtr.reports.tables import BASELINE_NAMES, INTERVAL_NAME, metric_rows
 from cdtr.runs import RunFolder, write_atomic
 
 RANDOM_IMAGES = 8
@@ -78,7 +78,7 @@ def _words(result: QuickstartResult) -> dict[str, Any]:
         "sba": bool(config.sba.enabled),
         "clip_fit": manifest["clip_fit"],
         "evaluation": result.evaluation,
-        "columns": ("this run", *BASELINE_NAMES.values()),
+        "columns": ["this run", INTERVAL_NAME, *BASELINE_NAMES.values()],
         "scores": list(metric_rows(result.evaluation)),
         "curve": loss_curve(result.run),
         "seconds": result.seconds,

@@ -60,8 +60,8 @@ def metrics_table(evaluation: Evaluation) -> Table:
 
 
 def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
-    """One forward pass under several protocols side by side, each with its baselines; GT-known Loc where not said."""
-    table = Table(title="percent, one forward pass over whole images", title_justify="left")
+    """The same maps under several protocols side by side, each with its baselines; GT-known Loc where not said."""
+    table = Table(title="percent, the same maps under each protocol", title_justify="left")
     table.add_column("", no_wrap=True)
     for evaluation in evaluations:
         table.add_column(evaluation.protocol, justify="right")

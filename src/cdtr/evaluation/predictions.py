@@ -1,0 +1,144 @@
+"""Anybody's localization maps from files, as answers that the evaluator scores like a method's."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cdtr.errors import DataError
+from cdtr.evaluation.forward import ImageAnswer
+from cdtr.evaluation.result import Evaluation
+from cdtr.localization.maps import check_score_map, normalise_maps
+from cdtr.records import FloatArray, Sample
+
+ClassScores = Mapping[str, npt.NDArray[np.float64]]
+
+_OF_CLASSES = ("top1_cls", "top5_cls", "top1_loc", "top5_loc")
+
+
+def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
+    """Each image's map file, ``IMAGE_ID.npy`` with or without the image's own suffix.
+
+    DataError for an image without one, an image with two, and two images that share one.
+    """
+    found: dict[str, Path] = {}
+    missing = []
+    owners: dict[Path, str] = {}
+    for sample in samples:
+        name = Path(sample.image_id)
+        candidates = {folder / f"{name}.npy", folder / name.with_suffix(".npy")}
+        present = sorted(path for path in candidates if path.is_file())
+        if len(present) > 1:
+            raise DataError(f"{sample.image_id} has two maps, {present[0]} and {present[1]}: keep one")
+        if not present:
+            missing.append(sample.image_id)
+            continue
+        (path,) = present
+        if path in owners:
+            raise DataError(
+                f"{path} would be the map of {owners[path]} and of {sample.image_id}: name it {path.stem}.SUFFIX.npy"
+            )
+        owners[path] = sample.image_id
+        found[sample.image_id] = path
+    if missing:
+        raise DataError(
+            f"{folder} lacks the maps of {len(missing)} of {len(samples)} images, such as {missing[0]}: expected "
+            f"{Path(missing[0]).with_suffix('.npy')}"
+        )
+    return found
+
+
+def read_class_scores(path: Path, class_names: Sequence[str]) -> ClassScores:
+    """Scores (C,) by image id from a CSV file with the header ``image_id`` and then every class's name."""
+    found: dict[str, npt.NDArray[np.float64]] = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        columns = {name: index for index, name in enumerate(header)}
+        absent = [name for name in ("image_id", *class_names) if name not in columns]
+        if absent:
+            raise DataError(f"{path} has no column {absent[0]!r}: expected image_id and then one a class")
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(header):
+                raise DataError(f"{path}, line {number}: {len(row)} fields, expected {len(header)}")
+            image_id = row[columns["image_id"]]
+            if image_id in found:
+                raise DataError(f"{path}, line {number}: {image_id} comes twice, keep one line an image")
+            try:
+                scores = np.array([float(row[columns[name]]) for name in class_names])
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: {error}, expected a number for each class") from error
+            if not np.isfinite(scores).all():
+                raise DataError(f"{path}, line {number}: scores of {image_id} that are not finite, correct them")
+            found[image_id] = scores
+    return found
+
+
+def read_answers(
+    maps: Mapping[str, Path],
+    samples: Sequence[Sample],
+    size_hw: Callable[[Sample], tuple[int, int]],
+    n_classes: int,
+    class_scores: ClassScores | None = None,
+    normalise: bool = False,
+) -> Iterator[ImageAnswer]:
+    """One answer an image, read as they are asked for.
+
+    A file holds one map (h, w), taken for whatever class is asked for, or one a class (C, h, w), within [0, 1];
+    ``normalise`` scales each to that first. Without class scores the label is taken for the predicted class.
+    """
+    for sample in samples:
+        scores = None if class_scores is None else class_scores.get(sample.image_id)
+        if class_scores is not None and scores is None:
+            raise DataError(f"no class scores of {sample.image_id}: expected a line for every image")
+        predicted = sample.label if scores is None else int(scores.argmax())
+        label_map, predicted_map = _read_maps(maps[sample.image_id], sample.label, predicted, n_classes, normalise)
+        yield ImageAnswer(
+            sample=sample,
+            size_hw=size_hw(sample),
+            label=sample.label,
+            predicted=predicted,
+            prob=1.0 if scores is None else float(1 / np.exp(scores - scores.max()).sum()),
+            in_top5=scores is None or sample.label in np.argsort(-scores, kind="stable")[:5],
+            label_map=label_map,
+            predicted_map=predicted_map,
+            as_given=True,
+        )
+
+
+def without_classes(evaluation: Evaluation) -> Evaluation:
+    """The evaluation of maps that came without class scores: what needs a predicted class is not known."""
+    unknown = dict.fromkeys(_OF_CLASSES)
+    return replace(
+        evaluation,
+        metrics={**evaluation.metrics, **unknown},
+        intervals={**evaluation.intervals, **unknown},
+        per_class={label: {**scores, **unknown} for label, scores in evaluation.per_class.items()},
+        notes=(*evaluation.notes, "no class scores were given: only GT-known figures can be measured"),
+    )
+
+
+def _read_maps(
+    path: Path, label: int, predicted: int, n_classes: int, normalise: bool
+) -> tuple[FloatArray, FloatArray]:
+    try:
+        content = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is no array file that can be read ({error}): expected numpy.save of a map") from error
+    if not isinstance(content, np.ndarray) or content.ndim not in (2, 3):
+        raise DataError(f"{path} has shape {np.shape(content)}: expected one map (h, w) or one a class (C, h, w)")
+    if content.ndim == 3 and len(content) != n_classes:
+        raise DataError(f"{path} has {len(content)} maps, the data has {n_classes} classes: expected one a class")
+    chosen = [np.array(content if content.ndim == 2 else content[index]) for index in (label, predicted)]
+    try:
+        ready = [normalise_maps(one) if normalise else one for one in chosen]
+        for one in ready:
+            check_score_map(one)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    return ready[0], ready[1]
