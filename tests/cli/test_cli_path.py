@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,6 +172,56 @@ def test_all_protocols_from_one_forward_pass(
     assert json.loads((tmp_path / "n.json").read_text())["metrics"] == found["sat"]["metrics"]
     low, high = found["wsol"]["intervals"]["top1_cls"]
     assert low <= found["wsol"]["metrics"]["top1_cls"] <= high
+
+
+def evaluate_in_processes(count: int, run: Path, data: Path, out: Path) -> dict[str, Any]:
+    """The numbers of `cdtr evaluate` spread over processes, started as a launcher starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, "-m", "cdtr", "evaluate", run, "--data", data, "--protocol", "all", "--json", out]
+    processes = [
+        subprocess.Popen(
+            list(map(str, command)),
+            env={**os.environ, "OMP_NUM_THREADS": "1", **{k: str(v) for k, v in shared.items()}, "RANK": str(rank)}
+            | {"LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    printed = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, printed
+    assert [("GT-known Loc" in text) for text in printed] == [True] + [False] * (count - 1)
+    numbers: dict[str, Any] = json.loads(out.read_text())
+    return numbers
+
+
+def flat_numbers(tree: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict | list):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        return {name: value for key, part in items for name, value in flat_numbers(part, f"{path}/{key}").items()}
+    return {path: tree}
+
+
+def test_one_two_and_four_processes_give_the_same_numbers(
+    calibrated: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """18 images do not divide into four."""
+    run, _ = calibrated
+    code, _, err = in_process(
+        capsys, "evaluate", run, "--data", neu, "--protocol", "all", "--json", tmp_path / "1.json"
+    )
+    assert code == 0, err
+    alone = flat_numbers(json.loads((tmp_path / "1.json").read_text()))
+    for count in (2, 4):
+        several = flat_numbers(evaluate_in_processes(count, run, neu, tmp_path / f"{count}.json"))
+        assert several.keys() == alone.keys()
+        for name, value in alone.items():
+            # Batches of another size round the network's answers otherwise in the last bits.
+            assert several[name] == (pytest.approx(value, abs=1e-3) if isinstance(value, float) else value), name
 
 
 def test_compare_prints_and_writes_paired_differences(

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+from accelerate import PartialState
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -73,6 +75,11 @@ def find_split(run: RunFolder, source: DataSource, split: str) -> Sequence[Sampl
         choices = [*(name for name, found in source.splits.items() if found), HELD_OUT]
         raise DataError(f"{source.root} has no split {split!r}: choose one of {', '.join(choices)}")
     return samples
+
+
+def process_state() -> PartialState:
+    """Which process of how many this is, as `accelerate launch` or torchrun started it."""
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 @contextmanager

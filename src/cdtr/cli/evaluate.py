@@ -39,7 +39,7 @@ def command(
 
     Example: cdtr evaluate runs/neu --data NEU-DET --json neu.json
     """
-    from cdtr.cli._shared import open_source
+    from cdtr.cli._shared import open_source, process_state
     from cdtr.evaluation import PROTOCOLS, find_protocol
     from cdtr.runs import RunFolder
 
@@ -49,6 +49,8 @@ def command(
     source = open_source(folder, data)
     name, samples = choose_split(folder, source, split)
     results = evaluate_run(folder, source, samples, rules, threshold, device, allow_leak)
+    if not process_state().is_main_process:
+        return
     print(f"{run} on {name} of {data}")
     report(results, name, folder.class_names(), json_file)
 
@@ -92,14 +94,17 @@ def evaluate_run(
 ) -> list[Evaluation]:
     """Measure a run on some images of a data set under each protocol, from one forward pass over whole images.
 
-    The threshold is the one given, else the protocol's published one for this data set, else the calibrated one.
+    The threshold is the one given, else the protocol's published one for this data set, else the calibrated one. Of
+    several processes each measures its share, and all get the whole result.
     """
     from cdtr.api import as_method, find_device, load_model, protocol_threshold
-    from cdtr.cli._shared import progress_bar, report_broken
+    from cdtr.cli._shared import process_state, progress_bar, report_broken
     from cdtr.data.loader import eval_loader
-    from cdtr.evaluation import Tally, tally_images
+    from cdtr.evaluation import Tally, gather_tallies, tally_images
 
-    config, where = run.config(), find_device(device)
+    state = process_state()
+    alone = state.num_processes == 1
+    config, where = run.config(), find_device(device) if alone or device is not None else state.device
     chosen = [protocol_threshold(run, rules, source.name, threshold) for rules in protocols]
     if any(origin and origin.startswith("calibrated") for _, origin in chosen):
         leaked = count_leaks(run, samples)
@@ -109,9 +114,11 @@ def evaluate_run(
             chosen = [(value, f"oracle: {origin}, {leaked} of them scored here") for value, origin in chosen]
     tallies = [Tally(rules, value) for rules, (value, _) in zip(protocols, chosen, strict=True)]
     method = as_method(load_model(run.path, where))
-    batches = eval_loader(samples, config, on_broken=report_broken)
-    with progress_bar("evaluating images", len(samples)) as move:
+    batches = eval_loader(samples, config, state.process_index, state.num_processes, report_broken)
+    with progress_bar("evaluating images", len(samples[state.process_index :: state.num_processes])) as move:
         tally_images(tallies, method, batches, source.annotate, where, move)
+    if not alone:
+        tallies = gather_tallies(tallies)
     return [tally.finish(origin) for tally, (_, origin) in zip(tallies, chosen, strict=True)]
 
 

@@ -1,7 +1,7 @@
 """Runs a method over a loader under a named protocol and feeds the metrics."""
 
 from cdtr.evaluation.calibration import Calibration, calibrate
-from cdtr.evaluation.evaluate import evaluate, tally_answers, tally_images
+from cdtr.evaluation.evaluate import evaluate, gather_tallies, tally_answers, tally_images
 from cdtr.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from cdtr.evaluation.result import Evaluation
 from cdtr.evaluation.tally import Tally
@@ -15,6 +15,7 @@ __all__ = [
     "calibrate",
     "evaluate",
     "find_protocol",
+    "gather_tallies",
     "tally_answers",
     "tally_images",
 ]

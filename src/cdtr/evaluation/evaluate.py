@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
+from accelerate.utils import gather_object
 
 from cdtr.evaluation.forward import ImageAnswer, answers
 from cdtr.evaluation.measure import Annotate, Measures, map_in_order, measure
@@ -71,6 +72,16 @@ def tally_answers(
             tally.add(measures)
         if progress is not None:
             progress(1)
+
+
+def gather_tallies(tallies: Sequence[Tally]) -> list[Tally]:
+    """The tallies of all processes merged, in every process; each must have counted images of its own."""
+    first, *others = gather_object([list(tallies)])
+    for part in others:
+        for tally, more in zip(first, part, strict=True):
+            tally.merge(more)
+    merged: list[Tally] = first
+    return merged
 
 
 def _measure(answer: ImageAnswer, annotate: Annotate, tallies: Sequence[Tally]) -> list[Measures]:
