@@ -23,6 +23,7 @@ from cdtr.api import Localizer
 from cdtr.data.datasets import load_source
 from cdtr.data.files import content_hash
 from cdtr.data.split import hold_out
+from cdtr.evaluation import PROTOCOLS
 from cdtr.runs import RunFolder, hash_names
 
 
@@ -161,8 +162,12 @@ def test_all_protocols_from_one_forward_pass(
 ) -> None:
     run, _ = calibrated
     asked = ("evaluate", run, "--data", neu, "--json", tmp_path / "n.json")
-    code, out, err = in_process(capsys, *asked, "--protocol", "all")
+    code, out, err = in_process(capsys, *asked, "--protocol", "all", "--figures", tmp_path / "figures")
     assert code == 0, err
+    pictures = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert pictures == sorted(f"{name}-{figure}.png" for name in PROTOCOLS for figure in ("iou", "threshold"))
+    for name in pictures:
+        Image.open(tmp_path / "figures" / name).verify()
     found = json.loads((tmp_path / "n.json").read_text())["protocols"]
     assert list(found) == ["wsol", "tscam", "sat", "cdtr"]
     assert all(name in out for name in found)

@@ -83,3 +83,12 @@ def test_no_object_pixel_is_an_error():
 def test_bad_thresholds_are_errors(thresholds):
     with pytest.raises(DataError, match="thresholds"):
         PxAP(thresholds)
+
+
+def test_area_under_precision_and_recall_is_pxap():
+    from cdtr.metrics.pxap import average_precision, precision_recall
+
+    histograms = np.random.default_rng(2).integers(0, 9, (2, 12))
+    precision, recall = precision_recall(histograms)
+    assert 100 * (precision[1:] * np.diff(recall)).sum() == pytest.approx(average_precision(histograms))
+    assert recall[-1] == 1

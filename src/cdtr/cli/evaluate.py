@@ -33,6 +33,7 @@ def command(
         bool, typer.Option("--allow-leak", help="Score images that the threshold was chosen on; marked as oracle.")
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    figures: Annotated[Path | None, typer.Option("--figures", help="Write figures (PNG) to this folder.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
 ) -> None:
     """Measure boxes and classes in percent, beside what boxes that never look at the image would score.
@@ -52,15 +53,20 @@ def command(
     if not process_state().is_main_process:
         return
     print(f"{run} on {name} of {data}")
-    report(results, name, folder.class_names(), json_file)
+    report(results, name, folder.class_names(), json_file, figures)
 
 
 def report(
-    results: Sequence[Evaluation], split: str, class_names: Sequence[str], json_file: Path | None = None
+    results: Sequence[Evaluation],
+    split: str,
+    class_names: Sequence[str],
+    json_file: Path | None = None,
+    figures: Path | None = None,
 ) -> None:
-    """Print one evaluation, or several protocols side by side, and write them if asked."""
+    """Print one evaluation, or several protocols side by side, and write numbers and figures if asked."""
     from rich.console import Console
 
+    from cdtr.reports.figures import write_figures
     from cdtr.reports.tables import metrics_table, protocols_table, summary_lines
     from cdtr.runs import write_json
 
@@ -72,6 +78,8 @@ def report(
         (only, *more) = trees.values()
         write_json(json_file, {"split": split, **({"protocols": trees} if more else only)})
         print(f"wrote {json_file}")
+    for path in [path for result in results for path in write_figures(result, figures)] if figures is not None else ():
+        print(f"wrote {path}")
 
 
 def choose_split(run: RunFolder, source: DataSource, split: str | None) -> tuple[str, Sequence[Sample]]:

@@ -26,6 +26,7 @@ def command(
     ] = False,
     delta: Annotated[float, typer.Option("--delta", help="Step of the thresholds that are swept.")] = 0.001,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    figures: Annotated[Path | None, typer.Option("--figures", help="Write figures (PNG) to this folder.")] = None,
 ) -> None:
     """Score anybody's localization maps as our own are scored.
 
@@ -73,4 +74,4 @@ def command(
     if scores is None:
         results = [without_classes(result) for result in results]
     print(f"{maps} on {name} of {data}")
-    report(results, name, source.class_names, json_file)
+    report(results, name, source.class_names, json_file, figures)

@@ -16,7 +16,8 @@ from cdtr.errors import DataError
 from cdtr.evaluation.forward import ImageAnswer
 from cdtr.evaluation.protocols import Protocol, place_boxes, place_map, place_mask
 from cdtr.localization.boxes import check_inclusive
-from cdtr.localization.sweep import best_ious
+from cdtr.localization.sweep import best_ious, largest_boxes
+from cdtr.metrics.errors import ErrorKind, classify_error
 from cdtr.metrics.loc_accuracy import ImageRow
 from cdtr.metrics.pxap import pixel_histograms
 from cdtr.records import Annotation, FloatArray, Sample
@@ -101,16 +102,19 @@ def measure(
         histograms = pixel_histograms(frame_map, place_mask(mask, protocol), edges)
     if gt_boxes is None:
         return Measures(_row(answer, None, None), histograms=histograms)
-    of_label = of_predicted = None
+    of_label = of_predicted = error = None
     swept = thresholds if threshold is None else np.append(thresholds, threshold)
     single = box_ious(frame_map, gt_boxes, swept, protocol)
     if threshold is not None:
         of_label = of_predicted = float(single[-1])
+        (box,) = largest_boxes(frame_map, (threshold,), protocol.boxes)
+        right = answer.predicted == answer.label
+        error = classify_error(box, gt_boxes, of_label, right, protocol.boxes.inclusive)
         if answer.predicted != answer.label and protocol.map_of == "label":
             other_map = _placed(answer.predicted_map, answer, protocol)
             of_predicted = float(box_ious(other_map, gt_boxes, np.array([threshold]), protocol)[0])
     return Measures(
-        row=_row(answer, of_label, of_predicted),
+        row=_row(answer, of_label, of_predicted, error),
         gt_boxes=gt_boxes,
         single=single[: len(thresholds)],
         multi=box_ious(frame_map, gt_boxes, thresholds, protocol, multi_contour=True),
@@ -137,7 +141,9 @@ def map_in_order(
                 future.cancel()
 
 
-def _row(answer: ImageAnswer, iou_label: float | None, iou_predicted: float | None) -> ImageRow:
+def _row(
+    answer: ImageAnswer, iou_label: float | None, iou_predicted: float | None, error: ErrorKind | None = None
+) -> ImageRow:
     return ImageRow(
         image_id=answer.sample.image_id,
         label=answer.label,
@@ -146,4 +152,5 @@ def _row(answer: ImageAnswer, iou_label: float | None, iou_predicted: float | No
         in_top5=answer.in_top5,
         iou_label=iou_label,
         iou_predicted=iou_predicted,
+        error=error,
     )

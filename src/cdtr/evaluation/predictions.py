@@ -118,6 +118,7 @@ def without_classes(evaluation: Evaluation) -> Evaluation:
         evaluation,
         metrics={**evaluation.metrics, **unknown},
         intervals={**evaluation.intervals, **unknown},
+        errors={},
         per_class={label: {**scores, **unknown} for label, scores in evaluation.per_class.items()},
         notes=(*evaluation.notes, "no class scores were given: only GT-known figures can be measured"),
     )

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from cdtr.metrics.loc_accuracy import ImageRow
 
 METRICS = (
@@ -24,13 +27,42 @@ METRICS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Curves:
+    """What was swept: hits in percent, (len(iou), T), of the largest contour and of all; precision and recall of PxAP.
+
+    thresholds: (T,). iou: levels in percent. precision, recall: in [0, 1], from the highest score on, None without
+    masks.
+    """
+
+    thresholds: npt.NDArray[np.float64]
+    iou: tuple[int, ...]
+    single: npt.NDArray[np.float64]
+    multi: npt.NDArray[np.float64]
+    precision: npt.NDArray[np.float64] | None = None
+    recall: npt.NDArray[np.float64] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        by_level = {"largest_contour": self.single, "all_contours": self.multi}
+        return {
+            "thresholds": [round(float(value), 10) for value in self.thresholds],
+            **{
+                name: {str(level): rate.tolist() for level, rate in zip(self.iou, rates, strict=True)}
+                for name, rates in by_level.items()
+            },
+            "precision": None if self.precision is None else self.precision.tolist(),
+            "recall": None if self.recall is None else self.recall.tolist(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Metrics in percent, None where the data has no such annotation or no threshold was given.
 
     n_annotated: images with at least one box, over which localization is measured; classification is measured over all
     n_images. intervals: 95% over images, by the names of the metrics.
     baselines: ``full_image``, ``centre_box``, ``centre_box_per_class``. oracle: the threshold that is best on
-    the evaluated images and its scores. per_class: label -> accuracies. rows: one an image, for tables.
+    the evaluated images and its scores. per_class: label -> accuracies. errors:
+    what is wrong with the boxes, by kind. rows: one an image, for tables.
     """
 
     protocol: str
@@ -43,6 +75,8 @@ class Evaluation:
     baselines: Mapping[str, Mapping[str, Any] | None]
     oracle: Mapping[str, Any] | None
     per_class: Mapping[int, Mapping[str, float | None]]
+    errors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    curves: Curves | None = None
     notes: tuple[str, ...] = ()
     rows: tuple[ImageRow, ...] = field(default=(), repr=False)
 
@@ -65,5 +99,7 @@ class Evaluation:
                 class_names[label] if class_names else str(label): {"n_images": counts.get(label, 0), **accuracies}
                 for label, accuracies in self.per_class.items()
             },
+            "errors": {kind: dict(found) for kind, found in self.errors.items()},
+            "curves": self.curves.to_json() if self.curves else None,
             "notes": list(self.notes),
         }

@@ -11,8 +11,10 @@ from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation.intervals import IntervalTally
 from cdtr.evaluation.measure import Measures
 from cdtr.evaluation.protocols import Protocol
-from cdtr.evaluation.result import Evaluation
+from cdtr.evaluation.result import Curves, Evaluation
 from cdtr.metrics import LOC_IOU, CentredBoxes, LocAccuracy, MaxBoxAcc, PxAP
+from cdtr.metrics.errors import summarise_errors
+from cdtr.metrics.pxap import precision_recall
 
 _CALIBRATE = (
     "no threshold was given: Top-1, Top-5, GT-known Loc and the IoUs need one, run `cdtr calibrate` on images that are "
@@ -102,9 +104,16 @@ class Tally:
             baselines=self.baselines.compute() if annotated else dict.fromkeys(("full_image", "centre_box")),
             oracle=self._oracle() if annotated else None,
             per_class=dict(self.accuracy.compute_per_class()),
+            curves=self._curves() if annotated else None,
+            errors=summarise_errors(self.accuracy.rows),
             notes=tuple(notes),
             rows=self.accuracy.rows,
         )
+
+    def _curves(self) -> Curves:
+        precision, recall = precision_recall(self.pxap.histograms) if self.pxap.count else (None, None)
+        swept = self.single.rates, self.multi.rates
+        return Curves(self.thresholds, self.single.iou, *swept, precision=precision, recall=recall)
 
     def _oracle(self) -> dict[str, Any]:
         """What the threshold would score that is the best on the very images it is scored on."""

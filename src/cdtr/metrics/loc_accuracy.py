@@ -20,7 +20,8 @@ class ImageRow:
 
     prob: probability of the predicted class, in [0, 1]. in_top5: the label is among the five best classes. iou_label,
     iou_predicted: best IoU, in [0, 1], of the box of the label's and of the predicted class's map with any ground-truth
-    box; None where the image has no box or no threshold was given.
+    box; None where the image has no box or no threshold was given. error: what is wrong with the label's box, a kind of
+    ``metrics.errors``, or None likewise.
     """
 
     image_id: str
@@ -30,6 +31,7 @@ class ImageRow:
     in_top5: bool
     iou_label: float | None = None
     iou_predicted: float | None = None
+    error: str | None = None
 
 
 class LocAccuracy:

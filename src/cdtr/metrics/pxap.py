@@ -42,14 +42,19 @@ def average_precisions(histograms: npt.NDArray[np.float64]) -> npt.NDArray[np.fl
     return found
 
 
+def precision_recall(histograms: IntArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Precision and recall (bins,) of counts (2, bins), cumulated from the highest score on; 0 where none is found."""
+    true_positives, false_positives = histograms[:, ::-1].cumsum(axis=1)
+    predicted = true_positives + false_positives
+    precision = np.divide(true_positives, predicted, out=np.zeros(len(predicted)), where=predicted > 0)
+    return precision, true_positives / max(int(true_positives[-1]), 1)
+
+
 def average_precision(histograms: IntArray) -> float:
     """Percent from counts (2, bins) of object and background, the bins in ascending order of score."""
-    true_positives, false_positives = histograms[:, ::-1].cumsum(axis=1)
-    if not true_positives[-1]:
+    if not histograms[0].any():
         raise DataError("no object pixel in any mask: PxAP needs at least one, check the masks")
-    predicted = true_positives + false_positives
-    recall = true_positives / true_positives[-1]
-    precision = np.divide(true_positives, predicted, out=np.zeros_like(recall), where=predicted > 0)
+    precision, recall = precision_recall(histograms)
     return float(100 * (precision[1:] * np.diff(recall)).sum())
 
 

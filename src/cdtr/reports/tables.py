@@ -29,6 +29,14 @@ BASELINE_NAMES = {
     "centre_box": "centred box*",
     "centre_box_per_class": "centred box a class*",
 }
+ERROR_NAMES = {
+    "right": "right",
+    "class": "right box but wrong class",
+    "several": "several objects merged",
+    "part": "too small, a part",
+    "background": "too large, background",
+    "place": "wrong place",
+}
 
 
 def percent(value: float | None) -> str:
@@ -103,6 +111,9 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
     yield f"{evaluation.n_images} images, {evaluation.n_annotated} of them with boxes"
     if evaluation.threshold is not None:
         yield f"threshold {evaluation.threshold:g}, {evaluation.threshold_source}"
+    if evaluation.errors:
+        shares = (f"{ERROR_NAMES[kind]} {percent(found['percent'])}" for kind, found in evaluation.errors.items())
+        yield f"boxes, in percent: {', '.join(shares)}"
     if evaluation.n_annotated:
         yield "* chosen on the evaluated images, which flatters it"
     if evaluation.oracle is not None:

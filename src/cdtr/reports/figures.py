@@ -1,0 +1,90 @@
+"""An evaluation's figures: the threshold curve, the distribution of IoU (the paper's Fig. 5), precision and recall."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cdtr.evaluation import Evaluation
+from cdtr.runs import write_atomic
+
+
+def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write a PNG for each figure that the evaluation has numbers for; the files written."""
+    figures = {
+        "threshold": threshold_curve(evaluation),
+        "iou": iou_distribution(evaluation),
+        "precision-recall": precision_recall_curve(evaluation),
+    }
+    written = []
+    for name, figure in figures.items():
+        if figure is not None:
+            buffer = BytesIO()
+            figure.savefig(buffer, format="png", dpi=130)
+            path = folder / f"{evaluation.protocol}-{name}.png"
+            write_atomic(path, buffer.getvalue())
+            written.append(path)
+    return written
+
+
+def threshold_curve(evaluation: Evaluation) -> Figure | None:
+    """The share of hits over the map threshold at each IoU level, for the largest contour and for all of them."""
+    curves = evaluation.curves
+    if curves is None:
+        return None
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    both: list[Axes] = list(figure.subplots(1, 2, sharey=True))
+    for axes, rates, name in zip(both, (curves.single, curves.multi), ("largest contour", "all contours"), strict=True):
+        for level, rate in zip(curves.iou, rates, strict=True):
+            axes.plot(curves.thresholds, rate, label=f"IoU ≥ {level / 100:.1f}")
+        if evaluation.threshold is not None:
+            axes.axvline(evaluation.threshold, color="black", linestyle="--", linewidth=1, label="threshold in use")
+        axes.set(title=name, xlabel="map threshold", xlim=(0, 1))
+        _tidy(axes)
+    both[0].set(ylabel="hits, % of images", ylim=(0, 100))
+    both[1].legend(fontsize="small")
+    return figure
+
+
+def iou_distribution(evaluation: Evaluation) -> Figure | None:
+    """A histogram of the label's box's IoU over the images, with the quartiles and the two levels of a hit."""
+    ious = np.array([row.iou_label for row in evaluation.rows if row.iou_label is not None])
+    if not len(ious):
+        return None
+    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    axes: Axes = figure.subplots()
+    axes.hist(ious, bins=np.linspace(0, 1, 21).tolist(), color="tab:blue", alpha=0.7)
+    for share, name in ((25, "first quartile"), (50, "median"), (75, "third quartile")):
+        value = float(np.percentile(ious, share))
+        axes.axvline(value, color="tab:orange", linewidth=2 if share == 50 else 1, label=f"{name} {100 * value:.1f}%")
+    axes.axvline(0.5, color="black", linestyle="--", linewidth=1, label="a hit")
+    axes.set(
+        title=f"IoU of {len(ious)} images", xlabel="IoU of the box of the label's map", ylabel="images", xlim=(0, 1)
+    )
+    axes.legend(fontsize="small")
+    _tidy(axes)
+    return figure
+
+
+def precision_recall_curve(evaluation: Evaluation) -> Figure | None:
+    """Precision over recall of the pixels, whose area PxAP is."""
+    curves = evaluation.curves
+    if curves is None or curves.precision is None or curves.recall is None:
+        return None
+    figure = Figure(figsize=(4.4, 3.4), layout="constrained")
+    axes: Axes = figure.subplots()
+    axes.plot(curves.recall, curves.precision)
+    axes.set(
+        title=f"PxAP {evaluation.metrics['pxap']:.1f}", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1)
+    )
+    _tidy(axes)
+    return figure
+
+
+def _tidy(axes: Axes) -> None:
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
