@@ -45,6 +45,7 @@ class DataSource:
     """A data set that was found and indexed: class names, samples per split, and a reader of annotations.
 
     ``annotate`` answers None for an image without annotation; ``annotated`` says whether the set has any.
+    ``size_hw`` knows the images' sizes where a list holds them, else None.
     """
 
     name: str
@@ -53,6 +54,7 @@ class DataSource:
     splits: Mapping[str, tuple[Sample, ...]]
     annotated: bool
     annotate: Callable[[Sample], Annotation | None]
+    size_hw: Callable[[Sample], tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

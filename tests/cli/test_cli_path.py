@@ -266,6 +266,27 @@ def test_score_reads_anybody_s_maps(neu: Path, tmp_path: Path, capsys: pytest.Ca
     assert (code, "lacks the maps of 1 of 18 images" in err, len(err.strip().splitlines())) == (2, True, 1)
 
 
+def test_score_needs_no_images_where_lists_have_the_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lists, maps = tmp_path / "lists", tmp_path / "maps"
+    lists.mkdir()
+    maps.mkdir()
+    (lists / "image_ids.txt").write_text("a.jpg\nb.jpg\n")
+    (lists / "class_labels.txt").write_text("a.jpg,0\nb.jpg,1\n")
+    (lists / "image_sizes.txt").write_text("a.jpg,448,448\nb.jpg,448,224\n")
+    (lists / "localization.txt").write_text("a.jpg,20,20,198,198\nb.jpg,20,20,60,60\n")
+    one = np.zeros((224, 224))
+    one[10:100, 10:100] = 1
+    for name in ("a", "b"):
+        np.save(maps / f"{name}.npy", one)
+    code, out, err = in_process(
+        capsys, "score", maps, "--data", lists, "--threshold", "0.5", "--json", tmp_path / "n.json"
+    )
+    assert code == 0, err
+    assert "no class scores were given" in out
+    numbers = json.loads((tmp_path / "n.json").read_text())
+    assert (numbers["n_images"], numbers["metrics"]["gt_known_loc"], numbers["metrics"]["max_box_acc"]) == (2, 50, 50)
+
+
 def test_localize_writes_boxes_heat_maps_and_overlays(calibrated: tuple[Path, str], neu: Path, tmp_path: Path) -> None:
     run, _ = calibrated
     photos = tmp_path / "photos [1]"

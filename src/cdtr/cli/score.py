@@ -60,7 +60,7 @@ def command(
     found = read_answers(
         files,
         samples,
-        lambda sample: read_size(sample.path, max_pixels),
+        source.size_hw or (lambda sample: read_size(sample.path, max_pixels)),
         len(source.class_names),
         scores,
         normalise,
