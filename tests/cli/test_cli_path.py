@@ -162,8 +162,9 @@ def test_all_protocols_from_one_forward_pass(
 ) -> None:
     run, _ = calibrated
     asked = ("evaluate", run, "--data", neu, "--json", tmp_path / "n.json")
-    code, out, err = in_process(capsys, *asked, "--protocol", "all", "--figures", tmp_path / "figures")
+    code, out, err = in_process(capsys, *asked, "--protocol", "all", "--per-class", "--figures", tmp_path / "figures")
     assert code == 0, err
+    assert out.count("rolled-in_scale") == len(PROTOCOLS)
     pictures = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert pictures == sorted(f"{name}-{figure}.png" for name in PROTOCOLS for figure in ("iou", "threshold"))
     for name in pictures:

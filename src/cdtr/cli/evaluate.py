@@ -33,6 +33,7 @@ def command(
         bool, typer.Option("--allow-leak", help="Score images that the threshold was chosen on; marked as oracle.")
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="A table of the classes, the worst first.")] = False,
     figures: Annotated[Path | None, typer.Option("--figures", help="Write figures (PNG) to this folder.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
 ) -> None:
@@ -53,7 +54,7 @@ def command(
     if not process_state().is_main_process:
         return
     print(f"{run} on {name} of {data}")
-    report(results, name, folder.class_names(), json_file, figures)
+    report(results, name, folder.class_names(), json_file, figures, per_class)
 
 
 def report(
@@ -62,17 +63,20 @@ def report(
     class_names: Sequence[str],
     json_file: Path | None = None,
     figures: Path | None = None,
+    per_class: bool = False,
 ) -> None:
     """Print one evaluation, or several protocols side by side, and write numbers and figures if asked."""
     from rich.console import Console
 
     from cdtr.reports.figures import write_figures
-    from cdtr.reports.tables import metrics_table, protocols_table, summary_lines
+    from cdtr.reports.tables import metrics_table, per_class_table, protocols_table, summary_lines
     from cdtr.runs import write_json
 
     Console().print(metrics_table(results[0]) if len(results) == 1 else protocols_table(results))
     for line in summary_lines(results[0]) if len(results) == 1 else ():
         print(line)
+    for result in results if per_class else ():
+        Console().print(per_class_table(result, class_names))
     if json_file is not None:
         trees = {result.protocol: result.to_json(class_names) for result in results}
         (only, *more) = trees.values()

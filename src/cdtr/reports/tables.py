@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -89,6 +90,20 @@ def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
         + ["* chosen on the evaluated images, which flatters it; protocols are not comparable"]
     )
     table.caption_justify = "left"
+    return table
+
+
+def per_class_table(evaluation: Evaluation, class_names: Sequence[str]) -> Table:
+    """The accuracies of each class, the worst GT-known Loc first."""
+    table = Table(title=f"percent a class, protocol {evaluation.protocol}", title_justify="left")
+    table.add_column("class")
+    keys = ("gt_known_loc", "top1_loc", "top1_cls", "mean_iou")
+    for key in ("images", *(METRIC_NAMES[key] for key in keys)):
+        table.add_column(key, justify="right")
+    counts = Counter(row.label for row in evaluation.rows)
+    by_score = sorted(evaluation.per_class.items(), key=lambda item: (item[1]["gt_known_loc"] or 0.0, item[0]))
+    for label, scores in by_score:
+        table.add_row(class_names[label], str(counts[label]), *(percent(scores[key]) for key in keys))
     return table
 
 
