@@ -1,0 +1,103 @@
+"""Tiny-ImageNet in its published layout, all 200 classes or some of them. Le and Yang 2015.
+
+``wnids.txt`` lists the classes; ``train/WNID/images`` and ``train/WNID/WNID_boxes.txt`` hold the training images and
+``val/images`` and ``val/val_annotations.txt`` (file, WNID, box) the validation images. The boxes, one an image, count
+pixels from 0 and include the last one. A class's name is the first of its names in ``words.txt``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from cdtr.data.files import find_images, inside, read_lines
+from cdtr.errors import DataError
+from cdtr.records import Annotation, DataSource, FloatArray, Sample
+
+
+def recognises(root: Path) -> bool:
+    return (root / "wnids.txt").is_file() and (root / "train").is_dir()
+
+
+def load(root: Path) -> DataSource:
+    if not recognises(root):
+        raise DataError(f"{root} is not Tiny-ImageNet: expected wnids.txt and the folder train in it")
+    wnids = read_lines(root / "wnids.txt")
+    twice = [wnid for wnid, count in Counter(wnids).items() if count > 1]
+    if twice:
+        raise DataError(f"{root / 'wnids.txt'} has {twice[0]} twice: keep one line a class")
+    boxes: dict[str, FloatArray] = {}
+    train: list[Sample] = []
+    for label, wnid in enumerate(wnids):
+        folder = inside(root / "train", wnid)
+        if not folder.is_dir():
+            raise DataError(f"{root} lacks train/{wnid}, a class of wnids.txt")
+        train += [Sample(_id(root, path), path, label) for path in find_images(folder, root)[0]]
+        path = folder / f"{wnid}_boxes.txt"
+        for name, fields, where in _lines(path, 5) if path.is_file() else ():
+            boxes[_id(root, folder / "images" / name)] = _box(fields, where)
+    val = list(_read_val(root, {wnid: label for label, wnid in enumerate(wnids)}, boxes))
+    return DataSource(
+        name="tiny_imagenet",
+        root=root,
+        class_names=_class_names(root, wnids),
+        splits={"train": tuple(train), "val": tuple(val)},
+        annotated=bool(boxes),
+        annotate=partial(_annotate, boxes),
+    )
+
+
+def _read_val(root: Path, labels: Mapping[str, int], boxes: dict[str, FloatArray]) -> Iterator[Sample]:
+    """The validation images; their boxes are added to ``boxes``."""
+    path = root / "val" / "val_annotations.txt"
+    for name, (wnid, *fields), where in _lines(path, 6) if path.is_file() else ():
+        if wnid not in labels:
+            raise DataError(f"{where}: class {wnid!r}, expected one of wnids.txt")
+        image = inside(root / "val" / "images", name)
+        sample = Sample(_id(root, root / "val" / "images" / name), image, labels[wnid])
+        boxes[sample.image_id] = _box(fields, where)
+        yield sample
+
+
+def _lines(path: Path, count: int) -> Iterator[tuple[str, list[str], str]]:
+    """File name, other fields and where they stand, of each line of ``count`` fields."""
+    for position, line in enumerate(read_lines(path), start=1):
+        name, *fields = line.split("\t")
+        where = f"{path}, line {position}"
+        if len(fields) != count - 1:
+            raise DataError(f"{where}: {len(fields) + 1} fields, expected {count} with tabs between")
+        yield name, fields, where
+
+
+def _box(fields: list[str], where: str) -> FloatArray:
+    """Inclusive corners to a half-open box (1, 4)."""
+    try:
+        x0, y0, x1, y1 = (int(field) for field in fields)
+    except ValueError as error:
+        raise DataError(f"{where}: box {fields}, expected whole numbers x0, y0, x1, y1") from error
+    if not (0 <= x0 <= x1 and 0 <= y0 <= y1):
+        raise DataError(f"{where}: box {fields} is inverted or negative, expected 0 <= x0 <= x1 and 0 <= y0 <= y1")
+    return np.array([[x0, y0, x1 + 1, y1 + 1]], dtype=np.float64)
+
+
+def _class_names(root: Path, wnids: list[str]) -> tuple[str, ...]:
+    """The first name of each class; the WNID is added where two classes share one, and stands alone without a name."""
+    path = root / "words.txt"
+    pairs = (line.partition("\t") for line in (read_lines(path) if path.is_file() else ()))
+    words = {wnid: names.split(",")[0].strip() for wnid, _, names in pairs}
+    names = [words.get(wnid) or wnid for wnid in wnids]
+    shared = Counter(names)
+    return tuple(f"{name} ({wnid})" if shared[name] > 1 else name for name, wnid in zip(names, wnids, strict=True))
+
+
+def _id(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _annotate(boxes: Mapping[str, FloatArray], sample: Sample) -> Annotation | None:
+    found = boxes.get(sample.image_id)
+    return None if found is None else Annotation(boxes_xyxy=found)
