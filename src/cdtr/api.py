@@ -22,6 +22,7 @@ from cdtr.data.transforms import EvalTransform
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.evaluation import Protocol
 from cdtr.localization.predictor import Predictor
+from cdtr.localization.quality import BoxQuality
 from cdtr.model.methods import build_method
 from cdtr.model.weights import check_fit, read_state_dict
 from cdtr.records import Localization, Method
@@ -104,20 +105,34 @@ def protocol_threshold(
     return threshold, _calibrated_on(calibration)
 
 
+def box_quality(run: RunFolder) -> BoxQuality | None:
+    """What scores the run's boxes; None for a run that was not calibrated with boxes."""
+    stored = (run.calibration() or {}).get("box_scores")
+    return None if stored is None else BoxQuality.from_json(stored, len(run.class_names()))
+
+
 class Localizer:
     """Pictures in, boxes and heat maps out.
 
     method: see ``load_model``. config: of its run. threshold: share of a map's maximum that the object reaches.
+    quality: what scores the boxes, if the run was calibrated with boxes.
     """
 
     def __init__(
-        self, method: nn.Module, config: Config, class_names: Sequence[str], threshold: float, device: torch.device
+        self,
+        method: nn.Module,
+        config: Config,
+        class_names: Sequence[str],
+        threshold: float,
+        device: torch.device,
+        quality: BoxQuality | None = None,
     ) -> None:
         self.method = method
         self.config = config
         self.class_names = tuple(class_names)
         self.threshold = threshold
         self.device = device
+        self.quality = quality
 
     @classmethod
     def from_pretrained(
@@ -134,7 +149,7 @@ class Localizer:
                 "run `cdtr calibrate`, or give a threshold",
                 stacklevel=2,
             )
-        return cls(method, folder.config(), folder.class_names(), chosen, found)
+        return cls(method, folder.config(), folder.class_names(), chosen, found, box_quality(folder))
 
     def __call__(
         self,
@@ -143,16 +158,18 @@ class Localizer:
         multi: bool = False,
         batch_size: int | None = None,
         min_area_share: float = 0.01,
+        min_score: float = 0.0,
     ) -> list[Localization]:
         """Localize paths, PIL images or uint8 arrays (H, W, 3) in RGB, one or several of them, of any size.
 
         Searches the maps of the ``top_k`` most probable classes; with ``multi`` every region above the threshold that
-        covers ``min_area_share`` of the image's pixels gets a box, not only the largest. Raises DataError for an image
-        that cannot be read.
+        covers ``min_area_share`` of the image's pixels gets a box, not only the largest; boxes of a score below
+        ``min_score`` are left out, where the run has calibrated scores. Raises DataError for an image that cannot
+        be read.
         """
         many: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         items = [(_image_id(image, index), image) for index, image in enumerate(many)]
-        found = self.stream(items, top_k, multi, batch_size, min_area_share=min_area_share)
+        found = self.stream(items, top_k, multi, batch_size, None, min_area_share, min_score)
         return [localization for _, localization in found]
 
     def stream(
@@ -163,6 +180,7 @@ class Localizer:
         batch_size: int | None = None,
         on_broken: OnBroken | None = None,
         min_area_share: float = 0.01,
+        min_score: float = 0.0,
     ) -> Iterator[tuple[Image.Image, Localization]]:
         """Localize (image id, image) pairs one batch at a time: any number of images, the memory of a few batches.
 
@@ -175,7 +193,16 @@ class Localizer:
         method: Any = self.method
         transform = EvalTransform(self.config.data)
         predictor = Predictor(
-            method, transform, self.class_names, self.threshold, self.device, multi, min_area_share, top_k
+            method,
+            transform,
+            self.class_names,
+            self.threshold,
+            self.device,
+            multi,
+            min_area_share,
+            top_k,
+            self.quality,
+            min_score,
         )
         pictures: list[Image.Image] = []
         ids: list[str] = []

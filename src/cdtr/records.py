@@ -93,8 +93,9 @@ class Localization:
     """Boxes and heat map of one image.
 
     boxes_xyxy: (N, 4) float32, half-open, source pixels. labels: (N,) int64 class indices. scores: (N,) float32 in
-    [0, 1], the class probability. map: (H, W) float32 in [0, 1] at the source size, of the class ``map_label``.
-    class_probs: (C,) float32.
+    [0, 1], the probability that the box's IoU is at least 0.5 where ``doubts`` is given, else the class probability.
+    doubts: for each box what lowers its score, in words; None where the run has no calibrated scores of boxes.
+    map: (H, W) float32 in [0, 1] at the source size, of the class ``map_label``. class_probs: (C,) float32.
     """
 
     image_id: str
@@ -106,6 +107,7 @@ class Localization:
     map_label: int
     class_probs: FloatArray
     class_names: tuple[str, ...] = ()
+    doubts: tuple[tuple[str, ...], ...] | None = None
 
 
 class Method(Protocol):

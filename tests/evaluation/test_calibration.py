@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from cdtr.errors import DataError
-from cdtr.evaluation import calibrate, evaluate, find_protocol
+from cdtr.evaluation import (
+    Tally,
+    calibrate,
+    calibrate_label_free,
+    evaluate,
+    find_protocol,
+    fit_box_scores,
+    tally_images,
+)
 from cdtr.evaluation.calibration import middle_of_plateau
 from cdtr.runs import hash_names
 from oracles.toy_methods import ImageIsMap, annotate_from, batch_of
@@ -76,3 +84,57 @@ def test_no_box_to_calibrate_on_is_an_error():
 )
 def test_middle_of_plateau(rates, middle):
     assert middle_of_plateau(np.array(rates, dtype=float)) == middle
+
+
+def test_label_free_is_the_mean_of_the_maps_and_looks_at_no_box():
+    data = batches(nested(1, 0.6, 0.2), nested(1, 0.8, 0.4))
+    means = [float(image.mean()) for batch in data for image in batch.images]
+    sat = find_protocol("sat")
+    found = calibrate_label_free(ImageIsMap(), data, [WSOL, sat])
+    assert [one.protocol for one in found] == ["wsol", "sat"]
+    assert found[0].threshold == pytest.approx(np.mean(means), abs=1e-3)
+    assert found[1].threshold > found[0].threshold, "the crop leaves some of the dark surroundings out"
+    tree = found[0].to_json()
+    assert (tree["gt_known_loc"], tree["curve"], tree["n_images"]) == (None, None, 2)
+    assert tree["criterion"].startswith("label-free")
+    assert tree["images_sha256"] == hash_names(["image 0", "image 1"])
+
+
+def test_label_free_needs_an_image():
+    with pytest.raises(DataError, match="no image"):
+        calibrate_label_free(ImageIsMap(), [], [WSOL])
+
+
+def sharp_and_faint(n):
+    """Half of the maps stand out and their boxes are right; the others are faint and lie elsewhere."""
+    rng = np.random.default_rng(0)
+    images, boxes = [], {}
+    for index in range(n):
+        image = torch.zeros(1, 224, 224)
+        x, y = rng.integers(10, 60, 2)
+        sharp = index % 2
+        image[0] += 0 if sharp else torch.linspace(0, 0.5, 224)
+        image[0, y : y + 80, x : x + 80] = 1
+        images.append(image)
+        boxes[f"image {index}"] = [(x, y, x + 80, y + 80) if sharp else (150, 150, 220, 220)]
+    return batches(*images), boxes
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_scores_of_boxes_are_fitted_and_measured(mirrored):
+    data, boxes = sharp_and_faint(60)
+    quality = fit_box_scores(ImageIsMap(), data, annotate_from(boxes), WSOL, 0.5, 3, mirrored=mirrored)
+    assert (quality.n_images, quality.hit_rate, quality.mirrored) == (60, 0.5, mirrored)
+    tally = Tally(WSOL, 0.5, quality=quality)
+    tally_images([tally], ImageIsMap(), data, annotate_from(boxes))
+    found = tally.finish().box_scores
+    assert found is not None
+    assert (found.hit_rate, found.auroc) == (50, 1)
+    assert found.accuracy_at[0.5] == 100
+    assert found.calibration_error < 10
+
+
+def test_too_few_images_for_scores_is_an_error():
+    data, boxes = sharp_and_faint(10)
+    with pytest.raises(DataError, match="5 of 10 boxes hit: expected at least 40 images"):
+        fit_box_scores(ImageIsMap(), data, annotate_from(boxes), WSOL, 0.5, 3)

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from cdtr.evaluation import Calibration
+    from cdtr.localization.quality import BoxQuality
     from cdtr.records import DataSource, Sample
     from cdtr.runs import RunFolder
 
@@ -19,63 +20,98 @@ NOT_TO_CHOOSE_ON = ("test", "train")
 
 def command(
     run: Annotated[Path, typer.Argument(help="A trained run folder.")],
-    data: Annotated[Path, typer.Option("--data", help="The data set that the run was trained on; it needs boxes.")],
+    data: Annotated[Path, typer.Option("--data", help="The data set that the run was trained on, with boxes.")],
     split: Annotated[
         str | None,
         typer.Option("--split", help="val, train-fullsup, ...; by default the training images that were held out."),
     ] = None,
+    label_free: Annotated[
+        bool, typer.Option("--label-free", help="Look at no box: the threshold is the mean of the maps.")
+    ] = False,
+    mirror: Annotated[
+        bool,
+        typer.Option("--mirror", help="Let scores of boxes see the mirrored image; localizing takes twice as long."),
+    ] = False,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
 ) -> None:
     """Choose the map threshold on images that are not the test set, and store it in the run.
 
-    One threshold is chosen for every protocol; the run's own is the one that `cdtr localize` uses.
+    One threshold is chosen for every protocol; the run's own is the one that `cdtr localize` uses. The boxes found
+    with it get scores, fitted on the same images: the probability that their IoU is at least 0.5. Data without boxes
+    takes --label-free, which gives a threshold and no scores.
 
     Example: cdtr calibrate runs/neu --data NEU-DET
     """
     from cdtr.cli._shared import next_steps, open_source
+    from cdtr.errors import ConfigError
+    from cdtr.evaluation.calibration import LABEL_FREE
     from cdtr.runs import RunFolder
 
     folder = RunFolder(run).require_trained()
-    found = calibrate_run(folder, open_source(folder, data), device, split)
+    if label_free and mirror:
+        raise ConfigError("--mirror is for the scores of boxes, which --label-free cannot fit: give one of them")
+    found, quality = calibrate_run(folder, open_source(folder, data), device, split, label_free, mirror)
+    chosen = LABEL_FREE if found.gt_known_loc is None else f"GT-known Loc {found.gt_known_loc:.1f}%"
     print(
-        f"threshold {found.threshold:g}: GT-known Loc {found.gt_known_loc:.1f}% on {found.n_images} "
-        f"{chosen_on(split)} (protocol {found.protocol})"
+        f"threshold {found.threshold:g}: {chosen}, on {found.n_images} {chosen_on(split)} (protocol {found.protocol})"
     )
+    if quality is not None:
+        print(f"scores of boxes: fitted on {quality.n_images} boxes, {100 * quality.hit_rate:.1f}% of them hits")
     print(f"wrote {folder.calibration_file}")
     next_steps([f"cdtr evaluate {run} --data {data}", f"cdtr localize {run} IMAGES --out boxes --format coco,csv"])
 
 
 def calibrate_run(
-    run: RunFolder, source: DataSource, device: str | None = None, split: str | None = None
-) -> Calibration:
-    """Choose the thresholds on the run's held-out images, or another split, and write ``calibration.json``."""
+    run: RunFolder,
+    source: DataSource,
+    device: str | None = None,
+    split: str | None = None,
+    label_free: bool = False,
+    mirror: bool = False,
+) -> tuple[Calibration, BoxQuality | None]:
+    """Choose the thresholds on the run's held-out images, or another split, and write ``calibration.json``.
+
+    With boxes enough, scores of boxes are fitted on the same images. Answers the run's own protocol's calibration.
+    """
     from cdtr.api import as_method, find_device, load_model
-    from cdtr.cli._shared import progress_bar, report_broken
+    from cdtr.cli._shared import note, progress_bar, report_broken
     from cdtr.data.files import content_hash
     from cdtr.data.loader import eval_loader
     from cdtr.errors import DataError
-    from cdtr.evaluation import PROTOCOLS, calibrate, find_protocol
+    from cdtr.evaluation import PROTOCOLS, calibrate, calibrate_label_free, find_protocol, fit_box_scores
     from cdtr.runs import write_json
 
-    if not source.annotated:
+    if not source.annotated and not label_free:
         raise DataError(
-            f"{source.root} has no boxes: calibration needs some for the held-out images; without any, look at a few "
-            "overlays of `cdtr localize --threshold T --overlays` and give that T from then on"
+            f"{source.root} has no boxes: calibration needs some for the held-out images; without any, take "
+            "--label-free, or a threshold that looks right on the overlays of `cdtr localize --threshold T --overlays`"
         )
     samples, config, where = calibration_samples(run, source, split), run.config(), find_device(device)
     batches = eval_loader(samples, config, on_broken=report_broken)
     own, method = find_protocol(config.evaluation.protocol), as_method(load_model(run.path, where))
     protocols = [own, *(protocol for protocol in PROTOCOLS.values() if protocol != own)]
     with progress_bar(f"calibrating on {chosen_on(split)}", len(samples)) as move:
-        found = calibrate(method, batches, source.annotate, protocols, where, move)
+        if label_free:
+            found = calibrate_label_free(method, batches, protocols, where, move)
+        else:
+            found = calibrate(method, batches, source.annotate, protocols, where, move)
+    quality = None
+    if not label_free:
+        shape = found[0].threshold, len(source.class_names)
+        try:
+            with progress_bar("fitting scores of boxes", len(samples)) as move:
+                quality = fit_box_scores(method, batches, source.annotate, own, *shape, where, move, mirrored=mirror)
+        except DataError as error:
+            note(f"no scores of boxes: {error}")
     content = {
         "source": chosen_on(split),
         **found[0].to_json(),
         "by_protocol": {one.protocol: {"threshold": one.threshold, "gt_known_loc": one.gt_known_loc} for one in found},
+        "box_scores": None if quality is None else quality.to_json(),
         "contents": sorted({content_hash(sample.path) or "unreadable" for sample in samples} - {"unreadable"}),
     }
     write_json(run.calibration_file, content)
-    return found[0]
+    return found[0], quality
 
 
 def calibration_samples(run: RunFolder, source: DataSource, split: str | None) -> Sequence[Sample]:

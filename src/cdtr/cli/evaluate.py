@@ -109,7 +109,7 @@ def evaluate_run(
     The threshold is the one given, else the protocol's published one for this data set, else the calibrated one. Of
     several processes each measures its share, and all get the whole result.
     """
-    from cdtr.api import as_method, find_device, load_model, protocol_threshold
+    from cdtr.api import as_method, box_quality, find_device, load_model, protocol_threshold
     from cdtr.cli._shared import process_state, progress_bar, report_broken
     from cdtr.data.loader import eval_loader
     from cdtr.evaluation import Tally, gather_tallies, tally_images
@@ -124,7 +124,11 @@ def evaluate_run(
             raise leak_error(run, leaked)
         if leaked:
             chosen = [(value, f"oracle: {origin}, {leaked} of them scored here") for value, origin in chosen]
-    tallies = [Tally(rules, value) for rules, (value, _) in zip(protocols, chosen, strict=True)]
+    quality = box_quality(run)
+    tallies = [
+        Tally(rules, value, quality=quality if rules.name == config.evaluation.protocol else None)
+        for rules, (value, _) in zip(protocols, chosen, strict=True)
+    ]
     method = as_method(load_model(run.path, where))
     batches = eval_loader(samples, config, state.process_index, state.num_processes, report_broken)
     with progress_bar("evaluating images", len(samples[state.process_index :: state.num_processes])) as move:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from cdtr.api import Localizer
     from cdtr.records import Localization
 
+REVIEW = "review"
+
 
 def command(
     run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
@@ -28,6 +30,10 @@ def command(
         typer.Option("--min-area", min=0, max=1, help="With --multi, the smallest region, as a share of the image."),
     ] = 0.01,
     top_k: Annotated[int, typer.Option("--top-k", min=1, help="Look for the so many most probable classes.")] = 1,
+    min_score: Annotated[
+        float,
+        typer.Option("--min-score", min=0, max=1, help="Leave out boxes that are less likely to be right than this."),
+    ] = 0.0,
     threshold: Annotated[
         float | None, typer.Option("--threshold", help="Of the map, from 0 to 1; by default the calibrated one.")
     ] = None,
@@ -36,19 +42,29 @@ def command(
 ) -> None:
     """Find the object in each image and write its box, and heat maps or overlays if asked.
 
-    Example: cdtr localize runs/neu photos/ --out boxes --format coco,csv --overlays
+    Where the run was calibrated with boxes, a box's score is the probability that its IoU with the object is at least
+    0.5, and review.csv lists the images, those first where a look would help most.
+
+    Example: cdtr localize runs/neu photos/ --out boxes --format coco,csv --overlays --min-score 0.3
     """
     from cdtr.api import Localizer
     from cdtr.cli._pictures import find_pictures
     from cdtr.cli._shared import require_folder
-    from cdtr.errors import DataError
+    from cdtr.errors import ConfigError, DataError
     from cdtr.exports import find_exporter
 
     exporters = [find_exporter(name) for name in formats.split(",")]
     require_folder(out)
     pictures = find_pictures(images)
     localizer = Localizer.from_pretrained(run, device, threshold)
-    found = localize_pictures(localizer, pictures, out, heatmaps, overlays, multi, top_k, batch_size, min_area)
+    scored = localizer.quality is not None
+    if not scored and (min_score > 0 or any(exporter.name == REVIEW for exporter in exporters)):
+        raise ConfigError(f"{run} has no scores of boxes: run `cdtr calibrate` on data with boxes")
+    if scored and all(exporter.name != REVIEW for exporter in exporters):
+        exporters.append(find_exporter(REVIEW))
+    found = localize_pictures(
+        localizer, pictures, out, heatmaps, overlays, multi, top_k, batch_size, min_area, min_score
+    )
     broken = len(pictures) - len(found)
     if not found:
         raise DataError(f"none of the {broken} images could be read: nothing was written")
@@ -76,6 +92,7 @@ def localize_pictures(
     top_k: int = 1,
     batch_size: int | None = None,
     min_area_share: float = 0.01,
+    min_score: float = 0.0,
 ) -> list[Localization]:
     """Localize image by image and write the pictures asked for as they come; the answers are kept without maps."""
     from cdtr.cli._shared import note, progress_bar
@@ -88,7 +105,7 @@ def localize_pictures(
             note(f"left out {image_id}: {reason}")
             move(1)
 
-        for picture, answer in localizer.stream(pictures, top_k, multi, batch_size, skip, min_area_share):
+        for picture, answer in localizer.stream(pictures, top_k, multi, batch_size, skip, min_area_share, min_score):
             # The whole name stays, so that a.jpg and a.png do not meet.
             if heatmaps:
                 write_picture(heat_map(answer.map), out / "heatmaps" / f"{answer.image_id}.png")

@@ -20,31 +20,33 @@ from cdtr.metrics import LOC_IOU, MaxBoxAcc
 from cdtr.records import Batch, Method
 from cdtr.runs import hash_names
 
+LABEL_FREE = "label-free: the mean of the maps, no box was looked at"
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """The chosen threshold, and on what it was chosen.
 
-    gt_known_loc: percent at that threshold. curve: (threshold, percent) over the sweep. n_images: images
-    with boxes that it was chosen on; images_sha256: hash of their ids.
+    gt_known_loc: percent at that threshold. curve: (threshold, percent) over the sweep; both None where no box was
+    looked at. n_images: images that it was chosen on, with boxes unless label-free; images_sha256: hash of their ids.
     """
 
     threshold: float
-    gt_known_loc: float
+    gt_known_loc: float | None
     n_images: int
     protocol: str
     images_sha256: str
-    curve: tuple[tuple[float, float], ...]
+    curve: tuple[tuple[float, float], ...] | None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "threshold": self.threshold,
-            "criterion": f"gt_known_loc at IoU {LOC_IOU}",
+            "criterion": LABEL_FREE if self.curve is None else f"gt_known_loc at IoU {LOC_IOU}",
             "gt_known_loc": self.gt_known_loc,
             "n_images": self.n_images,
             "protocol": self.protocol,
             "images_sha256": self.images_sha256,
-            "curve": [list(point) for point in self.curve],
+            "curve": None if self.curve is None else [list(point) for point in self.curve],
         }
 
 
@@ -69,7 +71,7 @@ def calibrate(
 
     def sweep(answer: ImageAnswer) -> tuple[str, list[npt.NDArray[np.float64]] | None]:
         annotation = annotate(answer.sample)
-        found = [(protocol, true_boxes(answer, annotation, protocol)) for protocol in protocols]
+        found = [(protocol, true_boxes(answer.sample, answer.size_hw, annotation, protocol)) for protocol in protocols]
         ious = [
             box_ious(score_map(answer, protocol), boxes, thresholds, protocol)
             for protocol, boxes in found
@@ -90,6 +92,38 @@ def calibrate(
             "a threshold"
         )
     return [_choose(metric, protocol, hash_names(seen)) for metric, protocol in zip(metrics, protocols, strict=True)]
+
+
+def calibrate_label_free(
+    method: Method,
+    batches: Iterable[Batch],
+    protocols: Sequence[Protocol],
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+    *,
+    workers: int | None = None,
+) -> list[Calibration]:
+    """For each protocol a threshold without any box: the mean over the images of their maps' mean.
+
+    Foreground is then what is brighter than an average map is on average. See docs/evaluation.md for what it costs, and
+    for the criteria that did worse. DataError without an image.
+    """
+    means: dict[str, list[float]] = {}
+
+    def average(answer: ImageAnswer) -> tuple[str, list[float]]:
+        return answer.sample.image_id, [float(score_map(answer, protocol).mean()) for protocol in protocols]
+
+    for image_id, found in map_in_order(average, answers(method, batches, device), workers):
+        means[image_id] = found
+        if progress is not None:
+            progress(1)
+    if not means:
+        raise DataError("no image to calibrate on: expected some held-out images that can be read")
+    chosen = np.mean(list(means.values()), axis=0).round(4)
+    return [
+        Calibration(float(threshold), None, len(means), protocol.name, hash_names(means), None)
+        for threshold, protocol in zip(chosen, protocols, strict=True)
+    ]
 
 
 def _choose(metric: MaxBoxAcc, protocol: Protocol, images_sha256: str) -> Calibration:

@@ -55,7 +55,8 @@ def tally_images(
     A protocol that crops takes its part of the whole image's map. annotate is called from several threads; progress is
     called with 1 for each image done. The tallies of parts of a data set can be merged before they are finished.
     """
-    tally_answers(tallies, answers(method, batches, device), annotate, progress, workers)
+    mirrored = any(tally.quality is not None and tally.quality.mirrored for tally in tallies)
+    tally_answers(tallies, answers(method, batches, device, mirrored), annotate, progress, workers)
 
 
 def tally_answers(
@@ -87,6 +88,6 @@ def gather_tallies(tallies: Sequence[Tally]) -> list[Tally]:
 def _measure(answer: ImageAnswer, annotate: Annotate, tallies: Sequence[Tally]) -> list[Measures]:
     annotation = annotate(answer.sample)
     return [
-        measure(answer, annotation, tally.protocol, tally.thresholds, tally.pxap.edges, tally.threshold)
+        measure(answer, annotation, tally.protocol, tally.thresholds, tally.pxap.edges, tally.threshold, tally.quality)
         for tally in tallies
     ]

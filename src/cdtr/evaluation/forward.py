@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cdtr.errors import CheckpointError
-from cdtr.localization.maps import class_maps
+from cdtr.localization.maps import class_maps, mirrored_maps
 from cdtr.records import Batch, FloatArray, Method, ModelOutput, Sample
 
 
@@ -17,7 +17,8 @@ from cdtr.records import Batch, FloatArray, Method, ModelOutput, Sample
 class ImageAnswer:
     """A method's answer for one image: class, probability in [0, 1], and the two maps (h, w) that are scored.
 
-    as_given: a map of the frame's size is scored as it is; it must lie within [0, 1].
+    as_given: a map of the frame's size is scored as it is; it must lie within [0, 1]. mirrored_map: the predicted
+    class's map of the mirrored image, mirrored back, where it was asked for.
     """
 
     sample: Sample
@@ -29,30 +30,38 @@ class ImageAnswer:
     label_map: FloatArray
     predicted_map: FloatArray
     as_given: bool = False
+    mirrored_map: FloatArray | None = None
 
 
-def answers(method: Method, batches: Iterable[Batch], device: torch.device | str) -> Iterator[ImageAnswer]:
-    """Run the method in evaluation mode over the batches, image by image; its mode is restored afterwards."""
+def answers(
+    method: Method, batches: Iterable[Batch], device: torch.device | str, mirrored: bool = False
+) -> Iterator[ImageAnswer]:
+    """Run the method in evaluation mode over the batches, image by image; its mode is restored afterwards.
+
+    ``mirrored`` runs it on the mirrored images as well.
+    """
     module = method if isinstance(method, nn.Module) else None
     was_training = module is not None and module.training
     if module is not None:
         module.to(device).eval()
     try:
         for batch in batches:
-            yield from _answer_batch(method, batch, device)
+            yield from _answer_batch(method, batch, device, mirrored)
     finally:
         if module is not None:
             module.train(was_training)
 
 
-def _answer_batch(method: Method, batch: Batch, device: torch.device | str) -> list[ImageAnswer]:
+def _answer_batch(method: Method, batch: Batch, device: torch.device | str, mirrored: bool) -> list[ImageAnswer]:
     with torch.inference_mode():
-        output = method(batch.images.to(device, non_blocking=True), auxiliary=False)
+        images = batch.images.to(device, non_blocking=True)
+        output = method(images, auxiliary=False)
         _check(output, batch.labels)
         probabilities = output.logits.float().softmax(dim=1)
         best = output.logits.topk(min(5, output.logits.shape[1]), dim=1).indices.cpu()
         labels = batch.labels.cpu()
         maps = class_maps(output, torch.stack([labels, best[:, 0]], dim=1)).float().cpu().numpy()
+        turned = mirrored_maps(method, images, best[:, :1]).cpu().numpy()[:, 0] if mirrored else None
         probs = probabilities.cpu().gather(1, best[:, :1])[:, 0].tolist()
     in_top5 = (best == labels[:, None]).any(dim=1).tolist()
     predicted = best[:, 0].tolist()
@@ -66,6 +75,7 @@ def _answer_batch(method: Method, batch: Batch, device: torch.device | str) -> l
             in_top5=in_top5[i],
             label_map=maps[i, 0],
             predicted_map=maps[i, 1],
+            mirrored_map=None if turned is None else turned[i],
         )
         for i, sample in enumerate(batch.samples)
     ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from cdtr.errors import DataError
 from cdtr.evaluation.forward import ImageAnswer
-from cdtr.evaluation.protocols import Protocol, place_boxes, place_map, place_mask
-from cdtr.localization.boxes import check_inclusive
+from cdtr.evaluation.protocols import Protocol, place_boxes, place_map, place_mask, scale_boxes
+from cdtr.localization.boxes import check_inclusive, largest_box
+from cdtr.localization.quality import BoxQuality, box_features
 from cdtr.localization.sweep import best_ious, largest_boxes
 from cdtr.metrics.errors import ErrorKind, classify_error
 from cdtr.metrics.loc_accuracy import ImageRow
@@ -25,6 +26,15 @@ from cdtr.records import Annotation, FloatArray, Sample
 Annotate: TypeAlias = Callable[[Sample], Annotation | None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBox:
+    """A box that somebody gives: (x0, y0, x1, y1), half-open, source pixels; any finite score, the best the largest."""
+
+    label: int
+    score: float
+    box_xyxy: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +54,18 @@ class Measures:
 
 def score_map(answer: ImageAnswer, protocol: Protocol) -> FloatArray:
     """The map of an answer that the protocol scores for GT-known Loc, in its frame, within [0, 1]."""
-    return _placed(answer.label_map if protocol.map_of == "label" else answer.predicted_map, answer, protocol)
+    return place_answer(answer.label_map if protocol.map_of == "label" else answer.predicted_map, answer, protocol)
 
 
-def _placed(coarse_map: FloatArray, answer: ImageAnswer, protocol: Protocol) -> FloatArray:
+def place_answer(coarse_map: FloatArray, answer: ImageAnswer, protocol: Protocol) -> FloatArray:
+    """A map of an answer in the protocol's frame, within [0, 1]."""
     if answer.as_given and protocol.crop is None and coarse_map.shape == protocol.frame_hw:
         return coarse_map
     return place_map(coarse_map, answer.size_hw, protocol)
 
 
 def true_boxes(
-    answer: ImageAnswer, annotation: Annotation | None, protocol: Protocol
+    sample: Sample, size_hw: tuple[int, int], annotation: Annotation | None, protocol: Protocol
 ) -> npt.NDArray[np.float64] | None:
     """The image's boxes (N, 4) in the protocol's frame, N may be 0 where a crop shows none; None without annotation.
 
@@ -63,10 +74,10 @@ def true_boxes(
     if annotation is None or not len(annotation.boxes_xyxy):
         return None
     try:
-        boxes = place_boxes(annotation.boxes_xyxy, answer.size_hw, protocol)
+        boxes = place_boxes(annotation.boxes_xyxy, size_hw, protocol)
         check_inclusive(boxes)
     except DataError as error:
-        raise DataError(f"{answer.sample.image_id}: {error}") from error
+        raise DataError(f"{sample.image_id}: {error}") from error
     return boxes
 
 
@@ -90,9 +101,12 @@ def measure(
     thresholds: FloatArray,
     edges: npt.NDArray[np.float64],
     threshold: float | None,
+    quality: BoxQuality | None = None,
 ) -> Measures:
-    """Score one image. thresholds: (T,) of the sweep; edges: of PxAP's histogram; threshold: the one in use, if any."""
-    gt_boxes = true_boxes(answer, annotation, protocol)
+    """Score one image. thresholds: (T,) of the sweep; edges: of PxAP's histogram; threshold: the one in use, if any;
+    quality: what scores the predicted class's box at that threshold, if anything.
+    """
+    gt_boxes = true_boxes(answer.sample, answer.size_hw, annotation, protocol)
     mask = annotation.mask if annotation is not None else None
     if gt_boxes is None and mask is None:
         return Measures(_row(answer, None, None))
@@ -102,7 +116,7 @@ def measure(
         histograms = pixel_histograms(frame_map, place_mask(mask, protocol), edges)
     if gt_boxes is None:
         return Measures(_row(answer, None, None), histograms=histograms)
-    of_label = of_predicted = error = None
+    of_label = of_predicted = error = score = None
     swept = thresholds if threshold is None else np.append(thresholds, threshold)
     single = box_ious(frame_map, gt_boxes, swept, protocol)
     if threshold is not None:
@@ -110,16 +124,74 @@ def measure(
         (box,) = largest_boxes(frame_map, (threshold,), protocol.boxes)
         right = answer.predicted == answer.label
         error = classify_error(box, gt_boxes, of_label, right, protocol.boxes.inclusive)
+        other_map = frame_map
         if answer.predicted != answer.label and protocol.map_of == "label":
-            other_map = _placed(answer.predicted_map, answer, protocol)
+            other_map = place_answer(answer.predicted_map, answer, protocol)
             of_predicted = float(box_ious(other_map, gt_boxes, np.array([threshold]), protocol)[0])
+        if quality is not None:
+            features = predicted_features(other_map, answer, protocol, threshold)
+            score = quality.score(features, answer.predicted) if features is not None else 0.0
     return Measures(
-        row=_row(answer, of_label, of_predicted, error),
+        row=_row(answer, of_label, of_predicted, error, score),
         gt_boxes=gt_boxes,
         single=single[: len(thresholds)],
         multi=box_ious(frame_map, gt_boxes, thresholds, protocol, multi_contour=True),
         histograms=histograms,
     )
+
+
+def predicted_features(
+    frame_map: FloatArray, answer: ImageAnswer, protocol: Protocol, threshold: float
+) -> dict[str, float] | None:
+    """What is known about the box of the predicted class's map in the frame; None where there is no box."""
+    found = largest_box(frame_map, threshold)
+    if not len(found):
+        return None
+    turned = None if answer.mirrored_map is None else place_answer(answer.mirrored_map, answer, protocol)
+    return box_features(frame_map, found[0], answer.prob, threshold, turned)
+
+
+def measure_boxes(
+    sample: Sample,
+    size_hw: tuple[int, int],
+    boxes: Sequence[ScoredBox],
+    annotation: Annotation | None,
+    protocol: Protocol,
+) -> Measures:
+    """Score the boxes that somebody gives for one image; without a map no threshold can be swept.
+
+    The predicted class is that of the best-scored box, the five best classes those of the five best, and the box of a
+    class its best-scored one; a class without a box misses.
+    """
+    ranked = sorted(boxes, key=lambda box: -box.score)
+    of_class: dict[int, ScoredBox] = {}
+    for box in ranked:
+        of_class.setdefault(box.label, box)
+    predicted = next(iter(of_class), -1)
+    asked = of_class.get(sample.label if protocol.map_of == "label" else predicted)
+    row = ImageRow(
+        image_id=sample.image_id,
+        label=sample.label,
+        predicted=predicted,
+        prob=ranked[0].score if ranked else 0.0,
+        in_top5=sample.label in list(of_class)[:5],
+    )
+    gt_boxes = true_boxes(sample, size_hw, annotation, protocol)
+    if gt_boxes is None:
+        return Measures(row)
+    placed = [_frame_box(box, size_hw, protocol) for box in (asked, of_class.get(predicted))]
+    iou_label, iou_predicted = (float(protocol.boxes.iou(box, gt_boxes).max(initial=0)) for box in placed)
+    error = classify_error(placed[0][0], gt_boxes, iou_label, predicted == sample.label, protocol.boxes.inclusive)
+    return Measures(replace(row, iou_label=iou_label, iou_predicted=iou_predicted, error=error), gt_boxes)
+
+
+def _frame_box(box: ScoredBox | None, size_hw: tuple[int, int], protocol: Protocol) -> npt.NDArray[np.float64]:
+    """A given box (1, 4) in the protocol's frame, clipped to it; the corner [0, 0, 0, 0] where there is none."""
+    height, width = protocol.frame_hw
+    last = protocol.boxes.clip_corner
+    corners = np.zeros((1, 4)) if box is None else scale_boxes(np.array([box.box_xyxy]), size_hw, protocol)
+    clipped: npt.NDArray[np.float64] = np.clip(corners, 0, np.array([width - last, height - last] * 2))
+    return clipped
 
 
 def map_in_order(
@@ -142,7 +214,11 @@ def map_in_order(
 
 
 def _row(
-    answer: ImageAnswer, iou_label: float | None, iou_predicted: float | None, error: ErrorKind | None = None
+    answer: ImageAnswer,
+    iou_label: float | None,
+    iou_predicted: float | None,
+    error: ErrorKind | None = None,
+    score: float | None = None,
 ) -> ImageRow:
     return ImageRow(
         image_id=answer.sample.image_id,
@@ -153,4 +229,5 @@ def _row(
         iou_label=iou_label,
         iou_predicted=iou_predicted,
         error=error,
+        score=score,
     )

@@ -144,17 +144,25 @@ def place_boxes(boxes_xyxy: FloatArray, size_hw: tuple[int, int], protocol: Prot
     check_inclusive(boxes.clip(0))  # an inverted box must not vanish in the clipping
     if protocol.first_box_only:
         boxes = boxes[:1]
-    (height, width), (to_height, to_width) = size_hw, protocol.resized_hw(size_hw)
-    scaled: npt.NDArray[np.float64] = boxes * np.array([to_width, to_height] * 2) / np.array([width, height] * 2)
-    if protocol.truncate:
-        scaled = np.trunc(scaled)
-    top, left = protocol.corner(size_hw)
-    scaled -= np.array([left, top] * 2)
+    scaled = scale_boxes(boxes, size_hw, protocol)
     if not protocol.clip:
         return scaled
     frame_height, frame_width = protocol.frame_hw
     clipped: npt.NDArray[np.float64] = np.clip(scaled, 0, np.array([frame_width, frame_height] * 2))
     return clipped[(clipped[:, :2] < clipped[:, 2:]).all(axis=1)]
+
+
+def scale_boxes(
+    boxes_xyxy: npt.NDArray[np.float64], size_hw: tuple[int, int], protocol: Protocol
+) -> npt.NDArray[np.float64]:
+    """Boxes (N, 4) of a source image resized and moved as its protocol does, not clipped."""
+    (height, width), (to_height, to_width) = size_hw, protocol.resized_hw(size_hw)
+    scaled: npt.NDArray[np.float64] = boxes_xyxy * np.array([to_width, to_height] * 2) / np.array([width, height] * 2)
+    if protocol.truncate:
+        scaled = np.trunc(scaled)
+    top, left = protocol.corner(size_hw)
+    scaled -= np.array([left, top] * 2)
+    return scaled
 
 
 def _crop(resized: npt.NDArray[Number], size_hw: tuple[int, int], protocol: Protocol) -> npt.NDArray[Number]:

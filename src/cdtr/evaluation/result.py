@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cdtr.metrics.loc_accuracy import ImageRow
+from cdtr.metrics.selective import Selective
 
 METRICS = (
     "top1_loc",
@@ -62,7 +63,8 @@ class Evaluation:
     n_images. intervals: 95% over images, by the names of the metrics.
     baselines: ``full_image``, ``centre_box``, ``centre_box_per_class``. oracle: the threshold that is best on
     the evaluated images and its scores. per_class: label -> accuracies. errors:
-    what is wrong with the boxes, by kind. rows: one an image, for tables.
+    what is wrong with the boxes, by kind. box_scores: how good the scores of the predicted classes' boxes are,
+    None where they have none. rows: one an image, for tables.
     """
 
     protocol: str
@@ -77,6 +79,7 @@ class Evaluation:
     per_class: Mapping[int, Mapping[str, float | None]]
     errors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     curves: Curves | None = None
+    box_scores: Selective | None = None
     notes: tuple[str, ...] = ()
     rows: tuple[ImageRow, ...] = field(default=(), repr=False)
 
@@ -100,6 +103,7 @@ class Evaluation:
                 for label, accuracies in self.per_class.items()
             },
             "errors": {kind: dict(found) for kind, found in self.errors.items()},
+            "box_scores": self.box_scores.to_json() if self.box_scores else None,
             "curves": self.curves.to_json() if self.curves else None,
             "notes": list(self.notes),
         }

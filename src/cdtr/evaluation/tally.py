@@ -12,9 +12,11 @@ from cdtr.evaluation.intervals import IntervalTally
 from cdtr.evaluation.measure import Measures
 from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.result import Curves, Evaluation
+from cdtr.localization.quality import BoxQuality
 from cdtr.metrics import LOC_IOU, CentredBoxes, LocAccuracy, MaxBoxAcc, PxAP
 from cdtr.metrics.errors import summarise_errors
 from cdtr.metrics.pxap import precision_recall
+from cdtr.metrics.selective import Selective, measure_scores
 
 _CALIBRATE = (
     "no threshold was given: Top-1, Top-5, GT-known Loc and the IoUs need one, run `cdtr calibrate` on images that are "
@@ -31,13 +33,19 @@ def sweep_thresholds(delta: float) -> npt.NDArray[np.float64]:
 
 
 class Tally:
-    """Every metric of one evaluation. Memory grows by one small row an image."""
+    """Every metric of one evaluation. Memory grows by one small row an image.
 
-    def __init__(self, protocol: Protocol, threshold: float | None, delta: float = 0.01) -> None:
+    quality: what scores the boxes without ground truth, if they are to be measured against it.
+    """
+
+    def __init__(
+        self, protocol: Protocol, threshold: float | None, delta: float = 0.01, quality: BoxQuality | None = None
+    ) -> None:
         if threshold is not None and not 0 <= threshold < 1:
             raise ConfigError(f"map threshold {threshold}: expected a number from 0 up to 1, or None")
         self.protocol = protocol
         self.threshold = threshold
+        self.quality = quality
         self.thresholds = sweep_thresholds(delta)
         self.accuracy = LocAccuracy()
         self.single = MaxBoxAcc(self.thresholds, protocol.max_box_iou)
@@ -57,13 +65,15 @@ class Tally:
         if measures.histograms is not None:
             self.pxap.add(measures.histograms)
             self.intervals.add_pixels(row.image_id, measures.histograms)
-        if measures.gt_boxes is None or measures.single is None or measures.multi is None:
+        if measures.gt_boxes is None:
             return
         right = row.predicted == row.label
+        self.baselines.update(measures.gt_boxes, row.label, right, row.in_top5)
+        if measures.single is None or measures.multi is None:  # boxes that came without a map
+            return
         self.single.add(measures.single)
         self.multi.add(measures.multi)
         self.intervals.add_boxes(row.image_id, measures.single, measures.multi)
-        self.baselines.update(measures.gt_boxes, row.label, right, row.in_top5)
         self.class_hits += (measures.single >= LOC_IOU) & np.array([[right], [row.in_top5]])
 
     def merge(self, other: Tally) -> None:
@@ -86,29 +96,38 @@ class Tally:
     def finish(self, threshold_source: str | None = None) -> Evaluation:
         """The metrics of everything counted so far."""
         metrics = self.accuracy.compute()
-        annotated = self.single.count > 0
-        metrics["max_box_acc"] = self.single.compute()["max_box_acc"] if annotated else None
-        metrics["max_box_acc_v2"] = self.multi.compute()["max_box_acc_v2"] if annotated else None
+        annotated, swept = self.baselines.count > 0, self.single.count > 0
+        metrics["max_box_acc"] = self.single.compute()["max_box_acc"] if swept else None
+        metrics["max_box_acc_v2"] = self.multi.compute()["max_box_acc_v2"] if swept else None
         metrics["pxap"] = self.pxap.compute() if self.pxap.count else None
         notes = [] if annotated else [_UNANNOTATED]
-        if annotated and self.threshold is None:
+        if swept and self.threshold is None:
             notes.append(_CALIBRATE)
         return Evaluation(
             protocol=self.protocol.name,
             n_images=self.accuracy.count,
-            n_annotated=self.single.count,
+            n_annotated=self.baselines.count,
             threshold=self.threshold,
             threshold_source=threshold_source if self.threshold is not None else None,
             metrics=metrics,
             intervals=self.intervals.compute(self.accuracy.rows),
             baselines=self.baselines.compute() if annotated else dict.fromkeys(("full_image", "centre_box")),
-            oracle=self._oracle() if annotated else None,
+            oracle=self._oracle() if swept else None,
             per_class=dict(self.accuracy.compute_per_class()),
-            curves=self._curves() if annotated else None,
+            curves=self._curves() if swept else None,
+            box_scores=self._box_scores(),
             errors=summarise_errors(self.accuracy.rows),
             notes=tuple(notes),
             rows=self.accuracy.rows,
         )
+
+    def _box_scores(self) -> Selective | None:
+        pairs = [
+            (row.score, row.iou_predicted >= LOC_IOU)
+            for row in self.accuracy.rows
+            if row.score is not None and row.iou_predicted is not None
+        ]
+        return measure_scores(*zip(*pairs, strict=True)) if pairs else None
 
     def _curves(self) -> Curves:
         precision, recall = precision_recall(self.pxap.histograms) if self.pxap.count else (None, None)

@@ -16,7 +16,7 @@ FILE_NAME = "coco.json"
 def write_coco(localizations: Iterable[Localization], path: Path, class_names: Sequence[str]) -> None:
     """Write boxes as COCO: ``bbox`` is x, y, width, height in source pixels; ids count from 1, classes in given order.
 
-    Images without a box are listed as images. ``score``, which plain annotations lack, is the class probability.
+    Images without a box are listed as images. ``score``, which plain annotations lack, is the box's.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cdtr.errors import DataError
-from cdtr.records import FloatArray, ModelOutput
+from cdtr.records import FloatArray, Method, ModelOutput
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 
@@ -34,6 +34,11 @@ def class_maps(output: ModelOutput, labels: Tensor) -> Tensor:
     rows = torch.arange(n_images, device=output.maps.device)[:, None]
     picked = output.maps[rows, columns]
     return picked if labels.ndim == 2 else picked[:, 0]
+
+
+def mirrored_maps(method: Method, images: Tensor, labels: Tensor) -> Tensor:
+    """The maps of the given classes, as ``class_maps``, of the mirrored images (B, 3, H, W), mirrored back."""
+    return class_maps(method(images.flip(-1), auxiliary=False), labels).float().flip(-1)
 
 
 def resize_map(

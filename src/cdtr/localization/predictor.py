@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from cdtr.errors import CheckpointError, DataError
 from cdtr.localization.boxes import BoxArray, check_area_share, component_boxes, largest_box
-from cdtr.localization.maps import class_maps, normalise_maps, resize_map
+from cdtr.localization.maps import class_maps, mirrored_maps, normalise_maps, resize_map
+from cdtr.localization.quality import BoxQuality, box_features
 from cdtr.records import FloatArray, Localization, Method, ModelOutput
+
+# A box is scored in a map of this size, as in evaluation: it hardly matters, but large pictures would cost time.
+_SCORED_HW = (224, 224)
+
+
+class _Parts(NamedTuple):
+    """What a method answered for one picture.
+
+    chosen: (K,) classes. probabilities: (C,). maps: (K, h, w) of the chosen classes. mirrored: the same of the mirrored
+    picture, mirrored back, where the boxes' scores need it.
+    """
+
+    chosen: npt.NDArray[np.int64]
+    probabilities: FloatArray
+    maps: FloatArray
+    mirrored: FloatArray | None
 
 
 class Predictor:
@@ -20,7 +39,9 @@ class Predictor:
 
     transform: evaluation transform, an RGB picture to (3, H, W). threshold: share of the map's maximum, from
     calibration. multi: boxes of every component whose pixels are at least ``min_area_share`` of the picture's, not of
-    the largest alone. top_k: the number of classes, most probable first, whose maps are searched.
+    the largest alone. top_k: the number of classes, most probable first, whose maps are searched. quality: scores
+    the boxes; fitted on the largest box of the most probable class, and for others an extrapolation. min_score: boxes
+    of a lower score are left out, which needs ``quality``.
     """
 
     def __init__(
@@ -33,12 +54,20 @@ class Predictor:
         multi: bool = False,
         min_area_share: float = 0.01,
         top_k: int = 1,
+        quality: BoxQuality | None = None,
+        min_score: float = 0.0,
     ) -> None:
         if not 0 <= threshold < 1:
             raise DataError(f"map threshold {threshold}: expected a number from 0 up to 1, run `cdtr calibrate`")
         if top_k < 1:
             raise DataError(f"top_k {top_k}: expected at least one class")
         check_area_share(min_area_share)
+        if not 0 <= min_score <= 1:
+            raise DataError(f"smallest score {min_score}: expected a probability from 0 to 1")
+        if min_score > 0 and quality is None:
+            raise DataError(
+                "no scores of boxes to choose by: run `cdtr calibrate` with boxes first, or leave min_score out"
+            )
         self.method = method
         self.transform = transform
         self.class_names = tuple(class_names)
@@ -47,6 +76,8 @@ class Predictor:
         self.multi = multi
         self.min_area_share = min_area_share
         self.top_k = top_k
+        self.quality = quality
+        self.min_score = min_score
         if isinstance(method, nn.Module):
             method.to(self.device).eval()
 
@@ -64,8 +95,7 @@ class Predictor:
     @torch.inference_mode()
     def forward(self, images: Sequence[Image.Image]) -> ModelOutput:
         """What the method answers for RGB pictures."""
-        batch = torch.stack([self.transform(_rgb(image)) for image in images]).to(self.device)
-        return self.method(batch, auxiliary=False)
+        return self.method(self._stack(images), auxiliary=False)
 
     def localize(
         self,
@@ -75,16 +105,17 @@ class Predictor:
         labels: Sequence[int] | None = None,
     ) -> list[Localization]:
         """Localizations from what ``forward`` answered for the same pictures."""
-        chosen, probabilities, maps = self._choose(output, labels)
-        sizes_hw = [(image.height, image.width) for image in images]
         return [
-            self._localize(image_id, size_hw, *parts)
-            for image_id, size_hw, *parts in zip(image_ids, sizes_hw, chosen, probabilities, maps, strict=True)
+            self._localize(image_id, (image.height, image.width), parts)
+            for image_id, image, parts in zip(image_ids, images, self._choose(output, images, labels), strict=True)
         ]
 
+    def _stack(self, images: Sequence[Image.Image]) -> Tensor:
+        return torch.stack([self.transform(_rgb(image)) for image in images]).to(self.device)
+
     @torch.inference_mode()
-    def _choose(self, output: ModelOutput, labels: Sequence[int] | None) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Chosen classes (B, K), probabilities (B, C) and maps (B, K, h, w) of the chosen classes."""
+    def _choose(self, output: ModelOutput, images: Sequence[Image.Image], labels: Sequence[int] | None) -> list[_Parts]:
+        """What is needed of each picture."""
         probabilities = output.logits.float().softmax(dim=1)
         n_classes = probabilities.shape[1]
         if self.class_names and n_classes != len(self.class_names):
@@ -95,31 +126,60 @@ class Predictor:
             chosen = probabilities.topk(min(self.top_k, n_classes), dim=1).indices
         else:
             chosen = torch.as_tensor(labels, dtype=torch.int64)[:, None]
-        maps = class_maps(output, chosen)
-        return chosen.cpu().numpy(), probabilities.cpu().numpy(), maps.float().cpu().numpy()
+        maps = class_maps(output, chosen).float().cpu().numpy()
+        mirrored: Sequence[FloatArray | None] = [None] * len(maps)
+        if self.quality is not None and self.quality.mirrored:
+            mirrored = list(mirrored_maps(self.method, self._stack(images), chosen).cpu().numpy())
+        columns = chosen.cpu().numpy(), probabilities.cpu().numpy(), maps, mirrored
+        return [_Parts(*parts) for parts in zip(*columns, strict=True)]
 
-    def _localize(
-        self,
-        image_id: str,
-        size_hw: tuple[int, int],
-        chosen: FloatArray,
-        probabilities: FloatArray,
-        maps: FloatArray,
-    ) -> Localization:
-        source_maps = [normalise_maps(resize_map(coarse, size_hw)) for coarse in maps]
+    def _localize(self, image_id: str, size_hw: tuple[int, int], parts: _Parts) -> Localization:
+        source_maps = [normalise_maps(resize_map(coarse, size_hw)) for coarse in parts.maps]
         found = [self._boxes(source_map) for source_map in source_maps]
-        labels = np.repeat(chosen, [len(boxes) for boxes in found]).astype(np.int64)
+        boxes = np.concatenate(found).astype(np.float32)
+        which = np.repeat(np.arange(len(parts.chosen)), [len(some) for some in found])
+        labels = parts.chosen[which].astype(np.int64)
+        scores, doubts = parts.probabilities[labels].astype(np.float32), None
+        if self.quality is not None:
+            scores, doubts = self._score(self.quality, size_hw, boxes, which, parts)
+            kept = scores >= self.min_score
+            boxes, labels, scores = boxes[kept], labels[kept], scores[kept]
+            doubts = tuple(some for some, keep in zip(doubts, kept, strict=True) if keep)
         return Localization(
             image_id=image_id,
             size_hw=size_hw,
-            boxes_xyxy=np.concatenate(found).astype(np.float32),
+            boxes_xyxy=boxes,
             labels=labels,
-            scores=probabilities[labels].astype(np.float32),
+            scores=scores,
             map=source_maps[0].astype(np.float32),
-            map_label=int(chosen[0]),
-            class_probs=probabilities.astype(np.float32),
+            map_label=int(parts.chosen[0]),
+            class_probs=parts.probabilities.astype(np.float32),
             class_names=self.class_names,
+            doubts=doubts,
         )
+
+    def _score(
+        self,
+        quality: BoxQuality,
+        size_hw: tuple[int, int],
+        boxes: FloatArray,
+        which: npt.NDArray[np.int64],
+        parts: _Parts,
+    ) -> tuple[FloatArray, tuple[tuple[str, ...], ...]]:
+        """Scores (N,) and doubts of boxes (N, 4), each found in the map ``which`` (N,) of the chosen classes."""
+        frames = [normalise_maps(resize_map(coarse, _SCORED_HW)) for coarse in parts.maps]
+        turned: Sequence[FloatArray | None] = [None] * len(frames)
+        if parts.mirrored is not None:
+            turned = [normalise_maps(resize_map(coarse, _SCORED_HW)) for coarse in parts.mirrored]
+        scaled = boxes * np.tile([_SCORED_HW[1] / size_hw[1], _SCORED_HW[0] / size_hw[0]], 2)
+        scores, doubts = [], []
+        for box, index in zip(scaled, which, strict=True):
+            label = int(parts.chosen[index])
+            prob = float(parts.probabilities[label])
+            features = box_features(frames[index], box, prob, self.threshold, turned[index])
+            scores.append(quality.score(features, label))
+            doubts.append(quality.doubts(features, label))
+        return np.array(scores, dtype=np.float32), tuple(doubts)
 
     def _boxes(self, score_map: FloatArray) -> BoxArray:
         if self.multi:

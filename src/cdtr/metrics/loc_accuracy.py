@@ -21,7 +21,7 @@ class ImageRow:
     prob: probability of the predicted class, in [0, 1]. in_top5: the label is among the five best classes. iou_label,
     iou_predicted: best IoU, in [0, 1], of the box of the label's and of the predicted class's map with any ground-truth
     box; None where the image has no box or no threshold was given. error: what is wrong with the label's box, a kind of
-    ``metrics.errors``, or None likewise.
+    ``metrics.errors``, or None likewise. score: the probability of a hit that the predicted class's box got, if any.
     """
 
     image_id: str
@@ -32,6 +32,7 @@ class ImageRow:
     iou_label: float | None = None
     iou_predicted: float | None = None
     error: str | None = None
+    score: float | None = None
 
 
 class LocAccuracy:

@@ -1,4 +1,4 @@
-"""An evaluation's figures: the threshold curve, the distribution of IoU (the paper's Fig. 5), precision and recall."""
+"""An evaluation's figures: the threshold curve, IoU (the paper's Fig. 5), precision and recall, scores of boxes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
         "threshold": threshold_curve(evaluation),
         "iou": iou_distribution(evaluation),
         "precision-recall": precision_recall_curve(evaluation),
+        "box-scores": box_score_figure(evaluation),
     }
     written = []
     for name, figure in figures.items():
@@ -82,6 +83,41 @@ def precision_recall_curve(evaluation: Evaluation) -> Figure | None:
         title=f"PxAP {evaluation.metrics['pxap']:.1f}", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1)
     )
     _tidy(axes)
+    return figure
+
+
+def box_score_figure(evaluation: Evaluation) -> Figure | None:
+    """Reliability of the boxes' scores, and the share of misses among the best-scored boxes."""
+    found = evaluation.box_scores
+    if found is None:
+        return None
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    both: list[Axes] = list(figure.subplots(1, 2))
+    reliability, risk = both
+    means, rates, counts = zip(*found.bins, strict=True)
+    error = 1.96 * np.sqrt(np.array(rates) * (1 - np.array(rates)) / np.array(counts))
+    reliability.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="as it should be")
+    reliability.errorbar(means, rates, error, marker="o", capsize=2, label="tenths of the images, 95%")
+    reliability.set(
+        title=f"calibration error {found.calibration_error:.1f}%",
+        xlabel="score of the box",
+        ylabel="share of hits (IoU ≥ 0.5)",
+        xlim=(0, 1),
+        ylim=(0, 1),
+    )
+    reliability.legend(fontsize="small")
+    risk.plot(found.coverage, found.risk)
+    risk.axhline(1 - found.hit_rate / 100, color="black", linestyle="--", linewidth=1, label="all boxes")
+    risk.set(
+        title="misses among the best-scored",
+        xlabel="share of the boxes kept, best first",
+        ylabel="share of misses",
+        xlim=(0, 1),
+        ylim=(0, 1),
+    )
+    risk.legend(fontsize="small")
+    for axes in both:
+        _tidy(axes)
     return figure
 
 

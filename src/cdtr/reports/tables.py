@@ -129,6 +129,14 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.errors:
         shares = (f"{ERROR_NAMES[kind]} {percent(found['percent'])}" for kind, found in evaluation.errors.items())
         yield f"boxes, in percent: {', '.join(shares)}"
+    if evaluation.box_scores is not None:
+        found = evaluation.box_scores
+        best = ", ".join(f"{percent(rate)} of the best-scored {share:.0%}" for share, rate in found.accuracy_at.items())
+        auroc = "" if found.auroc is None else f", AUROC {found.auroc:.2f}"
+        yield (
+            f"scores of boxes: {percent(found.hit_rate)} of all are hits, {best}; "
+            f"calibration error {percent(found.calibration_error)}{auroc}"
+        )
     if evaluation.n_annotated:
         yield "* chosen on the evaluated images, which flatters it"
     if evaluation.oracle is not None:

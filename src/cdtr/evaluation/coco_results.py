@@ -1,0 +1,121 @@
+"""Anybody's boxes from a COCO file, by image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from cdtr.errors import DataError
+from cdtr.evaluation.measure import ScoredBox
+from cdtr.records import Sample
+
+
+def read_coco_boxes(
+    path: Path, samples: Sequence[Sample], class_names: Sequence[str], images_file: Path | None = None
+) -> dict[str, list[ScoredBox]]:
+    """Boxes by image id; an image without one is left out, boxes of other images are passed over.
+
+    path: a COCO results file, a list of ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``; or
+    a detection file with ``images``, ``categories`` and ``annotations`` that have a score. images_file: the file
+    whose ``images`` and ``categories`` the numbers of a results file stand for; without it an ``image_id`` has to be
+    the image's file name, and ``category_id`` 1 is the first class. A file name meets an image whose path
+    ends with it, its suffix aside. DataError names what does not fit.
+    """
+    tree = _read(path)
+    results, index = (tree, {}) if isinstance(tree, list) else (tree.get("annotations"), tree)
+    if images_file is not None:
+        index = _read(images_file)
+    if not isinstance(results, list) or not isinstance(index, dict):
+        raise DataError(f"{path} is no list of COCO results and has no annotations: expected one of the two")
+    files = _by_number(index, "images", "file_name", path)
+    labels = _labels(index, class_names, path)
+    known = _by_ending(samples)
+    found: dict[str, list[ScoredBox]] = {}
+    met = 0
+    for number, result in enumerate(results):
+        where = f"{path}, result {number}"
+        image = _field(result, "image_id", where)
+        name = files.get(image) if files else image
+        if name is None:
+            raise DataError(f"{where}: image_id {image!r} is not in the images of the file")
+        image_id = _find(known, str(name), where)
+        if image_id is None:
+            continue
+        met += 1
+        category = _field(result, "category_id", where)
+        if category not in labels:
+            raise DataError(f"{where}: category_id {category!r}, expected one of {', '.join(map(str, labels))}")
+        found.setdefault(image_id, []).append(_box(result, labels[category], where))
+    if not met:
+        raise DataError(
+            f"{path} has {len(results)} boxes, none of them of the {len(samples)} images, such as "
+            f"{samples[0].image_id}: expected their file names, or numbers with --coco-images FILE"
+        )
+    return found
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error})") from error
+
+
+def _field(entry: Any, key: str, where: str) -> Any:
+    if not isinstance(entry, dict) or not isinstance(entry.get(key), str | int):
+        raise DataError(f"{where} has no {key} that is a number or a name")
+    return entry[key]
+
+
+def _by_number(index: Mapping[str, Any], section: str, key: str, path: Path) -> dict[Any, str]:
+    entries = index.get(section) or []
+    return {
+        _field(entry, "id", f"{path}, {section}"): str(_field(entry, key, f"{path}, {section}")) for entry in entries
+    }
+
+
+def _labels(index: Mapping[str, Any], class_names: Sequence[str], path: Path) -> dict[Any, int]:
+    """The class of each category number: by name where the file has categories, else counted from 1."""
+    categories = _by_number(index, "categories", "name", path)
+    if not categories:
+        return {number: label for label, number in enumerate(range(1, len(class_names) + 1))}
+    of_name = {name: label for label, name in enumerate(class_names)}
+    strange = [name for name in categories.values() if name not in of_name]
+    if strange:
+        raise DataError(f"{path} has the category {strange[0]!r}: expected names of the data's classes")
+    return {number: of_name[name] for number, name in categories.items()}
+
+
+def _by_ending(samples: Sequence[Sample]) -> dict[PurePosixPath, set[str]]:
+    """Images by every ending of their path, without the suffix."""
+    found: dict[PurePosixPath, set[str]] = {}
+    for sample in samples:
+        parts = PurePosixPath(sample.image_id).with_suffix("").parts
+        for start in range(len(parts)):
+            found.setdefault(PurePosixPath(*parts[start:]), set()).add(sample.image_id)
+    return found
+
+
+def _find(known: Mapping[PurePosixPath, set[str]], name: str, where: str) -> str | None:
+    matches = known.get(PurePosixPath(name).with_suffix(""), known.get(PurePosixPath(name), set()))
+    if len(matches) > 1:
+        first, second = sorted(matches)[:2]
+        raise DataError(f"{where}: {name!r} may be {first} or {second}, give more of the path")
+    return next(iter(matches), None)
+
+
+def _box(result: Mapping[str, Any], label: int, where: str) -> ScoredBox:
+    try:
+        x, y, width, height = (float(value) for value in result["bbox"])
+        score = float(result["score"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where}: expected bbox [x, y, width, height] and score as numbers") from error
+    if not (width >= 0 and height >= 0 and np.isfinite([x, y, width, height, score]).all()):
+        raise DataError(
+            f"{where}: bbox {result['bbox']} with score {score}, expected finite numbers and no negative size"
+        )
+    return ScoredBox(label, score, (x, y, x + width, y + height))

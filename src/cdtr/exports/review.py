@@ -1,0 +1,41 @@
+"""Which images to look at first: one CSV row an image, those where a look helps most at the top."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cdtr.errors import DataError
+from cdtr.records import Localization
+from cdtr.runs import write_atomic
+
+FILE_NAME = "review.csv"
+COLUMNS = ("image", "help", "label", "score", "boxes", "reasons")
+
+
+def write_review(localizations: Iterable[Localization], path: Path, class_names: Sequence[str]) -> None:
+    """Write ``help``, the chance that a look finds something to mend: that the best box's IoU is below 0.5, and 1
+    where there is no box. ``score`` and ``label`` are the best box's. DataError for boxes without calibrated scores.
+    """
+    rows = sorted((_row(one, class_names) for one in localizations), key=lambda row: (-float(row[1]), row[0]))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([COLUMNS, *rows])
+    write_atomic(path, text.getvalue())
+
+
+def _row(localization: Localization, class_names: Sequence[str]) -> tuple[str, ...]:
+    if localization.doubts is None:
+        raise DataError("the boxes have no calibrated scores: run `cdtr calibrate` with boxes before a review")
+    if not len(localization.scores):
+        name = class_names[localization.map_label]
+        return localization.image_id, "1.0000", name, "", "0", "no box"
+    best = int(np.argmax(localization.scores))
+    score = float(localization.scores[best])
+    label, reasons = class_names[int(localization.labels[best])], "; ".join(localization.doubts[best])
+    count = str(len(localization.scores))
+    return localization.image_id, f"{1 - score:.4f}", label, f"{score:.4f}", count, reasons

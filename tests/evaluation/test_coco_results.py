@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cdtr.errors import DataError
+from cdtr.evaluation import Tally, find_protocol
+from cdtr.evaluation.coco_results import read_coco_boxes
+from cdtr.evaluation.measure import ScoredBox, measure_boxes
+from cdtr.records import Annotation, Sample
+
+SAMPLES = [Sample(f"val/{name}.jpg", Path(name), label) for name, label in (("a", 0), ("b/c", 1), ("d", 1))]
+NAMES = ("cat", "dog")
+
+
+def result(image: Any, category: Any = 1, bbox: Any = (1, 2, 3, 4), score: Any = 0.5) -> dict[str, Any]:
+    return {"image_id": image, "category_id": category, "bbox": list(bbox), "score": score}
+
+
+def read(tmp_path: Path, content: Any, images: Any = None) -> dict[str, list[ScoredBox]]:
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    if images is not None:
+        (tmp_path / "images.json").write_text(json.dumps(images))
+    return read_coco_boxes(tmp_path / "boxes.json", SAMPLES, NAMES, tmp_path / "images.json" if images else None)
+
+
+def test_results_by_file_name(tmp_path: Path) -> None:
+    found = read(tmp_path, [result("a.png", 2), result("b/c"), result("c.jpg", score=7), result("other")])
+    assert found == {
+        "val/a.jpg": [ScoredBox(1, 0.5, (1, 2, 4, 6))],
+        "val/b/c.jpg": [ScoredBox(0, 0.5, (1, 2, 4, 6)), ScoredBox(0, 7.0, (1, 2, 4, 6))],
+    }
+
+
+def test_numbers_stand_for_the_images_and_categories_of_another_file(tmp_path: Path) -> None:
+    index = {"images": [{"id": 9, "file_name": "d.jpg"}], "categories": [{"id": 5, "name": "dog"}]}
+    assert read(tmp_path, [result(9, 5)], index) == {"val/d.jpg": [ScoredBox(1, 0.5, (1, 2, 4, 6))]}
+    assert read(tmp_path, {**index, "annotations": [result(9, 5)]}) == {"val/d.jpg": [ScoredBox(1, 0.5, (1, 2, 4, 6))]}
+
+
+@pytest.mark.parametrize(
+    ("content", "images", "message"),
+    [
+        ({"boxes": []}, None, "no list of COCO results"),
+        ([result("a", 3)], None, "category_id 3, expected one of 1, 2"),
+        ([result("a", bbox=(1, 2, 3))], None, "expected bbox"),
+        ([result("a", bbox=(1, 2, -3, 4))], None, "no negative size"),
+        ([result("a", score=float("nan"))], None, "finite"),
+        ([result("a", score=None)], None, "score as numbers"),
+        ([result(3)], None, "none of them of the 3 images"),
+        ([{"category_id": 1}], None, "result 0 has no image_id"),
+        ([result(3)], {"images": [{"id": 9, "file_name": "d.jpg"}]}, "image_id 3 is not in the images"),
+        ([result(9)], {"images": [{"id": 9, "file_name": "d"}], "categories": [{"id": 1, "name": "cow"}]}, "'cow'"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path: Path, content: Any, images: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, content, images)
+
+
+def test_a_name_of_two_images_is_refused(tmp_path: Path) -> None:
+    samples = [Sample("x/a.jpg", Path("a"), 0), Sample("y/a.jpg", Path("a"), 0)]
+    (tmp_path / "boxes.json").write_text(json.dumps([result("a.jpg")]))
+    with pytest.raises(DataError, match="may be x/a"):
+        read_coco_boxes(tmp_path / "boxes.json", samples, NAMES)
+
+
+def test_the_best_scored_box_of_each_class_counts() -> None:
+    truth = Annotation(np.array([[20.0, 40.0, 60.0, 80.0]]))
+    good, bad = (20.0, 40.0, 60.0, 80.0), (0.0, 0.0, 10.0, 10.0)
+    cases = {
+        "right": [ScoredBox(1, 0.9, good), ScoredBox(1, 0.1, bad), ScoredBox(0, 0.5, bad)],
+        "class": [ScoredBox(0, 0.9, bad), ScoredBox(1, 0.8, good)],
+        "place": [ScoredBox(1, 0.9, bad), ScoredBox(1, 0.8, good)],
+        "none": [],
+    }
+    for protocol in ("wsol", "tscam", "sat", "cdtr"):
+        rules = find_protocol(protocol)
+        tally = Tally(rules, None)
+        for name, boxes in cases.items():
+            tally.add(measure_boxes(Sample(name, Path(name), 1), (100, 100), boxes, truth, rules))
+        rows = {row.image_id: row for row in tally.accuracy.rows}
+        assert rows["right"].iou_label == pytest.approx(1, abs=0.05), protocol
+        assert rows["none"].iou_label == 0
+        metrics = tally.finish().metrics
+        # The released protocol takes the predicted class's box for everything, which misses in the second image.
+        assert metrics["gt_known_loc"] == (25 if protocol == "cdtr" else 50)
+        assert (metrics["top1_loc"], metrics["top1_cls"]) == (25, 50)
+        assert (metrics["max_box_acc"], metrics["pxap"]) == (None, None)
