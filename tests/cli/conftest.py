@@ -12,10 +12,16 @@ REAL_NEU = Path(__file__).resolve().parents[3] / "shared" / "data" / "neu-det"
 
 
 @pytest.fixture(scope="session")
-def neu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_neu() -> Path | None:
+    """The real NEU-DET, where it is at hand."""
+    return REAL_NEU if REAL_NEU.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def neu(real_neu: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """66 images in NEU-DET's layout: the real ones, or drawn ones on machines that lack those."""
     target = tmp_path_factory.mktemp("neu") / "NEU-DET"
-    return copy_neu(REAL_NEU, target) if REAL_NEU.is_dir() else draw_neu(target)
+    return draw_neu(target) if real_neu is None else copy_neu(real_neu, target)
 
 
 @pytest.fixture(scope="session")

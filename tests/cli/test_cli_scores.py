@@ -1,0 +1,108 @@
+"""Scores of boxes, thresholds without boxes, and boxes from elsewhere, through the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_helpers import NEU_CLASSES, copy_neu, draw_neu, in_process, run_cdtr
+
+from cdtr.data.datasets import load_source
+
+
+@pytest.fixture(scope="module")
+def scored(tiny_run: Path, real_neu: Path | None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A run calibrated with images enough to score boxes, the data, and what `cdtr calibrate` printed."""
+    data = tmp_path_factory.mktemp("more") / "NEU-DET"
+    data = draw_neu(data, n_val=10) if real_neu is None else copy_neu(real_neu, data, n_val=10)
+    run = tmp_path_factory.mktemp("runs") / "scored"
+    shutil.copytree(tiny_run, run)
+    done = run_cdtr("calibrate", run, "--data", data, "--split", "val", "--mirror")
+    assert done.returncode == 0, done.stderr
+    return run, data, done.stdout
+
+
+def test_scores_of_boxes_go_to_the_boxes_and_to_the_review(scored: tuple[Path, Path, str], tmp_path: Path) -> None:
+    run, data, printed = scored
+    assert "scores of boxes: fitted on 60 boxes" in printed
+    assert "mirror" in json.loads((run / "calibration.json").read_text())["box_scores"]["features"]
+    done = run_cdtr("localize", run, data / "IMAGES", "--out", tmp_path / "all")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "all" / "review.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    help_wanted = [float(row["help"]) for row in rows]
+    assert help_wanted == sorted(help_wanted, reverse=True)
+    assert len(set(help_wanted)) > 20
+    boxes = json.loads((tmp_path / "all" / "coco.json").read_text())["annotations"]
+    scores = sorted(box["score"] for box in boxes)
+    np.testing.assert_allclose(scores, sorted(1 - one for one in help_wanted), atol=1e-4)
+    middle = (scores[len(scores) // 2] + scores[len(scores) // 2 - 1]) / 2
+    done = run_cdtr("localize", run, data / "IMAGES", "--out", tmp_path / "best", "--min-score", middle)
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((tmp_path / "best" / "coco.json").read_text())["annotations"]
+    assert 0 < len(kept) < len(boxes)
+    assert min(box["score"] for box in kept) >= middle
+
+
+def test_evaluate_says_how_good_the_scores_of_boxes_are(
+    scored: tuple[Path, Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data, _ = scored
+    asked = ("evaluate", run, "--data", data, "--split", "train", "--json", tmp_path / "n.json")
+    code, out, err = in_process(capsys, *asked, "--figures", tmp_path / "figures")
+    assert code == 0, err
+    assert "of the best-scored 20%" in out
+    found = json.loads((tmp_path / "n.json").read_text())["box_scores"]
+    assert found["n_images"] == 48
+    assert sum(part["images"] for part in found["reliability"]) == 48
+    assert (tmp_path / "figures" / "wsol-box-scores.png").stat().st_size > 5000
+
+
+def test_calibrate_without_boxes_is_label_free(
+    tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    folders = tmp_path / "folders"
+    for sample in load_source(neu).splits["train"]:
+        target = folders / "train" / NEU_CLASSES[sample.label] / sample.path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(sample.path.read_bytes())
+    code, _, err = in_process(capsys, "calibrate", run, "--data", folders, "--split", "val")
+    assert (code, "take --label-free" in err) == (2, True)
+    code, out, err = in_process(capsys, "calibrate", run, "--data", neu, "--label-free")
+    assert code == 0, err
+    assert "label-free: the mean of the maps, no box was looked at" in out
+    stored = json.loads((run / "calibration.json").read_text())
+    assert (stored["gt_known_loc"], stored["curve"], stored["box_scores"]) == (None, None, None)
+    assert 0 < stored["threshold"] < 1
+    code, out, err = in_process(capsys, "evaluate", run, "--data", neu)
+    assert (code, f"threshold {stored['threshold']:g}" in out) == (0, True), err
+    code, _, err = in_process(capsys, "localize", run, neu / "IMAGES", "--out", tmp_path / "out", "--min-score", "0.5")
+    assert (code, "has no scores of boxes" in err, (tmp_path / "out").exists()) == (2, True, False)
+    code, _, err = in_process(capsys, "calibrate", run, "--data", neu, "--label-free", "--mirror")
+    assert (code, "give one of them" in err) == (2, True)
+
+
+def test_score_reads_the_boxes_that_localize_writes(
+    calibrated: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = calibrated
+    code, _, err = in_process(capsys, "localize", run, neu / "IMAGES", "--out", tmp_path / "boxes")
+    assert code == 0, err
+    given = ("score", tmp_path / "boxes" / "coco.json", "--data", neu, "--json", tmp_path / "given.json")
+    code, out, err = in_process(capsys, *given)
+    assert code == 0, err
+    assert "MaxBoxAcc and PxAP need maps" in out
+    code, _, err = in_process(capsys, "evaluate", run, "--data", neu, "--json", tmp_path / "own.json")
+    assert code == 0, err
+    ours, theirs = (json.loads((tmp_path / name).read_text()) for name in ("own.json", "given.json"))
+    assert theirs["metrics"]["top1_cls"] == ours["metrics"]["top1_cls"]
+    assert theirs["metrics"]["top1_loc"] == pytest.approx(ours["metrics"]["top1_loc"], abs=6), "one image of 18"
+    assert theirs["metrics"]["max_box_acc"] is None
+    code, _, err = in_process(capsys, *given, "--threshold", "0.2")
+    assert (code, "are for maps" in err) == (2, True)
