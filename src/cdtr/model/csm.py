@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cdtr.config import CsmConfig
+from cdtr.config import CsmConfig, Padding
 from cdtr.errors import ConfigError
 from cdtr.model.norm import conv_norm_act
 
@@ -18,15 +18,17 @@ class Csm(nn.Module):
     output and has C channels, which gives the paper's published parameter count.
     """
 
-    def __init__(self, maps: int, classes: int, config: CsmConfig) -> None:
+    def __init__(self, maps: int, classes: int, config: CsmConfig, padding: Padding = "zeros") -> None:
         super().__init__()
         width = config.g * config.width_factor
         self.factor2 = config.upsample == "factor2"
         self.encoder = nn.Sequential(
-            conv_norm_act(maps, width, 3, config.norm), conv_norm_act(width, width, 3, config.norm)
+            conv_norm_act(maps, width, 3, config.norm, padding=padding),
+            conv_norm_act(width, width, 3, config.norm, padding=padding),
         )
         self.decoder = nn.Sequential(
-            conv_norm_act(maps + width, classes, 3, config.norm), conv_norm_act(classes, classes, 3, config.norm)
+            conv_norm_act(maps + width, classes, 3, config.norm, padding=padding),
+            conv_norm_act(classes, classes, 3, config.norm, padding=padding),
         )
         self.head = nn.Conv2d(classes, classes, 1, bias=False)
 

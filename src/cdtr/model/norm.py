@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from cdtr.config import Padding
+
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
     """``nn.BatchNorm2d`` over the global batch when several processes train together."""
@@ -62,10 +64,14 @@ def _sum_over_processes(values: Tensor) -> Tensor:
     return summed
 
 
-def conv_norm_act(channels_in: int, channels_out: int, kernel: int, norm: bool, act: bool = True) -> nn.Sequential:
+def conv_norm_act(
+    channels_in: int, channels_out: int, kernel: int, norm: bool, act: bool = True, padding: Padding = "zeros"
+) -> nn.Sequential:
     """A bias-free convolution, batch norm (momentum 0.01) and LeakyReLU, as in the released code; without ``norm`` a
-    convolution with bias and the activation."""
-    layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=not norm)]
+    convolution with bias and the activation. padding: a ``padding_mode`` of PyTorch."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=not norm, padding_mode=padding)
+    ]
     if norm:
         layers.append(SyncedBatchNorm2d(channels_out, momentum=0.01))
     if act:

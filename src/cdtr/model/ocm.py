@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cdtr.config import OcmConfig
+from cdtr.config import OcmConfig, Padding
 from cdtr.errors import ConfigError
 from cdtr.model.maps import scale_maps
 from cdtr.model.norm import conv_norm_act
@@ -14,14 +14,14 @@ from cdtr.model.norm import conv_norm_act
 class Ocm(nn.Module):
     """Makes the pixel-level pseudo map ``M_ocm`` from the attention of K blocks, and the two losses."""
 
-    def __init__(self, depth: int, heads: int, config: OcmConfig) -> None:
+    def __init__(self, depth: int, heads: int, config: OcmConfig, padding: Padding = "zeros") -> None:
         super().__init__()
         if config.k > depth:
             raise ConfigError(f"ocm.k = {config.k}, but the backbone has {depth} blocks: choose ocm.k up to {depth}")
         self.config = config
         self.blocks = slice(0, config.k) if config.blocks == "first" else slice(depth - config.k, depth)
         self.per_block = nn.ModuleList(conv_norm_act(heads, 1, 1, config.norm) for _ in range(config.k))
-        self.join = conv_norm_act(config.k, 1, 3, config.norm, act=False)
+        self.join = conv_norm_act(config.k, 1, 3, config.norm, act=False, padding=padding)
         if config.awaken_gradient == "to_attention":
             # Nothing teaches these weights then, and processes that train together wait for every gradient.
             self.requires_grad_(False)

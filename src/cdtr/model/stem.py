@@ -48,13 +48,13 @@ def halving_layers(channels: int, widths: Sequence[int]) -> nn.Sequential:
 
     All but the last look one pixel further down and right. With the usual padding on both sides a cell would be centred
     on its patch's first pixel, and every map and box half a patch too far down and right; so it is the patch's middle,
-    to half a pixel.
+    to half a pixel. The border repeats, since zeros there would look like an edge and darken the maps around it.
     """
     layers: list[nn.Module] = []
     for index, width in enumerate(widths):
         last = index + 1 == len(widths)
         layers += [
-            nn.ZeroPad2d((1, 0, 1, 0) if last else (0, 1, 0, 1)),
+            nn.ReplicationPad2d((1, 0, 1, 0) if last else (0, 1, 0, 1)),
             nn.Conv2d(channels, width, 3, stride=2, bias=False),
             SyncedBatchNorm2d(width),
             nn.ReLU(inplace=True),

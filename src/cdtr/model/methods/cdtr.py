@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cdtr.config import Config
+from cdtr.config import Config, MapsConfig
 from cdtr.model.backbone import Backbone
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guide
@@ -39,10 +39,12 @@ class Cdtr(nn.Module):
         weighting: AutomaticWeightedLoss | None = None,
         sba_alpha: float = 0.0,
         sum_heads: bool = False,
+        maps: MapsConfig | None = None,
     ) -> None:
         super().__init__()
+        self.maps = maps or MapsConfig()
         self.backbone = backbone
-        self.head = nn.Conv2d(backbone.dim, classes, 3, padding=1)
+        self.head = nn.Conv2d(backbone.dim, classes, 3, padding=1, padding_mode=self.maps.padding)
         self.csm = csm
         self.ocm = ocm
         self.ski = ski
@@ -53,7 +55,8 @@ class Cdtr(nn.Module):
         self.sum_heads = sum_heads
 
     def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
-        """images: (B, 3, H, W), normalised. ``maps`` is ``M_ca * (X_out + X_csm)`` for every class (Eq. 3).
+        """images: (B, 3, H, W), normalised. ``maps`` is ``M_ca * (X_out + X_csm)`` for every class (Eq. 3), or what
+        ``maps.fuse`` says.
 
         SKI and the guide, which no map needs, run where ``auxiliary`` asks for them, by default in training mode.
         """
@@ -72,7 +75,7 @@ class Cdtr(nn.Module):
             aux["ski_logits"] = pooled_logits(aux["x_ski"])
         if self.guide is not None and auxiliary:
             aux["x_guide"] = self.guide(images)
-        return ModelOutput(pooled_logits(x_out), m_ca[:, None] * _evidence(aux), m_ca, aux)
+        return ModelOutput(pooled_logits(x_out), fuse(m_ca, _evidence(aux), self.maps), m_ca, aux)
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """The terms of Eq. 2, and the guide's, by name, each a scalar, before weighting."""
@@ -108,6 +111,15 @@ class Cdtr(nn.Module):
         return total, lambdas
 
 
+def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig) -> Tensor:
+    """Attention (B, h, w) and class maps (B, C, h, w) to localization maps (B, C, h, w).
+
+    ``product`` is Eq. 3. Where a class's evidence is negative all over the image, as that of a class that is not
+    recognised, the product turns the attention inside out; ``softplus`` of the evidence keeps it as it is.
+    """
+    return m_ca[:, None] * (F.softplus(evidence) if config.fuse == "softplus" else evidence)
+
+
 def _evidence(aux: Mapping[str, Tensor]) -> Tensor:
     """``X_out + X_csm`` of Eq. 3, (B, C, h, w), or ``X_out`` alone."""
     x_out = aux["x_out"].float()
@@ -116,8 +128,9 @@ def _evidence(aux: Mapping[str, Tensor]) -> Tensor:
 
 def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> Cdtr:
     """Wire the modules that the configuration switches on."""
-    csm = Csm(backbone.depth * backbone.heads, classes, config.csm) if config.csm.enabled else None
-    ocm = Ocm(backbone.depth, backbone.heads, config.ocm) if config.ocm.enabled else None
+    padding = config.maps.padding
+    csm = Csm(backbone.depth * backbone.heads, classes, config.csm, padding) if config.csm.enabled else None
+    ocm = Ocm(backbone.depth, backbone.heads, config.ocm, padding) if config.ocm.enabled else None
     ski = Ski(classes, config.ski) if config.ski.enabled else None
     names = ["cls"]
     names += ["csm"] if csm is not None else []
@@ -135,4 +148,5 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
         weighting=AutomaticWeightedLoss(names, config.weighting) if len(names) > 1 else None,
         sba_alpha=config.sba.alpha,
         sum_heads=config.backbone.attention_reduce == "sum_heads",
+        maps=config.maps,
     )

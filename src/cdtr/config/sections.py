@@ -1,17 +1,13 @@
-"""YAML and overrides to one checked tree of settings; the only reader of YAML.
+"""The checked tree of settings, with the paper's values on CUB as defaults.
 
-Settings are layered: the defaults below (the paper's, on CUB), then the bundle of ``fidelity``, then the chain of
-presets or files that extend each other, then ``--set`` overrides. Unknown keys are refused. The numbered rows of
-``docs/fidelity.md`` are the switches whose comments name them here.
+The numbered rows of ``docs/fidelity.md`` are the switches whose comments name them here.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -19,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cdtr.errors import ConfigError
 
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+AnySection = TypeVar("AnySection", bound="Section")
+Padding = Literal["zeros", "replicate"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -48,6 +46,11 @@ class BackboneConfig(Section):
     overrides: dict[str, Any] = Field(default_factory=dict)  # embed_dim, depth, num_heads, patch_size, ...
     drop_path: float = Field(0.0, ge=0, lt=1)
     attention_reduce: Literal["mean", "sum_heads"] = "mean"  # row 3
+
+
+class MapsConfig(Section):
+    fuse: Literal["product", "softplus"] = "product"  # Eq. 3, or with the softplus of the class maps
+    padding: Padding = "zeros"  # at the image's border, of the convolutions over the patch grid
 
 
 class CsmConfig(Section):
@@ -148,6 +151,7 @@ class Config(Section):
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     backbone: BackboneConfig = BackboneConfig()
+    maps: MapsConfig = MapsConfig()
     csm: CsmConfig = CsmConfig()
     ocm: OcmConfig = OcmConfig()
     ski: SkiConfig = SkiConfig()
@@ -159,119 +163,25 @@ class Config(Section):
 
     def updated(self, **changes: Any) -> Config:
         """A checked copy with nested changes, ``updated(sba={"enabled": False})``."""
-        return _checked(_merge(self.model_dump(mode="json"), changes), "config")
+        return checked_section(merge(self.model_dump(mode="json"), changes), Config, "config")
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def preset_names() -> list[str]:
-    names = (entry.name for entry in files("cdtr.presets").iterdir())
-    return sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and not n.startswith("_"))
-
-
-def load_config(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a preset name or a YAML file, apply ``a.b=c`` overrides, and check the result.
-
-    Raises ConfigError for an unknown preset, key or value, naming the nearest known one.
-    """
-    tree = _read_chain(str(source), ()) if source is not None else {}
-    for override in overrides:
-        tree = _merge(tree, _parse_override(override))
-    if tree.get("fidelity") == "official":
-        tree = _merge(_read_preset("_official"), tree)
-    return _checked(tree, str(source or "overrides"))
-
-
-def parse_config(text: str, origin: str) -> Config:
-    """Check a resolved configuration, as a run folder holds it."""
-    return _checked(_parse_yaml(text, origin), origin)
-
-
-def _read_chain(source: str, seen: tuple[str, ...], folder: Path | None = None) -> dict[str, Any]:
-    path = Path(source) if folder is None or Path(source).is_absolute() else folder / source
-    # Two files may have one relative name, and one file two: only the whole path tells them apart.
-    identity = str(path.resolve()) if path.suffix in {".yaml", ".yml"} else source
-    if identity in seen:
-        raise ConfigError(f"presets extend each other in a circle: {' -> '.join((*seen, identity))}")
-    if path.suffix in {".yaml", ".yml"}:
-        if not path.is_file():
-            raise ConfigError(
-                f"no configuration file {path}: give a YAML file or one of the presets {', '.join(preset_names())}"
-            )
-        tree = _parse_yaml(_read_text(path), str(path))
-    else:
-        tree = _read_preset(source)
-    parent = tree.pop("extends", None)
-    if parent is None:
-        return tree
-    return _merge(_read_chain(str(parent), (*seen, identity), path.parent), tree)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 (byte {error.start}): expected YAML text, save it as UTF-8") from error
-
-
-def _read_preset(name: str) -> dict[str, Any]:
-    entry = files("cdtr.presets").joinpath(f"{name}.yaml")
-    if not entry.is_file():
-        raise ConfigError(
-            f"unknown preset {name!r}{_nearest(name, preset_names())}; choose one of {', '.join(preset_names())}, "
-            "or give a .yaml file"
-        )
-    return _parse_yaml(entry.read_text(encoding="utf-8"), f"preset {name}")
-
-
-def _parse_yaml(text: str, origin: str) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{origin} is not YAML: {' '.join(str(error).split())}") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{origin} holds a {type(tree).__name__}, expected keys and values such as 'method: cdtr'")
-    return tree
-
-
-def _parse_override(text: str) -> dict[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {text!r}: expected key=value, such as train.epochs=20")
-    try:
-        tree: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text!r}: the value is not YAML: {' '.join(str(error).split())}") from error
-    if isinstance(tree, str):
-        tree = _as_number(tree)
-    for part in reversed(key.strip().split(".")):
-        tree = {part: tree}
-    return dict(tree)
-
-
-def _as_number(text: str) -> str | float:
-    """YAML 1.1 reads 5e-4 as a string; people mean the number."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
-def _checked(tree: Mapping[str, Any], origin: str) -> Config:
-    _refuse_unknown(tree, Config, origin, ())
+def checked_section(tree: Mapping[str, Any], section: type[AnySection], origin: str) -> AnySection:
+    """The tree as a section of settings; ConfigError for an unknown key or a value that does not fit."""
+    _refuse_unknown(tree, section, origin, ())
     try:
-        return Config.model_validate(tree)
+        return section.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -283,7 +193,7 @@ def _refuse_unknown(tree: Mapping[str, Any], section: type[BaseModel], origin: s
         here = ".".join((*path, str(key)))
         if key not in section.model_fields:
             known = [".".join((*path, name)) for name in section.model_fields]
-            raise ConfigError(f"{origin}: unknown key {here!r}{_nearest(here, known)}; known here: {', '.join(known)}")
+            raise ConfigError(f"{origin}: unknown key {here!r}{nearest(here, known)}; known here: {', '.join(known)}")
         kind = section.model_fields[key].annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             if not isinstance(value, Mapping):
@@ -292,6 +202,6 @@ def _refuse_unknown(tree: Mapping[str, Any], section: type[BaseModel], origin: s
             _refuse_unknown(value, kind, origin, (*path, str(key)))
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f", did you mean {close[0]!r}?" if close else ""

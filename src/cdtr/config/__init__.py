@@ -1,0 +1,37 @@
+"""Everything a run depends on, in one checked tree, and how it is read."""
+
+from cdtr.config.loading import load_config, parse_config, preset_names
+from cdtr.config.sections import (
+    BackboneConfig,
+    Config,
+    CsmConfig,
+    DataConfig,
+    EvaluationConfig,
+    GuideConfig,
+    MapsConfig,
+    OcmConfig,
+    Padding,
+    SbaConfig,
+    SkiConfig,
+    TrainConfig,
+    WeightingConfig,
+)
+
+__all__ = [
+    "BackboneConfig",
+    "Config",
+    "CsmConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "GuideConfig",
+    "MapsConfig",
+    "OcmConfig",
+    "Padding",
+    "SbaConfig",
+    "SkiConfig",
+    "TrainConfig",
+    "WeightingConfig",
+    "load_config",
+    "parse_config",
+    "preset_names",
+]

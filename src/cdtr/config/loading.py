@@ -1,0 +1,112 @@
+"""YAML files, presets and overrides to checked settings; the only reader of YAML.
+
+Settings are layered: the defaults (``sections.py``), then the bundle of ``fidelity``, then the chain of presets or
+files that extend each other, then ``--set`` overrides. Unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cdtr.config.sections import Config, checked_section, merge, nearest
+from cdtr.errors import ConfigError
+
+
+def preset_names() -> list[str]:
+    names = (entry.name for entry in files("cdtr.presets").iterdir())
+    return sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and not n.startswith("_"))
+
+
+def load_config(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a preset name or a YAML file, apply ``a.b=c`` overrides, and check the result.
+
+    Raises ConfigError for an unknown preset, key or value, naming the nearest known one.
+    """
+    tree = _read_chain(str(source), ()) if source is not None else {}
+    for override in overrides:
+        tree = merge(tree, _parse_override(override))
+    if tree.get("fidelity") == "official":
+        tree = merge(_read_preset("_official"), tree)
+    return checked_section(tree, Config, str(source or "overrides"))
+
+
+def parse_config(text: str, origin: str) -> Config:
+    """Check a resolved configuration, as a run folder holds it."""
+    return checked_section(_parse_yaml(text, origin), Config, origin)
+
+
+def _read_chain(source: str, seen: tuple[str, ...], folder: Path | None = None) -> dict[str, Any]:
+    path = Path(source) if folder is None or Path(source).is_absolute() else folder / source
+    # Two files may have one relative name, and one file two: only the whole path tells them apart.
+    identity = str(path.resolve()) if path.suffix in {".yaml", ".yml"} else source
+    if identity in seen:
+        raise ConfigError(f"presets extend each other in a circle: {' -> '.join((*seen, identity))}")
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise ConfigError(
+                f"no configuration file {path}: give a YAML file or one of the presets {', '.join(preset_names())}"
+            )
+        tree = _parse_yaml(_read_text(path), str(path))
+    else:
+        tree = _read_preset(source)
+    parent = tree.pop("extends", None)
+    if parent is None:
+        return tree
+    return merge(_read_chain(str(parent), (*seen, identity), path.parent), tree)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start}): expected YAML text, save it as UTF-8") from error
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    entry = files("cdtr.presets").joinpath(f"{name}.yaml")
+    if not entry.is_file():
+        raise ConfigError(
+            f"unknown preset {name!r}{nearest(name, preset_names())}; choose one of {', '.join(preset_names())}, "
+            "or give a .yaml file"
+        )
+    return _parse_yaml(entry.read_text(encoding="utf-8"), f"preset {name}")
+
+
+def _parse_yaml(text: str, origin: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin} is not YAML: {' '.join(str(error).split())}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{origin} holds a {type(tree).__name__}, expected keys and values such as 'method: cdtr'")
+    return tree
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text!r}: expected key=value, such as train.epochs=20")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is not YAML: {' '.join(str(error).split())}") from error
+    if isinstance(tree, str):
+        tree = _as_number(tree)
+    for part in reversed(key.strip().split(".")):
+        tree = {part: tree}
+    return dict(tree)
+
+
+def _as_number(text: str) -> str | float:
+    """YAML 1.1 reads 5e-4 as a string; people mean the number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
