@@ -1,5 +1,6 @@
 """Everything a run depends on, in one checked tree, and how it is read."""
 
+from cdtr.config.ablation import Ablation, load_ablation
 from cdtr.config.loading import load_config, parse_config, preset_names
 from cdtr.config.sections import (
     BackboneConfig,
@@ -18,6 +19,7 @@ from cdtr.config.sections import (
 )
 
 __all__ = [
+    "Ablation",
     "BackboneConfig",
     "Config",
     "CsmConfig",
@@ -31,6 +33,7 @@ __all__ = [
     "SkiConfig",
     "TrainConfig",
     "WeightingConfig",
+    "load_ablation",
     "load_config",
     "parse_config",
     "preset_names",

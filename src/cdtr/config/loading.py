@@ -6,7 +6,7 @@ files that extend each other, then ``--set`` overrides. Unknown keys are refused
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ def preset_names() -> list[str]:
     return sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and not n.startswith("_"))
 
 
-def load_config(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a preset name or a YAML file, apply ``a.b=c`` overrides, and check the result.
+def load_config(
+    source: str | Path | None = None, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
+) -> Config:
+    """Read a preset name or a YAML file, apply ``a.b=c`` overrides or a tree of ``changes``, and check the result.
 
     Raises ConfigError for an unknown preset, key or value, naming the nearest known one.
     """
-    tree = _read_chain(str(source), ()) if source is not None else {}
+    tree = merge(_read_chain(str(source), ()) if source is not None else {}, changes or {})
     for override in overrides:
         tree = merge(tree, _parse_override(override))
     if tree.get("fidelity") == "official":
@@ -58,6 +60,13 @@ def _read_chain(source: str, seen: tuple[str, ...], folder: Path | None = None) 
     if parent is None:
         return tree
     return merge(_read_chain(str(parent), (*seen, identity), path.parent), tree)
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file; ConfigError for a file that holds none."""
+    if not path.is_file():
+        raise ConfigError(f"no file {path}: expected YAML with keys and values")
+    return _parse_yaml(_read_text(path), str(path))
 
 
 def _read_text(path: Path) -> str:

@@ -1,0 +1,93 @@
+"""Commands of this program run side by side, each in a process of its own with its share of the cores or its GPU."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cdtr.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Commands, without the program's name, that run one after the other; what they print goes to ``log``.
+
+    done: the file that is there once all of them have succeeded: such a cell is not run again.
+    """
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    log: Path
+    done: Path
+
+    def run(self, environment: dict[str, str]) -> str | None:
+        """None, or the last line of what went wrong."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            for command in self.commands:
+                process = subprocess.run(
+                    [sys.executable, "-m", "cdtr", *command],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    env=environment,
+                )
+                if process.returncode:
+                    lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+                    return lines[-1] if lines else f"exit code {process.returncode}"
+        return None
+
+
+def run_cells(cells: Sequence[Cell], jobs: int | None, after: Callable[[Cell, str | None], None]) -> dict[str, str]:
+    """Run the cells that are not done, ``jobs`` at a time; the names and last lines of those that failed.
+
+    By default one job a GPU, else one a core. A failed cell does not stop the others.
+    """
+    gpus = torch.cuda.device_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting = [cell for cell in cells if not cell.done.is_file()]
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs {jobs}: expected 1 or more")
+    count = max(min(jobs or gpus or cores, len(waiting)), 1)
+    places: queue.Queue[int] = queue.Queue()
+    for place in range(count):
+        places.put(place)
+
+    def work(cell: Cell) -> str | None:
+        place = places.get()
+        try:
+            return cell.run(_environment(place, gpus, max(cores // count, 1)))
+        finally:
+            places.put(place)
+
+    failed: dict[str, str] = {}
+    with ThreadPoolExecutor(count) as pool:
+        running = {pool.submit(work, cell): cell for cell in waiting}
+        try:
+            for done in as_completed(running):
+                cell, reason = running[done], done.result()
+                if reason is not None:
+                    failed[cell.name] = reason
+                after(cell, reason)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # those that run hear the same interrupt from the terminal
+            raise
+    return failed
+
+
+def _environment(place: int, gpus: int, threads: int) -> dict[str, str]:
+    chosen = {"OMP_NUM_THREADS": str(threads)}
+    if gpus:
+        visible = (
+            os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if os.environ.get("CUDA_VISIBLE_DEVICES") else []
+        )
+        chosen["CUDA_VISIBLE_DEVICES"] = visible[place % gpus] if visible else str(place % gpus)
+    return {**os.environ, **chosen}

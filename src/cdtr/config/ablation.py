@@ -1,0 +1,63 @@
+"""A grid of trainings in one YAML file, for `cdtr ablate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from cdtr.config.loading import load_config, read_tree
+from cdtr.config.sections import Config, Section, checked_section
+from cdtr.errors import ConfigError
+
+
+class Ablation(Section):
+    """Rows of settings, each trained with every seed. Paths are relative to the grid's file.
+
+    rows: name -> settings that differ from ``config``, as nested keys. base: the row that the others are compared with,
+    by default the first. small_clip: train one small CLIP a seed from the same labels, and give it to ``sba.model``.
+    """
+
+    data: str
+    config: str = "small"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    rows: dict[str, dict[str, Any]]
+    base: str | None = None
+    small_clip: bool = False
+    split: str | None = None
+    metrics: tuple[str, ...] = Field(("top1_loc", "gt_known_loc", "gt_known_loc_iou70", "top1_cls"), min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError("expected one or more different numbers from 0 up, such as [0, 1, 2]")
+        return seeds
+
+    @field_validator("rows")
+    @classmethod
+    def _named(cls, rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        bad = [name for name in rows if not name.strip() or set(name) & set('/\\:*?"<>|') or name.startswith(".")]
+        if not rows or bad:
+            raise ValueError(f"expected one or more rows with names that a folder may have, found {bad or 'none'}")
+        return rows
+
+
+def load_ablation(path: Path) -> tuple[Ablation, dict[str, Config]]:
+    """The grid and the resolved settings of each row; ConfigError for whatever a training would refuse."""
+    grid = checked_section(read_tree(path), Ablation, str(path))
+    if grid.base is not None and grid.base not in grid.rows:
+        raise ConfigError(f"{path}: base = {grid.base!r} is no row: choose one of {', '.join(grid.rows)}")
+    source = grid.config
+    if Path(source).suffix in {".yaml", ".yml"}:
+        source = str(path.parent / source)
+    configs = {}
+    for name, changes in grid.rows.items():
+        if "seed" in changes:
+            raise ConfigError(f"{path}: row {name!r} sets the seed: list the seeds of all rows under seeds")
+        try:
+            configs[name] = load_config(source, changes=changes)
+        except ConfigError as error:
+            raise ConfigError(f"{path}, row {name!r}: {error}") from error
+    return grid, configs

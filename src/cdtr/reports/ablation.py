@@ -1,0 +1,189 @@
+"""A grid of trainings as one table: mean and spread over the seeds, and paired differences to one row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from cdtr.errors import DataError
+from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES
+
+Results = Mapping[tuple[str, int], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Numbers in percent, one a seed; std is that of the sample, 0 for a single seed."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float:
+        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.std:.1f}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"mean": self.mean, "std": self.std, "worst": min(self.values), "values": list(self.values)}
+
+
+@dataclass(frozen=True, slots=True)
+class AblationTable:
+    """scores: row -> metric -> its spread; None where nothing was measured. differences: the same for the row less the
+    ``base`` row of the same seed. baselines: means over the base's seeds, by baseline and metric. seeds: of each row.
+    """
+
+    base: str
+    protocol: str
+    metrics: tuple[str, ...]
+    seeds: Mapping[str, tuple[int, ...]]
+    scores: Mapping[str, Mapping[str, Spread | None]]
+    differences: Mapping[str, Mapping[str, Spread | None]]
+    baselines: Mapping[str, Mapping[str, float | None]]
+
+    def to_json(self) -> dict[str, Any]:
+        def plain(rows: Mapping[str, Mapping[str, Spread | None]]) -> dict[str, Any]:
+            return {row: {key: one.to_json() if one else None for key, one in of.items()} for row, of in rows.items()}
+
+        return {
+            "base": self.base,
+            "protocol": self.protocol,
+            "seeds": {row: list(seeds) for row, seeds in self.seeds.items()},
+            "scores": plain(self.scores),
+            "differences": plain(self.differences),
+            "baselines": {name: dict(scores) for name, scores in self.baselines.items()},
+        }
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """DataError for a metric that `cdtr evaluate` does not measure."""
+    unknown = [name for name in names if name not in METRIC_NAMES]
+    if unknown:
+        raise DataError(f"unknown metric {unknown[0]!r}: choose from {', '.join(METRIC_NAMES)}")
+
+
+def collect(files: Mapping[tuple[str, int], Path]) -> dict[tuple[str, int], dict[str, Any]]:
+    """What `cdtr evaluate --json` wrote, by row and seed; files that are not there yet are left out."""
+    found = {}
+    for cell, path in files.items():
+        if path.is_file():
+            try:
+                found[cell] = dict(json.loads(path.read_text(encoding="utf-8")))
+            except ValueError as error:
+                raise DataError(
+                    f"{path} cannot be read ({error}): remove it, and the grid measures that run again"
+                ) from error
+    return found
+
+
+def summarise(results: Results, metrics: Sequence[str], base: str) -> AblationTable:
+    """results: evaluations by (row, seed). DataError for an unknown metric or several protocols."""
+    check_metrics(metrics)
+    protocols = {str(result["protocol"]) for result in results.values()}
+    if len(protocols) != 1:
+        raise DataError(f"rows of several protocols ({', '.join(sorted(protocols))}) cannot stand in one table")
+    rows = list(dict.fromkeys(row for row, _ in results))
+
+    def value(row: str, seed: int, metric: str) -> float | None:
+        found = results[row, seed]["metrics"].get(metric)
+        return None if found is None else float(found)
+
+    seeds = {row: tuple(seed for name, seed in results if name == row) for row in rows}
+    scores, differences = {}, {}
+    for row in rows:
+        both = [seed for seed in seeds[row] if seed in seeds.get(base, ())]
+        scores[row] = {m: _spread([value(row, seed, m) for seed in seeds[row]]) for m in metrics}
+        differences[row] = {
+            m: _spread([_less(value(row, seed, m), value(base, seed, m)) for seed in both]) if row != base else None
+            for m in metrics
+        }
+    trivial = {
+        name: {m: _mean([(result["baselines"].get(name) or {}).get(m) for result in results.values()]) for m in metrics}
+        for name in BASELINE_NAMES
+    }
+    return AblationTable(base, protocols.pop(), tuple(metrics), seeds, scores, differences, trivial)
+
+
+def to_table(table: AblationTable) -> Table:
+    """For a terminal."""
+    found = Table(
+        title=f"percent, protocol {table.protocol}, mean ± standard deviation over seeds", title_justify="left"
+    )
+    header, *rows = _cells(table)
+    for index, name in enumerate(header):
+        found.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        found.add_row(*row)
+    return found
+
+
+def to_markdown(table: AblationTable) -> str:
+    header, *rows = _cells(table)
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return (
+        f"Percent, protocol {table.protocol}, mean ± standard deviation over seeds; Δ: difference to {table.base} "
+        f"of the same seed.\n\n{text}\n\n\\* chosen on the evaluated images, which flatters it.\n"
+    )
+
+
+def to_csv(table: AblationTable) -> str:
+    """One line a row and metric, with every seed's number."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "metric", "mean", "std", "difference_mean", "difference_std", "seeds", "values"])
+    for row, scores in table.scores.items():
+        for metric, spread in scores.items():
+            if spread is not None:
+                change = table.differences[row][metric]
+                differs = ["", ""] if change is None else [f"{change.mean:.3f}", f"{change.std:.3f}"]
+                seeds, values = " ".join(map(str, table.seeds[row])), " ".join(f"{one:.3f}" for one in spread.values)
+                writer.writerow([row, metric, f"{spread.mean:.3f}", f"{spread.std:.3f}", *differs, seeds, values])
+    return text.getvalue()
+
+
+def _cells(table: AblationTable) -> list[list[str]]:
+    header = ["row", "seeds"]
+    for metric in table.metrics:
+        header += [METRIC_NAMES[metric], "Δ"]
+    lines = [header]
+    for row, scores in table.scores.items():
+        line = [row, str(len(table.seeds[row]))]
+        for metric in table.metrics:
+            change = table.differences[row][metric]
+            line += [str(scores[metric] or "-"), f"{change.mean:+.1f} ± {change.std:.1f}" if change else ""]
+        lines.append(line)
+    for name, scores_of in table.baselines.items():
+        line = [BASELINE_NAMES[name], ""]
+        for metric in table.metrics:
+            known = scores_of[metric]
+            line += ["-" if known is None else f"{known:.1f}", ""]
+        lines.append(line)
+    return lines
+
+
+def _spread(values: Sequence[float | None]) -> Spread | None:
+    known = tuple(value for value in values if value is not None)
+    return Spread(known) if known and len(known) == len(values) else None
+
+
+def _less(value: float | None, base: float | None) -> float | None:
+    return None if value is None or base is None else value - base
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

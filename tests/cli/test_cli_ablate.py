@@ -1,0 +1,77 @@
+"""A grid of trainings through the command line: measured, resumed, and refused where it cannot work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from cli_helpers import TINY, in_process, run_cdtr
+
+from cdtr.config import load_config
+
+
+@pytest.fixture
+def grid(neu: Path, tmp_path: Path) -> Path:
+    """Two rows of the tiny training, one of them with settings that fail."""
+    (tmp_path / "tiny.yaml").write_text(load_config("small", TINY).to_yaml())
+    rows = {"plain": {"method": "tscam"}, "no such size": {"ocm": {"k": 99}}, "whole": {"ski": {"enabled": False}}}
+    plan = {
+        "data": str(neu),
+        "config": "tiny.yaml",
+        "seeds": [3],
+        "rows": rows,
+        "metrics": ["gt_known_loc", "top1_cls"],
+    }
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump(plan, sort_keys=False))
+    return path
+
+
+def test_a_grid_is_trained_and_goes_on_after_a_failure(grid: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run_cdtr("ablate", grid, "--out", out, "--dry-run")
+    assert (done.returncode, done.stdout.count("to do"), out.exists()) == (0, 3, False), done.stderr
+    done = run_cdtr("ablate", grid, "--out", out)
+    assert done.returncode == 1
+    assert "1 of 3 runs failed, no such size, seed 3 with: error: ocm.k = 99" in done.stderr
+    table = json.loads((out / "table.json").read_text())
+    assert list(table["scores"]) == ["plain", "whole"]
+    measured = {row: json.loads((out / "runs" / f"{row}-3" / "evaluation.json").read_text()) for row in table["scores"]}
+    for row, result in measured.items():
+        assert table["scores"][row]["gt_known_loc"]["values"] == [result["metrics"]["gt_known_loc"]]
+    change = measured["whole"]["metrics"]["top1_cls"] - measured["plain"]["metrics"]["top1_cls"]
+    assert table["differences"]["whole"]["top1_cls"]["mean"] == pytest.approx(change)
+    assert table["differences"]["plain"]["top1_cls"] is None
+    assert "centred box*" in (out / "table.md").read_text()
+
+    written = (out / "runs" / "plain-3" / "evaluation.json").stat().st_mtime_ns
+    plan = yaml.safe_load(grid.read_text())
+    grid.write_text(yaml.safe_dump({**plan, "rows": {"plain": plan["rows"]["plain"], "whole": plan["rows"]["whole"]}}))
+    done = run_cdtr("ablate", grid, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert (out / "runs" / "plain-3" / "evaluation.json").stat().st_mtime_ns == written, "what is done is kept"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": {"a": {"ocn": {"k": 2}}}}, "unknown key 'ocn', did you mean 'ocm'"),
+        ({"rows": {"a/b": {}}}, "names that a folder may have"),
+        ({"rows": {"a": {"seed": 3}}}, "row 'a' sets the seed"),
+        ({"rows": {}}, "expected one or more rows"),
+        ({"seeds": [1, 1]}, "different numbers"),
+        ({"base": "c"}, "base = 'c' is no row"),
+        ({"metrics": ["gt_konwn_loc"]}, "unknown metric 'gt_konwn_loc'"),
+        ({"data": "nowhere"}, "nowhere"),
+        ({"datta": "x"}, "unknown key 'datta', did you mean 'data'"),
+    ],
+    ids=["typo", "name", "seed", "no row", "seeds", "base", "metric", "data", "key"],
+)
+def test_a_grid_that_cannot_work_is_refused_before_any_training(
+    change: dict[str, object], message: str, grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid.write_text(yaml.safe_dump({**yaml.safe_load(grid.read_text()), **change}))
+    code, _, err = in_process(capsys, "ablate", grid, "--out", tmp_path / "out")
+    assert (code, message in err, (tmp_path / "out").exists()) == (2, True, False), err
