@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from cdtr.config import GuideConfig
-from cdtr.model.guide import Guide, alignment_loss, correlation
+from cdtr.model.guide import Guide, alignment_loss
+from cdtr.model.maps import correlation
 
 
 def test_correlation_equals_numpys() -> None:
@@ -39,7 +40,7 @@ def test_only_the_attention_learns_and_it_turns_round() -> None:
 def test_a_map_value_sees_its_neighbourhood_only(patch: int, grid: tuple[int, int]) -> None:
     guide = Guide(3, grid, patch, GuideConfig()).eval()
     images = torch.randn(1, 3, grid[0] * patch, grid[1] * patch, requires_grad=True)
-    maps = guide(images)
+    maps = guide(images).x_guide
     assert maps.shape == (1, 3, *grid)
     maps[0, 0, 0, 0].backward()
     assert images.grad is not None

@@ -70,6 +70,7 @@ class OcmConfig(Section):
     suppress: Literal["scaled", "literal", "official"] = "scaled"  # row 4
     awaken: Literal["scaled", "literal", "official"] = "scaled"  # row 5
     awaken_gradient: Literal["both", "to_attention", "to_pseudo_map"] = "both"
+    prior: Literal["none", "rarity"] = "none"  # not in the paper: what M_ocm starts from; rarity needs the guide
 
 
 class SkiConfig(Section):
@@ -102,7 +103,8 @@ class SbaConfig(Section):
 
 class GuideConfig(Section):
     enabled: bool = False  # not in the paper: shows attention and class maps their side when nothing is pretrained
-    weight: float = Field(1.0, ge=0)  # of the two alignment terms
+    weight: float = Field(1.0, ge=0)  # of the alignment terms
+    attention: Literal["evidence", "rarity"] = "evidence"  # what teaches attention; with ocm.prior that does
     width: int = Field(128, ge=32)  # channels
 
 

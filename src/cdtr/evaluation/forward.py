@@ -17,6 +17,7 @@ from cdtr.records import Batch, FloatArray, Method, ModelOutput, Sample
 class ImageAnswer:
     """A method's answer for one image: class, probability in [0, 1], and the two maps (h, w) that are scored.
 
+    attention: (h, w), the class token's, None for maps that somebody else made.
     as_given: a map of the frame's size is scored as it is; it must lie within [0, 1]. mirrored_map: the predicted
     class's map of the mirrored image, mirrored back, where it was asked for.
     """
@@ -31,6 +32,7 @@ class ImageAnswer:
     predicted_map: FloatArray
     as_given: bool = False
     mirrored_map: FloatArray | None = None
+    attention: FloatArray | None = None
 
 
 def answers(
@@ -63,6 +65,7 @@ def _answer_batch(method: Method, batch: Batch, device: torch.device | str, mirr
         maps = class_maps(output, torch.stack([labels, best[:, 0]], dim=1)).float().cpu().numpy()
         turned = mirrored_maps(method, images, best[:, :1]).cpu().numpy()[:, 0] if mirrored else None
         probs = probabilities.cpu().gather(1, best[:, :1])[:, 0].tolist()
+        attention = output.attention.float().cpu().numpy()
     in_top5 = (best == labels[:, None]).any(dim=1).tolist()
     predicted = best[:, 0].tolist()
     return [
@@ -76,6 +79,7 @@ def _answer_batch(method: Method, batch: Batch, device: torch.device | str, mirr
             label_map=maps[i, 0],
             predicted_map=maps[i, 1],
             mirrored_map=None if turned is None else turned[i],
+            attention=attention[i],
         )
         for i, sample in enumerate(batch.samples)
     ]

@@ -18,6 +18,7 @@ from cdtr.evaluation.protocols import Protocol, place_boxes, place_map, place_ma
 from cdtr.localization.boxes import check_inclusive, largest_box
 from cdtr.localization.quality import BoxQuality, box_features
 from cdtr.localization.sweep import best_ious, largest_boxes
+from cdtr.metrics.attention import inside_outside_ratio
 from cdtr.metrics.errors import ErrorKind, classify_error
 from cdtr.metrics.loc_accuracy import ImageRow
 from cdtr.metrics.pxap import pixel_histograms
@@ -131,8 +132,11 @@ def measure(
         if quality is not None:
             features = predicted_features(other_map, answer, protocol, threshold)
             score = quality.score(features, answer.predicted) if features is not None else 0.0
+    ratio = None
+    if answer.attention is not None and annotation is not None:
+        ratio = inside_outside_ratio(answer.attention, annotation.boxes_xyxy, answer.size_hw)
     return Measures(
-        row=_row(answer, of_label, of_predicted, error, score),
+        row=_row(answer, of_label, of_predicted, error, score, ratio),
         gt_boxes=gt_boxes,
         single=single[: len(thresholds)],
         multi=box_ious(frame_map, gt_boxes, thresholds, protocol, multi_contour=True),
@@ -219,6 +223,7 @@ def _row(
     iou_predicted: float | None,
     error: ErrorKind | None = None,
     score: float | None = None,
+    attention_ratio: float | None = None,
 ) -> ImageRow:
     return ImageRow(
         image_id=answer.sample.image_id,
@@ -230,4 +235,5 @@ def _row(
         iou_predicted=iou_predicted,
         error=error,
         score=score,
+        attention_ratio=attention_ratio,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cdtr.metrics.attention import AttentionOnObject
 from cdtr.metrics.loc_accuracy import ImageRow
 from cdtr.metrics.selective import Selective
 
@@ -64,7 +65,8 @@ class Evaluation:
     baselines: ``full_image``, ``centre_box``, ``centre_box_per_class``. oracle: the threshold that is best on
     the evaluated images and its scores. per_class: label -> accuracies. errors:
     what is wrong with the boxes, by kind. box_scores: how good the scores of the predicted classes' boxes are,
-    None where they have none. rows: one an image, for tables.
+    None where they have none. attention: whether it lies on the object, None where it is not known. rows: one an
+    image, for tables.
     """
 
     protocol: str
@@ -80,6 +82,7 @@ class Evaluation:
     errors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     curves: Curves | None = None
     box_scores: Selective | None = None
+    attention: AttentionOnObject | None = None
     notes: tuple[str, ...] = ()
     rows: tuple[ImageRow, ...] = field(default=(), repr=False)
 
@@ -104,6 +107,7 @@ class Evaluation:
             },
             "errors": {kind: dict(found) for kind, found in self.errors.items()},
             "box_scores": self.box_scores.to_json() if self.box_scores else None,
+            "attention": self.attention.to_json() if self.attention else None,
             "curves": self.curves.to_json() if self.curves else None,
             "notes": list(self.notes),
         }

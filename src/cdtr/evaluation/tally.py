@@ -14,6 +14,7 @@ from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.result import Curves, Evaluation
 from cdtr.localization.quality import BoxQuality
 from cdtr.metrics import LOC_IOU, CentredBoxes, LocAccuracy, MaxBoxAcc, PxAP
+from cdtr.metrics.attention import summarise_attention
 from cdtr.metrics.errors import summarise_errors
 from cdtr.metrics.pxap import precision_recall
 from cdtr.metrics.selective import Selective, measure_scores
@@ -116,6 +117,7 @@ class Tally:
             per_class=dict(self.accuracy.compute_per_class()),
             curves=self._curves() if swept else None,
             box_scores=self._box_scores(),
+            attention=summarise_attention(self.accuracy.rows),
             errors=summarise_errors(self.accuracy.rows),
             notes=tuple(notes),
             rows=self.accuracy.rows,

@@ -22,6 +22,7 @@ class ImageRow:
     iou_predicted: best IoU, in [0, 1], of the box of the label's and of the predicted class's map with any ground-truth
     box; None where the image has no box or no threshold was given. error: what is wrong with the label's box, a kind of
     ``metrics.errors``, or None likewise. score: the probability of a hit that the predicted class's box got, if any.
+    attention_ratio: strength of the attention in the true boxes over that outside, where both are known.
     """
 
     image_id: str
@@ -33,6 +34,7 @@ class ImageRow:
     iou_predicted: float | None = None
     error: str | None = None
     score: float | None = None
+    attention_ratio: float | None = None
 
 
 class LocAccuracy:

@@ -4,33 +4,52 @@ No loss of TS-CAM, CSM, OCM or SKI says where the evidence for a class is. Atten
 maps of a transformer from scratch may carry the evidence around the object or opposite to it, and the class token's
 attention may paint the object dark, all at the same classification accuracy. A pretrained transformer brings the right
 side along. Here a small convolutional network of small receptive field (in the manner of BagNet, Brendel and Bethge
-2019) learns the same labels from what each patch shows by itself: its class maps can only be where the evidence is.
+2019) learns the same labels from what each patch shows by itself: its class maps can only be where the evidence is, and
+its features say which patches are rare in their image, which is where an object is.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import GuideConfig
-from cdtr.model.maps import pooled_logits
+from cdtr.model.maps import correlation, pooled_logits, standardised
 from cdtr.model.norm import SyncedBatchNorm2d
+from cdtr.model.rarity import rarity
 from cdtr.model.stem import halving_layers
+
+_MOMENTUM = 0.02  # of the running agreement
+_EVIDENCE_SHARE = 1.5  # of agreed evidence beside rarity, both of unit variance
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What the guide sees, (B, C, h, w) and (B, h, w): class maps ``x_guide``, and ``rarity`` of its features."""
+
+    x_guide: Tensor
+    rarity: Tensor
 
 
 class Guide(nn.Module):
-    """Class maps from patches alone, and the losses that pull attention and class maps to their side.
+    """Class maps and rarity from patches alone, and the losses that pull attention and class maps to their side.
 
     Stride-2 3x3 convolutions down to the patch grid: for 16-pixel patches each map value sees 31 pixels. Only training
-    needs it.
+    needs it. ``agreement`` (C,) is the running correlation of evidence and rarity in each class: where the background
+    gives a class away, as smooth steel does, it is negative, and the evidence counts with its sign turned.
     """
+
+    agreement: Tensor
 
     def __init__(self, classes: int, grid_hw: tuple[int, int], patch_size: int, config: GuideConfig) -> None:
         super().__init__()
         self.grid_hw = grid_hw
         self.weight = config.weight
+        self.attention = config.attention
         steps = max(round(math.log2(patch_size)), 1)
         widths = [max(config.width >> (steps - 1 - step), 32) for step in range(steps)]
         self.layers = nn.Sequential(
@@ -40,19 +59,45 @@ class Guide(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(widths[-1], classes, 1),
         )
+        self.register_buffer("agreement", torch.zeros(classes))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """images: (B, 3, H, W), normalised, to class maps ``X_guide`` (B, C, h, w)."""
-        return F.adaptive_avg_pool2d(self.layers(images), self.grid_hw)
+    def forward(self, images: Tensor) -> Guidance:
+        """images: (B, 3, H, W), normalised."""
+        features = F.adaptive_avg_pool2d(self.layers[:-1](images), self.grid_hw)
+        return Guidance(self.layers[-1](features), rarity(features))
 
-    def losses(self, x_guide: Tensor, m_ca: Tensor, evidence: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """x_guide: (B, C, h, w). m_ca, evidence: (B, h, w), attention and the label's class map. labels: (B,)."""
-        target = x_guide.float()[range(len(labels)), labels]
-        return {
-            "guide": F.cross_entropy(pooled_logits(x_guide.float()), labels),
-            "guide_attention": self.weight * alignment_loss(m_ca, target),
-            "guide_maps": self.weight * alignment_loss(evidence, target),
+    def losses(
+        self,
+        seen: Guidance,
+        m_ca: Tensor,
+        evidence: Tensor,
+        labels: Tensor,
+        m_ocm: Tensor | None = None,
+        rare: bool = False,
+    ) -> dict[str, Tensor]:
+        """m_ca, evidence, m_ocm: (B, h, w): attention, the label's class map, OCM's pseudo map. labels: (B,).
+
+        With ``rare`` attention learns where the image is rare, the class maps where that and the evidence agree;
+        without it both learn where the evidence is. A pseudo map that is given learns what attention learns.
+        """
+        own = seen.x_guide.float()[torch.arange(len(labels)), labels]
+        objects = seen.rarity if rare else own
+        terms = {
+            "guide": F.cross_entropy(pooled_logits(seen.x_guide.float()), labels),
+            "guide_attention": self.weight * alignment_loss(m_ca, objects),
+            "guide_maps": self.weight * alignment_loss(evidence, self._agreed(own, objects, labels) if rare else own),
         }
+        if m_ocm is not None:
+            terms["guide_ocm"] = self.weight * alignment_loss(m_ocm, objects)
+        return terms
+
+    @torch.no_grad()
+    def _agreed(self, own: Tensor, objects: Tensor, labels: Tensor) -> Tensor:
+        """Rarity plus the label's evidence, the latter as far as it agrees with rarity in the label's class."""
+        if self.training:
+            for label, found in zip(labels.tolist(), correlation(own, objects).tolist(), strict=True):
+                self.agreement[label] += _MOMENTUM * (found - self.agreement[label])
+        return standardised(objects) + _EVIDENCE_SHARE * self.agreement[labels][:, None, None] * standardised(own)
 
 
 def alignment_loss(maps: Tensor, target: Tensor) -> Tensor:
@@ -62,11 +107,3 @@ def alignment_loss(maps: Tensor, target: Tensor) -> Tensor:
     taught.
     """
     return 1 - correlation(maps, target.detach()).mean()
-
-
-def correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Pearson's correlation over the patches of maps (B, h, w), in [-1, 1]; 0 where a map is constant. (B,)"""
-    a, b = (maps.flatten(1) - maps.flatten(1).mean(dim=1, keepdim=True) for maps in (first, second))
-    norm = a.norm(dim=1) * b.norm(dim=1)
-    coefficients: Tensor = (a * b).sum(dim=1) / norm.masked_fill(norm <= 1e-12, float("inf"))
-    return coefficients

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
+
+from cdtr.records import ModelOutput
 
 
 def scale_maps(maps: Tensor) -> Tensor:
@@ -24,3 +29,27 @@ def mean_attention(attention: Tensor, sum_heads: bool = False) -> Tensor:
 def pooled_logits(class_maps: Tensor) -> Tensor:
     """Global average pooling: (B, C, h, w) to (B, C)."""
     return class_maps.mean(dim=(-2, -1))
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Pearson's correlation over the patches of maps (B, h, w), in [-1, 1]; 0 where a map is constant. (B,)"""
+    products: Tensor = (standardised(first) * standardised(second)).mean(dim=(1, 2))
+    return products
+
+
+def standardised(maps: Tensor) -> Tensor:
+    """Each map (B, h, w) with mean 0 and variance 1 over its patches; a constant map becomes zeros."""
+    centred = maps - maps.mean(dim=(1, 2), keepdim=True)
+    # A norm, not a square root of the variance: its gradient is 0, not infinite, where a map is constant.
+    spread = centred.flatten(1).norm(dim=1)[:, None, None] / math.sqrt(centred[0].numel())
+    return centred / spread.masked_fill(spread <= 1e-12, float("inf"))
+
+
+def attention_agreement(output: ModelOutput, labels: Tensor) -> Tensor:
+    """How much the attention is like the label's class map, ``correlation`` (B,); below 0 it is inside out.
+
+    Whether the class map itself lies on the object this does not say. ``X_out`` where the method has it, else its maps.
+    """
+    class_maps = output.aux.get("x_out", output.maps)
+    of_label = class_maps[torch.arange(len(labels), device=labels.device), labels]
+    return correlation(output.attention.float(), of_label.float())

@@ -22,13 +22,15 @@ def read_log(run: RunFolder, kind: str) -> list[dict[str, Any]]:
 
 
 def loss_curve(run: RunFolder) -> str | None:
-    """Every loss term and the held-out accuracy over the epochs as a data URI; None before the first epoch."""
+    """Every loss term, the held-out accuracy, and how much the attention is like the class map over the epochs, as a data
+    URI; None before the first epoch.
+    """
     epochs = read_log(run, "epoch")
     if not epochs:
         return None
     numbers = [record["epoch"] + 1 for record in epochs]
-    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
-    losses, accuracy = figure.subplots(1, 2)
+    figure = Figure(figsize=(10.2, 3.2), layout="constrained")
+    losses, accuracy, attention = figure.subplots(1, 3)
     for name in epochs[0]["terms"]:
         values = [record["terms"].get(name, float("nan")) for record in epochs]
         losses.plot(numbers, values, marker=".", label=name, linewidth=2 if name == "total" else 1)
@@ -38,7 +40,13 @@ def loss_curve(run: RunFolder) -> str | None:
     points = [(number, values["top1_cls"]) for number, values in held_out if "top1_cls" in values]
     accuracy.plot([number for number, _ in points], [value for _, value in points], marker=".", color="tab:green")
     accuracy.set(title="class of held-out images, % right", xlabel="epoch", ylim=(0, 100))
-    for axes in (losses, accuracy):
+    likeness = [(number, record.get("attention", {})) for number, record in zip(numbers, epochs, strict=True)]
+    pairs = [(number, values["class_map"]) for number, values in likeness if "class_map" in values]
+    attention.plot([number for number, _ in pairs], [value for _, value in pairs], marker=".", color="tab:purple")
+    attention.axhline(0, color="black", linestyle="--", linewidth=1)
+    attention.set(title="attention like the class map; below 0: inside out", xlabel="epoch", ylim=(-1, 1))
+    attention.title.set_fontsize("medium")
+    for axes in (losses, accuracy, attention):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)

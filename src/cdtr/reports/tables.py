@@ -137,6 +137,12 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
             f"scores of boxes: {percent(found.hit_rate)} of all are hits, {best}; "
             f"calibration error {percent(found.calibration_error)}{auroc}"
         )
+    if evaluation.attention is not None:
+        on = evaluation.attention
+        yield (
+            f"attention: {on.median_ratio:.1f} times as strong in the true boxes as outside (median), inside out on "
+            f"{percent(on.inside_out)} percent of the images"
+        )
     if evaluation.n_annotated:
         yield "* chosen on the evaluated images, which flatters it"
     if evaluation.oracle is not None:

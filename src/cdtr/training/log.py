@@ -13,6 +13,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cdtr.runs import RunFolder, write_atomic
 
+_INSIDE_OUT = (
+    "warning: the attention is inside out (correlation with the label's class map {:.2f}): boxes will lie around the "
+    "objects. From scratch, --set guide.enabled=true shows it the right side"
+)
 Say = Callable[[str], None]
 
 
@@ -70,7 +74,12 @@ class TrainingLog:
             parts = [f"{n} {v:.3f}" for n, v in terms.items()] if isinstance(terms, Mapping) else []
             parts += [_named(lambdas)] if isinstance(lambdas, Mapping) and lambdas else []
             parts += [f"held-out {n} {v:.1f}" for n, v in held_out.items()] if isinstance(held_out, Mapping) else []
+            attention = values.get("attention", {})
+            likeness = attention.get("class_map") if isinstance(attention, Mapping) else None
+            parts += [f"attention like class map {likeness:.2f}"] if likeness is not None else []
             self._console.print(f"epoch {epoch + 1}/{epochs}  " + "  ".join(parts), highlight=False, soft_wrap=True)
+            if likeness is not None and likeness < 0 and 2 * (epoch + 1) >= epochs:
+                self._console.print(_INSIDE_OUT.format(likeness), highlight=False, soft_wrap=True)
 
     def _write(self, record: dict[str, Any]) -> None:
         if not self._active:

@@ -20,8 +20,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from cdtr.config import Config
 from cdtr.data.loader import EvalLoader, TrainLoader, eval_loader, train_loader
 from cdtr.errors import ConfigError, TrainingError
+from cdtr.model.maps import attention_agreement
 from cdtr.model.methods import build_method
-from cdtr.records import Batch, DataSource, Method
+from cdtr.records import Batch, DataSource, Method, ModelOutput
 from cdtr.runs import RunFolder
 from cdtr.training.log import TrainingLog
 from cdtr.training.optimiser import build_optimiser, learning_rate
@@ -108,7 +109,8 @@ class Trainer:
             if train.save_every_steps and position.step % train.save_every_steps == 0 and not done:
                 save_state(self.accelerator, self.folder, position, self.ema)
         means = {name: value / max(position.step_in_epoch, 1) for name, value in position.sums.items()}
-        values = {"terms": means, "lambdas": lambdas, "held_out": self.validate()}
+        accuracy, attention = self.validate()
+        values = {"terms": means, "lambdas": lambdas, "held_out": accuracy, "attention": attention}
         log.epoch(position.step, position.epoch, train.epochs, values)
         position = Position(position.epoch + 1, 0, position.step)
         save_state(self.accelerator, self.folder, position, self.ema)
@@ -166,20 +168,25 @@ class Trainer:
         )
 
     @torch.inference_mode()
-    def validate(self) -> dict[str, float]:
-        """Classification of the held-out training images in percent; empty where none is held out."""
+    def validate(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Of the held-out training images: classification in percent, and how much the attention is like the label's
+        class map, ``attention_agreement``, by the name ``class_map``; both empty where none is held out.
+        """
         # Without DDP's wrapper, which talks at every batch: the processes may have different numbers of them.
         model = self.ema if self.ema is not None else _bare(self.accelerator, self.model)
         model.eval()
-        counts = torch.zeros(3, device=self.accelerator.device)
+        counts = torch.zeros(4, device=self.accelerator.device)
         for batch in self.held_out:
             batch = on_device(batch, self.accelerator.device)
             with self.accelerator.autocast():
-                logits = model(batch.images).logits
-            top = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.labels[:, None]
-            counts += torch.stack([top[:, 0].sum(), top.sum(), torch.tensor(len(top), device=top.device)])
-        first, five, seen = self.accelerator.reduce(counts, reduction="sum").tolist()
-        return {"top1_cls": 100 * first / seen, "top5_cls": 100 * five / seen} if seen else {}
+                output: ModelOutput = model(batch.images)
+            top = output.logits.topk(min(5, output.logits.shape[1]), dim=1).indices == batch.labels[:, None]
+            likeness = attention_agreement(output, batch.labels).sum()
+            counts += torch.stack([top[:, 0].sum(), top.sum(), likeness, torch.tensor(len(top), device=top.device)])
+        first, five, likeness, seen = self.accelerator.reduce(counts, reduction="sum").tolist()
+        if not seen:
+            return {}, {}
+        return {"top1_cls": 100 * first / seen, "top5_cls": 100 * five / seen}, {"class_map": likeness / seen}
 
 
 def _accelerator(precision: str) -> Accelerator:

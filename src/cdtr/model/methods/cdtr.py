@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import Config, MapsConfig
+from cdtr.errors import ConfigError
 from cdtr.model.backbone import Backbone
 from cdtr.model.csm import Csm
-from cdtr.model.guide import Guide
+from cdtr.model.guide import Guidance, Guide
 from cdtr.model.maps import mean_attention, pooled_logits
 from cdtr.model.ocm import Ocm
 from cdtr.model.sba import Sba
@@ -74,7 +75,8 @@ class Cdtr(nn.Module):
             aux["x_ski"] = self.ski(x_out, aux["x_csm"], m_ca)
             aux["ski_logits"] = pooled_logits(aux["x_ski"])
         if self.guide is not None and auxiliary:
-            aux["x_guide"] = self.guide(images)
+            seen = self.guide(images)
+            aux |= {"x_guide": seen.x_guide, "rarity": seen.rarity}
         return ModelOutput(pooled_logits(x_out), fuse(m_ca, _evidence(aux), self.maps), m_ca, aux)
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
@@ -89,7 +91,10 @@ class Cdtr(nn.Module):
             terms["ski"] = F.cross_entropy(aux["ski_logits"].float(), labels)
         evidence = _evidence(aux)[range(len(labels)), labels]
         if self.guide is not None:
-            terms |= self.guide.losses(aux["x_guide"], output.attention, evidence, labels)
+            seen = Guidance(aux["x_guide"], aux["rarity"])
+            m_ocm = aux["m_ocm"].float() if self.ocm is not None and self.ocm.config.prior != "none" else None
+            rare = m_ocm is not None or self.guide.attention == "rarity"
+            terms |= self.guide.losses(seen, output.attention, evidence, labels, m_ocm, rare)
         if self.sba is not None:
             # The released code shows CLIP what the model sees, erased pixels included (row 10).
             as_is = self.sba.config.image == "as_is"
@@ -128,6 +133,8 @@ def _evidence(aux: Mapping[str, Tensor]) -> Tensor:
 
 def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> Cdtr:
     """Wire the modules that the configuration switches on."""
+    if config.ocm.enabled and config.ocm.prior == "rarity" and not config.guide.enabled:
+        raise ConfigError("ocm.prior rarity needs guide.enabled: the guide's features say which patches are rare")
     padding = config.maps.padding
     csm = Csm(backbone.depth * backbone.heads, classes, config.csm, padding) if config.csm.enabled else None
     ocm = Ocm(backbone.depth, backbone.heads, config.ocm, padding) if config.ocm.enabled else None

@@ -1,0 +1,63 @@
+"""Whether the attention lies on the object: its strength in the true boxes against its strength outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cdtr.errors import DataError
+from cdtr.metrics.loc_accuracy import ImageRow
+from cdtr.records import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionOnObject:
+    """median_ratio: strength in the boxes over strength outside, the median over the images; 1 where attention does not
+    care, below 1 where it paints the object dark. inside_out: percent of the images where it does. n_images: with boxes
+    that leave some of the image outside.
+    """
+
+    median_ratio: float
+    inside_out: float
+    n_images: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"median_ratio": self.median_ratio, "inside_out": self.inside_out, "n_images": self.n_images}
+
+
+def inside_outside_ratio(attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int]) -> float | None:
+    """Mean attention in the boxes over the mean outside them; None where the boxes leave nothing or hold nothing.
+
+    attention: (h, w), >= 0, of the whole image. boxes_xyxy: (N, 4), half-open, pixels of an image of ``size_hw``. A
+    patch counts by the share of it that the boxes cover, to a sixteenth of a patch's side.
+    """
+    height, width = attention.shape
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    if not len(boxes) or not np.isfinite(attention).all():
+        return None
+    fine = 16
+    inside = np.zeros((height * fine, width * fine), dtype=bool)
+    scale = np.array([width * fine / size_hw[1], height * fine / size_hw[0]] * 2)
+    for x0, y0, x1, y1 in np.rint(boxes * scale).astype(int).clip(0):
+        inside[y0:y1, x0:x1] = True
+    covered = inside.reshape(height, fine, width, fine).mean(axis=(1, 3))
+    outside = 1 - covered
+    if not covered.sum() or not outside.sum():
+        return None
+    mean_outside = float((attention * outside).sum() / outside.sum())
+    mean_inside = float((attention * covered).sum() / covered.sum())
+    return mean_inside / mean_outside if mean_outside > 0 else None
+
+
+def summarise_attention(rows: Iterable[ImageRow]) -> AttentionOnObject | None:
+    """Over all images that have a ratio; None without one."""
+    ratios = np.array([row.attention_ratio for row in rows if row.attention_ratio is not None])
+    if not len(ratios):
+        return None
+    if (ratios < 0).any():
+        raise DataError("an attention ratio below 0: expected attention that is not negative")
+    return AttentionOnObject(float(np.median(ratios)), 100 * float((ratios < 1).mean()), len(ratios))
