@@ -42,7 +42,8 @@ def standardised(maps: Tensor) -> Tensor:
     centred = maps - maps.mean(dim=(1, 2), keepdim=True)
     # A norm, not a square root of the variance: its gradient is 0, not infinite, where a map is constant.
     spread = centred.flatten(1).norm(dim=1)[:, None, None] / math.sqrt(centred[0].numel())
-    return centred / spread.masked_fill(spread <= 1e-12, float("inf"))
+    scaled: Tensor = centred / spread.masked_fill(spread <= 1e-12, float("inf"))
+    return scaled
 
 
 def attention_agreement(output: ModelOutput, labels: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def read_log(run: RunFolder, kind: str) -> list[dict[str, Any]]:
 
 
 def loss_curve(run: RunFolder) -> str | None:
-    """Every loss term, the held-out accuracy, and how much the attention is like the class map over the epochs, as a data
+    """Every loss term, the held-out accuracy, and how much the attention is like the class map, over the epochs: a data
     URI; None before the first epoch.
     """
     epochs = read_log(run, "epoch")
