@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from cdtr.config import GuideConfig
-from cdtr.model.guide import Guide, alignment_loss
+from cdtr.errors import ConfigError
+from cdtr.model.guide import Guidance, Guide, alignment_loss
 from cdtr.model.maps import correlation
 
 
@@ -61,3 +62,38 @@ def test_its_terms_and_gradients(make_method, batch) -> None:  # type: ignore[no
     assert all(parameter.grad is None for parameter in method.guide.parameters()), "the guide is not taught by them"
     assert any(parameter.grad is not None for parameter in method.backbone.parameters())
     assert "x_guide" not in method.eval()(batch.images).aux
+
+
+def test_with_ocms_prior_everything_learns_where_the_image_is_rare(make_method, batch) -> None:  # type: ignore[no-untyped-def]
+    method = make_method(guide={"enabled": True}, ocm={"k": 2, "prior": "rarity"})
+    output = method(batch.images)
+    terms = method.losses(output, batch)
+    rare = output.aux["rarity"]
+    assert rare.shape == (6, 4, 4)
+    for name, maps in (("guide_attention", output.attention), ("guide_ocm", output.aux["m_ocm"])):
+        torch.testing.assert_close(terms[name], 1 - correlation(maps, rare).mean())
+    terms["guide_ocm"].backward()
+    assert any(parameter.grad is not None for parameter in method.ocm.parameters())
+    assert all(parameter.grad is None for parameter in method.guide.parameters())
+
+
+def test_evidence_counts_as_far_as_it_agrees_with_rarity(make_method, batch) -> None:  # type: ignore[no-untyped-def]
+    """A class whose background gives it away has a negative agreement, and its evidence turns round."""
+    method = make_method(guide={"enabled": True}, ocm={"k": 2, "prior": "rarity"})
+    guide, labels = method.guide, torch.tensor([0, 0, 1])
+    rare = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(4))
+    x_guide = torch.zeros(3, 3, 4, 4)
+    x_guide[:2, 0], x_guide[2, 1] = -rare[:2], rare[2]
+    for _ in range(300):
+        guide.losses(Guidance(x_guide, rare), rare, rare, labels, rare, rare=True)
+    assert guide.agreement.tolist() == pytest.approx([-1, 1, 0], abs=0.01)
+    found = guide.losses(Guidance(x_guide, rare), rare, rare, labels, rare, rare=True)
+    assert found["guide_maps"].item() == pytest.approx(0, abs=1e-4)
+    before = guide.agreement.clone()
+    guide.eval().losses(Guidance(-x_guide, rare), rare, rare, labels, rare, rare=True)
+    assert guide.agreement.equal(before), "evaluation teaches nothing"
+
+
+def test_rarity_needs_the_guide(make_method) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ConfigError, match=r"ocm\.prior rarity needs guide\.enabled"):
+        make_method(ocm={"k": 2, "prior": "rarity"})

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cdtr.model.maps import mean_attention, pooled_logits, scale_maps
+from cdtr.model.maps import attention_agreement, mean_attention, pooled_logits, scale_maps
+from cdtr.records import ModelOutput
 from oracles import model_oracles as oracle
 
 FLOATS = st.floats(-1e3, 1e3, width=32, allow_nan=False)
@@ -73,3 +74,14 @@ def test_logits_are_the_mean_over_the_grid():
     maps = torch.randn(2, 3, 4, 5)
     expected = [[sum(maps[b, c].flatten().tolist()) / 20 for c in range(3)] for b in range(2)]
     torch.testing.assert_close(pooled_logits(maps), torch.tensor(expected))
+
+
+@pytest.mark.parametrize(
+    ("sign", "expected"), [(1.0, 1.0), (-1.0, -1.0), (0.0, 0.0)], ids=["same", "inside out", "flat"]
+)
+def test_attention_agreement_looks_at_the_label_alone(sign: float, expected: float) -> None:
+    class_maps = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([2, 0])
+    attention = 0.01 + 0.001 * sign * class_maps[torch.arange(2), labels]
+    output = ModelOutput(torch.zeros(2, 3), torch.zeros(2, 3, 4, 4), attention, {"x_out": class_maps})
+    assert attention_agreement(output, labels).tolist() == pytest.approx([expected] * 2, abs=1e-3)

@@ -17,6 +17,9 @@ def command(
         Path, typer.Argument(help="A YAML file with data, rows of settings, and seeds; see docs/training.md.")
     ],
     out: Annotated[Path, typer.Option("--out", help="The folder of runs and tables to write.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The data set, where the grid does not name it or it lies elsewhere.")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Trainings at a time; by default one a GPU, else one a core.")
     ] = None,
@@ -34,16 +37,18 @@ def command(
     from cdtr.cli._shared import note, progress_bar, require_folder
     from cdtr.config import load_ablation
     from cdtr.data.datasets import load_source
-    from cdtr.errors import TrainingError
+    from cdtr.errors import ConfigError, TrainingError
     from cdtr.reports.ablation import check_metrics, collect, summarise, to_csv, to_markdown, to_table
     from cdtr.runs import write_atomic, write_json
 
     plan, configs = load_ablation(grid)
     check_metrics(plan.metrics)
     require_folder(out)
-    data = (grid.parent / plan.data).resolve()
-    load_source(data, next(iter(configs.values())).data.format)  # a wrong path is an error now, not in every log
-    clips, runs = plan_cells(plan, configs, data, out)
+    if data is None and plan.data is None:
+        raise ConfigError(f"{grid} names no data: give --data")
+    root = (data or grid.parent / str(plan.data)).resolve()
+    load_source(root, next(iter(configs.values())).data.format)  # a wrong path is an error now, not in every log
+    clips, runs = plan_cells(plan, configs, root, out)
     if dry_run:
         for cell in [*clips, *runs]:
             print(f"{'done' if cell.done.is_file() else 'to do'}  {cell.name}")

@@ -19,7 +19,7 @@ class Ablation(Section):
     by default the first. small_clip: train one small CLIP a seed from the same labels, and give it to ``sba.model``.
     """
 
-    data: str
+    data: str | None = None
     config: str = "small"
     seeds: tuple[int, ...] = (0, 1, 2)
     rows: dict[str, dict[str, Any]]

@@ -1,0 +1,39 @@
+"""Attention inside the true boxes against outside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cdtr.metrics.attention import inside_outside_ratio, summarise_attention
+from cdtr.metrics.loc_accuracy import ImageRow
+
+ATTENTION = np.array([[4.0, 1.0], [1.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "expected"),
+    [
+        ([[0, 0, 100, 50]], 4.0),
+        ([[0, 0, 200, 50]], 2.5),
+        ([[100, 0, 200, 100]], 1 / 2.5),
+        ([[0, 0, 50, 25]], 4 / ((4 * 0.75 + 3) / 3.75)),
+        ([[0, 0, 100, 50], [0, 0, 100, 50]], 4.0),
+    ],
+    ids=["one patch", "a row", "the dark column", "part of a patch", "the same box twice"],
+)
+def test_ratio(boxes: list[list[float]], expected: float) -> None:
+    assert inside_outside_ratio(ATTENTION, boxes, (100, 200)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("boxes", [[], [[0, 0, 200, 100]], [[5, 5, 5, 5]]], ids=["no box", "everything", "nothing"])
+def test_without_an_inside_or_an_outside_there_is_none(boxes: list[list[float]]) -> None:
+    assert inside_outside_ratio(ATTENTION, boxes, (100, 200)) is None
+
+
+def test_summary() -> None:
+    rows = [ImageRow(f"{r}", 0, 0, 1.0, True, attention_ratio=r) for r in (0.5, 2.0, 3.0, None)]
+    found = summarise_attention(rows)
+    assert found is not None
+    assert (found.median_ratio, found.inside_out, found.n_images) == (2.0, pytest.approx(100 / 3), 3)
+    assert summarise_attention(rows[3:]) is None
