@@ -121,6 +121,13 @@ def test_masks_give_pxap():
     assert only_mask.metrics["max_box_acc"] is None
 
 
+def test_a_mask_of_other_proportions_is_an_error():
+    with pytest.raises(
+        DataError, match=r"^right: mask of 112x80 for an image of 224x224, expected the same proportions"
+    ):
+        run(table={"right": Annotation(np.array([LARGE], dtype=float), np.zeros((80, 112), dtype=np.uint8))})
+
+
 def totals(names):
     tally = Tally(WSOL, 0.5, 0.1)
     tally_images([tally], ImageIsMap(), batches(names), annotate_from(BOXES))

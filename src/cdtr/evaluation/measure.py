@@ -22,7 +22,9 @@ from cdtr.metrics.attention import inside_outside_ratio
 from cdtr.metrics.errors import ErrorKind, classify_error
 from cdtr.metrics.loc_accuracy import ImageRow
 from cdtr.metrics.pxap import pixel_histograms
-from cdtr.records import Annotation, FloatArray, Sample
+from cdtr.records import Annotation, FloatArray, Sample, UInt8Array
+
+_MASK_STRETCH = 0.05  # more would move a mask's edge by more than a few pixels of the frame
 
 Annotate: TypeAlias = Callable[[Sample], Annotation | None]
 Item = TypeVar("Item")
@@ -114,6 +116,7 @@ def measure(
     frame_map = score_map(answer, protocol)
     histograms = None
     if mask is not None:
+        _check_proportions(mask, answer)
         histograms = pixel_histograms(frame_map, place_mask(mask, protocol), edges)
     if gt_boxes is None:
         return Measures(_row(answer, None, None), histograms=histograms)
@@ -142,6 +145,17 @@ def measure(
         multi=box_ious(frame_map, gt_boxes, thresholds, protocol, multi_contour=True),
         histograms=histograms,
     )
+
+
+def _check_proportions(mask: UInt8Array, answer: ImageAnswer) -> None:
+    """Masks may be stored smaller or larger than their image, as those of OpenImages are, but not in another shape."""
+    (mask_height, mask_width), (height, width) = mask.shape, answer.size_hw
+    larger, smaller = max(mask_height * width, mask_width * height), min(mask_height * width, mask_width * height)
+    if larger > (1 + _MASK_STRETCH) * smaller:
+        raise DataError(
+            f"{answer.sample.image_id}: mask of {mask_width}x{mask_height} for an image of {width}x{height}, expected "
+            "the same proportions, is it the mask of another image, or turned on its side?"
+        )
 
 
 def predicted_features(
