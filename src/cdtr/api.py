@@ -228,7 +228,9 @@ def as_method(module: nn.Module) -> Method:
 
 
 def _load_method(run: RunFolder, device: torch.device) -> nn.Module:
-    method = build_method(run.config(), len(run.class_names()), sba=None, load_weights=False)
+    # The guide only teaches, so a trained method is built without it, and runs from before a change of it can be read.
+    config = run.config().updated(guide={"enabled": False}, ocm={"prior": "none"})
+    method = build_method(config, len(run.class_names()), sba=None, load_weights=False)
     state = read_state_dict(run.weights)
     check_fit(state, method, run.weights)
     method.load_state_dict(state, strict=False)
