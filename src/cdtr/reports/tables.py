@@ -140,7 +140,7 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.attention is not None:
         on = evaluation.attention
         yield (
-            f"attention: {on.median_ratio:.1f} times as strong in the true boxes as outside (median), inside out on "
+            f"attention: {on.median_ratio:.2f} times as strong in the true boxes as outside (median), inside out on "
             f"{percent(on.inside_out)} percent of the images"
         )
     if evaluation.n_annotated:

@@ -36,6 +36,8 @@ class SmallClip:
 
     The image tower is a residual network: from scratch on some thousand images it learns where a transformer of the
     same cost is still guessing (docs/benchmarks.md). width: channels of its stem; blocks: in each of its four stages.
+    text_lr_share: the text tower's learning rate over the image tower's. At 1 all prompts may run to the mean of images
+    that nothing tells apart yet, and stay there, at chance.
     """
 
     image_size: int = 64
@@ -47,6 +49,7 @@ class SmallClip:
     epochs: int = 10
     batch_size: int = 32
     lr: float = 1e-3
+    text_lr_share: float = 0.1
     hide_share: float = 0.5
 
 
@@ -130,10 +133,13 @@ def _fit(
         for template in config.sba.templates
     ]
     mean, std = (torch.tensor(v, device=device)[:, None, None] for v in _clip_normalisation())
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=0.05)
+    text = [p for name, p in network.named_parameters() if not name.startswith(("visual.", "logit_scale"))]
+    others = [p for name, p in network.named_parameters() if name.startswith(("visual.", "logit_scale"))]
+    rates = [settings.lr, settings.lr * settings.text_lr_share]
+    optimiser = torch.optim.AdamW([{"params": others}, {"params": text}], lr=settings.lr, weight_decay=0.05)
     # OneCycleLR divides by the steps of its warm-up, less one: a short trial sees the start of a longer cycle.
     total = max(settings.epochs * loader.steps_per_epoch, 20)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=total, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=0.1)
     network.train()
     epochs = range(settings.epochs)
     if console.is_terminal:
