@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from io import BytesIO
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from cdtr.reports.figures import figure_uri
 from cdtr.runs import RunFolder
 
 
@@ -50,6 +49,4 @@ def loss_curve(run: RunFolder) -> str | None:
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return figure_uri(figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from io import BytesIO
 from pathlib import Path
 
@@ -24,12 +25,21 @@ def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
     written = []
     for name, figure in figures.items():
         if figure is not None:
-            buffer = BytesIO()
-            figure.savefig(buffer, format="png", dpi=130)
             path = folder / f"{evaluation.protocol}-{name}.png"
-            write_atomic(path, buffer.getvalue())
+            write_atomic(path, _png(figure))
             written.append(path)
     return written
+
+
+def figure_uri(figure: Figure) -> str:
+    """The figure as a data URI, for a page that needs no other file."""
+    return "data:image/png;base64," + base64.b64encode(_png(figure)).decode("ascii")
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()
 
 
 def threshold_curve(evaluation: Evaluation) -> Figure | None:

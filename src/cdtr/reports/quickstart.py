@@ -16,6 +16,7 @@ from cdtr.localization.predictor import Predictor
 from cdtr.metrics.loc_accuracy import ImageRow
 from cdtr.records import DataSource, Sample
 from cdtr.reports.curves import loss_curve
+from cdtr.reports.figures import box_score_figure, figure_uri
 from cdtr.reports.panels import PanelRow, panel_row
 from cdtr.reports.tables import BASELINE_NAMES, INTERVAL_NAME, metric_rows
 from cdtr.runs import RunFolder, write_atomic
@@ -68,6 +69,14 @@ def _panels(result: QuickstartResult, predictor: Predictor, rows: Sequence[Image
     return panels
 
 
+def _box_scores(evaluation: Evaluation) -> dict[str, Any] | None:
+    """The figure and the numbers of the boxes' scores; None where they have none."""
+    figure, found = box_score_figure(evaluation), evaluation.box_scores
+    if figure is None or found is None:
+        return None
+    return {"figure": figure_uri(figure), "hit_rate": found.hit_rate, "best": found.accuracy_at}
+
+
 def _words(result: QuickstartResult) -> dict[str, Any]:
     config, manifest = result.run.config(), result.run.manifest()
     return {
@@ -81,6 +90,7 @@ def _words(result: QuickstartResult) -> dict[str, Any]:
         "columns": ["this run", INTERVAL_NAME, *BASELINE_NAMES.values()],
         "scores": list(metric_rows(result.evaluation)),
         "curve": loss_curve(result.run),
+        "box_scores": _box_scores(result.evaluation),
         "seconds": result.seconds,
         "run": result.run.path.as_posix(),
         "version": manifest["versions"]["cdtr"],
