@@ -3,9 +3,9 @@
 Every criterion sees the same held-out training images of a run, and one forward pass; ``boxed`` is `cdtr calibrate`,
 ``oracle`` the best threshold on the evaluated images. The rows:
 
-mean: the mean of the maps' means. otsu: Otsu's threshold of all maps' pixels. flips: where the boxes of an image
-and of its mirror image agree most, above what boxes of two different images agree. clip: where the run's CLIP tells
-the class best from what is inside the box, against what is outside.
+otsu: `cdtr calibrate --label-free`, Otsu's threshold of all maps' pixels. mean: the mean of the maps' means. flips:
+where the boxes of an image and of its mirror image agree most, above what boxes of two different images agree. clip:
+where the run's CLIP tells the class best from what is inside the box, against what is outside.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cdtr.config import Config
 from cdtr.data.loader import eval_loader
 from cdtr.data.transforms import denormalise
 from cdtr.evaluation import Tally, find_protocol, tally_images
-from cdtr.evaluation.calibration import middle_of_plateau
+from cdtr.evaluation.calibration import middle_of_plateau, otsu_threshold
 from cdtr.evaluation.forward import answers
 from cdtr.evaluation.measure import place_answer
 from cdtr.evaluation.protocols import Protocol
@@ -45,17 +45,6 @@ def boxes_over_grid(frame_map: Array, frame_hw: tuple[int, int]) -> Array:
     whole = np.array([[0, 0, frame_hw[1], frame_hw[0]]], dtype=np.float64)
     found = [largest_box(frame_map, threshold) for threshold in GRID]
     return np.concatenate([box if len(box) else whole for box in found])
-
-
-def otsu(maps: Iterable[Array]) -> float:
-    """The threshold that separates the pooled pixels into two groups of the largest variance between them."""
-    counts, edges = np.histogram(np.concatenate([one.ravel() for one in maps]), bins=256, range=(0, 1))
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    above = counts.sum() - below
-    mean_below = np.cumsum(counts * centres) / np.maximum(below, 1)
-    mean_above = ((counts * centres).sum() - np.cumsum(counts * centres)) / np.maximum(above, 1)
-    return float(centres[int((below * above * (mean_below - mean_above) ** 2).argmax())])
 
 
 def flip_agreement(boxes: Array, mirrored: Array) -> Array:
@@ -113,7 +102,7 @@ def choose(run: RunFolder, source: DataSource, method: Method, protocol: Protoco
     own = np.array([boxes_over_grid(one, protocol.frame_hw) for one in maps])
     found = {
         "mean": float(np.mean([one.mean() for one in maps])),
-        "otsu": otsu(maps),
+        "otsu": otsu_threshold(sum(np.histogram(one, bins=256, range=(0, 1))[0] for one in maps)),
         "flips": float(GRID[middle_of_plateau(flip_agreement(both[:, 0], both[:, 1]))]),
     }
     agreement = clip_agreement(batches, own, protocol.frame_hw, config, source.class_names)

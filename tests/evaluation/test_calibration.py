@@ -14,7 +14,7 @@ from cdtr.evaluation import (
     fit_box_scores,
     tally_images,
 )
-from cdtr.evaluation.calibration import middle_of_plateau
+from cdtr.evaluation.calibration import middle_of_plateau, otsu_threshold
 from cdtr.runs import hash_names
 from oracles.toy_methods import ImageIsMap, annotate_from, batch_of
 
@@ -86,18 +86,34 @@ def test_middle_of_plateau(rates, middle):
     assert middle_of_plateau(np.array(rates, dtype=float)) == middle
 
 
-def test_label_free_is_the_mean_of_the_maps_and_looks_at_no_box():
+def test_label_free_is_otsus_threshold_and_looks_at_no_box():
     data = batches(nested(1, 0.6, 0.2), nested(1, 0.8, 0.4))
-    means = [float(image.mean()) for batch in data for image in batch.images]
     sat = find_protocol("sat")
     found = calibrate_label_free(ImageIsMap(), data, [WSOL, sat])
     assert [one.protocol for one in found] == ["wsol", "sat"]
-    assert found[0].threshold == pytest.approx(np.mean(means), abs=1e-3)
-    assert found[1].threshold > found[0].threshold, "the crop leaves some of the dark surroundings out"
+    pixels = np.concatenate([image.numpy().ravel() for batch in data for image in batch.images])
+    cuts = np.unique(pixels)[:-1]
+    between = [
+        (pixels <= t).mean()
+        * (pixels > t).mean()
+        * np.ptp([pixels[pixels <= t].mean(), pixels[pixels > t].mean()]) ** 2
+        for t in cuts
+    ]
+    best = int(np.argmax(between))
+    assert cuts[best] < found[0].threshold < np.unique(pixels)[best + 1], "between the two groups that differ most"
     tree = found[0].to_json()
     assert (tree["gt_known_loc"], tree["curve"], tree["n_images"]) == (None, None, 2)
     assert tree["criterion"].startswith("label-free")
     assert tree["images_sha256"] == hash_names(["image 0", "image 1"])
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [([5, 0, 0, 5], 0.5), ([0, 7, 0, 0], 0.0), ([9, 1, 0, 0], 0.25), ([4, 0, 0, 0, 0, 0, 3, 3], 0.4375)],
+    ids=["two groups", "constant", "neighbours", "off the middle"],
+)
+def test_otsu(counts, expected):
+    assert otsu_threshold(np.array(counts)) == pytest.approx(expected)
 
 
 def test_label_free_needs_an_image():

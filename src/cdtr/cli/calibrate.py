@@ -26,7 +26,7 @@ def command(
         typer.Option("--split", help="val, train-fullsup, ...; by default the training images that were held out."),
     ] = None,
     label_free: Annotated[
-        bool, typer.Option("--label-free", help="Look at no box: the threshold is the mean of the maps.")
+        bool, typer.Option("--label-free", help="Look at no box: take Otsu's threshold of the maps.")
     ] = False,
     mirror: Annotated[
         bool,
