@@ -33,7 +33,14 @@ def test_the_most_doubtful_image_comes_first(tmp_path: Path) -> None:
     with (tmp_path / "review.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows == [
-        {"image": "none, at all.jpg", "help": "1.0000", "label": "dog", "score": "", "boxes": "0", "reasons": "no box"},
+        {
+            "image": "none, at all.jpg",
+            "help": "1.0000",
+            "label": "dog",
+            "score": "",
+            "boxes": "0",
+            "reasons": "no box, or none with a high enough score",
+        },
         {
             "image": "bad.jpg",
             "help": "0.8750",

@@ -33,7 +33,7 @@ def _row(localization: Localization, class_names: Sequence[str]) -> tuple[str, .
         raise DataError("the boxes have no calibrated scores: run `cdtr calibrate` with boxes before a review")
     if not len(localization.scores):
         name = class_names[localization.map_label]
-        return localization.image_id, "1.0000", name, "", "0", "no box"
+        return localization.image_id, "1.0000", name, "", "0", "no box, or none with a high enough score"
     best = int(np.argmax(localization.scores))
     score = float(localization.scores[best])
     label, reasons = class_names[int(localization.labels[best])], "; ".join(localization.doubts[best])
