@@ -53,6 +53,14 @@ def test_a_grid_is_trained_and_goes_on_after_a_failure(grid: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert (out / "runs" / "plain-3" / "evaluation.json").stat().st_mtime_ns == written, "what is done is kept"
 
+    plan = yaml.safe_load(grid.read_text())
+    grid.write_text(yaml.safe_dump({**plan, "rows": {"plain": {"method": "catr"}}}))
+    done = run_cdtr("ablate", grid, "--out", out)
+    assert (done.returncode, "plain.yaml has other settings than the grid has now" in done.stderr) == (2, True)
+    grid.write_text(yaml.safe_dump({**plan, "split": "held-out"}))
+    done = run_cdtr("ablate", grid, "--out", out)
+    assert (done.returncode, "grid.json has other settings" in done.stderr) == (2, True)
+
 
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -61,13 +69,37 @@ def test_a_grid_is_trained_and_goes_on_after_a_failure(grid: Path, tmp_path: Pat
         ({"rows": {"a/b": {}}}, "names that a folder may have"),
         ({"rows": {"a": {"seed": 3}}}, "row 'a' sets the seed"),
         ({"rows": {}}, "expected one or more rows"),
+        ({"rows": {"a": {"method": "ctdr"}}}, "did you mean 'cdtr'"),
+        ({"rows": {"a": {"csm": {"enabled": False}}}}, "ski.enabled needs csm.enabled"),
+        ({"rows": {"a": {"guide": {"enabled": False}}}}, "ocm.prior rarity needs guide.enabled"),
+        ({"rows": {"a": {"evaluation": {"protocol": "nope"}}}}, "unknown protocol 'nope'"),
+        ({"rows": {"a": {}, "b": {"evaluation": {"protocol": "sat"}}}}, "several protocols"),
+        ({"rows": {"a": {}, "b": {"data": {"holdout": 0.5}}}, "small_clip": True}, "one CLIP for all"),
+        ({"split": "tset"}, "no split 'tset', choose one of"),
         ({"seeds": [1, 1]}, "different numbers"),
         ({"base": "c"}, "base = 'c' is no row"),
         ({"metrics": ["gt_konwn_loc"]}, "unknown metric 'gt_konwn_loc'"),
         ({"data": "nowhere"}, "nowhere"),
         ({"datta": "x"}, "unknown key 'datta', did you mean 'data'"),
     ],
-    ids=["typo", "name", "seed", "no row", "seeds", "base", "metric", "data", "key"],
+    ids=[
+        "typo",
+        "name",
+        "seed",
+        "no row",
+        "method",
+        "ski",
+        "prior",
+        "protocol",
+        "protocols",
+        "clip",
+        "split",
+        "seeds",
+        "base",
+        "metric",
+        "data",
+        "key",
+    ],
 )
 def test_a_grid_that_cannot_work_is_refused_before_any_training(
     change: dict[str, object], message: str, grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

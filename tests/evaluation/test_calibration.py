@@ -116,6 +116,12 @@ def test_otsu(counts, expected):
     assert otsu_threshold(np.array(counts)) == pytest.approx(expected)
 
 
+def test_otsu_of_a_large_data_set():
+    """Products of its counts pass what 64-bit integers hold."""
+    few = np.random.default_rng(0).integers(0, 20, 256)
+    assert otsu_threshold(few * 10**9) == otsu_threshold(few)
+
+
 def test_label_free_needs_an_image():
     with pytest.raises(DataError, match="no image"):
         calibrate_label_free(ImageIsMap(), [], [WSOL])

@@ -89,3 +89,25 @@ def test_the_best_scored_box_of_each_class_counts() -> None:
         assert metrics["gt_known_loc"] == (25 if protocol == "cdtr" else 50)
         assert (metrics["top1_loc"], metrics["top1_cls"]) == (25, 50)
         assert (metrics["max_box_acc"], metrics["pxap"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("ids", "name", "expected"),
+    [
+        (("x/a.jpg", "x/a.png"), "x/a.jpg", "x/a.jpg"),
+        (("a.jpg", "x/a.jpg"), "a.jpg", "a.jpg"),
+        (("a.jpg", "a.1.jpg"), "a.1", "a.1.jpg"),
+        (("x/a.jpg", "x/b.jpg"), "a.png", "x/a.jpg"),
+    ],
+    ids=["suffix tells", "whole path", "dot in a name", "other suffix"],
+)
+def test_the_name_as_it_is_goes_first(tmp_path: Path, ids: tuple[str, str], name: str, expected: str) -> None:
+    (tmp_path / "boxes.json").write_text(json.dumps([result(name)]))
+    samples = [Sample(image_id, Path(image_id), 0) for image_id in ids]
+    assert list(read_coco_boxes(tmp_path / "boxes.json", samples, NAMES)) == [expected]
+
+
+@pytest.mark.parametrize("content", [None, 3, "text", [{"image_id": "", "category_id": 1}]])
+def test_json_of_another_kind_is_refused(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(DataError):
+        read(tmp_path, content)

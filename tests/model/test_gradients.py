@@ -90,3 +90,9 @@ def test_one_overfitted_batch_drives_every_term_down(make_method, batch, similar
     for name, share in at_most.items():
         assert last[name] < share * first[name], name
     assert (method(batch.images).logits.argmax(dim=1) == batch.labels).all()
+
+
+def test_ocms_prior_teaches_its_weights_though_the_awakening_does_not(make_method, batch):
+    method = make_method(ocm={"k": 2, "awaken_gradient": "to_attention", "prior": "rarity"}, guide={"enabled": True})
+    backward(method, batch, "guide_ocm")
+    assert {name.split(".")[0] for name in with_gradient(method)} == {"backbone", "ocm"}

@@ -97,3 +97,18 @@ def test_evidence_counts_as_far_as_it_agrees_with_rarity(make_method, batch) -> 
 def test_rarity_needs_the_guide(make_method) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError, match=r"ocm\.prior rarity needs guide\.enabled"):
         make_method(ocm={"k": 2, "prior": "rarity"})
+
+
+def test_every_image_of_a_batch_moves_the_agreement_in_any_order(make_method, batch) -> None:  # type: ignore[no-untyped-def]
+    found = []
+    for order in (slice(None), slice(None, None, -1)):
+        guide = make_method(guide={"enabled": True}, ocm={"k": 2, "prior": "rarity"}).guide
+        seen = guide(batch.images)
+        turned = Guidance(seen.x_guide[list(range(6))[order]], seen.rarity[list(range(6))[order]])
+        labels = batch.labels[list(range(6))[order]]
+        guide.losses(turned, turned.rarity, turned.rarity, labels, turned.rarity, rare=True)
+        own = seen.x_guide[torch.arange(6), batch.labels]
+        found.append(guide.agreement)
+    mean = correlation(own, seen.rarity)[batch.labels == 1].mean().item()
+    assert found[0][1].item() == pytest.approx((1 - 0.98**2) * mean, rel=1e-4)
+    torch.testing.assert_close(found[0], found[1])

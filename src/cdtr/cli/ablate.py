@@ -36,7 +36,6 @@ def command(
     from cdtr.cli._cells import run_cells
     from cdtr.cli._shared import note, progress_bar, require_folder
     from cdtr.config import load_ablation
-    from cdtr.data.datasets import load_source
     from cdtr.errors import ConfigError, TrainingError
     from cdtr.reports.ablation import check_metrics, collect, summarise, to_csv, to_markdown, to_table
     from cdtr.runs import write_atomic, write_json
@@ -47,14 +46,15 @@ def command(
     if data is None and plan.data is None:
         raise ConfigError(f"{grid} names no data: give --data")
     root = (data or grid.parent / str(plan.data)).resolve()
-    load_source(root, next(iter(configs.values())).data.format)  # a wrong path is an error now, not in every log
+    check_rows(grid, configs, root, plan.split)
+    settled = settle_files(plan, configs, root, out)
     clips, runs = plan_cells(plan, configs, root, out)
     if dry_run:
         for cell in [*clips, *runs]:
             print(f"{'done' if cell.done.is_file() else 'to do'}  {cell.name}")
         return
-    for name, config in configs.items():
-        write_atomic(out / "configs" / f"{name}.yaml", config.to_yaml())
+    for path, text in settled.items():
+        write_atomic(path, text)
     failed: dict[str, str] = {}
     for what, cells in (("small CLIPs", clips), ("trainings", runs)):
         with progress_bar(what, len(cells)) as move:
@@ -65,6 +65,8 @@ def command(
                 move(1)
 
             failed |= run_cells(cells, jobs, after)
+        if failed:
+            break  # without its CLIP a training would go on without SBA, and stand in the table all the same
     found = collect({(row, seed): result_file(out, row, seed) for row in plan.rows for seed in plan.seeds})
     if found:
         table = summarise(found, plan.metrics, plan.base or next(iter(plan.rows)))
@@ -77,18 +79,64 @@ def command(
         first = next(iter(failed))
         raise TrainingError(
             f"{len(failed)} of {len(clips) + len(runs)} runs failed, {first} with: {failed[first]} (whole logs in "
-            f"{out / 'logs'}); call again to go on with the others"
+            f"{out / 'logs'}); call again to try them again"
         )
+
+
+def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | None) -> None:
+    """What every training, calibration or evaluation would refuse is an error now, not in every log."""
+    from cdtr.cli._shared import HELD_OUT
+    from cdtr.data.datasets import load_source
+    from cdtr.errors import ConfigError, DataError
+    from cdtr.evaluation import find_protocol
+    from cdtr.model.methods import with_switches
+
+    for name, config in configs.items():
+        try:
+            with_switches(config)
+            find_protocol(config.evaluation.protocol)
+        except ConfigError as error:
+            raise ConfigError(f"{grid}, row {name!r}: {error}") from error
+    source = load_source(root, next(iter(configs.values())).data.format)
+    if not source.annotated:
+        raise DataError(f"{root} has no boxes: a grid is calibrated and scored with some, bring them")
+    choices = [*(name for name, samples in source.splits.items() if samples), HELD_OUT]
+    if split is not None and split not in choices:
+        raise DataError(f"{grid}: {root} has no split {split!r}, choose one of {', '.join(choices)}")
+
+
+def settle_files(plan: Ablation, configs: dict[str, Config], root: Path, out: Path) -> dict[Path, str]:
+    """What the folder says about its runs; ConfigError where it says something else already.
+
+    Runs that are done are not trained again, so they must not come under new settings.
+    """
+    import json
+
+    from cdtr.errors import ConfigError
+
+    about = {"data": str(root), "split": plan.split, "small_clip": plan.small_clip}
+    files = {out / "grid.json": json.dumps(about, indent=2) + "\n"}
+    files |= {out / "configs" / f"{name}.yaml": config.to_yaml() for name, config in configs.items()}
+    for path, text in files.items():
+        if path.is_file() and path.read_text(encoding="utf-8") != text:
+            raise ConfigError(
+                f"{path} has other settings than the grid has now: choose another --out, or remove {out} to train and "
+                "measure anew"
+            )
+    return files
 
 
 def plan_cells(plan: Ablation, configs: dict[str, Config], data: Path, out: Path) -> tuple[list[Cell], list[Cell]]:
     """The small CLIPs, which must be there first, and the trainings."""
     from cdtr.cli._cells import Cell
 
+    like = ("--config", str(out / "configs" / f"{next(iter(configs))}.yaml"))
     clips = [
         Cell(
             name=f"CLIP, seed {seed}",
-            commands=(("train-clip", str(data), "--out", str(out / "clips" / str(seed)), "--set", f"seed={seed}"),),
+            commands=(
+                ("train-clip", str(data), "--out", str(out / "clips" / str(seed)), *like, "--set", f"seed={seed}"),
+            ),
             log=out / "logs" / f"clip-{seed}.log",
             done=out / "clips" / str(seed) / "open_clip_model.safetensors",
         )

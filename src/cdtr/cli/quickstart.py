@@ -87,11 +87,10 @@ def draw(root: Path, n_train: int, n_val: int, seed: int) -> DataSource:
 
 
 def train_small_clip(config: Config, source: DataSource, out: Path) -> None:
-    from cdtr.training.clip import CONFIG_FILE, WEIGHTS_FILE, SmallClip, train_clip
+    from cdtr.training.clip import WEIGHTS_FILE, SmallClip, train_clip
 
     if (out / WEIGHTS_FILE).is_file():
         return
-    (out / CONFIG_FILE).unlink(missing_ok=True)  # written before the weights, left behind by a kill between the two
     print(train_clip(config, source, out, SmallClip(epochs=CLIP_EPOCHS)).line("held-out training images"))
 
 

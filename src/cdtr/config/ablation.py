@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Ablation(Section):
 
 
 def load_ablation(path: Path) -> tuple[Ablation, dict[str, Config]]:
-    """The grid and the resolved settings of each row; ConfigError for whatever a training would refuse."""
+    """The grid and the resolved settings of each row; ConfigError for an unknown key or a value that does not fit."""
     grid = checked_section(read_tree(path), Ablation, str(path))
     if grid.base is not None and grid.base not in grid.rows:
         raise ConfigError(f"{path}: base = {grid.base!r} is no row: choose one of {', '.join(grid.rows)}")
@@ -60,4 +61,19 @@ def load_ablation(path: Path) -> tuple[Ablation, dict[str, Config]]:
             configs[name] = load_config(source, changes=changes)
         except ConfigError as error:
             raise ConfigError(f"{path}, row {name!r}: {error}") from error
+    _check_alike(grid, configs, path)
     return grid, configs
+
+
+def _check_alike(grid: Ablation, configs: Mapping[str, Config], path: Path) -> None:
+    """Rows of one table are scored alike, and a CLIP that serves all has not seen what any of them holds out."""
+    first = next(iter(configs.values()))
+    for name, config in configs.items():
+        if config.evaluation.protocol != first.evaluation.protocol:
+            raise ConfigError(f"{path}: rows of several protocols cannot stand in one table, see row {name!r}")
+        mine, others = ((c.data.holdout, c.data.format, c.sba.templates) for c in (config, first))
+        if grid.small_clip and mine != others:
+            raise ConfigError(
+                f"{path}: row {name!r} has another data.holdout, data.format or sba.templates than the first, but "
+                "small_clip trains one CLIP for all of them: give them grids of their own"
+            )

@@ -130,12 +130,13 @@ def calibrate_label_free(
     ]
 
 
-def otsu_threshold(counts: npt.NDArray[np.int64]) -> float:
+def otsu_threshold(counts: npt.NDArray[np.number[Any]]) -> float:
     """The value in [0, 1) that parts a histogram over [0, 1] into two groups of the largest variance between them.
 
     counts: (bins,). Of equally good values the middle; 0 where all pixels share a bin.
     """
     values = (np.arange(len(counts)) + 0.5) / len(counts)
+    counts = counts.astype(np.float64)  # their products pass what 64-bit integers hold
     below, total = np.cumsum(counts), counts.sum()
     sum_below = np.cumsum(counts * values)
     above, sum_above = total - below, sum_below[-1] - sum_below

@@ -26,7 +26,7 @@ def read_coco_boxes(
     ends with it, its suffix aside. DataError names what does not fit.
     """
     tree = _read(path)
-    results, index = (tree, {}) if isinstance(tree, list) else (tree.get("annotations"), tree)
+    results, index = (tree, {}) if isinstance(tree, list) else (_annotations(tree), tree)
     if images_file is not None:
         index = _read(images_file)
     if not isinstance(results, list) or not isinstance(index, dict):
@@ -65,6 +65,10 @@ def _read(path: Path) -> Any:
         raise DataError(f"{path} cannot be read as JSON ({error})") from error
 
 
+def _annotations(tree: Any) -> Any:
+    return tree.get("annotations") if isinstance(tree, dict) else None
+
+
 def _field(entry: Any, key: str, where: str) -> Any:
     if not isinstance(entry, dict) or not isinstance(entry.get(key), str | int):
         raise DataError(f"{where} has no {key} that is a number or a name")
@@ -91,17 +95,24 @@ def _labels(index: Mapping[str, Any], class_names: Sequence[str], path: Path) ->
 
 
 def _by_ending(samples: Sequence[Sample]) -> dict[PurePosixPath, set[str]]:
-    """Images by every ending of their path, without the suffix."""
+    """Images by every ending of their path, with and without the suffix."""
     found: dict[PurePosixPath, set[str]] = {}
     for sample in samples:
-        parts = PurePosixPath(sample.image_id).with_suffix("").parts
-        for start in range(len(parts)):
-            found.setdefault(PurePosixPath(*parts[start:]), set()).add(sample.image_id)
+        path = PurePosixPath(sample.image_id)
+        for parts in {path.parts, path.with_suffix("").parts}:
+            for start in range(len(parts)):
+                found.setdefault(PurePosixPath(*parts[start:]), set()).add(sample.image_id)
     return found
 
 
 def _find(known: Mapping[PurePosixPath, set[str]], name: str, where: str) -> str | None:
-    matches = known.get(PurePosixPath(name).with_suffix(""), known.get(PurePosixPath(name), set()))
+    path = PurePosixPath(name)
+    if path.name in ("", ".."):
+        return None
+    # The name as it is goes first: a.1 may be a name without suffix, and a.png another image than a.jpg.
+    matches = known.get(path) or known.get(path.with_suffix("")) or set()
+    if name in matches:
+        return name
     if len(matches) > 1:
         first, second = sorted(matches)[:2]
         raise DataError(f"{where}: {name!r} may be {first} or {second}, give more of the path")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import timm
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cdtr.config import BackboneConfig
+from cdtr.config import BackboneConfig, Padding
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.model.stem import ConvStem
 from cdtr.model.weights import load_backbone_weights
@@ -97,13 +98,16 @@ class Backbone(nn.Module):
         return Tokens(patches, tokens[:, 0], rows.reshape(*rows.shape[:-1], height, width))
 
 
-def build_backbone(config: BackboneConfig, input_size: tuple[int, int], load_weights: bool = True) -> Backbone:
+def build_backbone(
+    config: BackboneConfig, input_size: tuple[int, int], load_weights: bool = True, padding: Padding = "zeros"
+) -> Backbone:
     """Build a timm transformer by name for images of ``input_size`` (height, width).
 
-    ``load_weights=False`` leaves the weights random, for a model whose own weights follow. Raises ConfigError for a
-    model without class token or a size that its patches do not fill, CheckpointError for weights that cannot be had.
+    padding: of a conv stem at the image's border. ``load_weights=False`` leaves the weights random, for a model whose
+    own weights follow. Raises ConfigError for a model without class token or a size that its patches do not fill,
+    CheckpointError for weights that cannot be had.
     """
-    vit = _create(config, input_size, pretrained=load_weights and config.weights == "hub")
+    vit = _create(config, input_size, padding, pretrained=load_weights and config.weights == "hub")
     if getattr(vit, "cls_token", None) is None or not hasattr(vit, "blocks"):
         raise ConfigError(
             f"{config.name} has no class token to take attention from: choose a deit_*, vit_*, deit3_* or dino model"
@@ -128,12 +132,12 @@ def _require_whole_patches(vit: Any, name: str, input_size: tuple[int, int]) -> 
         )
 
 
-def _create(config: BackboneConfig, input_size: tuple[int, int], pretrained: bool) -> nn.Module:
+def _create(config: BackboneConfig, input_size: tuple[int, int], padding: Padding, pretrained: bool) -> nn.Module:
     options: dict[str, Any] = {"img_size": input_size, "num_classes": 0, **config.overrides}
     if config.drop_path:
         options["drop_path_rate"] = config.drop_path
     if config.stem == "conv":
-        options["embed_layer"] = ConvStem
+        options["embed_layer"] = partial(ConvStem, padding=padding)
     if not timm.is_model(config.name):
         near = timm.list_models(f"*{config.name.split('_')[0]}*")[:8]
         raise ConfigError(

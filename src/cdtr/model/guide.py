@@ -14,10 +14,11 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cdtr.config import GuideConfig
+from cdtr.config import GuideConfig, Padding
 from cdtr.model.maps import correlation, pooled_logits, standardised
 from cdtr.model.norm import SyncedBatchNorm2d
 from cdtr.model.rarity import rarity
@@ -45,7 +46,14 @@ class Guide(nn.Module):
 
     agreement: Tensor
 
-    def __init__(self, classes: int, grid_hw: tuple[int, int], patch_size: int, config: GuideConfig) -> None:
+    def __init__(
+        self,
+        classes: int,
+        grid_hw: tuple[int, int],
+        patch_size: int,
+        config: GuideConfig,
+        padding: Padding = "zeros",
+    ) -> None:
         super().__init__()
         self.grid_hw = grid_hw
         self.weight = config.weight
@@ -53,7 +61,7 @@ class Guide(nn.Module):
         steps = max(round(math.log2(patch_size)), 1)
         widths = [max(config.width >> (steps - 1 - step), 32) for step in range(steps)]
         self.layers = nn.Sequential(
-            halving_layers(3, widths),
+            halving_layers(3, widths, padding),
             nn.Conv2d(widths[-1], widths[-1], 1, bias=False),
             SyncedBatchNorm2d(widths[-1]),
             nn.ReLU(inplace=True),
@@ -95,9 +103,19 @@ class Guide(nn.Module):
     def _agreed(self, own: Tensor, objects: Tensor, labels: Tensor) -> Tensor:
         """Rarity plus the label's evidence, the latter as far as it agrees with rarity in the label's class."""
         if self.training:
-            for label, found in zip(labels.tolist(), correlation(own, objects).tolist(), strict=True):
-                self.agreement[label] += _MOMENTUM * (found - self.agreement[label])
+            self._observe(labels, correlation(own, objects))
         return standardised(objects) + _EVIDENCE_SHARE * self.agreement[labels][:, None, None] * standardised(own)
+
+    def _observe(self, labels: Tensor, correlations: Tensor) -> None:
+        """Move each class's agreement towards the mean of the batch, over all processes: they teach the same."""
+        batch = torch.zeros(2, len(self.agreement), device=labels.device)
+        batch[0].index_add_(0, labels, torch.ones_like(correlations))
+        batch[1].index_add_(0, labels, correlations)
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(batch)
+        counts, sums = batch
+        step = 1 - (1 - _MOMENTUM) ** counts
+        self.agreement += step * (sums / counts.clamp(min=1) - self.agreement)
 
 
 def alignment_loss(maps: Tensor, target: Tensor) -> Tensor:

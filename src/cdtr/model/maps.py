@@ -49,8 +49,10 @@ def standardised(maps: Tensor) -> Tensor:
 def attention_agreement(output: ModelOutput, labels: Tensor) -> Tensor:
     """How much the attention is like the label's class map, ``correlation`` (B,); below 0 it is inside out.
 
-    Whether the class map itself lies on the object this does not say. ``X_out`` where the method has it, else its maps.
+    Whether the class map itself lies on the object this does not say. ``X_out + X_csm`` of Eq. 3, as far as the method
+    has them, else its maps.
     """
-    class_maps = output.aux.get("x_out", output.maps)
+    parts = [output.aux[name] for name in ("x_out", "x_csm") if name in output.aux]
+    class_maps = torch.stack(parts).sum(dim=0) if parts else output.maps
     of_label = class_maps[torch.arange(len(labels), device=labels.device), labels]
     return correlation(output.attention.float(), of_label.float())

@@ -22,7 +22,7 @@ class Ocm(nn.Module):
         self.blocks = slice(0, config.k) if config.blocks == "first" else slice(depth - config.k, depth)
         self.per_block = nn.ModuleList(conv_norm_act(heads, 1, 1, config.norm) for _ in range(config.k))
         self.join = conv_norm_act(config.k, 1, 3, config.norm, act=False, padding=padding)
-        if config.awaken_gradient == "to_attention":
+        if config.awaken_gradient == "to_attention" and config.prior == "none":
             # Nothing teaches these weights then, and processes that train together wait for every gradient.
             self.requires_grad_(False)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from cdtr.config import Padding
 from cdtr.errors import ConfigError
 from cdtr.model.norm import SyncedBatchNorm2d
 
@@ -23,6 +24,7 @@ class ConvStem(nn.Module):
         patch_size: int = 16,
         in_chans: int = 3,
         embed_dim: int = 768,
+        padding: Padding = "zeros",
         **_: Any,
     ) -> None:
         super().__init__()
@@ -35,7 +37,7 @@ class ConvStem(nn.Module):
         self.grid_size = (height // patch_size, width // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         widths = [max(embed_dim // 2 ** (steps - 1 - step), 16) for step in range(steps)]
-        self.convs = halving_layers(in_chans, widths)
+        self.convs = halving_layers(in_chans, widths, padding)
         self.proj = nn.Conv2d(widths[-1], embed_dim, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -43,18 +45,19 @@ class ConvStem(nn.Module):
         return patches.flatten(2).transpose(1, 2)
 
 
-def halving_layers(channels: int, widths: Sequence[int]) -> nn.Sequential:
+def halving_layers(channels: int, widths: Sequence[int], padding: Padding = "zeros") -> nn.Sequential:
     """3x3 convolutions of stride 2, batch norm and ReLU, one for each width: (B, C, H, W) to (B, widths[-1], h, w).
 
     All but the last look one pixel further down and right. With the usual padding on both sides a cell would be centred
     on its patch's first pixel, and every map and box half a patch too far down and right; so it is the patch's middle,
-    to half a pixel. The border repeats, since zeros there would look like an edge and darken the maps around it.
+    to half a pixel. ``padding`` zeros look like an edge at the border, and darken the maps along it.
     """
+    pad = nn.ReplicationPad2d if padding == "replicate" else nn.ZeroPad2d
     layers: list[nn.Module] = []
     for index, width in enumerate(widths):
         last = index + 1 == len(widths)
         layers += [
-            nn.ReplicationPad2d((1, 0, 1, 0) if last else (0, 1, 0, 1)),
+            pad((1, 0, 1, 0) if last else (0, 1, 0, 1)),
             nn.Conv2d(channels, width, 3, stride=2, bias=False),
             SyncedBatchNorm2d(width),
             nn.ReLU(inplace=True),

@@ -63,8 +63,7 @@ def train_clip(
     """
     settings = settings or SmallClip()
     console = console or Console(stderr=True)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there already: choose another --out")
+    _require_free(out)
     samples, broken = check_images(training_samples(source), config.data.max_pixels)
     for sample, reason in broken:
         console.print(f"left out {sample.image_id}: {reason}")
@@ -88,6 +87,14 @@ def train_clip(
     tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
     write_atomic(out / WEIGHTS_FILE, save(tensors))
     return clip_fit
+
+
+def _require_free(out: Path) -> None:
+    """ConfigError for an --out that holds something, but for what a training killed while writing leaves behind."""
+    if not out.exists():
+        return
+    if not out.is_dir() or any(e.name != CONFIG_FILE and not e.name.endswith(".tmp") for e in out.iterdir()):
+        raise ConfigError(f"{out} is there already: choose another --out")
 
 
 def open_clip_config(settings: SmallClip) -> dict[str, Any]:

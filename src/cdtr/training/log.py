@@ -14,8 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 from cdtr.runs import RunFolder, write_atomic
 
 _INSIDE_OUT = (
-    "warning: the attention is inside out (correlation with the label's class map {:.2f}): boxes will lie around the "
-    "objects. From scratch, --set guide.enabled=true shows it the right side"
+    "warning: the attention is inside out (correlation with the label's class map {:.2f}): boxes may lie around the "
+    "objects. Look at the overlays; docs/training.md says what shows it the right side"
 )
 Say = Callable[[str], None]
 

@@ -39,7 +39,7 @@ def load(root: Path) -> DataSource:
         train += [Sample(_id(root, path), path, label) for path in find_images(folder, root)[0]]
         path = folder / f"{wnid}_boxes.txt"
         for name, fields, where in _lines(path, 5) if path.is_file() else ():
-            boxes[_id(root, folder / "images" / name)] = _box(fields, where)
+            boxes[_id(root, inside(folder / "images", name))] = _box(fields, where)
     val = list(_read_val(root, {wnid: label for label, wnid in enumerate(wnids)}, boxes))
     return DataSource(
         name="tiny_imagenet",

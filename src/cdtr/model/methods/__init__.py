@@ -28,7 +28,7 @@ def method_names() -> list[str]:
 def build_method(config: Config, classes: int, sba: Sba | None = None, load_weights: bool = True) -> nn.Module:
     """Build ``config.method`` for a number of classes. ``sba`` is wired in for training only."""
     config = with_switches(config)
-    backbone = build_backbone(config.backbone, config.data.input_size, load_weights)
+    backbone = build_backbone(config.backbone, config.data.input_size, load_weights, config.maps.padding)
     method: nn.Module = _method_file(config.method).build(config, classes, backbone, sba)
     return method
 
@@ -44,6 +44,8 @@ def with_switches(config: Config) -> Config:
     config = config.updated(**open_switches)
     if config.ski.enabled and not config.csm.enabled:
         raise ConfigError("ski.enabled needs csm.enabled: SKI takes its offsets from CSM's maps (Eq. 10)")
+    if config.ocm.enabled and config.ocm.prior == "rarity" and not config.guide.enabled:
+        raise ConfigError("ocm.prior rarity needs guide.enabled: the guide's features say which patches are rare")
     return config
 
 

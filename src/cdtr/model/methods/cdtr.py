@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import Config, MapsConfig
-from cdtr.errors import ConfigError
 from cdtr.model.backbone import Backbone
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guidance, Guide
@@ -133,12 +132,12 @@ def _evidence(aux: Mapping[str, Tensor]) -> Tensor:
 
 def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> Cdtr:
     """Wire the modules that the configuration switches on."""
-    if config.ocm.enabled and config.ocm.prior == "rarity" and not config.guide.enabled:
-        raise ConfigError("ocm.prior rarity needs guide.enabled: the guide's features say which patches are rare")
     padding = config.maps.padding
     csm = Csm(backbone.depth * backbone.heads, classes, config.csm, padding) if config.csm.enabled else None
     ocm = Ocm(backbone.depth, backbone.heads, config.ocm, padding) if config.ocm.enabled else None
     ski = Ski(classes, config.ski) if config.ski.enabled else None
+    grid, patch = backbone.grid_hw, backbone.patch_size
+    guide = Guide(classes, grid, patch, config.guide, padding) if config.guide.enabled else None
     names = ["cls"]
     names += ["csm"] if csm is not None else []
     names += ["ocm_suppress", "ocm_awaken"] if ocm is not None else []
@@ -150,7 +149,7 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
         ocm=ocm,
         ski=ski,
         sba=sba,
-        guide=Guide(classes, backbone.grid_hw, backbone.patch_size, config.guide) if config.guide.enabled else None,
+        guide=guide,
         # A single classification loss has nothing to be weighed against, so TS-CAM has no lambda.
         weighting=AutomaticWeightedLoss(names, config.weighting) if len(names) > 1 else None,
         sba_alpha=config.sba.alpha,
