@@ -34,7 +34,7 @@ def loss_curve(run: RunFolder) -> str | None:
         values = [record["terms"].get(name, float("nan")) for record in epochs]
         losses.plot(numbers, values, marker=".", label=name, linewidth=2 if name == "total" else 1)
     losses.set(title="training loss, by term", xlabel="epoch")
-    losses.legend(fontsize="small")
+    losses.legend(fontsize="x-small", ncols=2)
     held_out = [(number, record["held_out"]) for number, record in zip(numbers, epochs, strict=True)]
     points = [(number, values["top1_cls"]) for number, values in held_out if "top1_cls" in values]
     accuracy.plot([number for number, _ in points], [value for _, value in points], marker=".", color="tab:green")
@@ -42,9 +42,9 @@ def loss_curve(run: RunFolder) -> str | None:
     likeness = [(number, record.get("attention", {})) for number, record in zip(numbers, epochs, strict=True)]
     pairs = [(number, values["class_map"]) for number, values in likeness if "class_map" in values]
     attention.plot([number for number, _ in pairs], [value for _, value in pairs], marker=".", color="tab:purple")
-    attention.axhline(0, color="black", linestyle="--", linewidth=1)
-    attention.set(title="attention like the class map; below 0: inside out", xlabel="epoch", ylim=(-1, 1))
-    attention.title.set_fontsize("medium")
+    attention.axhline(0, color="black", linestyle="--", linewidth=1, label="inside out below")
+    attention.set(title="attention like the class map", xlabel="epoch", ylim=(-1, 1))
+    attention.legend(fontsize="small", loc="lower right")
     for axes in (losses, accuracy, attention):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
