@@ -13,8 +13,6 @@ from pathlib import Path
 
 import torch
 
-from cdtr.errors import ConfigError
-
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -54,8 +52,6 @@ def run_cells(cells: Sequence[Cell], jobs: int | None, after: Callable[[Cell, st
     gpus = torch.cuda.device_count()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting = [cell for cell in cells if not cell.done.is_file()]
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"--jobs {jobs}: expected 1 or more")
     count = max(min(jobs or gpus or cores, len(waiting)), 1)
     places: queue.Queue[int] = queue.Queue()
     for place in range(count):
@@ -86,8 +82,6 @@ def run_cells(cells: Sequence[Cell], jobs: int | None, after: Callable[[Cell, st
 def _environment(place: int, gpus: int, threads: int) -> dict[str, str]:
     chosen = {"OMP_NUM_THREADS": str(threads)}
     if gpus:
-        visible = (
-            os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if os.environ.get("CUDA_VISIBLE_DEVICES") else []
-        )
-        chosen["CUDA_VISIBLE_DEVICES"] = visible[place % gpus] if visible else str(place % gpus)
+        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        chosen["CUDA_VISIBLE_DEVICES"] = (visible or [str(gpu) for gpu in range(gpus)])[place % gpus]
     return {**os.environ, **chosen}

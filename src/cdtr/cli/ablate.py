@@ -21,7 +21,7 @@ def command(
         Path | None, typer.Option("--data", help="The data set, where the grid does not name it or it lies elsewhere.")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", help="Trainings at a time; by default one a GPU, else one a core.")
+        int | None, typer.Option("--jobs", min=1, help="Trainings at a time; by default one a GPU, else one a core.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
 ) -> None:
