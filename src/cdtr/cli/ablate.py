@@ -129,6 +129,7 @@ def settle_files(plan: Ablation, configs: dict[str, Config], root: Path, out: Pa
 def plan_cells(plan: Ablation, configs: dict[str, Config], data: Path, out: Path) -> tuple[list[Cell], list[Cell]]:
     """The small CLIPs, which must be there first, and the trainings."""
     from cdtr.cli._cells import Cell
+    from cdtr.training.clip import WEIGHTS_FILE
 
     like = ("--config", str(out / "configs" / f"{next(iter(configs))}.yaml"))
     clips = [
@@ -138,7 +139,7 @@ def plan_cells(plan: Ablation, configs: dict[str, Config], data: Path, out: Path
                 ("train-clip", str(data), "--out", str(out / "clips" / str(seed)), *like, "--set", f"seed={seed}"),
             ),
             log=out / "logs" / f"clip-{seed}.log",
-            done=out / "clips" / str(seed) / "open_clip_model.safetensors",
+            done=out / "clips" / str(seed) / WEIGHTS_FILE,
         )
         for seed in (plan.seeds if plan.small_clip else ())
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -46,13 +47,18 @@ def standardised(maps: Tensor) -> Tensor:
     return scaled
 
 
+def class_evidence(aux: Mapping[str, Tensor]) -> Tensor:
+    """``X_out + X_csm`` of Eq. 3, (B, C, h, w), or ``X_out`` alone, of a ``ModelOutput.aux`` that has it."""
+    x_out = aux["x_out"].float()
+    return x_out + aux["x_csm"].float() if "x_csm" in aux else x_out
+
+
 def attention_agreement(output: ModelOutput, labels: Tensor) -> Tensor:
     """How much the attention is like the label's class map, ``correlation`` (B,); below 0 it is inside out.
 
     Whether the class map itself lies on the object this does not say. ``X_out + X_csm`` of Eq. 3, as far as the method
     has them, else its maps.
     """
-    parts = [output.aux[name] for name in ("x_out", "x_csm") if name in output.aux]
-    class_maps = torch.stack(parts).sum(dim=0) if parts else output.maps
+    class_maps = class_evidence(output.aux) if "x_out" in output.aux else output.maps
     of_label = class_maps[torch.arange(len(labels), device=labels.device), labels]
     return correlation(output.attention.float(), of_label.float())

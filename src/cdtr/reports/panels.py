@@ -11,6 +11,7 @@ from PIL import Image
 
 from cdtr.localization.maps import normalise_maps, resize_map
 from cdtr.localization.predictor import Predictor
+from cdtr.model.maps import class_evidence
 from cdtr.records import Annotation, FloatArray, Localization, ModelOutput, Sample
 from cdtr.reports.overlays import overlay
 
@@ -70,10 +71,7 @@ def _coarse_maps(output: ModelOutput, label: int) -> list[tuple[str, FloatArray]
     """The two factors of Eq. 3, (h, w) each; a method without class maps of its own has the attention alone."""
     maps = [("attention", output.attention[0])]
     if "x_out" in output.aux:
-        evidence = output.aux["x_out"].float()
-        if "x_csm" in output.aux:
-            evidence = evidence + output.aux["x_csm"].float()
-        maps.append(("class map", evidence[0, label]))
+        maps.append(("class map", class_evidence(output.aux)[0, label]))
     return [(caption, values.float().cpu().numpy()) for caption, values in maps]
 
 

@@ -14,7 +14,7 @@ from cdtr.config import Config, MapsConfig
 from cdtr.model.backbone import Backbone
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guidance, Guide
-from cdtr.model.maps import mean_attention, pooled_logits
+from cdtr.model.maps import class_evidence, mean_attention, pooled_logits
 from cdtr.model.ocm import Ocm
 from cdtr.model.sba import Sba
 from cdtr.model.ski import Ski
@@ -76,7 +76,7 @@ class Cdtr(nn.Module):
         if self.guide is not None and auxiliary:
             seen = self.guide(images)
             aux |= {"x_guide": seen.x_guide, "rarity": seen.rarity}
-        return ModelOutput(pooled_logits(x_out), fuse(m_ca, _evidence(aux), self.maps), m_ca, aux)
+        return ModelOutput(pooled_logits(x_out), fuse(m_ca, class_evidence(aux), self.maps), m_ca, aux)
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """The terms of Eq. 2, and the guide's, by name, each a scalar, before weighting."""
@@ -88,7 +88,7 @@ class Cdtr(nn.Module):
             terms |= self.ocm.losses(output.attention, aux["m_ocm"].float())
         if self.ski is not None:
             terms["ski"] = F.cross_entropy(aux["ski_logits"].float(), labels)
-        evidence = _evidence(aux)[range(len(labels)), labels]
+        evidence = class_evidence(aux)[range(len(labels)), labels]
         if self.guide is not None:
             seen = Guidance(aux["x_guide"], aux["rarity"])
             m_ocm = aux["m_ocm"].float() if self.ocm is not None and self.ocm.config.prior != "none" else None
@@ -122,12 +122,6 @@ def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig) -> Tensor:
     recognised, the product turns the attention inside out; ``softplus`` of the evidence keeps it as it is.
     """
     return m_ca[:, None] * (F.softplus(evidence) if config.fuse == "softplus" else evidence)
-
-
-def _evidence(aux: Mapping[str, Tensor]) -> Tensor:
-    """``X_out + X_csm`` of Eq. 3, (B, C, h, w), or ``X_out`` alone."""
-    x_out = aux["x_out"].float()
-    return x_out + aux["x_csm"].float() if "x_csm" in aux else x_out
 
 
 def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> Cdtr:
