@@ -1,0 +1,114 @@
+"""Pascal VOC files, one XML an image, beside it or in a folder ``Annotations`` (in any capitalisation).
+
+The boxes of the format count pixels from 1 and include the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+from cdtr.data.annotations._images import Images, NamedBox, own_boxes
+from cdtr.data.files import is_inside, visible_folders
+from cdtr.errors import DataError
+from cdtr.records import Annotation, FloatArray, Sample
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+class VocObject(NamedTuple):
+    """A named box as the file has it: VOC counts pixels from 1 and includes xmax and ymax."""
+
+    name: str
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+    difficult: bool = False
+
+
+def find(images: Images) -> list[Path]:
+    """The folder of annotations; the root stands for files beside the images."""
+    for folder in visible_folders(images.root):
+        if folder.name.casefold() == "annotations" and next(folder.rglob("*.xml"), None) is not None:
+            return [folder]
+    parents = {sample.path.parent for sample in images.samples}
+    return [images.root] if any(next(parent.glob("*.xml"), None) is not None for parent in parents) else []
+
+
+def accepts(path: Path) -> bool:
+    return path.is_dir() and next(path.rglob("*.xml"), None) is not None
+
+
+def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation | None]:
+    boxes: dict[str, list[NamedBox]] = {}
+    for folder in paths:
+        flat = _flat(folder)
+        for sample in images.samples:
+            path = next((path for path in _places(folder, sample, flat) if path.is_file()), None)
+            if path is not None and is_inside(path, folder):
+                objects = read_voc(path)
+                corners = voc_to_half_open(objects).tolist()
+                boxes[sample.image_id] = [
+                    NamedBox(one.name or None, (x0, y0, x1, y1))
+                    for one, (x0, y0, x1, y1) in zip(objects, corners, strict=True)
+                ]
+    where = ", ".join(map(str, paths))
+    if not boxes:
+        raise DataError(f"{where} has no XML for any of the {len(images.samples)} images: expected a.xml for a.jpg")
+    return own_boxes(boxes, images, where)
+
+
+def _flat(folder: Path) -> dict[str, Path | None]:
+    """The XML files at any depth by their stem; None for one that several have."""
+    found: dict[str, Path | None] = {}
+    for path in folder.rglob("*.xml"):
+        found[path.stem] = None if path.stem in found else path
+    return found
+
+
+def _places(folder: Path, sample: Sample, flat: dict[str, Path | None]) -> Iterator[Path]:
+    yield (folder / sample.image_id).with_suffix(".xml")
+    by_stem = flat.get(sample.path.stem)
+    if by_stem is not None:
+        yield by_stem
+
+
+class _Refusing(ElementTree.TreeBuilder):
+    """Entities need a document type, and no VOC file has one: without it none can be expanded."""
+
+    def doctype(self, name: str, pubid: str, system: str) -> None:
+        raise ValueError("it declares a document type, which is refused")
+
+
+def read_voc(path: Path) -> list[VocObject]:
+    """The objects of a VOC file in its order; DataError if it is no such file or has a box without an inside."""
+    try:
+        root = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_Refusing()))
+        objects = [_object(node) for node in root.iter("object")]
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{path} cannot be read as Pascal VOC: {error}") from error
+    return objects
+
+
+def voc_to_half_open(objects: list[VocObject]) -> FloatArray:
+    """(N, 4) half-open boxes from pixels counted from 1: (xmin - 1, ymin - 1, xmax, ymax)."""
+    boxes = [(o.xmin - 1, o.ymin - 1, o.xmax, o.ymax) for o in objects]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def _object(node: ElementTree.Element) -> VocObject:
+    name = (node.findtext("name") or "").strip()
+    texts = [node.findtext(f"bndbox/{key}") for key in _CORNERS]
+    try:
+        xmin, ymin, xmax, ymax = (float(text or "") for text in texts)
+    except ValueError:
+        raise ValueError(f"object {name!r} has the box {texts}, expected four numbers") from None
+    # Written so that a NaN fails it too.
+    if not (-np.inf < xmin <= xmax < np.inf and -np.inf < ymin <= ymax < np.inf):
+        raise ValueError(f"object {name!r} has the box {texts}, expected xmin <= xmax and ymin <= ymax")
+    return VocObject(name, xmin, ymin, xmax, ymax, (node.findtext("difficult") or "").strip() == "1")
