@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -26,7 +27,16 @@ def read_image(path: Path, max_pixels: int) -> Image.Image:
     missing, empty, broken, cut short, no image, or of more than ``max_pixels`` pixels (known before decoding).
     """
     try:
-        with open_file(path) as file, Image.open(file) as image:
+        with open_file(path) as file:
+            return decode_image(file, path, max_pixels)
+    except OSError as error:
+        raise _unreadable(path, error, max_pixels) from error
+
+
+def decode_image(file: IO[bytes], path: Path, max_pixels: int) -> Image.Image:
+    """``read_image`` of an opened file; ``path`` is what errors call it."""
+    try:
+        with Image.open(file) as image:
             _check_size(image, path, max_pixels)
             image.load()
             return upright_rgb(image)

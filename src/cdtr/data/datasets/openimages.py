@@ -3,8 +3,8 @@
 ``ID_mCLASS_HASH.png`` is the mask of one object, ``ID_ignore.png`` the region that is passed over. The benchmark's
 lists say the same and are used where they lie in ``metadata/OpenImages`` or ``metadata``; the images then may lie in
 ``dataset/OpenImages``. Without lists the names of the files tell. ``val`` is the benchmark's ``train-fullsup``, on
-which a threshold is chosen. A class is named by its machine id, ``0bt_c3``, or as ``class-descriptions*.csv`` of Open Images
-says.
+which a threshold is chosen. A class is named by its machine id, ``0bt_c3``, or as Open Images' own
+``class-descriptions*.csv`` says.
 """
 
 from __future__ import annotations
