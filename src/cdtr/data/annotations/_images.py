@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
+from cdtr.data.files import is_inside
 from cdtr.errors import DataError
 from cdtr.records import Annotation, Sample
+
+_KINDS = {"images", "jpegimages", "labels", "annotations"}
 
 
 class NamedBox(NamedTuple):
@@ -29,8 +32,11 @@ class Images:
         self.class_names = tuple(class_names)
         self._by_id = {sample.image_id: sample for sample in self.samples}
         self._by_base: dict[str, list[Sample]] = {}
+        self._by_stem: dict[str, list[tuple[PurePosixPath, Sample]]] = {}
         for sample in self.samples:
-            self._by_base.setdefault(PurePosixPath(sample.image_id).name, []).append(sample)
+            path = PurePosixPath(sample.image_id)
+            self._by_base.setdefault(path.name, []).append(sample)
+            self._by_stem.setdefault(path.stem, []).append((_bare(path), sample))
 
     def find(self, name: str, where: str, below: str = "") -> Sample | None:
         """The image of a name: its whole id, or as much of the end of it as tells it apart; None if there is none.
@@ -53,6 +59,25 @@ class Images:
                 f"{where}: image {name!r} may be {found[0].image_id} or {found[1].image_id}: name it with its folder"
             )
         return found[0] if found else None
+
+    def with_files(self, folder: Path, suffix: str) -> Iterator[tuple[Path, Sample]]:
+        """The files below a folder that are of one image each, and their images: ``a.txt`` of ``a.jpg``.
+
+        Their paths are compared from the end, without folders such as ``images`` and ``labels``. Links that leave the
+        folder are passed over. DataError for a file that may be of several images.
+        """
+        for path in folder.rglob(f"*{suffix}"):
+            of_stem = self._by_stem.get(path.stem)
+            if of_stem is None or not path.is_file() or not is_inside(path, folder):
+                continue
+            name = _bare(PurePosixPath(path.relative_to(folder).as_posix()))
+            found = [sample for bare, sample in of_stem if _ends_alike(bare, name)]
+            if len(found) > 1:
+                raise DataError(
+                    f"{path} may be of {found[0].image_id} or {found[1].image_id}: put it into folders like theirs"
+                )
+            if found:
+                yield path, found[0]
 
 
 def own_boxes(
@@ -102,6 +127,11 @@ def check_box(corners: Sequence[float], where: str) -> tuple[float, float, float
     if not (np.isfinite([x0, y0, x1, y1]).all() and x0 < x1 and y0 < y1):
         raise DataError(f"{where}: box {x0:g}, {y0:g}, {x1:g}, {y1:g} has no inside or is not finite")
     return x0, y0, x1, y1
+
+
+def _bare(path: PurePosixPath) -> PurePosixPath:
+    """Without the ending and without the folders that tell images and boxes apart."""
+    return PurePosixPath(*(part for part in path.with_suffix("").parts if part.casefold() not in _KINDS), "")
 
 
 def _ends_alike(first: PurePosixPath, second: PurePosixPath) -> bool:

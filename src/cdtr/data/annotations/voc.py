@@ -1,11 +1,11 @@
-"""Pascal VOC files, one XML an image, beside it or in a folder ``Annotations`` (in any capitalisation).
+"""Pascal VOC files, one XML an image, beside it or in a folder ``Annotations`` that has the images' folders.
 
 The boxes of the format count pixels from 1 and include the last one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 import numpy as np
 
 from cdtr.data.annotations._images import Images, NamedBox, own_boxes
-from cdtr.data.files import is_inside, visible_folders
 from cdtr.errors import DataError
 from cdtr.records import Annotation, FloatArray, Sample
 
@@ -32,12 +31,8 @@ class VocObject(NamedTuple):
 
 
 def find(images: Images) -> list[Path]:
-    """The folder of annotations; the root stands for files beside the images."""
-    for folder in visible_folders(images.root):
-        if folder.name.casefold() == "annotations" and next(folder.rglob("*.xml"), None) is not None:
-            return [folder]
-    parents = {sample.path.parent for sample in images.samples}
-    return [images.root] if any(next(parent.glob("*.xml"), None) is not None for parent in parents) else []
+    """The root, where XML of an image lies below it."""
+    return [images.root] if next(images.with_files(images.root, ".xml"), None) is not None else []
 
 
 def accepts(path: Path) -> bool:
@@ -47,35 +42,17 @@ def accepts(path: Path) -> bool:
 def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation | None]:
     boxes: dict[str, list[NamedBox]] = {}
     for folder in paths:
-        flat = _flat(folder)
-        for sample in images.samples:
-            path = next((path for path in _places(folder, sample, flat) if path.is_file()), None)
-            if path is not None and is_inside(path, folder):
-                objects = read_voc(path)
-                corners = voc_to_half_open(objects).tolist()
-                boxes[sample.image_id] = [
-                    NamedBox(one.name or None, (x0, y0, x1, y1))
-                    for one, (x0, y0, x1, y1) in zip(objects, corners, strict=True)
-                ]
+        for path, sample in images.with_files(folder, ".xml"):
+            objects = read_voc(path)
+            corners = voc_to_half_open(objects).tolist()
+            boxes[sample.image_id] = [
+                NamedBox(one.name or None, (x0, y0, x1, y1))
+                for one, (x0, y0, x1, y1) in zip(objects, corners, strict=True)
+            ]
     where = ", ".join(map(str, paths))
     if not boxes:
         raise DataError(f"{where} has no XML for any of the {len(images.samples)} images: expected a.xml for a.jpg")
     return own_boxes(boxes, images, where)
-
-
-def _flat(folder: Path) -> dict[str, Path | None]:
-    """The XML files at any depth by their stem; None for one that several have."""
-    found: dict[str, Path | None] = {}
-    for path in folder.rglob("*.xml"):
-        found[path.stem] = None if path.stem in found else path
-    return found
-
-
-def _places(folder: Path, sample: Sample, flat: dict[str, Path | None]) -> Iterator[Path]:
-    yield (folder / sample.image_id).with_suffix(".xml")
-    by_stem = flat.get(sample.path.stem)
-    if by_stem is not None:
-        yield by_stem
 
 
 class _Refusing(ElementTree.TreeBuilder):

@@ -126,7 +126,7 @@ def _entries(path: Path) -> Iterator[tuple[str, list[str], str]]:
     for number, line in enumerate(read_lines(path), start=1):
         where = f"{path}, entry {number}"
         name, *fields = line.rsplit(",", 4)
-        if len(fields) == 4 and not any(_is_path(field) for field in fields):
+        if len(fields) == 4 and all(_is_number(field) for field in fields):
             yield name, fields, where
             continue
         name, *fields = line.rsplit(",", 2)
@@ -135,8 +135,12 @@ def _entries(path: Path) -> Iterator[tuple[str, list[str], str]]:
         yield name, fields, where
 
 
-def _is_path(field: str) -> bool:
-    return not field or ("." in field and not field.replace(".", "", 1).lstrip("-").isdecimal())
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
 
 
 def _fields(path: Path, known: Mapping[str, int], counts: tuple[int, ...]) -> Iterator[tuple[str, list[str], str]]:

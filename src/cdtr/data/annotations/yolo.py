@@ -1,18 +1,18 @@
 """YOLO label files: ``class cx cy width height`` a line, in shares of the image; or a polygon, ``class x y x y ...``.
 
 ``a.txt`` lies beside ``a.jpg``, in a folder ``labels`` beside its folder ``images``, or in ``labels`` in the root,
-under the image's path or its name alone. An empty file is an image without a box. The classes' names come from
-``data.yaml`` or ``dataset.yaml`` (``names``), ``classes.txt`` or ``obj.names``, in the root or in ``labels``.
+under the end of the image's path that tells it apart. An empty file is an image without a box. The classes' names come
+from ``data.yaml`` or ``dataset.yaml`` (``names``), ``classes.txt`` or ``obj.names``, in the root or in ``labels``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cdtr.config import read_tree
 from cdtr.data.annotations._images import Images, NamedBox, check_box, own_boxes
-from cdtr.data.files import is_inside, read_lines
+from cdtr.data.files import read_lines
 from cdtr.data.images import read_size
 from cdtr.errors import ConfigError, DataError
 from cdtr.records import Annotation, Sample
@@ -23,15 +23,8 @@ _MAX_PIXELS = 2**31  # only headers are read
 
 
 def find(images: Images) -> list[Path]:
-    """The root, where label files lie in one of the usual places below it."""
-    stems: dict[Path, set[str]] = {}
-    for sample in images.samples:
-        for place in _places(images.root, sample):
-            stems.setdefault(place.parent, set()).add(place.name)
-    for folder, names in stems.items():
-        if folder.is_dir() and any(path.name in names for path in folder.glob("*.txt")):
-            return [images.root]
-    return []
+    """The root, where a label file of an image lies below it."""
+    return [images.root] if next(images.with_files(images.root, ".txt"), None) is not None else []
 
 
 def accepts(path: Path) -> bool:
@@ -43,10 +36,8 @@ def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation
     for folder in paths:
         beside = [] if folder == images.root else [folder.parent]
         names = _class_names([folder, folder / "labels", *beside])
-        for sample in images.samples:
-            path = next((path for path in _places(folder, sample, images.root) if path.is_file()), None)
-            if path is not None and (is_inside(path, images.root) or is_inside(path, folder)):
-                boxes[sample.image_id] = _named(path, sample, names)
+        for path, sample in images.with_files(folder, ".txt"):
+            boxes[sample.image_id] = _named(path, sample, names)
     where = ", ".join(map(str, paths))
     if not boxes:
         raise DataError(f"{where} has no label file for any of the images: expected a.txt for a.jpg")
@@ -102,22 +93,6 @@ def _check_alone(boxes: dict[str, list[NamedBox]], where: str) -> None:
             f"{where} has boxes of {', '.join(sorted(filter(None, numbers))[:4])}, and no names of them: write "
             "classes.txt into the data set, a name per line in the order of the numbers"
         )
-
-
-def _places(folder: Path, sample: Sample, root: Path | None = None) -> Iterator[Path]:
-    """Where the labels of an image may lie, the likeliest first."""
-    if root is not None and folder != root:
-        yield (folder / sample.image_id).with_suffix(".txt")
-        yield folder / f"{sample.path.stem}.txt"
-        return
-    yield sample.path.with_suffix(".txt")
-    parts = sample.image_id.split("/")
-    if "images" in parts[:-1]:
-        last = len(parts) - 2 - parts[:-1][::-1].index("images")
-        yield folder.joinpath(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(".txt")
-    yield sample.path.parent / "labels" / f"{sample.path.stem}.txt"
-    yield (folder / "labels" / sample.image_id).with_suffix(".txt")
-    yield folder / "labels" / f"{sample.path.stem}.txt"
 
 
 def _class_names(folders: Sequence[Path]) -> list[str]:

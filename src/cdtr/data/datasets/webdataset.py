@@ -2,8 +2,8 @@
 
 A sample is the members of one key: an image (``.jpg``, ...), its class in ``.cls`` (a number or a name) or in ``.json``
 (``label`` or ``class``), and if wanted boxes (``boxes_xyxy`` in the JSON) and a mask (``.mask.png``: 1 object, 255
-ignore). Shards of other names than a split's are training. `cdtr data shards` writes such a set, with ``shards.json``, an index
-that saves reading all tar files to list them; a shard that it does not know, or that has changed, is read.
+ignore). Shards of other names than a split's are training. `cdtr data shards` writes such a set, with ``shards.json``,
+an index that saves reading all tar files to list them; a shard that it does not know, or that has changed, is read.
 
 The shards are files: on a disk, or on a mounted network share. Training reads them in a row (``cdtr.data.stream``),
 everything else jumps to the image it wants. Nothing is unpacked.
