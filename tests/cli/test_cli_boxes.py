@@ -162,3 +162,9 @@ def test_shards_train_calibrate_and_evaluate(neu: Path, tmp_path: Path, capsys: 
     code, _, err = in_process(capsys, "data", "shards", neu, "--out", shards)
     assert code == 2
     assert "is not empty" in err
+
+
+def test_a_group_without_a_verb_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = in_process(capsys, "data")
+    assert code == 2
+    assert err == "error: Expected a command. See `cdtr data --help`.\n"

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -21,7 +22,7 @@ from cdtr.data.loader import eval_loader, train_loader
 from cdtr.data.shards import write_shards
 from cdtr.data.stream import StreamLoader
 from cdtr.data.tar_members import file_size, in_tar, open_file
-from cdtr.errors import DataError
+from cdtr.errors import ConfigError, DataError
 from cdtr.records import Annotation, Batch, DataSource, Sample
 
 COUNT = 24
@@ -176,10 +177,21 @@ def test_processes_have_shards_of_their_own_and_as_many_batches(shards: DataSour
     assert len(everything) == COUNT
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_more_processes_than_shards_are_refused_and_workers_cut(shards: DataSource) -> None:
     with pytest.raises(DataError, match=r"5 shards for 6 processes.*cdtr data shards --images"):
         train_loader(shards.splits["train"], _config(batch=6), 0, 6)
     assert len(_epoch(train_loader(shards.splits["train"], _config(workers=9)))) == 6
+
+
+def test_without_the_library_one_line_says_what_to_install(
+    files: DataSource, shards: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "webdataset", None)
+    with pytest.raises(ConfigError, match=r'pip install "cdtr\[shards\]"'):
+        write_shards(files, tmp_path / "more")
+    with pytest.raises(ConfigError, match="pip install"):
+        train_loader(shards.splits["train"], _config())
 
 
 def test_repeats_go_round_again(shards: DataSource) -> None:

@@ -110,7 +110,8 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 
 def _explain_usage(error: Exception) -> str:
-    message = getattr(error, "format_message", lambda: str(error))()
+    # A group without a verb has no message of its own.
+    message = getattr(error, "format_message", lambda: str(error))() or "Expected a command."
     context = getattr(error, "ctx", None) if isinstance(error, _USAGE_ERROR) else None
     return f"{message} See `{context.command_path} --help`." if context is not None else str(message)
 

@@ -29,7 +29,9 @@ def read_image(path: Path, max_pixels: int) -> Image.Image:
     try:
         with open_file(path) as file:
             return decode_image(file, path, max_pixels)
-    except OSError as error:
+    except DataError:
+        raise
+    except Exception as error:  # a path that no system takes is a ValueError
         raise _unreadable(path, error, max_pixels) from error
 
 

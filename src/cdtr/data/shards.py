@@ -36,6 +36,7 @@ def write_shards(
     holds something, ConfigError without the library webdataset.
     """
     wds = require_webdataset()
+    out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is not empty: choose another folder as --out")
     draft = out.with_name(out.name + _UNFINISHED)

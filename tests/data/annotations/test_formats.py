@@ -112,7 +112,16 @@ def test_boxes_in_two_formats_are_not_guessed_between(folder: Path) -> None:
     for format in ("csv", "coco"):
         USUAL[format][1](folder / USUAL[format][0], BOXES, SIZES)
     with pytest.raises(DataError, match=r"annotations\.json \(coco\) and boxes\.csv \(csv\).*data\.boxes"):
-        load_source(folder)
+        _all(load_source(folder))
+    _check(_all(open_data(folder, DataConfig(boxes="boxes.csv"))))
+    assert not open_data(folder, DataConfig(boxes="none")).annotated
+
+
+def test_a_label_file_of_several_images_is_an_error_once_boxes_are_needed(folder: Path) -> None:
+    (folder / "same.txt").write_text("0 0.5 0.5 1 1\n")
+    source = load_source(folder)
+    with pytest.raises(DataError, match=r"same\.txt may be of train/cat/same\.png or train/dog/same\.png"):
+        _all(source)
 
 
 @OTHERS
@@ -179,7 +188,9 @@ def test_a_file_of_other_images_is_an_error(folder: Path) -> None:
         _all(load_source(folder))
 
 
-@pytest.mark.parametrize("name", ["../a b.png", "train/cat/../../../etc/passwd", "/etc/passwd", "..\\a b.png"])
+@pytest.mark.parametrize(
+    "name", ["../a b.png", "train/cat/../../../etc/passwd", "/etc/passwd", "..\\a b.png", "C:\\a b.png"]
+)
 @pytest.mark.parametrize("format", ["coco", "csv", "wsol"])
 def test_names_that_leave_the_data_are_refused(folder: Path, format: str, name: str) -> None:
     place, write = USUAL[format]

@@ -37,11 +37,18 @@ class AnnotationModule(Protocol):
 
 
 def find_boxes(images: Images) -> Annotate | None:
-    """A reader of the boxes beside the images, or None where there are none; DataError for two formats of them."""
-    found = {name: paths for name in format_names() if (paths := _module(name).find(images))}
+    """A reader of the boxes beside the images, or None where there are none.
+
+    What is wrong with them, also that there are two formats of them, is a DataError when they are asked for: a training
+    needs none.
+    """
+    try:
+        found = {name: paths for name in format_names() if (paths := _module(name).find(images))}
+    except DataError as error:
+        return partial(_refuse, str(error))
     if len(found) > 1:
         places = " and ".join(f"{_show(paths, images.root)} ({name})" for name, paths in found.items())
-        raise DataError(f"{images.root} has boxes in {places}: name the ones to use with data.boxes, or none of them")
+        return partial(_refuse, f"{images.root} has boxes in {places}: name those to use with --boxes or data.boxes")
     for name, paths in found.items():
         return _Once(partial(_module(name).read, paths, images))
     return None
@@ -65,6 +72,10 @@ def format_names() -> list[str]:
 def no_annotation(_sample: Sample) -> Annotation | None:
     """The reader of a set without boxes."""
     return None
+
+
+def _refuse(message: str, _sample: Sample) -> Annotation | None:
+    raise DataError(message)
 
 
 class _Once:

@@ -45,7 +45,7 @@ class Images:
         several images have.
         """
         path = PurePosixPath(name.strip().replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0:1]:
+        if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
             raise DataError(f"{where}: image {name!r} points outside the data set: expected a path below its root")
         if not below and str(path) in self._by_id:
             return self._by_id[str(path)]
@@ -74,7 +74,8 @@ class Images:
             found = [sample for bare, sample in of_stem if _ends_alike(bare, name)]
             if len(found) > 1:
                 raise DataError(
-                    f"{path} may be of {found[0].image_id} or {found[1].image_id}: put it into folders like theirs"
+                    f"{path} may be of {found[0].image_id} or {found[1].image_id}: put it into folders like theirs, "
+                    "or name the boxes with data.boxes"
                 )
             if found:
                 yield path, found[0]
@@ -131,7 +132,7 @@ def check_box(corners: Sequence[float], where: str) -> tuple[float, float, float
 
 def _bare(path: PurePosixPath) -> PurePosixPath:
     """Without the ending and without the folders that tell images and boxes apart."""
-    return PurePosixPath(*(part for part in path.with_suffix("").parts if part.casefold() not in _KINDS), "")
+    return PurePosixPath(*(part for part in path.parent.parts if part.casefold() not in _KINDS), path.stem)
 
 
 def _ends_alike(first: PurePosixPath, second: PurePosixPath) -> bool:

@@ -50,7 +50,7 @@ def recognises(root: Path) -> bool:
 
 def load(root: Path) -> DataSource:
     layout = _layout(root)
-    wnids = sorted(p.name for p in (layout.images / "train").iterdir() if _is_wnid(p.name)) if layout else []
+    wnids = _wnids(layout.images / "train") if layout else []
     if layout is None or not wnids:
         raise DataError(f"{root} is not ILSVRC: expected train/WNID, or ILSVRC/Data/CLS-LOC/train/WNID, and val in it")
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
@@ -86,6 +86,10 @@ def _layout(root: Path) -> Layout | None:
             )
             return Layout(place, (*(folder for folder in beside if folder.is_dir()), place))
     return None
+
+
+def _wnids(train: Path) -> list[str]:
+    return sorted(folder.name for folder in train.iterdir() if _is_wnid(folder.name) and is_inside(folder, train))
 
 
 def _is_wnid(name: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import re
 from functools import partial
+from glob import escape
 from pathlib import Path
 
 from cdtr.data.annotations.wsol import (
@@ -85,7 +86,7 @@ def _from_lists(root: Path) -> DataSource:
         splits=splits,
         annotated=bool(places),
         annotate=partial(annotate_place, images, places),
-        size_hw=(lambda sample: sizes[sample.image_id]) if sizes else None,
+        size_hw=(lambda sample: sizes[sample.image_id]) if len(sizes) == sum(map(len, splits.values())) else None,
     )
 
 
@@ -107,7 +108,7 @@ def _from_folders(root: Path) -> DataSource:
 
 def _masks_beside(sample: Sample) -> Annotation | None:
     stem, folder = sample.path.stem, sample.path.parent
-    objects = sorted(path for path in folder.glob(f"{stem}_m*.png") if _MASK.fullmatch(path.name))
+    objects = sorted(path for path in folder.glob(f"{escape(stem)}_m*.png") if _MASK.fullmatch(path.name))
     if not objects:
         return None
     ignored = folder / f"{stem}_ignore.png"
