@@ -1,4 +1,5 @@
-"""The command line. Each verb is a file of this package with a function ``command``; the file's name is its name.
+"""The command line. Each verb is a file of this package with a function ``command``; the file's name is its name. A
+package of such files is a group of verbs, `cdtr data shards`.
 
 Verbs import what is heavy inside the function, so that `cdtr --help` does not wait for PyTorch.
 """
@@ -9,6 +10,7 @@ import os
 import pkgutil
 import sys
 import warnings
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, NoReturn, TextIO
@@ -51,10 +53,21 @@ def build_app() -> typer.Typer:
     """The application with every verb found in this package."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.callback()(_options)
-    for module in sorted(pkgutil.iter_modules(__path__), key=lambda found: found.name):
-        if not module.name.startswith("_"):
-            app.command(module.name.replace("_", "-"))(import_module(f"{__name__}.{module.name}").command)
+    _add_verbs(app, __name__, __path__)
     return app
+
+
+def _add_verbs(app: typer.Typer, package: str, path: Iterable[str]) -> None:
+    for found in sorted(pkgutil.iter_modules(path), key=lambda found: found.name):
+        if found.name.startswith("_"):
+            continue
+        module, name = import_module(f"{package}.{found.name}"), found.name.replace("_", "-")
+        if found.ispkg:
+            group = typer.Typer(add_completion=False, no_args_is_help=True, help=module.__doc__)
+            _add_verbs(group, module.__name__, module.__path__)
+            app.add_typer(group, name=name)
+        else:
+            app.command(name)(module.command)
 
 
 def _version(asked: bool) -> None:
@@ -97,7 +110,8 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 
 def _explain_usage(error: Exception) -> str:
-    message = getattr(error, "format_message", lambda: str(error))()
+    # A group without a verb has no message of its own.
+    message = getattr(error, "format_message", lambda: str(error))() or "Expected a command."
     context = getattr(error, "ctx", None) if isinstance(error, _USAGE_ERROR) else None
     return f"{message} See `{context.command_path} --help`." if context is not None else str(message)
 

@@ -12,8 +12,8 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cdtr.data.datasets import load_source
 from cdtr.data.images import check_images
+from cdtr.data.opening import open_data
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, DataError
 from cdtr.records import DataSource, Sample
@@ -22,9 +22,12 @@ from cdtr.runs import RunFolder, hash_names
 HELD_OUT = "held-out"
 
 
-def open_source(run: RunFolder, data: Path) -> DataSource:
-    """The data set at ``data``; DataError unless it has the run's classes."""
-    source = load_source(data, run.config().data.format)
+def open_source(run: RunFolder, data: Path, boxes: str | None = None) -> DataSource:
+    """The data set at ``data``, with other ``boxes`` if given; DataError unless it has the run's classes."""
+    settings = run.config().data
+    if boxes is not None:
+        settings = settings.model_copy(update={"boxes": boxes})
+    source = open_data(data, settings, note)
     check_classes(run, source)
     return source
 

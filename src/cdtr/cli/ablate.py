@@ -86,7 +86,7 @@ def command(
 def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | None) -> None:
     """What every training, calibration or evaluation would refuse is an error now, not in every log."""
     from cdtr.cli._shared import HELD_OUT
-    from cdtr.data.datasets import load_source
+    from cdtr.data.opening import open_data
     from cdtr.errors import ConfigError, DataError
     from cdtr.evaluation import find_protocol
     from cdtr.model.methods import with_switches
@@ -97,7 +97,7 @@ def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | 
             find_protocol(config.evaluation.protocol)
         except ConfigError as error:
             raise ConfigError(f"{grid}, row {name!r}: {error}") from error
-    source = load_source(root, next(iter(configs.values())).data.format)
+    source = open_data(root, next(iter(configs.values())).data)
     if not source.annotated:
         raise DataError(f"{root} has no boxes: a grid is calibrated and scored with some, bring them")
     choices = [*(name for name, samples in source.splits.items() if samples), HELD_OUT]

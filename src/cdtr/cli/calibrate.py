@@ -25,6 +25,9 @@ def command(
         str | None,
         typer.Option("--split", help="val, train-fullsup, ...; by default the training images that were held out."),
     ] = None,
+    boxes: Annotated[
+        str | None, typer.Option("--boxes", help="A file or folder of boxes, where they do not lie in the data set.")
+    ] = None,
     label_free: Annotated[
         bool, typer.Option("--label-free", help="Look at no box: take Otsu's threshold of the maps.")
     ] = False,
@@ -50,7 +53,7 @@ def command(
     folder = RunFolder(run).require_trained()
     if label_free and mirror:
         raise ConfigError("--mirror is for the scores of boxes, which --label-free cannot fit: give one of them")
-    found, quality = calibrate_run(folder, open_source(folder, data), device, split, label_free, mirror)
+    found, quality = calibrate_run(folder, open_source(folder, data, boxes), device, split, label_free, mirror)
     chosen = LABEL_FREE if found.gt_known_loc is None else f"GT-known Loc {found.gt_known_loc:.1f}%"
     print(
         f"threshold {found.threshold:g}: {chosen}, on {found.n_images} {chosen_on(split)} (protocol {found.protocol})"

@@ -23,6 +23,9 @@ def command(
         str | None,
         typer.Option("--split", help="test, val, train or held-out; by default the first of test, val, held-out."),
     ] = None,
+    boxes: Annotated[
+        str | None, typer.Option("--boxes", help="A file or folder of boxes, where they do not lie in the data set.")
+    ] = None,
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="wsol, tscam, sat, cdtr or all; by default the run's.")
     ] = None,
@@ -48,7 +51,7 @@ def command(
     folder = RunFolder(run).require_trained()
     names = list(PROTOCOLS) if protocol == ALL else [protocol or folder.config().evaluation.protocol]
     rules = [find_protocol(name) for name in names]
-    source = open_source(folder, data)
+    source = open_source(folder, data, boxes)
     name, samples = choose_split(folder, source, split)
     results = evaluate_run(folder, source, samples, rules, threshold, device, allow_leak)
     if not process_state().is_main_process:

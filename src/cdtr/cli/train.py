@@ -24,19 +24,24 @@ def command(
         list[str] | None, typer.Option("--set", help="One setting, such as train.epochs=20; may be repeated.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    deduplicate: Annotated[
+        bool, typer.Option("--deduplicate", help="Do not train on images that are also in val or test.")
+    ] = False,
 ) -> None:
     """Train on images sorted by class and write a run folder.
 
     Example: cdtr train photos/ --out runs/photos --set train.epochs=20
     """
-    from cdtr.cli._shared import next_steps
-    from cdtr.data.datasets import load_source
+    from cdtr.cli._shared import next_steps, note
+    from cdtr.data.opening import open_data
     from cdtr.evaluation import find_protocol
     from cdtr.training.loop import train
 
-    settings = choose_config(out, config, overrides or [], resume)
+    settings = choose_config(
+        out, config, [*(overrides or []), *(["data.deduplicate=true"] if deduplicate else [])], resume
+    )
     find_protocol(settings.evaluation.protocol)  # a wrong name is an error now, not after the training
-    source = load_source(data, settings.data.format)
+    source = open_data(data, settings.data, note if is_main_process() else lambda _line: None)
     run = train(settings, source, out, resume)
     if not is_main_process():
         return

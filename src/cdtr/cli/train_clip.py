@@ -26,7 +26,7 @@ def command(
 
     from cdtr.cli._shared import next_steps
     from cdtr.config import load_config
-    from cdtr.data.datasets import load_source
+    from cdtr.data.opening import open_data
     from cdtr.errors import ConfigError
     from cdtr.training.clip import SmallClip, train_clip
 
@@ -35,7 +35,7 @@ def command(
         raise ConfigError(f"--lr {lr}: expected a number above 0, such as {settings.lr}")
     settings = replace(settings, epochs=epochs or settings.epochs, lr=lr or settings.lr)
     loaded = load_config(config, overrides or [])
-    fit = train_clip(loaded, load_source(data, loaded.data.format), out, settings)
+    fit = train_clip(loaded, open_data(data, loaded.data), out, settings)
     print(fit.line("held-out training images"))
     print(f"wrote {out}: an open_clip model")
     next_steps([f"cdtr train {data} --out RUN --set sba.model={out}"])

@@ -1,7 +1,7 @@
 """Everything a run depends on, in one checked tree, and how it is read."""
 
 from cdtr.config.ablation import Ablation, load_ablation
-from cdtr.config.loading import load_config, parse_config, preset_names
+from cdtr.config.loading import load_config, parse_config, preset_names, read_tree
 from cdtr.config.sections import (
     BackboneConfig,
     Config,
@@ -37,4 +37,5 @@ __all__ = [
     "load_config",
     "parse_config",
     "preset_names",
+    "read_tree",
 ]

@@ -28,6 +28,9 @@ class Section(BaseModel):
 
 class DataConfig(Section):
     format: str = "auto"  # a file name of cdtr.data.datasets, or auto
+    boxes: str = "auto"  # auto: what the set has, or what lies beside the images; none; or a file or folder of boxes
+    unboxed_classes: tuple[str, ...] = ()  # classes whose boxes do not count, such as NoTumor
+    deduplicate: bool = False  # images that a split for scores also has are not trained on
     input_size: Size = (224, 224)  # height, width that the model sees
     resize: Size = (256, 256)  # before the random crop of training
     augment: Literal["none", "crop_flip", "resized_crop", "official"] = "crop_flip"  # row 13
@@ -37,6 +40,7 @@ class DataConfig(Section):
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     max_pixels: int = Field(100_000_000, ge=1)  # larger images are reported and skipped
+    shuffle_buffer: int = Field(1000, ge=1)  # images of tar shards, a worker, that change places with each other
 
 
 class BackboneConfig(Section):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cdtr.data.images import IMAGE_SUFFIXES
+from cdtr.data.tar_members import open_file
 from cdtr.errors import DataError
 
 
@@ -45,7 +46,8 @@ def read_lines(path: Path) -> list[str]:
 def content_hash(path: Path) -> str | None:
     """A hash of a file's bytes that is the same for every copy of it; None where it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+        with open_file(path) as file:
+            return hashlib.sha256(file.read()).hexdigest()[:32]
     except OSError:
         return None
 

@@ -6,10 +6,12 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cdtr.data.tar_members import file_size, in_tar, open_file
 from cdtr.errors import DataError
 from cdtr.records import FloatArray, Sample
 
@@ -25,7 +27,18 @@ def read_image(path: Path, max_pixels: int) -> Image.Image:
     missing, empty, broken, cut short, no image, or of more than ``max_pixels`` pixels (known before decoding).
     """
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file:
+            return decode_image(file, path, max_pixels)
+    except DataError:
+        raise
+    except Exception as error:  # a path that no system takes is a ValueError
+        raise _unreadable(path, error, max_pixels) from error
+
+
+def decode_image(file: IO[bytes], path: Path, max_pixels: int) -> Image.Image:
+    """``read_image`` of an opened file; ``path`` is what errors call it."""
+    try:
+        with Image.open(file) as image:
             _check_size(image, path, max_pixels)
             image.load()
             return upright_rgb(image)
@@ -38,7 +51,7 @@ def read_image(path: Path, max_pixels: int) -> Image.Image:
 def read_size(path: Path, max_pixels: int) -> tuple[int, int]:
     """Height and width of an image once it is turned upright, from its header; DataError as ``read_image``."""
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file) as image:
             _check_size(image, path, max_pixels)
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
             return (image.width, image.height) if turned else (image.height, image.width)
@@ -58,7 +71,8 @@ def check_images(
 ) -> tuple[list[Sample], list[tuple[Sample, str]]]:
     """Sort samples into good ones and (sample, reason) of broken ones, in their order, by a look at the headers.
 
-    Fast, so that it can run before every training: damage inside the pixel data shows up only when decoding.
+    Fast, so that it can run before every training: damage inside the pixel data shows up only when decoding. Members of
+    tar files count as good unseen: they are there to be read in a row.
     """
     Image.init()  # registering the formats is not safe from several threads
     with ThreadPoolExecutor(threads or min(16, 4 + (os.cpu_count() or 1))) as pool:
@@ -69,8 +83,10 @@ def check_images(
 
 
 def _header_fault(path: Path, max_pixels: int) -> str | None:
+    if in_tar(path):
+        return None
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file) as image:
             _check_size(image, path, max_pixels)
             image.verify()
     except DataError as error:
@@ -101,7 +117,7 @@ def _unreadable(path: Path, error: Exception, max_pixels: int) -> DataError:
             f"{path} has more pixels than Pillow decodes (data.max_pixels = {max_pixels}): scale the image down"
         )
     if isinstance(error, UnidentifiedImageError):
-        if path.stat().st_size == 0:
+        if file_size(path) == 0:
             return DataError(f"{path} is empty: expected an image, replace or delete the file")
         return DataError(f"{path} is no image that Pillow knows: replace or delete the file")
     reason = " ".join(str(error).split()) or type(error).__name__

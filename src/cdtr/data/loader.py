@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cdtr.config import Config, DataConfig
+from cdtr.data.batches import BatchLoader, Item, OnBroken, collate, one_thread
 from cdtr.data.images import read_image
 from cdtr.data.sampler import EpochSampler, Key, augmentation_seed
+from cdtr.data.stream import StreamLoader
+from cdtr.data.tar_members import in_tar
 from cdtr.data.transforms import EvalTransform, TrainTransform
 from cdtr.errors import DataError
-from cdtr.records import Batch, Sample
-
-OnBroken: TypeAlias = Callable[[Sample, str], None]
-
-
-class Item(NamedTuple):
-    """One image on its way into a batch; ``image`` is None where nothing could be read. broken: (sample, reason)."""
-
-    sample: Sample
-    image: Tensor | None
-    clean: Tensor | None
-    size_hw: tuple[int, int]
-    broken: tuple[tuple[Sample, str], ...] = ()
-
-
-class Loaded(NamedTuple):
-    """What a worker process hands over: a batch, None if no image of it was readable, and what was broken."""
-
-    batch: Batch | None
-    broken: tuple[tuple[Sample, str], ...]
+from cdtr.records import Sample
 
 
 class TrainImages(Dataset[Item]):
@@ -91,46 +72,7 @@ class EvalImages(Dataset[Item]):
         return Item(sample, self._transform(source), None, (source.height, source.width))
 
 
-def collate(items: Sequence[Item]) -> Loaded:
-    """Stack the readable items to a Batch."""
-    broken = tuple(fault for item in items for fault in item.broken)
-    good = [item for item in items if item.image is not None]
-    if not good:
-        return Loaded(None, broken)
-    clean = [item.clean for item in good if item.clean is not None]
-    batch = Batch(
-        images=torch.stack([item.image for item in good if item.image is not None]),
-        labels=torch.tensor([item.sample.label for item in good], dtype=torch.int64),
-        samples=tuple(item.sample for item in good),
-        sizes_hw=tuple(item.size_hw for item in good),
-        clean_images=torch.stack(clean) if clean else None,
-    )
-    return Loaded(batch, broken)
-
-
-class _Loader:
-    """Iterates batches and reports each broken file once, in the main process; ``broken`` keeps id and reason."""
-
-    def __init__(self, loader: DataLoader[Item], on_broken: OnBroken | None) -> None:
-        self.broken: dict[str, str] = {}
-        self._loader = loader
-        self._on_broken = on_broken or _warn
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Batch]:
-        loaded: Loaded
-        for loaded in self._loader:
-            for sample, reason in loaded.broken:
-                if sample.image_id not in self.broken:
-                    self.broken[sample.image_id] = reason
-                    self._on_broken(sample, reason)
-            if loaded.batch is not None:
-                yield loaded.batch
-
-
-class TrainLoader(_Loader):
+class TrainLoader(BatchLoader):
     """Micro-batches of this process from the position set to the end of that epoch.
 
     ``train.accumulation`` batches in a row make one optimiser step. The position does not move by itself: set it
@@ -151,22 +93,22 @@ class TrainLoader(_Loader):
 
     def set_position(self, epoch: int, step: int = 0) -> None:
         """Go on at optimiser step ``step`` of epoch ``epoch``, both from 0."""
-        if epoch < 0 or not 0 <= step <= self.steps_per_epoch:
-            raise DataError(
-                f"no step {step} in epoch {epoch}: expected an epoch from 0 and a step from 0 to "
-                f"{self.steps_per_epoch}; has the data or the batch size changed since the run was saved?"
-            )
-        self._sampler.epoch, self._sampler.start_step = epoch, step
+        self._sampler.set_position(epoch, step)
 
 
-class EvalLoader(_Loader):
+class EvalLoader(BatchLoader):
     """Batches in the order of the samples; unreadable images are left out and reported."""
 
 
 def train_loader(
     samples: Sequence[Sample], config: Config, rank: int = 0, world: int = 1, on_broken: OnBroken | None = None
-) -> TrainLoader:
-    """The training loader of process ``rank`` of ``world``; broken files go to ``on_broken``, else are warned about."""
+) -> TrainLoader | StreamLoader:
+    """The training loader of process ``rank`` of ``world``; broken files go to ``on_broken``, else are warned about.
+
+    Images in tar shards are streamed, with what ``cdtr.data.stream`` says of the order.
+    """
+    if samples and in_tar(samples[0].path):
+        return StreamLoader(samples, config, rank, world, on_broken)
     return TrainLoader(samples, config, rank, world, on_broken)
 
 
@@ -187,14 +129,6 @@ def _data_loader(
         batch_sampler=batch_sampler,
         num_workers=config.data.workers,
         collate_fn=collate,
-        worker_init_fn=_one_thread,
+        worker_init_fn=one_thread,
         generator=torch.Generator().manual_seed(config.seed),  # else each iterator draws from the global one
     )
-
-
-def _one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)
-
-
-def _warn(sample: Sample, reason: str) -> None:
-    warnings.warn(f"left out {sample.image_id}: {reason}", stacklevel=3)

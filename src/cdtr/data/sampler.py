@@ -62,13 +62,31 @@ class EpochSampler(Sampler[list[Key]]):
         self._count, self._repeats, self._seed = count, config.data.repeats, config.seed
         self._accumulation, self._rank, self._world = config.train.accumulation, rank, world
 
+    def set_position(self, epoch: int, step: int = 0) -> None:
+        """Go on at step ``step`` of epoch ``epoch``, both from 0; DataError for a place that is not there."""
+        if epoch < 0 or not 0 <= step <= self.steps_per_epoch:
+            raise DataError(
+                f"no step {step} in epoch {epoch}: expected an epoch from 0 and a step from 0 to "
+                f"{self.steps_per_epoch}; has the data or the batch size changed since the run was saved?"
+            )
+        self.epoch, self.start_step = epoch, step
+
     def __len__(self) -> int:
         return (self.steps_per_epoch - self.start_step) * self._accumulation
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
         order = epoch_order(self._count, self._repeats, self._seed, epoch)
-        size = self.step_size // (self._accumulation * self._world)
         for part in range(self.start_step * self._accumulation, self.steps_per_epoch * self._accumulation):
-            start = (part * self._world + self._rank) * size
-            yield [(epoch, position, order[position]) for position in range(start, start + size)]
+            yield [(epoch, position, order[position]) for position in self.positions(part)]
+
+    def positions(self, part: int) -> range:
+        """The places in the epoch that micro-batch ``part`` of this process takes."""
+        size = self.step_size // (self._accumulation * self._world)
+        start = (part * self._world + self._rank) * size
+        return range(start, start + size)
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches a step."""
+        return self._accumulation

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cdtr.config import Config
 from cdtr.data.loader import EvalLoader, TrainLoader, eval_loader, train_loader
+from cdtr.data.stream import StreamLoader
 from cdtr.errors import ConfigError, TrainingError
 from cdtr.model.maps import attention_agreement
 from cdtr.model.methods import build_method
@@ -67,7 +68,7 @@ class Trainer:
         self.config, self.folder, self.console = prepared.config, prepared.run, console
         self.accelerator = accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
-        self.loader: TrainLoader = train_loader(prepared.fit, self.config, rank, world)
+        self.loader: TrainLoader | StreamLoader = train_loader(prepared.fit, self.config, rank, world)
         self.held_out: EvalLoader = eval_loader(prepared.held_out, self.config, rank, world)
         self.model, self.optimiser = accelerator.prepare(method, build_optimiser(method, self.config))
         self.ema: AveragedModel | None = None

@@ -28,7 +28,10 @@ from cdtr.training.sba_choice import agree_on_sba, load_sba
 from cdtr.training.state import saved_state
 
 # What a resumed run may take anew, beside all of ``evaluation``.
-MAY_CHANGE = ("train.lr", "train.min_lr", "train.warmup_lr", "train.clip_norm", "data.workers")
+MAY_CHANGE = (
+    *("train.lr", "train.min_lr", "train.warmup_lr", "train.clip_norm"),
+    *("data.workers", "data.boxes", "data.unboxed_classes"),
+)
 LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy")
 
 

@@ -25,7 +25,7 @@ class DatasetModule(Protocol):
 
 
 def format_names() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def load_source(root: str | Path, format: str = "auto") -> DataSource:

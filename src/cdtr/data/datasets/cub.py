@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from cdtr.data.annotations.wsol import LABEL_LISTS
 from cdtr.data.files import inside, read_lines
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
@@ -24,11 +25,22 @@ Value = TypeVar("Value")
 
 
 def recognises(root: Path) -> bool:
+    """With the lists of CUB-V2 beside them it is the format ``cub_v2``."""
+    return has_lists(root) and extra_lists(root) is None
+
+
+def has_lists(root: Path) -> bool:
     return all((root / name).is_file() for name in _LISTS) and (root / "images").is_dir()
 
 
+def extra_lists(root: Path) -> Path | None:
+    """The folder of the WSOL benchmark's lists of CUB-V2, if one is there."""
+    places = (root / "metadata" / "CUB" / "val", root / "CUBV2")
+    return next((place for place in places if all((place / name).is_file() for name in LABEL_LISTS)), None)
+
+
 def load(root: Path) -> DataSource:
-    if not recognises(root):
+    if not has_lists(root):
         raise DataError(f"{root} is not CUB-200-2011: expected {', '.join(_LISTS)} and the folder images in it")
     classes = _read(root / "classes.txt", str)
     index_of = {number: index for index, number in enumerate(classes)}

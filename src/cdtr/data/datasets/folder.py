@@ -1,25 +1,29 @@
-"""Images sorted into class folders: ROOT/CLASS/... or ROOT/train|val|test/CLASS/..., without annotations.
+"""Images sorted into class folders: ROOT/CLASS/... or ROOT/train|val|test/CLASS/..., with boxes where some lie beside.
 
 The splits may also be called Train, valid, validation, dev and so on.
 Images may lie at any depth below their class. A class folder without images is no class: it is warned about and left
-out, and an error only if no images remain. Hidden files are ignored; links that leave the root are skipped.
+out, and an error only if no images remain. Hidden files are ignored; links that leave the root are skipped. Boxes are
+found in the formats of ``cdtr.data.annotations``.
 """
 
 from __future__ import annotations
 
 import warnings
+from itertools import chain
 from pathlib import Path
 
+from cdtr.data.annotations import Images, find_boxes, no_annotation
 from cdtr.data.files import find_images, natural_key, visible_folders
 from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.errors import DataError
-from cdtr.records import Annotation, DataSource, Sample
+from cdtr.records import DataSource, Sample
 
 _SPLIT_WORDS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
+_BESIDE = {"annotations", "labels", "metadata"}  # folders of boxes, which are no classes without images
 _SPLIT_OF_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
 
 
@@ -37,18 +41,16 @@ def load(root: Path) -> DataSource:
     _check_not_empty(root, splits, linked)
     names = sorted({name for classes in splits.values() for name in classes}, key=natural_key)
     _check_known(folders, splits)
+    samples = {split: _samples(root, classes, names) for split, classes in splits.items()}
+    boxes = find_boxes(Images(root, chain.from_iterable(samples.values()), names))
     return DataSource(
         name="folder",
         root=root,
         class_names=tuple(names),
-        splits={split: _samples(root, classes, names) for split, classes in splits.items()},
-        annotated=False,
-        annotate=_no_annotation,
+        splits=samples,
+        annotated=boxes is not None,
+        annotate=boxes or no_annotation,
     )
-
-
-def _no_annotation(_sample: Sample) -> Annotation | None:
-    return None
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
@@ -107,7 +109,7 @@ def _read_classes(folder: Path, root: Path) -> tuple[dict[str, list[Path]], int]
         linked += skipped
         if images:
             classes[class_folder.name] = images
-        else:
+        elif class_folder.name.casefold() not in _BESIDE:
             warnings.warn(f"{class_folder} has no images that count: not taken as a class", stacklevel=4)
     return classes, linked
 

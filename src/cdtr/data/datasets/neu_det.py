@@ -11,8 +11,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from cdtr.data.annotations.voc import read_voc, voc_to_half_open
 from cdtr.data.files import find_images, inside, natural_key, read_lines
-from cdtr.data.voc import read_voc, voc_to_half_open
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cdtr.data.files import find_images, inside, read_lines
+from cdtr.data.wordnet import class_names
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 
@@ -44,7 +45,7 @@ def load(root: Path) -> DataSource:
     return DataSource(
         name="tiny_imagenet",
         root=root,
-        class_names=_class_names(root, wnids),
+        class_names=class_names(wnids, _words(root)),
         splits={"train": tuple(train), "val": tuple(val)},
         annotated=bool(boxes),
         annotate=partial(_annotate, boxes),
@@ -84,14 +85,13 @@ def _box(fields: list[str], where: str) -> FloatArray:
     return np.array([[x0, y0, x1 + 1, y1 + 1]], dtype=np.float64)
 
 
-def _class_names(root: Path, wnids: list[str]) -> tuple[str, ...]:
-    """The first name of each class; the WNID is added where two classes share one, and stands alone without a name."""
+def _words(root: Path) -> dict[str, str]:
     path = root / "words.txt"
-    pairs = (line.partition("\t") for line in (read_lines(path) if path.is_file() else ()))
-    words = {wnid: names.split(",")[0].strip() for wnid, _, names in pairs}
-    names = [words.get(wnid) or wnid for wnid in wnids]
-    shared = Counter(names)
-    return tuple(f"{name} ({wnid})" if shared[name] > 1 else name for name, wnid in zip(names, wnids, strict=True))
+    return (
+        {wnid: names for wnid, _, names in (line.partition("\t") for line in read_lines(path))}
+        if path.is_file()
+        else {}
+    )
 
 
 def _id(root: Path, path: Path) -> str:

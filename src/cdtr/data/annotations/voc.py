@@ -1,15 +1,22 @@
-"""Pascal VOC annotation files."""
+"""Pascal VOC files, one XML an image, beside it or in a folder ``Annotations`` that has the images' folders.
+
+The boxes of the format count pixels from 1 and include the last one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 
+from cdtr.data.annotations._images import Images, NamedBox, own_boxes
 from cdtr.errors import DataError
-from cdtr.records import FloatArray
+from cdtr.records import Annotation, FloatArray, Sample
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class VocObject(NamedTuple):
@@ -20,6 +27,32 @@ class VocObject(NamedTuple):
     ymin: float
     xmax: float
     ymax: float
+    difficult: bool = False
+
+
+def find(images: Images) -> list[Path]:
+    """The root, where XML of an image lies below it."""
+    return [images.root] if next(images.with_files(images.root, ".xml"), None) is not None else []
+
+
+def accepts(path: Path) -> bool:
+    return path.is_dir() and next(path.rglob("*.xml"), None) is not None
+
+
+def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation | None]:
+    boxes: dict[str, list[NamedBox]] = {}
+    for folder in paths:
+        for path, sample in images.with_files(folder, ".xml"):
+            objects = read_voc(path)
+            corners = voc_to_half_open(objects).tolist()
+            boxes[sample.image_id] = [
+                NamedBox(one.name or None, (x0, y0, x1, y1))
+                for one, (x0, y0, x1, y1) in zip(objects, corners, strict=True)
+            ]
+    where = ", ".join(map(str, paths))
+    if not boxes:
+        raise DataError(f"{where} has no XML for any of the {len(images.samples)} images: expected a.xml for a.jpg")
+    return own_boxes(boxes, images, where)
 
 
 class _Refusing(ElementTree.TreeBuilder):
@@ -47,7 +80,7 @@ def voc_to_half_open(objects: list[VocObject]) -> FloatArray:
 
 def _object(node: ElementTree.Element) -> VocObject:
     name = (node.findtext("name") or "").strip()
-    texts = [node.findtext(f"bndbox/{key}") for key in VocObject._fields[1:]]
+    texts = [node.findtext(f"bndbox/{key}") for key in _CORNERS]
     try:
         xmin, ymin, xmax, ymax = (float(text or "") for text in texts)
     except ValueError:
@@ -55,4 +88,4 @@ def _object(node: ElementTree.Element) -> VocObject:
     # Written so that a NaN fails it too.
     if not (-np.inf < xmin <= xmax < np.inf and -np.inf < ymin <= ymax < np.inf):
         raise ValueError(f"object {name!r} has the box {texts}, expected xmin <= xmax and ymin <= ymax")
-    return VocObject(name, xmin, ymin, xmax, ymax)
+    return VocObject(name, xmin, ymin, xmax, ymax, (node.findtext("difficult") or "").strip() == "1")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdtr.data.voc import VocObject, read_voc, voc_to_half_open
+from cdtr.data.annotations.voc import VocObject, read_voc, voc_to_half_open
 from cdtr.errors import DataError
 
 BOX = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"

@@ -1,0 +1,79 @@
+"""Items on their way into a batch, and what iterates batches and reports what was broken."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cdtr.records import Batch, Sample
+
+OnBroken: TypeAlias = Callable[[Sample, str], None]
+
+
+class Item(NamedTuple):
+    """One image on its way into a batch; ``image`` is None where nothing could be read. broken: (sample, reason)."""
+
+    sample: Sample
+    image: Tensor | None
+    clean: Tensor | None
+    size_hw: tuple[int, int]
+    broken: tuple[tuple[Sample, str], ...] = ()
+
+
+class Loaded(NamedTuple):
+    """What a worker process hands over: a batch, None if no image of it was readable, and what was broken."""
+
+    batch: Batch | None
+    broken: tuple[tuple[Sample, str], ...]
+
+
+def collate(items: Sequence[Item]) -> Loaded:
+    """Stack the readable items to a Batch."""
+    broken = tuple(fault for item in items for fault in item.broken)
+    good = [item for item in items if item.image is not None]
+    if not good:
+        return Loaded(None, broken)
+    clean = [item.clean for item in good if item.clean is not None]
+    batch = Batch(
+        images=torch.stack([item.image for item in good if item.image is not None]),
+        labels=torch.tensor([item.sample.label for item in good], dtype=torch.int64),
+        samples=tuple(item.sample for item in good),
+        sizes_hw=tuple(item.size_hw for item in good),
+        clean_images=torch.stack(clean) if clean else None,
+    )
+    return Loaded(batch, broken)
+
+
+class BatchLoader:
+    """Iterates batches and reports each broken file once, in the main process; ``broken`` keeps id and reason."""
+
+    def __init__(self, loader: DataLoader[Any], on_broken: OnBroken | None) -> None:
+        self.broken: dict[str, str] = {}
+        self._loader = loader
+        self._on_broken = on_broken or _warn
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        loaded: Loaded
+        for loaded in self._loader:
+            for sample, reason in loaded.broken:
+                if sample.image_id not in self.broken:
+                    self.broken[sample.image_id] = reason
+                    self._on_broken(sample, reason)
+            if loaded.batch is not None:
+                yield loaded.batch
+
+
+def one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _warn(sample: Sample, reason: str) -> None:
+    warnings.warn(f"left out {sample.image_id}: {reason}", stacklevel=3)

@@ -1,0 +1,203 @@
+"""ILSVRC 2012, a thousand classes of ImageNet, in the layouts it is published in. Russakovsky et al. 2015.
+
+Kaggle's: ``ILSVRC/Data/CLS-LOC/train/WNID`` and ``val``, ``LOC_val_solution.csv``, ``LOC_synset_mapping.txt`` and
+``ILSVRC/Annotations/CLS-LOC``. The tar files' own: ``train/WNID``, and ``val`` flat or sorted into class folders, with
+the XML of ``ILSVRC2012_bbox_val_v3.tgz`` in ``val`` or ``Annotations/val``. Labels and boxes are the CSV's, else the
+XML's. Boxes count pixels from 0 and pass unchanged, as the public WSOL evaluator takes them; an image may have several.
+No image is opened to list the set. Where ``val2`` (ImageNetV2) and the benchmark's lists ``metadata/ILSVRC/val`` are
+there as well, they are the split ``train-fullsup``.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cdtr.data.annotations.voc import read_voc
+from cdtr.data.annotations.wsol import LABEL_LISTS, Places, annotate_place, read_labels, read_places
+from cdtr.data.files import inside, is_inside, read_lines
+from cdtr.data.images import IMAGE_SUFFIXES
+from cdtr.data.wordnet import class_names
+from cdtr.errors import DataError
+from cdtr.records import Annotation, DataSource, Sample
+
+_SOLUTION = "LOC_val_solution.csv"
+_MAPPING = "LOC_synset_mapping.txt"
+
+
+class Layout(NamedTuple):
+    """Where the parts of the set lie."""
+
+    images: Path  # holds train and val
+    boxes: tuple[Path, ...]  # folders that hold train and val with XML
+
+
+def recognises(root: Path) -> bool:
+    layout = _layout(root)
+    if layout is None or (root / "wnids.txt").is_file():  # that is Tiny-ImageNet
+        return False
+    with os.scandir(layout.images / "train") as entries:
+        return any(_is_wnid(entry.name) for entry in entries) and (
+            (layout.images / "val").is_dir() or (root / _SOLUTION).is_file()
+        )
+
+
+def load(root: Path) -> DataSource:
+    layout = _layout(root)
+    wnids = _wnids(layout.images / "train") if layout else []
+    if layout is None or not wnids:
+        raise DataError(f"{root} is not ILSVRC: expected train/WNID, or ILSVRC/Data/CLS-LOC/train/WNID, and val in it")
+    label_of = {wnid: label for label, wnid in enumerate(wnids)}
+    train = [
+        Sample(f"train/{wnid}/{name}", layout.images / "train" / wnid / name, label_of[wnid])
+        for wnid in wnids
+        for name in _image_names(layout.images / "train" / wnid)
+    ]
+    solution = _read_solution(root)
+    val = _val_samples(layout, label_of, solution)
+    splits = {"train": tuple(train), "val": tuple(val)}
+    extra, places = _fullsup(root, layout, len(wnids))
+    if extra:
+        splits["train-fullsup"] = extra
+    annotated = bool(solution or places) or any((folder / "val").is_dir() for folder in layout.boxes)
+    return DataSource(
+        name="ilsvrc",
+        root=root,
+        class_names=class_names(wnids, _words(root)),
+        splits=splits,
+        annotated=annotated,
+        annotate=partial(_annotate, root, layout, wnids, solution, places),
+    )
+
+
+def _layout(root: Path) -> Layout | None:
+    for place in (root / "ILSVRC" / "Data" / "CLS-LOC", root / "Data" / "CLS-LOC", root, root / "dataset" / "ILSVRC"):
+        if (place / "train").is_dir():
+            beside = (
+                root / "ILSVRC" / "Annotations" / "CLS-LOC",
+                root / "Annotations" / "CLS-LOC",
+                root / "Annotations",
+            )
+            return Layout(place, (*(folder for folder in beside if folder.is_dir()), place))
+    return None
+
+
+def _wnids(train: Path) -> list[str]:
+    return sorted(folder.name for folder in train.iterdir() if _is_wnid(folder.name) and is_inside(folder, train))
+
+
+def _is_wnid(name: str) -> bool:
+    return len(name) == 9 and name[0] == "n" and name[1:].isdecimal()
+
+
+def _image_names(folder: Path) -> list[str]:
+    """Names alone: a thousand folders of a thousand files are listed, not opened."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not entry.is_symlink() or is_inside(Path(entry.path), folder)]
+    return sorted(name for name in names if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _val_samples(layout: Layout, label_of: Mapping[str, int], solution: Mapping[str, str]) -> Iterator[Sample]:
+    folder = layout.images / "val"
+    if not folder.is_dir():
+        return
+    for wnid in sorted(label_of):
+        if (folder / wnid).is_dir():
+            for name in _image_names(folder / wnid):
+                yield Sample(f"val/{name}", folder / wnid / name, label_of[wnid])
+    unknown = []
+    for name in _image_names(folder):
+        wnid = solution[Path(name).stem].split()[0] if Path(name).stem in solution else _wnid_of(layout, name)
+        if wnid not in label_of:
+            unknown.append(name)
+            continue
+        yield Sample(f"val/{name}", folder / name, label_of[wnid])
+    if unknown:
+        raise DataError(
+            f"{folder}: {len(unknown)} images are of no known class, such as {unknown[0]}: expected {_SOLUTION} in the "
+            "root, or XML for each in Annotations/CLS-LOC/val"
+        )
+
+
+def _wnid_of(layout: Layout, name: str) -> str:
+    path = _xml(layout, "val", name)
+    objects = read_voc(path) if path is not None else []
+    return objects[0].name if objects else ""
+
+
+def _xml(layout: Layout, *parts: str) -> Path | None:
+    paths = [folder.joinpath(*parts).with_suffix(".xml") for folder in layout.boxes]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read_solution(root: Path) -> dict[str, str]:
+    """``WNID x0 y0 x1 y1 WNID ...`` by the image's name without its ending."""
+    path = root / _SOLUTION
+    if not path.is_file():
+        return {}
+    found = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), start=1):
+                image, text = row.get("ImageId"), row.get("PredictionString")
+                if not image or not text or len(text.split()) % 5:
+                    raise DataError(f"{path}, row {number}: expected ImageId and PredictionString of WNID x0 y0 x1 y1")
+                found[image] = text
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error})") from error
+    return found
+
+
+def _annotate(
+    root: Path, layout: Layout, wnids: list[str], solution: Mapping[str, str], places: Places, sample: Sample
+) -> Annotation | None:
+    if sample.image_id in places:
+        return annotate_place(root, places, sample)
+    own = wnids[sample.label]
+    name = sample.path.name
+    if sample.image_id.startswith("val/") and sample.path.stem in solution:
+        words = solution[sample.path.stem].split()
+        boxes = [words[i + 1 : i + 5] for i in range(0, len(words), 5) if words[i] == own]
+        return Annotation(_boxes(boxes, f"{root / _SOLUTION}, {sample.path.stem}"))
+    path = _xml(layout, "val", name) if sample.image_id.startswith("val/") else _xml(layout, "train", own, name)
+    path = path or _xml(layout, "val", own, name)
+    if path is None:
+        return None
+    found = [o for o in read_voc(path) if o.name == own]
+    return Annotation(_boxes([(o.xmin, o.ymin, o.xmax, o.ymax) for o in found], str(path)))
+
+
+def _boxes(values: Sequence[Sequence[str | float]], where: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    try:
+        boxes = np.array(values, dtype=np.float64).reshape(-1, 4)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}, expected numbers x0 y0 x1 y1") from error
+    if not (np.isfinite(boxes).all() and (boxes[:, :2] <= boxes[:, 2:]).all()):
+        raise DataError(f"{where}: a box is inverted or not finite, expected x0 <= x1 and y0 <= y1")
+    return boxes
+
+
+def _words(root: Path) -> dict[str, str]:
+    for path in (root / _MAPPING, root / "ILSVRC" / _MAPPING):
+        if path.is_file():
+            return {wnid: names for wnid, _, names in (line.partition(" ") for line in read_lines(path))}
+    return {}
+
+
+def _fullsup(root: Path, layout: Layout, n_classes: int) -> tuple[tuple[Sample, ...], Places]:
+    """ImageNetV2 with the benchmark's boxes, where both are there."""
+    lists = root / "metadata" / "ILSVRC" / "val"
+    if not (layout.images / "val2").is_dir() or not all((lists / name).is_file() for name in LABEL_LISTS):
+        return (), {}
+    labels = read_labels(lists)
+    if labels and max(labels.values()) >= n_classes:
+        raise DataError(f"{lists} has the class {max(labels.values())}, train has {n_classes}: bring all of train")
+    return tuple(Sample(name, inside(layout.images, name), label) for name, label in labels.items()), read_places(
+        lists, labels
+    )

@@ -1,0 +1,128 @@
+"""OpenImages30k of the public WSOL benchmark: ``train|val|test/CLASS/ID.jpg`` with masks beside. Choe et al. 2020.
+
+``ID_mCLASS_HASH.png`` is the mask of one object, ``ID_ignore.png`` the region that is passed over. The benchmark's
+lists say the same and are used where they lie in ``metadata/OpenImages`` or ``metadata``; the images then may lie in
+``dataset/OpenImages``. Without lists the names of the files tell. ``val`` is the benchmark's ``train-fullsup``, on
+which a threshold is chosen. A class is named by its machine id, ``0bt_c3``, or as Open Images' own
+``class-descriptions*.csv`` says.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from functools import partial
+from glob import escape
+from pathlib import Path
+
+from cdtr.data.annotations.wsol import (
+    LABEL_LISTS,
+    Places,
+    annotate_place,
+    mask_annotation,
+    read_labels,
+    read_places,
+    read_sizes,
+)
+from cdtr.data.files import find_images, inside, natural_key, visible_folders
+from cdtr.errors import DataError
+from cdtr.records import Annotation, DataSource, Sample
+
+_SPLITS = {"train": "train", "val": "train-fullsup", "test": "test"}
+_MASK = re.compile(r".+_(?:ignore|m[0-9a-z_]+_[0-9a-f]+)\.png", re.IGNORECASE)
+
+
+def recognises(root: Path) -> bool:
+    return bool(_lists(root)) or any(
+        _MASK.fullmatch(path.name)
+        for split in ("val", "test")
+        for folder in (visible_folders(root / split) if (root / split).is_dir() else [])[:3]
+        for path in folder.glob("*_ignore.png")
+    )
+
+
+def load(root: Path) -> DataSource:
+    if not recognises(root):
+        raise DataError(
+            f"{root} is not OpenImages30k: expected train, val and test with class folders, and lists in "
+            "metadata/OpenImages or masks such as ID_ignore.png beside the images of val and test"
+        )
+    return _from_lists(root) if _lists(root) else _from_folders(root)
+
+
+def _lists(root: Path) -> dict[str, Path]:
+    """The folders of lists by split, where they are of OpenImages: their ids start with the split's folder."""
+    for place in (root / "metadata" / "OpenImages", root / "metadata"):
+        found = {split: place / name for name, split in _SPLITS.items() if _is_list(place / name)}
+        if found:
+            return found
+    return {}
+
+
+def _is_list(folder: Path) -> bool:
+    if not all((folder / name).is_file() for name in LABEL_LISTS):
+        return False
+    with (folder / "image_ids.txt").open("rb") as file:
+        return file.readline().startswith(f"{folder.name}/".encode())
+
+
+def _from_lists(root: Path) -> DataSource:
+    images = next((place for place in (root / "dataset" / "OpenImages",) if place.is_dir()), root)
+    splits: dict[str, tuple[Sample, ...]] = {}
+    names: dict[int, str] = {}
+    places: Places = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    for split, folder in _lists(root).items():
+        labels = read_labels(folder)
+        places |= read_places(folder, labels)
+        sizes |= read_sizes(folder, labels)
+        splits[split] = tuple(Sample(name, inside(images, name), label) for name, label in labels.items())
+        names |= {label: name.split("/")[-2] for name, label in labels.items() if "/" in name}
+    classes = [names.get(label, f"class {label}") for label in range(max(names, default=-1) + 1)]
+    return DataSource(
+        name="openimages",
+        root=root,
+        class_names=_spoken(root, classes),
+        splits=splits,
+        annotated=bool(places),
+        annotate=partial(annotate_place, images, places),
+        size_hw=(lambda sample: sizes[sample.image_id]) if len(sizes) == sum(map(len, splits.values())) else None,
+    )
+
+
+def _from_folders(root: Path) -> DataSource:
+    folders = {split: root / name for name, split in _SPLITS.items() if (root / name).is_dir()}
+    classes = sorted({c.name for folder in folders.values() for c in visible_folders(folder)}, key=natural_key)
+    splits = {
+        split: tuple(
+            Sample(path.relative_to(root).as_posix(), path, label)
+            for label, name in enumerate(classes)
+            if (folder / name).is_dir()
+            for path in find_images(folder / name, root)[0]
+            if not _MASK.fullmatch(path.name)
+        )
+        for split, folder in folders.items()
+    }
+    return DataSource("openimages", root, _spoken(root, classes), splits, True, _masks_beside)
+
+
+def _masks_beside(sample: Sample) -> Annotation | None:
+    stem, folder = sample.path.stem, sample.path.parent
+    objects = sorted(path for path in folder.glob(f"{escape(stem)}_m*.png") if _MASK.fullmatch(path.name))
+    if not objects:
+        return None
+    ignored = folder / f"{stem}_ignore.png"
+    return mask_annotation(sample, objects, [ignored] if ignored.is_file() else [])
+
+
+def _spoken(root: Path, classes: list[str]) -> tuple[str, ...]:
+    """Names for machine ids, where a list of Open Images (``/m/0bt_c3,Book``) lies in the root."""
+    words: dict[str, str] = {}
+    for path in sorted(root.glob("class-descriptions*.csv")):
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                words |= {row[0].rpartition("/")[2]: row[1].strip() for row in csv.reader(file) if len(row) >= 2}
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{path} cannot be read as CSV ({error})") from error
+    spoken = [words.get(name, name) for name in classes]
+    return tuple(spoken) if len(set(spoken)) == len(spoken) else tuple(classes)

@@ -1,0 +1,170 @@
+"""`cdtr calibrate` and `cdtr evaluate` on a user's own class folders with boxes in every format, and tar shards."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_helpers import in_process, run_cdtr, tiny_settings
+
+from cdtr.data.annotations.voc import read_voc, voc_to_half_open
+from cdtr.data.images import read_size
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data" / "annotations"))
+from box_files import USUAL
+
+
+@pytest.fixture(scope="module")
+def sorted_neu(neu: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """NEU-DET's images in class folders."""
+    root = tmp_path_factory.mktemp("sorted") / "steel"
+    for split in ("train", "val"):
+        for name in (neu / f"{split}.txt").read_text().split():
+            folder = root / split / name.rpartition("_")[0]
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(neu / "IMAGES" / name, folder / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(sorted_neu: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "steel"
+    done = run_cdtr("train", sorted_neu, "--out", out, "--config", "small", *tiny_settings())
+    assert done.returncode == 0, done.stderr
+    assert "cdtr calibrate" not in done.stdout
+    return out
+
+
+def _write(format: str, neu: Path, images: Path, path: Path) -> Path:
+    """NEU-DET's own boxes, of all classes but in the WSOL lists, which name none."""
+    boxes, sizes = {}, {}
+    for image in sorted(images.rglob("*.jpg")):
+        objects = read_voc(neu / "ANNOTATIONS" / f"{image.stem}.xml")
+        corners = [tuple(box) for box in voc_to_half_open(objects).tolist()]
+        name = image.relative_to(images).as_posix()
+        pairs = [(o.name, box) for o, box in zip(objects, corners, strict=True)]
+        boxes[name] = [pair for pair in pairs if format != "wsol" or pair[0] == image.parent.name]
+        height, width = read_size(image, 10**8)
+        sizes[name] = width, height
+    return USUAL[format][1](path, boxes, sizes)
+
+
+def _scores(file: Path) -> dict[str, Any]:
+    tree = json.loads(file.read_text())
+    return {key: tree[key] for key in ("n_images", "n_annotated", "threshold", "metrics")}
+
+
+@pytest.fixture(scope="module")
+def expected(run: Path, neu: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What NEU-DET's own reader gives, on the same images in the same order."""
+    file = tmp_path_factory.mktemp("scores") / "scores.json"
+    done = run_cdtr("evaluate", run, "--data", neu, "--threshold", "0.3", "--json", file)
+    assert done.returncode == 0, done.stderr
+    return _scores(file)
+
+
+@pytest.mark.parametrize("format", USUAL)
+def test_every_format_gives_the_scores_of_the_original(
+    format: str,
+    run: Path,
+    neu: Path,
+    sorted_neu: Path,
+    expected: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "steel"
+    shutil.copytree(sorted_neu, root)
+    _write(format, neu, root, root / USUAL[format][0])
+    calibrated = tmp_path / "run"
+    shutil.copytree(run, calibrated)
+    code, out, err = in_process(capsys, "calibrate", calibrated, "--data", root)
+    assert code == 0, err
+    assert "held-out training images" in out
+    file = tmp_path / "scores.json"
+    code, _, err = in_process(capsys, "evaluate", calibrated, "--data", root, "--threshold", "0.3", "--json", file)
+    assert code == 0, err
+    assert _scores(file) == expected
+
+
+def test_boxes_elsewhere_are_named(
+    run: Path, neu: Path, sorted_neu: Path, expected: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = _write("coco", neu, sorted_neu, tmp_path / "mine.json")
+    file = tmp_path / "scores.json"
+    place = ("--data", sorted_neu, "--boxes", boxes)
+    code, _, err = in_process(capsys, "evaluate", run, *place, "--threshold", "0.3", "--json", file)
+    assert code == 0, err
+    assert _scores(file) == expected
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    assert in_process(capsys, "calibrate", copy, *place)[0] == 0
+    code, _, err = in_process(capsys, "evaluate", run, "--data", sorted_neu, "--boxes", tmp_path / "none.json")
+    assert code == 2
+    assert "no boxes at" in err
+
+
+def test_boxes_found_can_be_read_again(
+    run: Path, sorted_neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `cdtr localize --format csv` writes, as the boxes of another evaluation."""
+    code, _, err = in_process(
+        capsys, "localize", run, sorted_neu / "val", "--out", tmp_path, "--format", "csv", "--threshold", "0.3"
+    )
+    assert code == 0, err
+    with (tmp_path / "boxes.csv").open(newline="") as file:
+        assert list(csv.DictReader(file))
+    code, _, err = in_process(
+        capsys, "evaluate", run, "--data", sorted_neu, "--boxes", tmp_path / "boxes.csv", "--threshold", "0.3"
+    )
+    assert code == 0, err
+
+
+def test_copies_are_left_out_on_request(sorted_neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "steel"
+    shutil.copytree(sorted_neu, root)
+    first = next((root / "val" / "patches").iterdir())
+    shutil.copy(first, root / "train" / "patches" / "copy.jpg")
+    out = tmp_path / "run"
+    code, _, err = in_process(
+        capsys, "train", root, "--out", out, "--config", "small", "--deduplicate", *tiny_settings()
+    )
+    assert code == 0, err
+    assert "1 images of val are also in train, there 1 times: left out there" in err
+    splits = json.loads((out / "manifest.json").read_text())["splits"]
+    assert splits["fit"]["images"] + splits["held_out"]["images"] == 48
+    assert "deduplicate: true" in (out / "config.yaml").read_text()
+
+
+def test_shards_train_calibrate_and_evaluate(neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shards, out = tmp_path / "shards", tmp_path / "run"
+    code, printed, err = in_process(capsys, "data", "shards", neu, "--out", shards, "--images", 10)
+    assert code == 0, err
+    assert f"wrote {shards}: 5 shards of train, 2 shards of val" in printed
+    code, printed, err = in_process(capsys, "train", shards, "--out", out, "--config", "small", *tiny_settings())
+    assert code == 0, err
+    assert "webdataset: 36 training images of 6 classes, 12 held out" in err
+    assert in_process(capsys, "calibrate", out, "--data", shards)[0] == 0
+    scores = {}
+    for name, data in (("shards", shards), ("files", neu)):
+        file = tmp_path / f"{name}.json"
+        code, _, err = in_process(capsys, "evaluate", out, "--data", data, "--json", file)
+        assert code == 0, err
+        scores[name] = _scores(file)
+    metrics = ("gt_known_loc", "top1_loc", "top1_cls", "mean_iou")
+    for name in metrics:
+        assert scores["shards"]["metrics"][name] == pytest.approx(scores["files"]["metrics"][name], abs=1e-3)
+    code, _, err = in_process(capsys, "data", "shards", neu, "--out", shards)
+    assert code == 2
+    assert "is not empty" in err
+
+
+def test_a_group_without_a_verb_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = in_process(capsys, "data")
+    assert code == 2
+    assert err == "error: Expected a command. See `cdtr data --help`.\n"
