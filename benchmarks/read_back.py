@@ -6,9 +6,9 @@
 
 Nothing of cdtr is imported, because these libraries and it want different versions of OpenCV. Of every library and
 format: the images and boxes that it read, and the largest distance in pixels of a corner to that in ``boxes.csv``; for
-masks, of the sides of each object's tight box, which needs regions that do not overlap, so no --top-k. A library that is
-not installed is named as such. FiftyOne's own importer and parser are run, without its database, which a data set inside
-FiftyOne would need.
+masks, of the sides of each object's tight box, which needs regions that do not overlap, so no --top-k. A library that
+is not installed is named as such. FiftyOne's own importer and parser are run, without its database, which a data set
+inside FiftyOne would need.
 """
 
 from __future__ import annotations
