@@ -82,7 +82,8 @@ def review_table(review: Review) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("class")
+    table = Table()
+    table.add_column("class", overflow="fold")
     for name in ("boxes", "kept", "moved", "relabelled", "deleted", "added", "accepted"):
         table.add_column(name, justify="right")
     rows = [(name, tally) for name, tally in review.by_class.items() if tally.boxes or tally.added]

@@ -55,9 +55,7 @@ def load_json(path: Path, what: str) -> Any:
 def check_size(path: Path) -> None:
     size = path.stat().st_size
     if size > MOST_BYTES:
-        raise DataError(
-            f"{path} has {size / 2**20:.0f} MiB, at most {MOST_BYTES // 2**20} are read: export it in parts"
-        )
+        raise DataError(f"{path} has {size >> 20} MiB, at most {MOST_BYTES >> 20} are read: export it in parts")
 
 
 def peek(path: Path) -> str:

@@ -15,8 +15,8 @@ _DRIVE = re.compile(r"^[A-Za-z]:")
 def match_images(written: Mapping[str, ImageBoxes], reviewed: BoxFile, where: str) -> tuple[dict[str, ImageBoxes], int]:
     """Reviewed images by the name that we gave them, and the number of those that are none of ours.
 
-    A name meets one of ours if it is the same, or if one is the end of the other, as tools add or drop folders. DataError
-    for a name that leaves the folder, one that may be two images, and an image that comes twice.
+    A name meets one of ours if it is the same, or if one is the end of the other, as tools add or drop folders.
+    DataError for a name that leaves the folder, one that may be two images, and an image that comes twice.
     """
     index = _Index(written)
     found: dict[str, ImageBoxes] = {}
