@@ -1,4 +1,4 @@
-"""YOLO: a text file of boxes beside each image, and ``data.yaml``, as Ultralytics trains on and CVAT imports."""
+"""YOLO: a text file of boxes for each image, and ``data.yaml``, as Ultralytics trains on."""
 
 from __future__ import annotations
 
