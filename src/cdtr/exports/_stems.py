@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from itertools import count
+from itertools import chain, count
 from pathlib import PurePosixPath
 
 from cdtr.errors import DataError
@@ -25,12 +25,11 @@ class Stems:
         if path.is_absolute() or ".." in path.parts or not path.name:
             raise DataError(f"image {image_id!r}: expected a path below the folder of the images")
         whole = path.as_posix()
-        candidates = [path.with_suffix("").as_posix(), whole]
-        for number in count(2):
-            for candidate in candidates:
-                key = unicodedata.normalize("NFC", candidate).casefold()
-                if key not in self._taken:
-                    self._taken.add(key)
-                    return candidate
-            candidates = [f"{whole}-{number}"]
-        raise AssertionError  # count() does not end
+        candidates = chain([path.with_suffix("").as_posix(), whole], (f"{whole}-{number}" for number in count(2)))
+        found = next(candidate for candidate in candidates if _key(candidate) not in self._taken)
+        self._taken.add(_key(found))
+        return found
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
