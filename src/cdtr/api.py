@@ -159,17 +159,18 @@ class Localizer:
         batch_size: int | None = None,
         min_area_share: float = 0.01,
         min_score: float = 0.0,
+        masks: bool = False,
     ) -> list[Localization]:
         """Localize paths, PIL images or uint8 arrays (H, W, 3) in RGB, one or several of them, of any size.
 
         Searches the maps of the ``top_k`` most probable classes; with ``multi`` every region above the threshold that
         covers ``min_area_share`` of the image's pixels gets a box, not only the largest; boxes of a score below
-        ``min_score`` are left out, where the run has calibrated scores. Raises DataError for an image that cannot
-        be read.
+        ``min_score`` are left out, where the run has calibrated scores; with ``masks`` the region of each box is
+        answered as well. Raises DataError for an image that cannot be read.
         """
         many: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         items = [(_image_id(image, index), image) for index, image in enumerate(many)]
-        found = self.stream(items, top_k, multi, batch_size, None, min_area_share, min_score)
+        found = self.stream(items, top_k, multi, batch_size, None, min_area_share, min_score, masks)
         return [localization for _, localization in found]
 
     def stream(
@@ -181,6 +182,7 @@ class Localizer:
         on_broken: OnBroken | None = None,
         min_area_share: float = 0.01,
         min_score: float = 0.0,
+        masks: bool = False,
     ) -> Iterator[tuple[Image.Image, Localization]]:
         """Localize (image id, image) pairs one batch at a time: any number of images, the memory of a few batches.
 
@@ -203,6 +205,7 @@ class Localizer:
             top_k,
             self.quality,
             min_score,
+            masks,
         )
         pictures: list[Image.Image] = []
         ids: list[str] = []

@@ -96,6 +96,7 @@ class Localization:
     [0, 1], the probability that the box's IoU is at least 0.5 where ``doubts`` is given, else the class probability.
     doubts: for each box what lowers its score, in words; None where the run has no calibrated scores of boxes.
     map: (H, W) float32 in [0, 1] at the source size, of the class ``map_label``. class_probs: (C,) float32.
+    masks: (N, H, W) uint8, 1 where the region that a box is drawn around is, else 0; None unless asked for.
     """
 
     image_id: str
@@ -108,6 +109,7 @@ class Localization:
     class_probs: FloatArray
     class_names: tuple[str, ...] = ()
     doubts: tuple[tuple[str, ...], ...] | None = None
+    masks: UInt8Array | None = None
 
 
 class Method(Protocol):

@@ -5,28 +5,68 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cdtr.config import Config, parse_config
-from cdtr.errors import CheckpointError
+from cdtr.errors import CheckpointError, DataError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write beside the target and rename over it, so that readers see the old or the new file, never half of one."""
+    with atomic_file(path) as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write bit by bit, which takes its place when all is written; after an error the old one stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of ``path`` when all is written; after an error the old one stays.
+
+    marker: a file that every folder of this kind has. DataError for a folder in the way that lacks it, as somebody
+    else's files would be lost.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise DataError(f"{path} is in the way: expected a folder of an earlier run or none, move it")
+    if path.is_dir() and any(path.iterdir()) and not (path / marker).exists():
+        raise DataError(f"{path} has no {marker}, so it holds something else: move it, or choose another --out")
+    temporary = _temporary(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():
+            old = temporary.with_suffix(".old")
+            path.replace(old)
+            temporary.replace(path)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def write_json(path: Path, content: Any) -> None:

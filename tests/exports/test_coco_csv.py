@@ -8,10 +8,11 @@ import pytest
 from pycocotools.coco import COCO
 
 from cdtr.errors import DataError
-from cdtr.exports.coco import write_coco
-from cdtr.exports.csv import COLUMNS, write_csv
+from cdtr.exports import find_exporter
+from cdtr.exports.csv import COLUMNS
 from cdtr.records import Localization
 
+write_coco, write_csv = find_exporter("coco").write, find_exporter("csv").write
 CLASSES = ("black, footed", 'Größe "3"')
 
 

@@ -4,11 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from cdtr.errors import DataError
 from cdtr.localization.boxes import (
     BoxRule,
     component_boxes,
+    component_masks,
     iou_half_open,
     iou_inclusive,
     largest_box,
@@ -99,6 +101,29 @@ def test_component_boxes_are_sorted_and_limited_by_area():
     assert component_boxes(score_map, 0.5, 0.9).shape == (0, 4)
     assert component_boxes(np.zeros((4, 4)), 0.5).shape == (0, 4)
     assert component_boxes(ring(), 0.5).tolist() == [[2, 2, 9, 9]], "a hole is no component"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.sampled_from([0, 0.3, 1])),
+    st.sampled_from([0, 0.3, 0.5]),
+)
+def test_masks_are_the_regions_that_the_boxes_are_drawn_around(score_map, threshold):
+    foreground = threshold_mask(score_map, threshold) > 0
+    boxes = component_boxes(score_map, threshold)
+    masks = component_masks(score_map, threshold, boxes)
+    np.testing.assert_array_equal(masks.sum(axis=0), foreground)  # each region once, whatever boxes they share
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
+        rows, columns = np.nonzero(mask)
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x0, y0, x1, y1)
+        assert ndimage.label(mask, structure=np.ones((3, 3)))[1] == 1
+    largest = largest_box(score_map, threshold)
+    assert component_masks(score_map, threshold, largest).shape == (len(largest), *score_map.shape)
+
+
+def test_a_mask_of_a_box_of_another_map_is_refused():
+    with pytest.raises(DataError, match="around no region"):
+        component_masks(filled((2, 2, 5, 5)), 0.5, np.array([[2, 2, 6, 5]]))
 
 
 def smooth_map(seed, size=(60, 48)):

@@ -104,6 +104,19 @@ def test_several_classes_or_a_given_one():
     np.testing.assert_allclose(given.boxes_xyxy, [SMALL_GREEN], atol=1)
 
 
+def test_masks_come_from_the_map_of_each_box():
+    image = picture((0, 255, LARGE_GREEN), (2, 200, SMALL_GREEN))
+    (plain,) = predictor(top_k=2).predict([image], ["a"])
+    assert plain.masks is None
+    (found,) = predictor(top_k=2, masks=True).predict([image], ["a"])
+    assert found.masks.shape == (2, HEIGHT, WIDTH)
+    for mask, box in zip(found.masks, found.boxes_xyxy, strict=True):
+        rows, columns = np.nonzero(mask)
+        assert [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] == box.tolist()
+    (none,) = predictor(masks=True).predict([picture()], ["a"])
+    assert none.masks.shape == (0, HEIGHT, WIDTH)
+
+
 def test_method_runs_in_evaluation_mode_without_gradients():
     method = ImageIsMap().train()
     Predictor(method, to_tensor, CLASSES, 0.5).predict([picture((0, 9, RED_BOX))], ["a"])

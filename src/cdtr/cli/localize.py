@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import pkgutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,12 +18,18 @@ if TYPE_CHECKING:
 
 REVIEW = "review"
 
+# By the names of the files: to import the package would take seconds that --help does not have.
+_MODULES = pkgutil.iter_modules([str(Path(__file__).parents[1] / "exports")])
+_FORMATS = sorted(module.name.replace("_", "-") for module in _MODULES if not module.name.startswith("_"))
+
 
 def command(
     run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
     images: Annotated[list[str], typer.Argument(help="Image files, folders (searched at any depth) or patterns.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
-    formats: Annotated[str, typer.Option("--format", help="Formats of the boxes, with commas between.")] = "coco",
+    formats: Annotated[
+        str, typer.Option("--format", help=f"Formats to write, with commas between: {', '.join(_FORMATS)}.")
+    ] = "coco",
     heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Write a coloured heat map of each image.")] = False,
     overlays: Annotated[bool, typer.Option("--overlays", help="Write each image with heat map and boxes.")] = False,
     multi: Annotated[bool, typer.Option("--multi", help="A box for every region, not only the largest.")] = False,
@@ -45,15 +53,15 @@ def command(
     Where the run was calibrated with boxes, a box's score is the probability that its IoU with the object is at least
     0.5, and review.csv lists the images, those first where a look would help most.
 
-    Example: cdtr localize runs/neu photos/ --out boxes --format coco,csv --overlays --min-score 0.3
+    Example: cdtr localize runs/neu photos/ --out boxes --format coco,yolo,label-studio --overlays --min-score 0.3
     """
     from cdtr.api import Localizer
     from cdtr.cli._pictures import find_pictures
     from cdtr.cli._shared import require_folder
     from cdtr.errors import ConfigError, DataError
-    from cdtr.exports import find_exporter
+    from cdtr.exports import Target, find_exporter
 
-    exporters = [find_exporter(name) for name in formats.split(",")]
+    exporters = [find_exporter(name) for name in dict.fromkeys(formats.split(","))]
     require_folder(out)
     pictures = find_pictures(images)
     localizer = Localizer.from_pretrained(run, device, threshold)
@@ -62,15 +70,32 @@ def command(
         raise ConfigError(f"{run} has no scores of boxes: run `cdtr calibrate` on data with boxes")
     if scored and all(exporter.name != REVIEW for exporter in exporters):
         exporters.append(find_exporter(REVIEW))
-    found = localize_pictures(
-        localizer, pictures, out, heatmaps, overlays, multi, top_k, batch_size, min_area, min_score
-    )
-    broken = len(pictures) - len(found)
-    if not found:
-        raise DataError(f"none of the {broken} images could be read: nothing was written")
-    for exporter in exporters:
-        exporter.write(found, out / exporter.file_name, localizer.class_names)
-        print(f"wrote {out / exporter.file_name}")
+    with ExitStack() as writers:
+        root, source = pictures_root(pictures), f"cdtr/{Path(run).name}"
+        targets = [Target(out / exporter.file_name, localizer.class_names, root, source) for exporter in exporters]
+        adders = [
+            writers.enter_context(exporter.open(target)) for exporter, target in zip(exporters, targets, strict=True)
+        ]
+        masks = any(exporter.needs_masks for exporter in exporters)
+        found = localize_pictures(
+            localizer,
+            pictures,
+            out,
+            heatmaps,
+            overlays,
+            multi,
+            top_k,
+            batch_size,
+            min_area,
+            min_score,
+            masks,
+            adders,
+        )
+        broken = len(pictures) - len(found)
+        if not found:
+            raise DataError(f"none of the {broken} images could be read: nothing was written")
+    for target in targets:
+        print(f"wrote {target.path}")
     for name in (["heatmaps"] if heatmaps else []) + (["overlays"] if overlays else []):
         print(f"wrote {out / name}: {len(found)} pictures")
     boxes = sum(len(one.boxes_xyxy) for one in found)
@@ -93,9 +118,15 @@ def localize_pictures(
     batch_size: int | None = None,
     min_area_share: float = 0.01,
     min_score: float = 0.0,
+    masks: bool = False,
+    adders: Sequence[Callable[[Localization], None]] = (),
 ) -> list[Localization]:
-    """Localize image by image and write the pictures asked for as they come; the answers are kept without maps."""
+    """Localize image by image and write the pictures asked for as they come; the answers are kept without maps.
+
+    adders: take each answer with its map, and its masks if those are asked for, as it comes.
+    """
     from cdtr.cli._shared import note, progress_bar
+    from cdtr.exports import can_be_written
     from cdtr.reports.overlays import heat_map, overlay
 
     found = []
@@ -105,12 +136,19 @@ def localize_pictures(
             note(f"left out {image_id}: {reason}")
             move(1)
 
-        for picture, answer in localizer.stream(pictures, top_k, multi, batch_size, skip, min_area_share, min_score):
+        named = [(image_id, path) for image_id, path in pictures if can_be_written(image_id)]
+        for image_id, _ in pictures:
+            if not can_be_written(image_id):
+                skip(ascii(image_id), "its name holds a character that files of boxes cannot hold: rename it")
+        settings = top_k, multi, batch_size, skip, min_area_share, min_score, masks
+        for picture, answer in localizer.stream(named, *settings):
             # The whole name stays, so that a.jpg and a.png do not meet.
             if heatmaps:
                 write_picture(heat_map(answer.map), out / "heatmaps" / f"{answer.image_id}.png")
             if overlays:
                 write_picture(overlay(picture, answer), out / "overlays" / f"{answer.image_id}.jpg")
+            for add in adders:
+                add(answer)
             found.append(without_map(answer))
             move(1)
     return found
@@ -123,7 +161,13 @@ def without_map(localization: Localization) -> Localization:
     import numpy as np
 
     nothing = np.zeros(0, dtype=np.float32)
-    return replace(localization, map=nothing.reshape(0, 0), class_probs=nothing)
+    return replace(localization, map=nothing.reshape(0, 0), class_probs=nothing, masks=None)
+
+
+def pictures_root(pictures: Sequence[tuple[str, Path]]) -> Path:
+    """The folder that the ids of ``find_pictures`` are relative to."""
+    image_id, path = pictures[0]
+    return path.parents[len(PurePosixPath(image_id).parts) - 1]
 
 
 def write_picture(picture: Image.Image, path: Path) -> None:

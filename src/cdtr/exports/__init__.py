@@ -1,7 +1,8 @@
-"""Formats of boxes, one file each; the file's name is the format's name.
+"""Formats of boxes and masks, one file each; the file's name is the format's name.
 
-A format file has ``FILE_NAME``, the file or folder that it writes, and a function
-``write_NAME(localizations, path, class_names)``.
+A format file has ``FILE_NAME``, the file or folder that it writes, and ``open_writer(target)``, a context manager that
+answers a function to hand one localization after the other to. What it wrote takes its place at the end, whole; after
+an error nothing does. ``NEEDS_MASKS = True`` in a file says that its localizations must have masks.
 """
 
 from __future__ import annotations
@@ -9,28 +10,43 @@ from __future__ import annotations
 import difflib
 import pkgutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
 
 from cdtr.errors import ConfigError
+from cdtr.exports._target import Add as Add
+from cdtr.exports._target import Target as Target
+from cdtr.exports._target import can_be_written as can_be_written
 from cdtr.records import Localization
-
-Write: TypeAlias = Callable[[Iterable[Localization], Path, Sequence[str]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """How a format is written, and under which name."""
+    """How a format is written, under which name, and whether it needs masks."""
 
     name: str
     file_name: str
-    write: Write
+    open: Callable[[Target], AbstractContextManager[Add]]
+    needs_masks: bool
+
+    def write(
+        self,
+        localizations: Iterable[Localization],
+        path: Path,
+        class_names: Sequence[str],
+        images_root: Path | None = None,
+    ) -> None:
+        """Write all of them to ``path``, one at a time; images_root: the folder that their ids are relative to."""
+        with self.open(Target(path, tuple(class_names), images_root)) as add:
+            for localization in localizations:
+                add(localization)
 
 
 def format_names() -> list[str]:
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name.replace("_", "-") for name in modules if not name.startswith("_"))
 
 
 def find_exporter(name: str) -> Exporter:
@@ -40,6 +56,5 @@ def find_exporter(name: str) -> Exporter:
         close = difflib.get_close_matches(name, format_names(), n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
         raise ConfigError(f"unknown format {name!r}{hint}; choose from {', '.join(format_names())}")
-    stem = name.replace("-", "_")
-    module = import_module(f"{__name__}.{stem}")
-    return Exporter(name, module.FILE_NAME, getattr(module, f"write_{stem}"))
+    module = import_module(f"{__name__}.{name.replace('-', '_')}")
+    return Exporter(name, module.FILE_NAME, module.open_writer, getattr(module, "NEEDS_MASKS", False))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 from cdtr.errors import DataError
+from cdtr.exports._target import Add, Target
 from cdtr.records import Localization
 from cdtr.runs import write_atomic
 
@@ -17,15 +18,18 @@ FILE_NAME = "review.csv"
 COLUMNS = ("image", "help", "label", "score", "boxes", "reasons")
 
 
-def write_review(localizations: Iterable[Localization], path: Path, class_names: Sequence[str]) -> None:
-    """Write ``help``, the chance that a look finds something to mend: that the best box's IoU is below 0.5, and 1
-    where there is no box. ``score`` and ``label`` are the best box's. DataError for boxes without calibrated scores.
+@contextmanager
+def open_writer(target: Target) -> Iterator[Add]:
+    """``help`` is the chance that a look finds something to mend: that the best box's IoU is below 0.5, and 1 where
+    there is no box. ``score`` and ``label`` are the best box's. DataError for boxes without calibrated scores.
     """
-    rows = sorted((_row(one, class_names) for one in localizations), key=lambda row: (-float(row[1]), row[0]))
+    rows: list[tuple[str, ...]] = []
+    yield lambda localization: rows.append(_row(localization, target.class_names))
+    rows.sort(key=lambda row: (-float(row[1]), row[0]))
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([COLUMNS, *rows])
-    write_atomic(path, text.getvalue())
+    write_atomic(target.path, text.getvalue())
 
 
 def _row(localization: Localization, class_names: Sequence[str]) -> tuple[str, ...]:

@@ -54,6 +54,23 @@ def component_boxes(score_map: FloatArray, threshold: float, min_area_share: flo
     return kept
 
 
+def component_masks(score_map: FloatArray, threshold: float, boxes_xyxy: FloatArray | BoxArray) -> UInt8Array:
+    """The regions (N, H, W), 1 or 0, that boxes (N, 4) of ``largest_box`` or ``component_boxes`` are drawn around.
+
+    Of 8-connected components with the same box the one of most pixels comes first. DataError for a box of none.
+    """
+    _, components, stats, _ = cv2.connectedComponentsWithStats(threshold_mask(score_map, threshold), connectivity=8)
+    masks = np.zeros((len(boxes_xyxy), *components.shape), dtype=np.uint8)
+    left = sorted(range(1, len(stats)), key=lambda component: -int(stats[component, cv2.CC_STAT_AREA]))
+    for mask, (x0, y0, x1, y1) in zip(masks, np.asarray(boxes_xyxy).tolist(), strict=True):
+        same = [component for component in left if stats[component, :4].tolist() == [x0, y0, x1 - x0, y1 - y0]]
+        if not same:
+            raise DataError(f"box {[x0, y0, x1, y1]} is around no region above {threshold}: take the box's own map")
+        left.remove(same[0])
+        mask[components == same[0]] = 1
+    return masks
+
+
 def check_area_share(share: float) -> None:
     """DataError unless the share is in [0, 1]."""
     if not 0 <= share <= 1:

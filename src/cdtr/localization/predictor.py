@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cdtr.errors import CheckpointError, DataError
-from cdtr.localization.boxes import BoxArray, check_area_share, component_boxes, largest_box
+from cdtr.localization.boxes import BoxArray, check_area_share, component_boxes, component_masks, largest_box
 from cdtr.localization.maps import class_maps, mirrored_maps, normalise_maps, resize_map
 from cdtr.localization.quality import BoxQuality, box_features
-from cdtr.records import FloatArray, Localization, Method, ModelOutput
+from cdtr.records import FloatArray, Localization, Method, ModelOutput, UInt8Array
 
 # A box is scored in a map of this size, as in evaluation: it hardly matters, but large pictures would cost time.
 _SCORED_HW = (224, 224)
@@ -41,7 +41,7 @@ class Predictor:
     calibration. multi: boxes of every component whose pixels are at least ``min_area_share`` of the picture's, not of
     the largest alone. top_k: the number of classes, most probable first, whose maps are searched. quality: scores
     the boxes; fitted on the largest box of the most probable class, and for others an extrapolation. min_score: boxes
-    of a lower score are left out, which needs ``quality``.
+    of a lower score are left out, which needs ``quality``. masks: answer the boxes' regions as well.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Predictor:
         top_k: int = 1,
         quality: BoxQuality | None = None,
         min_score: float = 0.0,
+        masks: bool = False,
     ) -> None:
         if not 0 <= threshold < 1:
             raise DataError(f"map threshold {threshold}: expected a number from 0 up to 1, run `cdtr calibrate`")
@@ -78,6 +79,7 @@ class Predictor:
         self.top_k = top_k
         self.quality = quality
         self.min_score = min_score
+        self.masks = masks
         if isinstance(method, nn.Module):
             method.to(self.device).eval()
 
@@ -143,7 +145,7 @@ class Predictor:
         if self.quality is not None:
             scores, doubts = self._score(self.quality, size_hw, boxes, which, parts)
             kept = scores >= self.min_score
-            boxes, labels, scores = boxes[kept], labels[kept], scores[kept]
+            boxes, labels, scores, which = boxes[kept], labels[kept], scores[kept], which[kept]
             doubts = tuple(some for some, keep in zip(doubts, kept, strict=True) if keep)
         return Localization(
             image_id=image_id,
@@ -156,7 +158,13 @@ class Predictor:
             class_probs=parts.probabilities.astype(np.float32),
             class_names=self.class_names,
             doubts=doubts,
+            masks=self._masks(source_maps, boxes, which) if self.masks else None,
         )
+
+    def _masks(self, source_maps: Sequence[FloatArray], boxes: FloatArray, which: npt.NDArray[np.int64]) -> UInt8Array:
+        """Regions (N, H, W) of boxes (N, 4), each found in the map ``which`` (N,); boxes of a map follow each other."""
+        found = [component_masks(one, self.threshold, boxes[which == index]) for index, one in enumerate(source_maps)]
+        return np.concatenate(found)
 
     def _score(
         self,

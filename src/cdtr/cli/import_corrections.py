@@ -1,0 +1,126 @@
+"""`cdtr import-corrections`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.table import Table
+
+    from cdtr.corrections import ImageBoxes, Review
+
+
+def command(
+    file: Annotated[
+        Path, typer.Argument(help="Reviewed boxes: an export of Label Studio (JSON), COCO or CVAT for images (XML).")
+    ],
+    boxes: Annotated[
+        Path,
+        typer.Option("--boxes", help="Ours that were reviewed: the --out of `cdtr localize`, or a file in it."),
+    ],
+    run: Annotated[
+        Path | None, typer.Option("--run", help="The run, for its classes; by default those that the boxes name.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the reviewed boxes to this COCO file, to calibrate with.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts and changes to this file.")] = None,
+) -> None:
+    """Tell what reviewers did to the boxes: how many they kept, moved, relabelled, deleted and added, by class.
+
+    A box is kept if its class is the same and its IoU with ours is at least 0.99 or no corner is further away than half
+    a pixel. An image without a box in the file was looked at and found to have none; one that is not in the file, or is
+    unfinished or skipped in Label Studio, was not reviewed.
+
+    Example: cdtr import-corrections export.json --boxes boxes/ --run runs/neu --out reviewed.json
+    """
+    from rich.console import Console
+
+    from cdtr.cli._shared import next_steps, note
+    from cdtr.corrections import compare, match_images, read_reviewed, read_written
+    from cdtr.errors import ConfigError, DataError
+    from cdtr.runs import RunFolder, write_json
+
+    if out is not None and out.suffix.lower() != ".json":
+        raise ConfigError(f"--out {out}: expected a name that ends with .json, as it is a COCO file")
+    reference, ours = read_written(boxes)
+    if run is not None:
+        class_names = RunFolder(run).require_trained().class_names()
+    else:
+        class_names = ours.class_names or tuple(sorted({box.label for image in ours.images for box in image.boxes}))
+    theirs = read_reviewed(file)
+    written = {image.names[0]: image for image in ours.images}
+    if len(written) < len(ours.images):
+        raise DataError(f"{reference} has an image twice: expected the file as `cdtr localize` wrote it")
+    reviewed, n_unknown = match_images(written, theirs, str(file))
+    review = compare(written, reviewed, class_names, n_unknown)
+    for what, count in theirs.unread.items():
+        if count:
+            note(f"passed over {count} {what}")
+    print(f"{file}, beside {reference}")
+    print(
+        f"{review.n_reviewed} images reviewed, {review.n_not_reviewed} not"
+        + (f", {n_unknown} in the file are none of ours" if n_unknown else "")
+    )
+    Console().print(review_table(review))
+    if json_file is not None:
+        write_json(json_file, {"file": str(file), "boxes": str(reference), **review.to_json()})
+        print(f"wrote {json_file}")
+    if out is not None:
+        write_reviewed(out, reviewed, written, class_names)
+        print(f"wrote {out}: {len(reviewed)} images")
+        next_steps([f"cdtr calibrate {run or 'RUN'} --data DATA --boxes {out}"])
+
+
+def review_table(review: Review) -> Table:
+    """Counts of each class that has a box, and of all."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("class", overflow="fold")
+    for name in ("boxes", "kept", "moved", "relabelled", "deleted", "added", "accepted"):
+        table.add_column(name, justify="right")
+    rows = [(name, tally) for name, tally in review.by_class.items() if tally.boxes or tally.added]
+    for number, (name, tally) in enumerate([*rows, ("all", review.total)]):
+        if number == len(rows):
+            table.add_section()
+        counts = (tally.boxes, tally.kept, tally.moved, tally.relabelled, tally.deleted, tally.added)
+        rate = "" if tally.accept_rate is None else f"{tally.accept_rate:.1f}%"
+        table.add_row(escape(name), *map(str, counts), rate)
+    return table
+
+
+def write_reviewed(
+    path: Path, reviewed: Mapping[str, ImageBoxes], written: Mapping[str, ImageBoxes], class_names: Sequence[str]
+) -> None:
+    """The boxes of reviewed images as a COCO file with our names of the images; those without a box are listed."""
+    import numpy as np
+
+    from cdtr.errors import DataError
+    from cdtr.exports import find_exporter
+    from cdtr.records import Localization
+
+    localizations = []
+    for image_id, image in reviewed.items():
+        size = image.size_hw or written[image_id].size_hw
+        if size is None:
+            raise DataError(f"{image_id} has no size in either file: give a COCO or CSV file of ours with --boxes")
+        localizations.append(
+            Localization(
+                image_id=image_id,
+                size_hw=size,
+                boxes_xyxy=np.array([box.xyxy for box in image.boxes], dtype=np.float64).reshape(-1, 4),
+                labels=np.array([class_names.index(box.label) for box in image.boxes], dtype=np.int64),
+                scores=np.ones(len(image.boxes)),
+                map=np.zeros((0, 0)),
+                map_label=0,
+                class_probs=np.zeros(0),
+            )
+        )
+    find_exporter("coco").write(localizations, path, class_names)

@@ -1,0 +1,121 @@
+"""Boxes as a file has them, and checking them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from cdtr.errors import DataError
+
+Corners = tuple[float, float, float, float]
+
+# A file is read whole, into some ten times its size; a million boxes take about half of this.
+MOST_BYTES = 512 * 2**20
+
+
+class NamedBox(NamedTuple):
+    """A half-open box in source pixels and its class. key: says which of our boxes it was, where a tool keeps that."""
+
+    label: str
+    xyxy: Corners
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBoxes:
+    """The boxes of an image. names: what it may be called, the surest first. size_hw: its size, where the file says."""
+
+    names: tuple[str, ...]
+    size_hw: tuple[int, int] | None
+    boxes: tuple[NamedBox, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxFile:
+    """What a file says. class_names: all classes, None where it lists none. unread: what was passed over, by kind."""
+
+    images: tuple[ImageBoxes, ...]
+    class_names: tuple[str, ...] | None
+    unread: Mapping[str, int]
+
+
+def load_json(path: Path, what: str) -> Any:
+    """A JSON file's content; DataError for one too large, nested too deep or broken."""
+    check_size(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as {what} ({error}): export it again") from error
+
+
+def check_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise DataError(f"{path} has {size >> 20} MiB, at most {MOST_BYTES >> 20} are read: export it in parts")
+
+
+def peek(path: Path) -> str:
+    """The start of a file, by which formats are told apart."""
+    with path.open("rb") as file:
+        return file.read(4096).decode("utf-8-sig", errors="replace").lstrip()
+
+
+def field(entry: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
+    """A value of a JSON object; DataError if it is missing or of another kind."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise DataError(f"{where}: {key} is {value!r:.60}, expected {_name(kind)}")
+    return value
+
+
+def entries(tree: Any, key: str, where: str) -> list[Any]:
+    """A list of a JSON object."""
+    found: list[Any] = field(tree, key, list, where)
+    return found
+
+
+def numbers(values: Sequence[Any], where: str) -> list[float]:
+    """The values as finite numbers; DataError otherwise."""
+    try:
+        found = [math.nan if isinstance(value, bool) else float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise DataError(f"{where}: {list(values)!r:.80}, expected finite numbers")
+    return found
+
+
+def checked_box(label: str, corners: Sequence[float], size_hw: tuple[int, int] | None, where: str) -> Corners:
+    """The corners, kept inside the image; DataError for a box without an inside there."""
+    x0, y0, x1, y1 = corners
+    if size_hw is not None:
+        x0, x1 = (min(max(x, 0.0), float(size_hw[1])) for x in (x0, x1))
+        y0, y1 = (min(max(y, 0.0), float(size_hw[0])) for y in (y0, y1))
+    if not (x0 < x1 and y0 < y1):
+        shown = ", ".join(f"{value:g}" for value in corners)
+        raise DataError(f"{where}: the box of {label!r:.60} at {shown} covers nothing of the image: mend or delete it")
+    return x0, y0, x1, y1
+
+
+def image_size(height: Any, width: Any, where: str) -> tuple[int, int]:
+    """A size in pixels; DataError unless both are whole and above 0."""
+    try:
+        size = int(height), int(width)
+    except (TypeError, ValueError, OverflowError):
+        size = (0, 0)
+    if min(size) < 1:
+        raise DataError(f"{where}: size {width!r:.40} x {height!r:.40}, expected pixels")
+    return size
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _name(kind: type | tuple[type, ...]) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", int: "a number"}
+    return " or ".join(names[one] for one in (kind if isinstance(kind, tuple) else (kind,)))

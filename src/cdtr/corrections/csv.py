@@ -1,0 +1,43 @@
+"""The CSV that `cdtr localize` writes, a box a row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, check_size, checked_box, image_size, numbers, peek
+from cdtr.errors import DataError
+
+WRITTEN_AS = "boxes.csv"
+_CORNERS = ("x_min", "y_min", "x_max", "y_max")
+_COLUMNS = ("image", "label", *_CORNERS, "width", "height")
+
+
+def recognises(path: Path) -> bool:
+    return set(_COLUMNS) <= set(peek(path).partition("\n")[0].strip().split(","))
+
+
+def read(path: Path, reviewed: bool) -> BoxFile:
+    """A row with empty corners is an image without a box. Other columns are passed over."""
+    check_size(path)
+    boxes: dict[str, list[NamedBox]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file):
+                where = f"{path}, {row['image']}"
+                sizes[row["image"]] = size = image_size(row["height"], row["width"], where)
+                found = boxes.setdefault(row["image"], [])
+                found.extend(_boxes(row, size, where))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}): save it as UTF-8 with commas between") from error
+    return BoxFile(tuple(ImageBoxes((name,), sizes[name], tuple(found)) for name, found in boxes.items()), None, {})
+
+
+def _boxes(row: Mapping[str, str | None], size_hw: tuple[int, int], where: str) -> list[NamedBox]:
+    if not any(row[name] for name in _CORNERS):
+        return []
+    label = row["label"] or ""
+    corners = numbers([row[name] for name in _CORNERS], f"{where}: corners")
+    return [NamedBox(label, checked_box(label, corners, size_hw, where))]

@@ -1,0 +1,40 @@
+"""COCO JSON with the boxes' regions as run-length encoded masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from cdtr.errors import ConfigError, DataError
+from cdtr.exports._target import Add, Target
+from cdtr.exports.coco import CocoContent
+from cdtr.records import Localization
+from cdtr.runs import write_json
+
+FILE_NAME = "coco_rle.json"
+NEEDS_MASKS = True
+
+
+@contextmanager
+def open_writer(target: Target) -> Iterator[Add]:
+    """The file of the format coco with ``segmentation`` (COCO's compressed RLE) and its pixels as ``area``."""
+    try:
+        from pycocotools import mask as coco_masks
+    except ImportError as error:
+        raise ConfigError("the format coco-rle needs pycocotools: pip install 'cdtr[coco]'") from error
+    content = CocoContent(target.class_names)
+
+    def encode(localization: Localization) -> Iterator[dict[str, Any]]:
+        masks = localization.masks
+        if masks is None or masks.shape != (len(localization.boxes_xyxy), *localization.size_hw):
+            raise DataError(f"{localization.image_id} has no mask for each box: localize with masks")
+        for mask in masks:
+            rle = coco_masks.encode(np.asfortranarray(mask))
+            segmentation = {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+            yield {"segmentation": segmentation, "area": float(coco_masks.area(rle))}
+
+    yield lambda localization: content.add(localization, list(encode(localization)))
+    write_json(target.path, content.tree())
