@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
+import platform
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cdtr.config import Config, parse_config
 from cdtr.errors import CheckpointError
+
+
+LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy")
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -31,6 +36,11 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that a run depends on, for its manifest."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def hash_names(names: Iterable[str]) -> str:
