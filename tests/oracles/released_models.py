@@ -105,7 +105,10 @@ def linear(tokens: Tensor, state: State, name: str) -> Tensor:
 def transformer(state: State, images: Tensor) -> tuple[Tensor, Tensor]:
     """images (B, 3, H, W) to patch tokens as a map (B, D, h, w) and all attention matrices (B, L, S, N, N)."""
     patches = F.conv2d(
-        images, state["patch_embed.proj.weight"], state["patch_embed.proj.bias"], state["patch_embed.proj.weight"].shape[-1]
+        images,
+        state["patch_embed.proj.weight"],
+        state["patch_embed.proj.bias"],
+        state["patch_embed.proj.weight"].shape[-1],
     )
     batch, width, rows, columns = patches.shape
     tokens = torch.cat([state["cls_token"].expand(batch, 1, width), patches.flatten(2).transpose(1, 2)], dim=1)

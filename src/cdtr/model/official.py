@@ -60,7 +60,7 @@ class Released:
 
 
 def read_released(path: str | Path) -> Released:
-    """Read a released ``.pth`` without unpickling code; CheckpointError says what it is instead, or what does not fit."""
+    """Read a released ``.pth`` without unpickling code; CheckpointError says what does not fit."""
     state = read_state_dict(path)
     _require_released(state, path)
     config = with_switches(_settings(state, path))
@@ -80,7 +80,9 @@ def _require_released(state: Mapping[str, Tensor], path: str | Path) -> None:
         raise CheckpointError(
             f"{path} is a Conformer (trans_cls_head.weight), which cdtr does not have: take a checkpoint of DeiT"
         )
-    missing = [name for name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "head.weight") if name not in state]
+    missing = [
+        name for name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "head.weight") if name not in state
+    ]
     if missing:
         raise CheckpointError(
             f"{path} has no {missing[0]} (it has names like {next(iter(state), 'none')!r}): expected a released "
@@ -101,7 +103,7 @@ def _settings(state: Mapping[str, Tensor], path: str | Path) -> Config:
     if side * side + 1 != state["pos_embed"].shape[1]:
         raise CheckpointError(f"{path}: pos_embed has {state['pos_embed'].shape[1]} tokens: expected a square and one")
     size = (side * patch, side * patch)
-    shared = {"data": {"input_size": size}, "backbone": {"name": _BACKBONES[width]}}
+    shared: dict[str, dict[str, object]] = {"data": {"input_size": size}, "backbone": {"name": _BACKBONES[width]}}
     if not any(name.startswith("att_layer.") for name in state):
         return _tscam_settings(state["head.weight"].shape[0], shared)
     blocks = len({name.split(".")[0] for name in state if re.match(r"block\d+\.", name)})
@@ -141,7 +143,9 @@ def _released_name(ours: str) -> str:
 def _refuse_more_blocks(left_out: tuple[str, ...], path: str | Path) -> None:
     deeper = [name for name in left_out if name.startswith("blocks.")]
     if deeper:
-        raise CheckpointError(f"{path} has {deeper[0]!r}, which no released model has: is it a checkpoint of this model?")
+        raise CheckpointError(
+            f"{path} has {deeper[0]!r}, which no released model has: is it a checkpoint of this model?"
+        )
 
 
 def _describe(config: Config, classes: int) -> str:

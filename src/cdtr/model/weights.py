@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from cdtr.errors import CheckpointError
 
 _HEADS = ("head.", "head_dist.", "fc_norm.", "fc.", "lin_head.")
-# Training scripts in DeiT's tradition store their options beside the weights: a plain record, built without its own code.
-_ALLOWED = [argparse.Namespace]
+# Training scripts like DeiT's store their options beside the weights: a plain record, built without code of the file.
+_ALLOWED: list[Any] = [argparse.Namespace]
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -92,7 +92,9 @@ def _load_pth(path: Path) -> Any:
 
 def _converter(vit: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]]:
     """timm's own function for the family: older names to today's, patches and positions to the model's grid."""
-    convert = getattr(sys.modules[type(vit).__module__], "checkpoint_filter_fn", vision_transformer.checkpoint_filter_fn)
+    convert = getattr(
+        sys.modules[type(vit).__module__], "checkpoint_filter_fn", vision_transformer.checkpoint_filter_fn
+    )
     # DeiT-III's layer scale has another name in its files; timm renames it for the models that have one.
     renames = "adapt_layer_scale" in inspect.signature(convert).parameters
     return lambda state, model: convert(state, model, **({"adapt_layer_scale": True} if renames else {}))
