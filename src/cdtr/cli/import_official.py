@@ -40,9 +40,7 @@ def command(
     write_run(released, names, file, out)
     print(f"{file}: {released.description}")
     if released.left_out:
-        note(
-            f"left out {len(released.left_out)} tensors that the model does not use, such as {released.left_out[0]}"
-        )
+        note(f"left out {len(released.left_out)} tensors that the model does not use, such as {released.left_out[0]}")
     print(f"wrote {out}")
     if classes is None:
         note(f"the classes are called {names[0]}, ...: to evaluate, import with --classes DATA, which has their names")
