@@ -199,7 +199,7 @@ def test_commands_take_a_hub_id(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = Path(shutil.copytree(calibrated[0], tmp_path / "cache"))
+    run = Path(shutil.copytree(calibrated[0], tmp_path / "cache", ignore=shutil.ignore_patterns("scores.json")))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda hub_id, allow_patterns: str(run))
     place = ("--data", neu)

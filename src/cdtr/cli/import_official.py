@@ -98,6 +98,7 @@ def write_run(released: Released, names: Sequence[str], file: Path, out: Path) -
         "imported": {**origin, "left_out": list(released.left_out)},
         "data": {"format": None, "classes": released.classes},
     }
+    out = out.resolve()  # a dot has no name to put a temporary one beside
     out.parent.mkdir(parents=True, exist_ok=True)
     run = RunFolder(out.with_name(f".{out.name}.importing"))
     shutil.rmtree(run.path, ignore_errors=True)

@@ -42,7 +42,8 @@ def command(
     if threshold[0] is None:
         note(f"{run} has no threshold: run `cdtr calibrate` first, and whoever loads it need not guess one")
     if dry_run:
-        target = out or folder.path.with_name(f"{folder.path.resolve().name}-hub")
+        whole = folder.path.resolve()
+        target = out or whole.with_name(f"{whole.name}-hub")
         save_pretrained(folder, target, threshold, repo_id)
         names = ", ".join(sorted(path.name for path in target.iterdir()))
         print(f"wrote {target}: {names}\nnothing was uploaded to {repo_id}")
