@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from cdtr.data.images import read_image, upright_rgb
 from cdtr.data.transforms import EvalTransform
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.evaluation import Protocol
+from cdtr.hub import download_run, is_hub_id, push_to_hub, save_pretrained
 from cdtr.localization.predictor import Predictor
 from cdtr.localization.quality import BoxQuality
 from cdtr.model.methods import build_method
@@ -33,9 +33,6 @@ DEFAULT_THRESHOLD = 0.2
 
 ImageLike: TypeAlias = str | Path | Image.Image | npt.NDArray[np.uint8]
 OnBroken: TypeAlias = Callable[[str, str], None]
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILES = ("model.safetensors", "config.yaml", "classes.txt", "calibration.json", "manifest.json")
 
 
 def load_model(path_or_hub_id: str | Path, device: torch.device | str = "cpu") -> nn.Module:
@@ -51,10 +48,10 @@ def find_run(path_or_hub_id: str | Path) -> RunFolder:
     """The run folder at a path, or a hub id's files, downloaded or from the cache."""
     path = Path(path_or_hub_id)
     # A name beside an existing folder is a mistyped path, which should not wait for the network.
-    is_hub_id = _HUB_ID.fullmatch(str(path_or_hub_id)) is not None and not path.parent.is_dir()
-    if path.exists() or not is_hub_id:
+    may_be_hub_id = is_hub_id(str(path_or_hub_id)) and not path.parent.is_dir()
+    if path.exists() or not may_be_hub_id:
         return RunFolder(path).require_trained()
-    return RunFolder(_download(str(path_or_hub_id))).require_trained()
+    return RunFolder(download_run(str(path_or_hub_id))).require_trained()
 
 
 def find_device(device: torch.device | str | None) -> torch.device:
@@ -115,7 +112,7 @@ class Localizer:
     """Pictures in, boxes and heat maps out.
 
     method: see ``load_model``. config: of its run. threshold: share of a map's maximum that the object reaches.
-    quality: what scores the boxes, if the run was calibrated with boxes.
+    quality: what scores the boxes, if the run was calibrated with boxes. run: the folder it was loaded from.
     """
 
     def __init__(
@@ -126,6 +123,7 @@ class Localizer:
         threshold: float,
         device: torch.device,
         quality: BoxQuality | None = None,
+        run: RunFolder | None = None,
     ) -> None:
         self.method = method
         self.config = config
@@ -133,6 +131,7 @@ class Localizer:
         self.threshold = threshold
         self.device = device
         self.quality = quality
+        self.run = run
 
     @classmethod
     def from_pretrained(
@@ -149,7 +148,22 @@ class Localizer:
                 "run `cdtr calibrate`, or give a threshold",
                 stacklevel=2,
             )
-        return cls(method, folder.config(), folder.class_names(), chosen, found, box_quality(folder))
+        return cls(method, folder.config(), folder.class_names(), chosen, found, box_quality(folder), folder)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write the run, its threshold and a model card to a folder, as the hub would have it; answers the folder."""
+        run = self._own_run()
+        return save_pretrained(run, Path(folder), choose_threshold(run))
+
+    def push_to_hub(self, repo_id: str, private: bool = False, token: str | None = None) -> str:
+        """Upload the run and a model card to ``owner/name`` on the Hugging Face hub; answers the address."""
+        run = self._own_run()
+        return push_to_hub(run, repo_id, choose_threshold(run), private, token)
+
+    def _own_run(self) -> RunFolder:
+        if self.run is None:
+            raise ConfigError("this localizer was not loaded from a run: make one with Localizer.from_pretrained")
+        return self.run
 
     def __call__(
         self,
@@ -238,18 +252,6 @@ def _load_method(run: RunFolder, device: torch.device) -> nn.Module:
     check_fit(state, method, run.weights)
     method.load_state_dict(state, strict=False)
     return method.to(device).eval()
-
-
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(_HUB_FILES)))
-    except Exception as error:  # the client's errors share no class between its versions
-        raise CheckpointError(
-            f"{hub_id} is no run folder here, and cannot be had from the hub ({type(error).__name__}): "
-            "check the path or the id, and the connection"
-        ) from error
 
 
 def _calibrated_on(calibration: Mapping[str, Any]) -> str:

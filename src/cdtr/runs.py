@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
+import platform
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from cdtr.config import Config, parse_config
 from cdtr.errors import CheckpointError, DataError
+
+LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy")
+_SCORED = ("data", "split", "protocol")
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -73,6 +78,11 @@ def write_json(path: Path, content: Any) -> None:
     write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that a run depends on, for its manifest."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
 def hash_names(names: Iterable[str]) -> str:
     """SHA-256 of a list of image ids, whatever their order: says which images something was chosen on."""
     return hashlib.sha256("\n".join(sorted(names)).encode("utf-8")).hexdigest()
@@ -89,6 +99,7 @@ class RunFolder:
         self.calibration_file = self.path / "calibration.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.manifest_file = self.path / "manifest.json"
+        self.scores_file = self.path / "scores.json"
         self.state = self.path / "state"
 
     def require_trained(self) -> RunFolder:
@@ -117,6 +128,20 @@ class RunFolder:
     def calibration(self) -> dict[str, Any] | None:
         """The stored threshold and what it was chosen on, or None before `cdtr calibrate`."""
         return self._json(self.calibration_file) if self.calibration_file.is_file() else None
+
+    def scores(self) -> list[dict[str, Any]]:
+        """What `cdtr evaluate` measured, one entry for each data set, split and protocol; the last of each counts."""
+        if not self.scores_file.is_file():
+            return []
+        stored = self._json(self.scores_file).get("scores")
+        if not isinstance(stored, list) or not all(isinstance(entry, dict) for entry in stored):
+            raise CheckpointError(f"{self.scores_file} has no list of scores: remove it and run `cdtr evaluate` again")
+        return stored
+
+    def add_scores(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Store what was measured, in the place of an older entry for the same data set, split and protocol."""
+        stored = {tuple(entry.get(key) for key in _SCORED): dict(entry) for entry in [*self.scores(), *entries]}
+        write_json(self.scores_file, {"scores": list(stored.values())})
 
     def _text(self, path: Path) -> str:
         try:

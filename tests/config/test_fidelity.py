@@ -8,11 +8,14 @@ from cdtr.evaluation.protocols import PROTOCOLS
 # Row of the table, key, the paper's value, the released code's value.
 ROWS = [
     (1, "sba.prompt_by", "label", "batch_position"),
+    (1, "sba.templates", ("a photo of {}",), ("a photo of {}.",)),
     (2, "ski.offsets_from", "csm", "out"),
     (3, "backbone.attention_reduce", "mean", "sum_heads"),
     (4, "ocm.suppress", "scaled", "official"),
     (5, "ocm.awaken", "scaled", "official"),
+    (7, "ocm.norm_momentum", 0.01, 0.1),
     (8, "sba.mask", "scaled", "fused"),
+    (8, "sba.align_corners", False, True),
     (8, "sba.mask_scaling", "minmax", "none"),
     (9, "sba.xi", 1e-8, 0.0),
     (10, "sba.image", "renormalised", "as_is"),
@@ -20,6 +23,7 @@ ROWS = [
     (12, "train.betas", (0.9, 0.99), (0.9, 0.999)),
     (12, "train.weight_decay", 5e-4, 0.05),
     (12, "train.min_lr", 1e-6, 1e-5),
+    (12, "train.clip_norm", 5.0, None),
     (12, "backbone.drop_path", 0.0, 0.1),
     (13, "data.augment", "crop_flip", "official"),
     (13, "data.repeats", 1, 3),

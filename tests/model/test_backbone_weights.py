@@ -1,16 +1,19 @@
 """Weights files: formats, wrappings, what does not fit, and what must not run."""
 
+import argparse
 import io
 import pickle
 import random
+import re
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
 from cdtr.config import BackboneConfig
-from cdtr.errors import CheckpointError
+from cdtr.errors import CheckpointError, ConfigError
 from cdtr.model.backbone import build_backbone
 from cdtr.model.weights import check_fit, read_state_dict
 
@@ -173,3 +176,91 @@ def test_a_missing_file_says_what_to_do(tmp_path):
 def test_check_fit_accepts_more_than_it_needs():
     module = torch.nn.Linear(2, 3)
     check_fit({**module.state_dict(), "more": torch.zeros(1)}, module, "file")
+
+
+def test_options_beside_the_weights_do_not_hinder(tmp_path):
+    source = make()
+    torch.save({"model": source.vit.state_dict(), "args": argparse.Namespace(lr=5e-4, opt="adamw")}, tmp_path / "w.pth")
+    assert states_equal(source.vit.state_dict(), make(tmp_path / "w.pth").vit.state_dict())
+
+
+@pytest.mark.parametrize(
+    "extra",
+    ["blocks.2.norm1.weight", "blocks.0.ls1.gamma", "blocks.0.attn.q_norm.weight", "patch_embed.backbone.conv.weight"],
+    ids=["deeper", "layer-scale", "query-norm", "hybrid"],
+)
+def test_a_part_that_the_backbone_has_no_place_for_is_told(tmp_path, extra):
+    torch.save({**make().vit.state_dict(), extra: torch.zeros(48)}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=rf"has 1 tensors that this backbone has no place for.*'{extra}'"):
+        make(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "extra", ["head_dist.weight", "fc_norm.weight", "decoder_embed.weight", "pre_logits.fc.weight"]
+)
+def test_heads_and_decoders_are_left_out(tmp_path, extra):
+    source = make()
+    torch.save({**source.vit.state_dict(), extra: torch.zeros(48)}, tmp_path / "w.pth")
+    assert states_equal(source.vit.state_dict(), make(tmp_path / "w.pth").vit.state_dict())
+
+
+FAMILIES = {
+    "deit-distilled": ("deit_tiny_distilled_patch16_224", {}),
+    "deit3": ("deit3_small_patch16_224", {}),
+    "dinov2-registers": ("vit_small_patch14_reg4_dinov2", {}),
+    "beit": ("beit_base_patch16_224", {"use_rel_pos_bias": True}),
+    "relative-positions": ("vit_relpos_small_patch16_224", {"class_token": True}),
+}
+
+
+@pytest.mark.parametrize(("name", "more"), FAMILIES.values(), ids=FAMILIES.keys())
+def test_files_of_timm_models_with_their_heads_load_at_another_grid(tmp_path, name, more):
+    patch = 14 if "patch14" in name else 16
+    shape = {"embed_dim": 48, "depth": 2, "num_heads": 2, **more}
+    whole = timm.create_model(name, num_classes=10, img_size=4 * patch, **shape)
+    torch.save(
+        {"state_dict": {f"module.{key}": value for key, value in whole.state_dict().items()}}, tmp_path / "w.pth"
+    )
+    config = BackboneConfig(name=name, weights=str(tmp_path / "w.pth"), overrides=shape)
+    loaded = build_backbone(config, (3 * patch, 6 * patch))
+    assert loaded.grid_hw == (3, 6)
+    assert torch.equal(loaded.vit.blocks[1].mlp.fc2.weight, whole.blocks[1].mlp.fc2.weight)
+    assert torch.isfinite(loaded(torch.randn(1, 3, 3 * patch, 6 * patch)).attention).all()
+
+
+def test_layer_scale_of_deit3_has_its_old_name_in_the_released_file(tmp_path):
+    shape = {"embed_dim": 48, "depth": 2, "num_heads": 2}
+    source = timm.create_model("deit3_small_patch16_224", num_classes=0, img_size=32, **shape)
+    for block in source.blocks:
+        torch.nn.init.uniform_(block.ls1.gamma)
+    renamed = {re.sub(r"ls(\d)\.gamma", r"gamma_\1", name): value for name, value in source.state_dict().items()}
+    assert "blocks.0.gamma_1" in renamed
+    torch.save({"model": renamed}, tmp_path / "w.pth")
+    config = BackboneConfig(name="deit3_small_patch16_224", weights=str(tmp_path / "w.pth"), overrides=shape)
+    assert states_equal(source.state_dict(), build_backbone(config, (32, 32)).vit.state_dict())
+
+
+def hub_file(monkeypatch, tmp_path, state):
+    """Let timm find a file where it would ask the hub for ``vit_tiny_patch16_224``."""
+    save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "model.safetensors")
+    create = timm.create_model
+    overlay = {"file": str(tmp_path / "model.safetensors")}
+    monkeypatch.setattr("timm.create_model", lambda *a, **k: create(*a, pretrained_cfg_overlay=overlay, **k))
+
+
+def test_hub_weights_are_resampled_to_the_grid_and_lose_their_head(tmp_path, monkeypatch):
+    whole = timm.create_model("vit_tiny_patch16_224", num_classes=1000, img_size=224)
+    whole.pos_embed.data[:, 1:] = torch.arange(14.0)[None, :, None].expand(14, 14, 192).reshape(1, 196, 192)
+    hub_file(monkeypatch, tmp_path, whole.state_dict())
+    loaded = build_backbone(BackboneConfig(name="vit_tiny_patch16_224", weights="hub"), (64, 112))
+    assert loaded.grid_hw == (4, 7)
+    grid = loaded.vit.pos_embed.data[0, 1:].reshape(4, 7, 192)
+    assert (grid[0, :, 0].diff() > 1.5).all()
+    assert torch.equal(loaded.vit.blocks[11].attn.qkv.weight, whole.blocks[11].attn.qkv.weight)
+
+
+def test_hub_weights_of_another_shape_are_told(tmp_path, monkeypatch):
+    whole = timm.create_model("vit_tiny_patch16_224", num_classes=1000, img_size=224, mlp_ratio=2)
+    hub_file(monkeypatch, tmp_path, whole.state_dict())
+    with pytest.raises(ConfigError, match=r"do not fit .*blocks\.0\.mlp\.fc1\.weight.*\[384, 192\].*\[768, 192\]"):
+        build_backbone(BackboneConfig(name="vit_tiny_patch16_224", weights="hub"), (64, 112))

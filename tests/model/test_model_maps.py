@@ -67,7 +67,8 @@ def test_mean_attention_is_equation_5():
             expected += attention[:, block, head] / (3 * 4)
     torch.testing.assert_close(mean_attention(attention), expected)
     # The released code adds the heads up, so with S heads it is S times Eq. 5.
-    torch.testing.assert_close(mean_attention(attention, sum_heads=True), expected * 4)
+    torch.testing.assert_close(mean_attention(attention, "sum_heads"), expected * 4)
+    torch.testing.assert_close(mean_attention(attention, "sum_blocks"), expected * attention.shape[1])
 
 
 def test_logits_are_the_mean_over_the_grid():

@@ -56,7 +56,9 @@ def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
         noted = run.manifest()["splits"]["held_out"]
         images, sha256 = noted["images"], noted["sha256"]
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{run.manifest_file} does not say which images were held out: train again") from error
+        raise CheckpointError(
+            f"{run.manifest_file} does not say which images were held out: give --split NAME"
+        ) from error
     if not images:
         raise DataError(
             f"{run.path} held no image out: train with data.holdout above 0, or give a threshold with --threshold"

@@ -19,7 +19,7 @@ NOT_TO_CHOOSE_ON = ("test", "train")
 
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A trained run folder.")],
+    run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
     data: Annotated[Path, typer.Option("--data", help="The data set that the run was trained on, with boxes.")],
     split: Annotated[
         str | None,
@@ -41,16 +41,16 @@ def command(
 
     One threshold is chosen for every protocol; the run's own is the one that `cdtr localize` uses. The boxes found
     with it get scores, fitted on the same images: the probability that their IoU is at least 0.5. Data without boxes
-    takes --label-free, which gives a threshold and no scores.
+    takes --label-free, which gives a threshold and no scores. Of a hub id, the calibration lies in the hub's cache.
 
     Example: cdtr calibrate runs/neu --data NEU-DET
     """
+    from cdtr.api import find_run
     from cdtr.cli._shared import next_steps, open_source
     from cdtr.errors import ConfigError
     from cdtr.evaluation.calibration import LABEL_FREE
-    from cdtr.runs import RunFolder
 
-    folder = RunFolder(run).require_trained()
+    folder = find_run(run)
     if label_free and mirror:
         raise ConfigError("--mirror is for the scores of boxes, which --label-free cannot fit: give one of them")
     found, quality = calibrate_run(folder, open_source(folder, data, boxes), device, split, label_free, mirror)

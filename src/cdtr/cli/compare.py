@@ -9,8 +9,8 @@ import typer
 
 
 def command(
-    run_a: Annotated[Path, typer.Argument(help="A trained run folder.")],
-    run_b: Annotated[Path, typer.Argument(help="Another, trained on the same classes.")],
+    run_a: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
+    run_b: Annotated[str, typer.Argument(help="Another, trained on the same classes.")],
     data: Annotated[Path, typer.Option("--data", help="The data set.")],
     split: Annotated[
         str | None, typer.Option("--split", help="By default the first of test, val; not what a run held out.")
@@ -27,14 +27,15 @@ def command(
 
     from rich.console import Console
 
+    from cdtr.api import find_run
     from cdtr.cli._shared import open_source
     from cdtr.cli.evaluate import choose_split, evaluate_run
     from cdtr.evaluation import find_protocol
     from cdtr.metrics.paired import compare_rows
     from cdtr.reports.tables import differences_table
-    from cdtr.runs import RunFolder, write_json
+    from cdtr.runs import write_json
 
-    first, second = (RunFolder(path).require_trained() for path in (run_a, run_b))
+    first, second = (find_run(path) for path in (run_a, run_b))
     rules = find_protocol(protocol or first.config().evaluation.protocol)
     source = open_source(first, data)
     open_source(second, data)
@@ -47,8 +48,8 @@ def command(
         print(f"threshold of {letter}: {result.threshold}, {result.threshold_source}")
     if json_file is not None:
         tree = {
-            "a": str(run_a),
-            "b": str(run_b),
+            "a": run_a,
+            "b": run_b,
             "split": name,
             "protocol": rules.name,
             "differences": {difference.metric: asdict(difference) for difference in differences},

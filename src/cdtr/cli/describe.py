@@ -38,6 +38,9 @@ def describe(run: RunFolder) -> Iterator[str]:
     if splits:
         counts = ", ".join(f"{part['images']} {name.replace('_', ' ')}" for name, part in splits.items())
         yield f"trained on: {manifest.get('data', {}).get('format', 'unknown')} data, {counts} images"
+    if manifest.get("imported"):
+        origin = manifest["imported"]
+        yield f"imported from: {origin['file']} (sha256 {origin['sha256']})"
     if manifest.get("broken_images"):
         yield f"broken images left out: {len(manifest['broken_images'])}"
     if manifest.get("clip_fit"):

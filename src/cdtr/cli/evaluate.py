@@ -17,7 +17,7 @@ ALL = "all"
 
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A trained run folder.")],
+    run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
     data: Annotated[Path, typer.Option("--data", help="The data set; without boxes, only classes are measured.")],
     split: Annotated[
         str | None,
@@ -42,13 +42,16 @@ def command(
 ) -> None:
     """Measure boxes and classes in percent, beside what boxes that never look at the image would score.
 
+    The numbers are also kept in the run folder (scores.json), for the model card of `cdtr push`, unless --threshold or
+    --allow-leak was given.
+
     Example: cdtr evaluate runs/neu --data NEU-DET --json neu.json
     """
+    from cdtr.api import find_run
     from cdtr.cli._shared import open_source, process_state
     from cdtr.evaluation import PROTOCOLS, find_protocol
-    from cdtr.runs import RunFolder
 
-    folder = RunFolder(run).require_trained()
+    folder = find_run(run)
     names = list(PROTOCOLS) if protocol == ALL else [protocol or folder.config().evaluation.protocol]
     rules = [find_protocol(name) for name in names]
     source = open_source(folder, data, boxes)
@@ -58,6 +61,23 @@ def command(
         return
     print(f"{run} on {name} of {data}")
     report(results, name, folder.class_names(), json_file, figures, per_class)
+    if Path(run).is_dir() and threshold is None and not allow_leak:  # a run from the hub lies in a cache
+        store_scores(folder, results, source.name, name)
+
+
+def store_scores(run: RunFolder, results: Sequence[Evaluation], data: str, split: str) -> None:
+    """Keep the numbers, without curves and classes, in the run folder; a folder that cannot be written gets a note."""
+    from cdtr.cli._shared import note
+
+    kept = ("n_images", "n_annotated", "threshold", "threshold_source", "metrics", "intervals", "baselines")
+    entries = []
+    for result in results:
+        tree = result.to_json()
+        entries.append({"data": data, "split": split, "protocol": result.protocol, **{key: tree[key] for key in kept}})
+    try:
+        run.add_scores(entries)
+    except OSError as error:
+        note(f"the scores are not kept in {run.path}: {error.strerror or error}")
 
 
 def report(

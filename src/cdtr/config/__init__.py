@@ -3,6 +3,7 @@
 from cdtr.config.ablation import Ablation, load_ablation
 from cdtr.config.loading import load_config, parse_config, preset_names, read_tree
 from cdtr.config.sections import (
+    AttentionReduce,
     BackboneConfig,
     Config,
     CsmConfig,
@@ -20,6 +21,7 @@ from cdtr.config.sections import (
 
 __all__ = [
     "Ablation",
+    "AttentionReduce",
     "BackboneConfig",
     "Config",
     "CsmConfig",

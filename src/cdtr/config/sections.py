@@ -17,6 +17,7 @@ from cdtr.errors import ConfigError
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 AnySection = TypeVar("AnySection", bound="Section")
 Padding = Literal["zeros", "replicate"]
+AttentionReduce = Literal["mean", "sum_heads", "sum_blocks"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -49,11 +50,12 @@ class BackboneConfig(Section):
     stem: Literal["patch", "conv"] = "patch"
     overrides: dict[str, Any] = Field(default_factory=dict)  # embed_dim, depth, num_heads, patch_size, ...
     drop_path: float = Field(0.0, ge=0, lt=1)
-    attention_reduce: Literal["mean", "sum_heads"] = "mean"  # row 3
+    attention_reduce: AttentionReduce = "mean"  # row 3
 
 
 class MapsConfig(Section):
     fuse: Literal["product", "softplus"] = "product"  # Eq. 3, or with the softplus of the class maps
+    evidence: Literal["sum", "mean"] = "sum"  # of X_out and X_csm, in the maps (row 18)
     padding: Padding = "zeros"  # at the image's border, of the convolutions over the patch grid
 
 
@@ -71,6 +73,7 @@ class OcmConfig(Section):
     k: int = Field(9, ge=1)  # blocks that make the pseudo map
     blocks: Literal["first", "last"] = "first"  # row 7
     norm: bool = True  # row 7
+    norm_momentum: float = Field(0.01, gt=0, le=1)  # row 7
     suppress: Literal["scaled", "literal", "official"] = "scaled"  # row 4
     awaken: Literal["scaled", "literal", "official"] = "scaled"  # row 5
     awaken_gradient: Literal["both", "to_attention", "to_pseudo_map"] = "both"
@@ -92,6 +95,7 @@ class SbaConfig(Section):
     prompt_by: Literal["label", "batch_position"] = "label"  # row 1
     mask: Literal["scaled", "literal", "fused"] = "scaled"  # row 8
     mask_scaling: Literal["minmax", "none"] = "minmax"  # row 8, for fused
+    align_corners: bool = False  # row 8: when the mask is resized to the image, corners meet
     similarity: Literal["clamp", "softmax", "literal"] = "clamp"  # row 9
     image: Literal["renormalised", "as_is"] = "renormalised"  # row 10
     min_fit: float = Field(0.25, ge=-1, le=1)  # auto: least chance-corrected zero-shot accuracy

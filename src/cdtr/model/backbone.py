@@ -155,7 +155,7 @@ def _create(config: BackboneConfig, input_size: tuple[int, int], padding: Paddin
     except RuntimeError as error:
         if not pretrained:
             raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
-        raise ConfigError(f"{unfit} ({' '.join(str(error).split())[:200]})") from error
+        raise ConfigError(f"{unfit} ({_first_mismatch(str(error))})") from error
     except (OSError, ValueError) as error:
         if not pretrained:
             raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
@@ -164,3 +164,9 @@ def _create(config: BackboneConfig, input_size: tuple[int, int], padding: Paddin
             "go online, or set backbone.weights to a .pth or .safetensors file, or to none for a start from scratch"
         ) from error
     return model
+
+
+def _first_mismatch(message: str) -> str:
+    """Of PyTorch's list of what does not fit, the first line that names a tensor, with both shapes."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return next((line for line in lines if "size mismatch" in line or "key(s)" in line), lines[0])[:300]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from cdtr.config import AttentionReduce
 from cdtr.records import ModelOutput
 
 
@@ -19,12 +20,15 @@ def scale_maps(maps: Tensor) -> Tensor:
     return (maps - low) / span.masked_fill(span <= 1e-12, float("inf"))
 
 
-def mean_attention(attention: Tensor, sum_heads: bool = False) -> Tensor:
+def mean_attention(attention: Tensor, reduce: AttentionReduce = "mean") -> Tensor:
     """``M*_ca`` of Eq. 5: (B, L, S, h, w) to (B, h, w), the mean over blocks and heads; each value is about 1 / hw.
 
-    With ``sum_heads`` the heads are summed, as the released code does.
+    ``sum_heads`` sums the heads, as CDTR's released code does, ``sum_blocks`` the blocks, as that of TS-CAM.
     """
-    return attention.mean(dim=1).sum(dim=1) if sum_heads else attention.mean(dim=(1, 2))
+    mean = attention.mean(dim=(1, 2))
+    if reduce == "mean":
+        return mean
+    return mean * attention.shape[2 if reduce == "sum_heads" else 1]
 
 
 def pooled_logits(class_maps: Tensor) -> Tensor:

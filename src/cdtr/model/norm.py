@@ -65,15 +65,21 @@ def _sum_over_processes(values: Tensor) -> Tensor:
 
 
 def conv_norm_act(
-    channels_in: int, channels_out: int, kernel: int, norm: bool, act: bool = True, padding: Padding = "zeros"
+    channels_in: int,
+    channels_out: int,
+    kernel: int,
+    norm: bool,
+    act: bool = True,
+    padding: Padding = "zeros",
+    momentum: float = 0.01,
 ) -> nn.Sequential:
-    """A bias-free convolution, batch norm (momentum 0.01) and LeakyReLU, as in the released code; without ``norm`` a
-    convolution with bias and the activation. padding: a ``padding_mode`` of PyTorch."""
+    """A bias-free convolution, batch norm and LeakyReLU, as in the released code; without ``norm`` a convolution with
+    bias and the activation. padding: a ``padding_mode`` of PyTorch. momentum: of the batch norm's statistics."""
     layers: list[nn.Module] = [
         nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=not norm, padding_mode=padding)
     ]
     if norm:
-        layers.append(SyncedBatchNorm2d(channels_out, momentum=0.01))
+        layers.append(SyncedBatchNorm2d(channels_out, momentum=momentum))
     if act:
         layers.append(nn.LeakyReLU(inplace=True))
     return nn.Sequential(*layers)

@@ -20,8 +20,9 @@ class Ocm(nn.Module):
             raise ConfigError(f"ocm.k = {config.k}, but the backbone has {depth} blocks: choose ocm.k up to {depth}")
         self.config = config
         self.blocks = slice(0, config.k) if config.blocks == "first" else slice(depth - config.k, depth)
-        self.per_block = nn.ModuleList(conv_norm_act(heads, 1, 1, config.norm) for _ in range(config.k))
-        self.join = conv_norm_act(config.k, 1, 3, config.norm, act=False, padding=padding)
+        norm, momentum = config.norm, config.norm_momentum
+        self.per_block = nn.ModuleList(conv_norm_act(heads, 1, 1, norm, momentum=momentum) for _ in range(config.k))
+        self.join = conv_norm_act(config.k, 1, 3, norm, act=False, padding=padding, momentum=momentum)
         if config.awaken_gradient == "to_attention" and config.prior == "none":
             # Nothing teaches these weights then, and processes that train together wait for every gradient.
             self.requires_grad_(False)
@@ -39,7 +40,7 @@ class Ocm(nn.Module):
         if self.config.suppress == "literal":
             return suppression_loss(m_ca, self.config.p)
         if self.config.suppress == "official":
-            return suppression_loss(m_ca, self.config.p) * m_ca.shape[0]
+            return suppression_loss(m_ca, self.config.p, one_more=True) * m_ca.shape[0]
         return suppression_loss(scale_maps(m_ca), self.config.p)
 
     def _awaken(self, m_ca: Tensor, m_ocm: Tensor) -> Tensor:
@@ -53,14 +54,17 @@ class Ocm(nn.Module):
         return (m_ocm - target).square().mean()
 
 
-def suppression_loss(m_ca: Tensor, p: float) -> Tensor:
+def suppression_loss(m_ca: Tensor, p: float, one_more: bool = False) -> Tensor:
     """Eqs. 6 and 7: the sum of each map's lowest share ``p`` over all its hw values, averaged over the batch.
 
     m_ca: (B, h, w). The p-th percentile is the value of rank ``floor(p * hw)`` counted from one;
-    ties with it count as clutter too. Zero where that rank is 0.
+    ties with it count as clutter too. Zero where that rank is 0. ``one_more`` takes the next rank, as the released code
+    does, which counts from zero.
     """
     values = m_ca.flatten(1)
     rank = int(p * values.shape[1] + 1e-6)
+    if one_more:
+        rank = min(rank + 1, values.shape[1])
     if rank == 0:
         return values.sum() * 0.0
     percentile = values.detach().kthvalue(rank, dim=1, keepdim=True).values

@@ -49,7 +49,9 @@ class Sba:
             m_ca = m_ca * label_maps.detach()
         if self.config.mask == "scaled" or (self.config.mask == "fused" and self.config.mask_scaling == "minmax"):
             m_ca = scale_maps(m_ca)
-        return F.interpolate(m_ca[:, None], size=tuple(size_hw), mode="bilinear", align_corners=False)
+        return F.interpolate(
+            m_ca[:, None], size=tuple(size_hw), mode="bilinear", align_corners=self.config.align_corners
+        )
 
     def _texts(self, labels: Tensor) -> Tensor:
         if self.config.prompt_by == "batch_position":

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import inspect
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from timm.models import eva, vision_transformer
+from timm.models import vision_transformer
 from torch import Tensor, nn
 
 from cdtr.errors import CheckpointError
 
-_HEADS = ("head.", "head_dist.", "fc_norm.", "fc.")
+_HEADS = ("head.", "head_dist.", "fc_norm.", "fc.", "lin_head.")
+# Training scripts like DeiT's store their options beside the weights: a plain record, built without code of the file.
+_ALLOWED: list[Any] = [argparse.Namespace]
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` or ``.pth`` file; a pickle that holds more than tensors is refused.
+    """The tensors of a ``.safetensors`` or ``.pth`` file; a pickle that holds more than plain values is refused.
 
     The usual wrappings, ``{"model": ...}``, ``{"state_dict": ...}`` and a leading ``module.``, are taken off.
     """
@@ -27,11 +32,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             f"no weights file {path}: give a .pth or .safetensors file, or set backbone.weights to none"
         )
     try:
-        content: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        content: Any = load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
     except Exception as error:
         # torch's unpickler answers a damaged file with almost any exception: IndexError, KeyError, struct.error, ...
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
@@ -45,26 +46,31 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_backbone_weights(vit: nn.Module, path: str) -> None:
-    """Load a file into a headless timm transformer, resampling position embeddings to its grid.
+    """Load a file into a headless timm transformer, resampling position embeddings to its grid as timm does.
 
-    Raises CheckpointError that names the first missing or misshapen tensor.
+    Raises CheckpointError that names the first missing, misshapen or unused tensor.
     """
     state = read_state_dict(path)
-    convert = eva.checkpoint_filter_fn if isinstance(vit, eva.Eva) else vision_transformer.checkpoint_filter_fn
     try:
-        converted = convert(state, vit)
+        converted = _converter(vit)(state, vit)
     except (RuntimeError, ValueError, IndexError, KeyError, AttributeError, TypeError, AssertionError) as error:
         raise CheckpointError(
             f"{path} cannot be fitted to this backbone ({str(error)[:160]}): is it a checkpoint of this model?"
         ) from error
-    state = {name: value for name, value in converted.items() if not name.startswith(_HEADS)}
+    wanted = vit.state_dict()
+    state = {name: value for name, value in converted.items() if name in wanted or not name.startswith(_HEADS)}
     check_fit(state, vit, path)
+    _refuse_unused(state, vit, path)
     vit.load_state_dict(state, strict=False)
 
 
 def check_fit(state: Mapping[str, Tensor], module: nn.Module, origin: str | Path) -> None:
     """Raise CheckpointError unless ``state`` has every tensor of ``module`` in its shape."""
-    wanted = module.state_dict()
+    check_tensors(state, module.state_dict(), origin)
+
+
+def check_tensors(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], origin: str | Path) -> None:
+    """Raise CheckpointError that names the first tensor of ``wanted`` that is not in ``state`` or has another shape."""
     missing = [name for name in wanted if name not in state]
     if missing:
         raise CheckpointError(
@@ -77,3 +83,31 @@ def check_fit(state: Mapping[str, Tensor], module: nn.Module, origin: str | Path
                 f"{origin}: {name} has shape {tuple(state[name].shape)}, the model wants {tuple(tensor.shape)}: "
                 "choose the model or the classes that the file was made for"
             )
+
+
+def _load_pth(path: Path) -> Any:
+    with torch.serialization.safe_globals(_ALLOWED):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _converter(vit: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]]:
+    """timm's own function for the family: older names to today's, patches and positions to the model's grid."""
+    convert = getattr(
+        sys.modules[type(vit).__module__], "checkpoint_filter_fn", vision_transformer.checkpoint_filter_fn
+    )
+    # DeiT-III's layer scale has another name in its files; timm renames it for the models that have one.
+    renames = "adapt_layer_scale" in inspect.signature(convert).parameters
+    return lambda state, model: convert(state, model, **({"adapt_layer_scale": True} if renames else {}))
+
+
+def _refuse_unused(state: Mapping[str, Tensor], vit: nn.Module, path: str) -> None:
+    """A part of the backbone that the file has and the model has not, such as a 13th block, means another model."""
+    wanted = vit.state_dict()
+    parts = {name.partition(".")[0] for name in wanted}
+    unused = [name for name in state if name not in wanted and name.partition(".")[0] in parts]
+    unused = [name for name in unused if "relative_position_index" not in name]
+    if unused:
+        raise CheckpointError(
+            f"{path} has {len(unused)} tensors that this backbone has no place for, the first is {unused[0]!r}: "
+            "choose the model that the file was made for"
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +19,7 @@ from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.model.methods import with_switches
 from cdtr.model.sba import Sba
 from cdtr.records import DataSource, Sample
-from cdtr.runs import RunFolder, hash_names, write_atomic, write_json
+from cdtr.runs import RunFolder, hash_names, library_versions, write_atomic, write_json
 from cdtr.training.clip_fit import ClipFit
 from cdtr.training.log import Say
 from cdtr.training.sba_choice import agree_on_sba, load_sba
@@ -32,7 +30,6 @@ MAY_CHANGE = (
     *("train.lr", "train.min_lr", "train.warmup_lr", "train.clip_norm"),
     *("data.workers", "data.boxes", "data.unboxed_classes"),
 )
-LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +172,7 @@ def _manifest(
     broken: Sequence[tuple[Sample, str]],
 ) -> dict[str, Any]:
     return {
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "versions": library_versions(),
         "git_revision": _git_revision(),
         "seed": requested.seed,
         "data": {"format": source.name, "classes": len(source.class_names)},

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cdtr.config import Config, MapsConfig
+from cdtr.config import AttentionReduce, Config, MapsConfig
 from cdtr.model.backbone import Backbone
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guidance, Guide
@@ -38,7 +38,7 @@ class Cdtr(nn.Module):
         guide: Guide | None = None,
         weighting: AutomaticWeightedLoss | None = None,
         sba_alpha: float = 0.0,
-        sum_heads: bool = False,
+        attention_reduce: AttentionReduce = "mean",
         maps: MapsConfig | None = None,
     ) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Cdtr(nn.Module):
         self.weighting = weighting
         self.guide = guide
         self.sba_alpha = sba_alpha
-        self.sum_heads = sum_heads
+        self.attention_reduce: AttentionReduce = attention_reduce
 
     def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
         """images: (B, 3, H, W), normalised. ``maps`` is ``M_ca * (X_out + X_csm)`` for every class (Eq. 3), or what
@@ -62,7 +62,7 @@ class Cdtr(nn.Module):
         """
         auxiliary = self.training if auxiliary is None else auxiliary
         tokens = self.backbone(images)
-        m_ca = mean_attention(tokens.attention, self.sum_heads)
+        m_ca = mean_attention(tokens.attention, self.attention_reduce)
         x_out: Tensor = self.head(tokens.patches)
         aux: dict[str, Tensor] = {"x_out": x_out}
         if self.csm is not None:
@@ -76,7 +76,10 @@ class Cdtr(nn.Module):
         if self.guide is not None and auxiliary:
             seen = self.guide(images)
             aux |= {"x_guide": seen.x_guide, "rarity": seen.rarity}
-        return ModelOutput(pooled_logits(x_out), fuse(m_ca, class_evidence(aux), self.maps), m_ca, aux)
+        evidence = class_evidence(aux)
+        if self.maps.evidence == "mean" and "x_csm" in aux:
+            evidence = evidence / 2
+        return ModelOutput(pooled_logits(x_out), fuse(m_ca, evidence, self.maps), m_ca, aux)
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """The terms of Eq. 2, and the guide's, by name, each a scalar, before weighting."""
@@ -147,6 +150,6 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
         # A single classification loss has nothing to be weighed against, so TS-CAM has no lambda.
         weighting=AutomaticWeightedLoss(names, config.weighting) if len(names) > 1 else None,
         sba_alpha=config.sba.alpha,
-        sum_heads=config.backbone.attention_reduce == "sum_heads",
+        attention_reduce=config.backbone.attention_reduce,
         maps=config.maps,
     )
