@@ -192,7 +192,7 @@ def test_yaml_words_for_no_are_read_where_a_word_is_meant(tmp_path):
 
 
 def test_unknown_presets_and_files_name_the_choices(tmp_path):
-    with pytest.raises(ConfigError, match=r"unknown preset 'smal', did you mean 'small'\?; choose one of cub, .*small"):
+    with pytest.raises(ConfigError, match=r"unknown preset 'smal', did you mean 'small'\?; choose one of brain-tumor, .*cub, .*small"):
         load_config("smal")
     with pytest.raises(
         ConfigError, match=r"no configuration file .*gone\.yaml: give a YAML file or one of the presets"

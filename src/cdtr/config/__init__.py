@@ -2,6 +2,16 @@
 
 from cdtr.config.ablation import Ablation, load_ablation
 from cdtr.config.loading import load_config, parse_config, preset_names
+from cdtr.config.paper import (
+    PAPER_PROTOCOL,
+    PaperData,
+    PaperFigure,
+    PaperRow,
+    PaperTable,
+    Reproduction,
+    load_reproduction,
+    reproduction_names,
+)
 from cdtr.config.sections import (
     BackboneConfig,
     Config,
@@ -19,6 +29,7 @@ from cdtr.config.sections import (
 )
 
 __all__ = [
+    "PAPER_PROTOCOL",
     "Ablation",
     "BackboneConfig",
     "Config",
@@ -29,12 +40,19 @@ __all__ = [
     "MapsConfig",
     "OcmConfig",
     "Padding",
+    "PaperData",
+    "PaperFigure",
+    "PaperRow",
+    "PaperTable",
+    "Reproduction",
     "SbaConfig",
     "SkiConfig",
     "TrainConfig",
     "WeightingConfig",
     "load_ablation",
     "load_config",
+    "load_reproduction",
     "parse_config",
     "preset_names",
+    "reproduction_names",
 ]
