@@ -65,8 +65,8 @@ def fail_if_any(failed: Mapping[str, str], total: int, logs: Path) -> None:
     if failed:
         first = next(iter(failed))
         raise TrainingError(
-            f"{len(failed)} of {total} runs failed, {first} with: {failed[first]} (whole logs in {logs}); call again to "
-            "try them again"
+            f"{len(failed)} of {total} runs failed, {first} with: {failed[first]} (whole logs in {logs}); call again "
+            "to try them again"
         )
 
 

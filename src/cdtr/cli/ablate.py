@@ -101,9 +101,7 @@ def settle_files(plan: Ablation, configs: dict[str, Config], root: Path, out: Pa
     about = {"data": str(root), "split": plan.split, "small_clip": plan.small_clip}
     files = {out / "grid.json": json.dumps(about, indent=2) + "\n"}
     files |= {out / "configs" / f"{name}.yaml": config.to_yaml() for name, config in configs.items()}
-    check_settled(
-        files.items(), f"the grid has now: choose another --out, or remove {out} to train and measure anew"
-    )
+    check_settled(files.items(), f"the grid has now: choose another --out, or remove {out} to train and measure anew")
     return files
 
 

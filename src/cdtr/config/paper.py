@@ -31,8 +31,8 @@ class PaperData(Section):
 class PaperRow(Section):
     """One line. settings: what to train, over the data set's preset; None for what is not trained here, and ``why``.
 
-    text: the line's words under ``columns``. paper: data set -> the paper's value of each metric; the line is trained on
-    these data sets, or on all of the table's where it names none.
+    text: the line's words under ``columns``. paper: data set -> the paper's value of each metric; the line is trained
+    on these data sets, or on all of the table's where it names none.
     """
 
     label: str

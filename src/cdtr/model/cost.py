@@ -25,8 +25,8 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """parameters in millions; multiply_adds in billions, of one image; ms_per_image: the median over the rounds; memory:
-    MiB of the weights and of the peak of all that is made while one image passes.
+    """parameters in millions; multiply_adds in billions, of one image; ms_per_image: the median over the rounds;
+    memory: MiB of the weights and of the peak of all that is made while one image passes.
     """
 
     parameters: float
@@ -103,8 +103,8 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
 
 
 def peak_live_bytes(call: Callable[[], object]) -> int:
-    """The same on the CPU. The running sum starts at 0 where the call starts: what lives before it is not in it, and what
-    the call frees of that is not taken off, so callers first drop what a step would replace (gradients).
+    """The same on the CPU. The running sum starts at 0 where the call starts: what lives before it is not in it, and
+    what the call frees of that is not taken off, so callers first drop what a step would replace (gradients).
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # Kineto writes start and stop notes between the lines otherwise
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:

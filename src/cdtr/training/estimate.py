@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class StepCost:
     seconds: float
 
 
-def step_cost(config: Config, classes: int, small_clip: bool = False, device: torch.device | str = "cpu") -> StepCost:
+def step_cost(config: Config, classes: int, small_clip: bool, device: torch.device) -> StepCost:
     """Build the method with random weights and time its second step on random images.
 
     SBA is in it where the configuration has it on or leaves it open, with a CLIP of random weights: that which
@@ -41,11 +42,13 @@ def step_cost(config: Config, classes: int, small_clip: bool = False, device: to
     sba = None
     if clip is not None:
         text = clip.text_features(["a"], config.sba.templates)
-        sba = Sba(clip, F.normalize(torch.randn(classes, text.shape[-1], device=device), dim=-1), config.sba, config.data)
+        sba = Sba(
+            clip, F.normalize(torch.randn(classes, text.shape[-1], device=device), dim=-1), config.sba, config.data
+        )
     method = build_method(config, classes, sba, load_weights=False).to(device).train()
     labels = torch.randint(classes, (IMAGES,), device=device)
     batch = Batch(torch.randn(IMAGES, 3, *config.data.input_size, device=device), labels, (), ())
-    step = partial(_step, method, batch, config.train.precision)
+    step = partial(_step, cast(Method, method), batch, config.train.precision)
     counted = multiply_adds(step) / IMAGES  # also the step that warms up
     start = time.perf_counter()
     step()
