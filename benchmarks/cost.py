@@ -10,7 +10,7 @@ matrices, as released code for this family of methods does.
 
 Multiply-adds: ``FlopCounterMode`` / 2 for one image in evaluation mode. It counts linear layers, convolutions and the
 two matrix products of attention (through the unfused path, so that they are seen), not norms, activations, softmax
-or resizing. Peak memory: see harness.py; above the weights, and for training also above the optimiser's state.
+or resizing. Peak memory: see cdtr/model/cost.py; above the weights, and for training also above the optimiser's state.
 """
 
 from __future__ import annotations
@@ -22,25 +22,14 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from cdtr.config import Config
 from cdtr.model.backbone import Backbone, Tokens
+from cdtr.model.cost import MIB, forward_call, interleaved_seconds, multiply_adds, peak_live_bytes
 from cdtr.model.methods import build_method
 from cdtr.records import Batch
-from harness import (
-    MIB,
-    arguments,
-    check_peak_live_bytes,
-    interleaved_seconds,
-    machine_facts,
-    ms_per_image,
-    peak_live_bytes,
-    ratio_to,
-    show,
-)
+from harness import arguments, check_peak_live_bytes, machine_facts, ms_per_image, ratio_to, show
 
 BACKBONE = "deit_small_patch16_224"
 METHODS = ("tscam", "catr", "cdtr")
@@ -112,14 +101,6 @@ def check_equal(variants: dict[str, nn.Module], images: Tensor) -> None:
             torch.testing.assert_close(ours.maps, theirs.maps, rtol=1e-3, atol=1e-5)
 
 
-def forward_call(model: nn.Module, images: Tensor) -> Callable[[], object]:
-    def call() -> object:
-        with torch.inference_mode():
-            return model(images)
-
-    return call
-
-
 def training_call(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], object]:
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-5)
     method: Any = model
@@ -139,13 +120,6 @@ def training_call(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[
     return call
 
 
-def multiply_adds(model: nn.Module, image: Tensor) -> int:
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        model(image)
-    return int(counter.get_total_flops()) // 2
-
-
 def main() -> None:
     options = arguments(__doc__, batch=16, rounds=7).parse_args()
     if options.threads:
@@ -163,7 +137,7 @@ def main() -> None:
     for name, model in variants.items():
         rows[name] = {
             "parameters": sum(p.numel() for p in model.parameters()),
-            "gmacs": round(multiply_adds(model, images[:1]) / 1e9, 3),
+            "gmacs": round(multiply_adds(forward_call(model, images[:1])) / 1e9, 3),
             "forward_peak_mib": round(peak_live_bytes(forward_call(model, images)) / MIB, 1),
         }
     calls = {name: forward_call(model, images) for name, model in variants.items()}

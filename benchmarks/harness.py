@@ -1,31 +1,19 @@
-"""What the benchmarks share: facts of the machine, interleaved timing, and the exact peak of live tensor bytes.
-
-Peak memory is read from torch's own allocator events (``torch.profiler`` with ``profile_memory``): every storage that
-the CPU allocator hands out or takes back, temporaries of kernels included, in the order of time. The running sum
-starts at 0 where the measured call starts: what lives before it is not in it, and what the call frees of that is not
-taken off, so callers first drop what a step would replace (gradients). Scratch space that MKL and oneDNN take from
-the system behind torch's back is not seen.
-"""
+"""What the benchmarks share: arguments, facts of the machine, and ratios. Time and memory: ``cdtr.model.cost``."""
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # Kineto writes start and stop notes between the lines otherwise.
-
 import argparse
 import json
+import os
 import platform
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
-MIB = 2**20
+from cdtr.model.cost import MIB, peak_live_bytes
 
 
 def arguments(description: str | None, batch: int, rounds: int) -> argparse.ArgumentParser:
@@ -60,20 +48,6 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def interleaved_seconds(calls: Mapping[str, Callable[[], object]], warmup: int, rounds: int) -> dict[str, list[float]]:
-    """Time every call once a round, A B C, then B C A, so that a busy neighbour and the order hit all alike."""
-    names = list(calls)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for index in range(warmup + rounds):
-        turn = index % len(names)
-        for name in names[turn:] + names[:turn]:
-            start = time.perf_counter()
-            calls[name]()
-            if index >= warmup:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 def ratio_to(seconds: Mapping[str, Sequence[float]], reference: str) -> dict[str, dict[str, float]]:
     """Each variant's time as a multiple of the reference's in the same round: the median, the lowest, the highest.
 
@@ -93,20 +67,6 @@ def ratio_to(seconds: Mapping[str, Sequence[float]], reference: str) -> dict[str
 
 def ms_per_image(seconds: Sequence[float], batch: int) -> float:
     return round(statistics.median(seconds) / batch * 1000, 1)
-
-
-def peak_live_bytes(call: Callable[[], object]) -> int:
-    """The most bytes that were live at once during ``call``, above those that lived before it."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        result = call()
-    del result
-    results: Any = recorded.profiler
-    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
-    live = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        live += event.nbytes()
-        peak = max(peak, live)
-    return peak
 
 
 def check_peak_live_bytes() -> None:

@@ -29,22 +29,12 @@ from torch import Tensor, nn
 
 from cdtr.config import Config
 from cdtr.model.clip import FrozenClip, clean_class_name, load_clip
+from cdtr.model.cost import MIB, interleaved_seconds, peak_live_bytes
 from cdtr.model.methods import build_method
 from cdtr.model.sba import Sba
 from cdtr.records import Batch
 from cost import BACKBONE, KeepingBackbone
-from harness import (
-    MIB,
-    arguments,
-    check_peak_live_bytes,
-    gradient_bytes,
-    interleaved_seconds,
-    machine_facts,
-    ms_per_image,
-    peak_live_bytes,
-    ratio_to,
-    show,
-)
+from harness import arguments, check_peak_live_bytes, gradient_bytes, machine_facts, ms_per_image, ratio_to, show
 
 VARIANTS = ("ours", "released")
 LEAST_SPEEDUP = 4.5

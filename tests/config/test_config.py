@@ -36,6 +36,32 @@ def test_ilsvrc_is_the_papers_second_column():
     assert (config.train.lr, config.train.batch_size, config.train.epochs) == (5e-4, 64, 14)
 
 
+@pytest.mark.parametrize("name", ["cub-v2", "openimages", "brain-tumor", "neu-det"])
+def test_where_the_paper_gives_no_numbers_they_are_cubs_and_say_so(name):
+    assert load_config(name) == load_config("cub")
+    official = load_config(f"{name}-official")
+    assert official.updated(evaluation={"threshold": 0.20}) == load_config("cub-official")
+    assert official.evaluation.threshold is None  # 0.20 is the best on CUB's test set, and says nothing elsewhere
+
+
+def test_the_small_presets_start_from_scratch():
+    for name in ("neu-det-small", "cub-50-small", "tiny-imagenet-small"):
+        config = load_config(name)
+        assert (config.backbone.weights, config.backbone.stem, config.guide.enabled) == ("none", "conv", True)
+    patches = {
+        name: load_config(name).data.input_size[0] // load_config(name).backbone.overrides["patch_size"]
+        for name in ("neu-det-small", "tiny-imagenet-small")
+    }
+    assert set(patches.values()) == {16}
+    assert load_config("cub-50-small").sba.enabled is False
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_typo_over_any_preset_names_the_nearest_key(name):
+    with pytest.raises(ConfigError, match=r"unknown key 'ocm\.kk', did you mean 'ocm\.k'"):
+        load_config(name, changes={"ocm": {"kk": 3}})
+
+
 def test_private_presets_are_not_offered():
     assert {"cub", "ilsvrc", "small"} <= set(preset_names())
     assert not any(name.startswith("_") for name in preset_names())
@@ -192,7 +218,9 @@ def test_yaml_words_for_no_are_read_where_a_word_is_meant(tmp_path):
 
 
 def test_unknown_presets_and_files_name_the_choices(tmp_path):
-    with pytest.raises(ConfigError, match=r"unknown preset 'smal', did you mean 'small'\?; choose one of cub, .*small"):
+    with pytest.raises(
+        ConfigError, match=r"unknown preset 'smal', did you mean 'small'\?; choose one of brain-tumor, .*cub, .*small"
+    ):
         load_config("smal")
     with pytest.raises(
         ConfigError, match=r"no configuration file .*gone\.yaml: give a YAML file or one of the presets"

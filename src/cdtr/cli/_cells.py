@@ -49,10 +49,9 @@ def run_cells(cells: Sequence[Cell], jobs: int | None, after: Callable[[Cell, st
 
     By default one job a GPU, else one a core. A failed cell does not stop the others.
     """
-    gpus = torch.cuda.device_count()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus, cores = torch.cuda.device_count(), core_count()
     waiting = [cell for cell in cells if not cell.done.is_file()]
-    count = max(min(jobs or gpus or cores, len(waiting)), 1)
+    count = job_count(jobs, len(waiting))
     places: queue.Queue[int] = queue.Queue()
     for place in range(count):
         places.put(place)
@@ -77,6 +76,16 @@ def run_cells(cells: Sequence[Cell], jobs: int | None, after: Callable[[Cell, st
             pool.shutdown(wait=False, cancel_futures=True)  # those that run hear the same interrupt from the terminal
             raise
     return failed
+
+
+def core_count() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def job_count(jobs: int | None, waiting: int) -> int:
+    """How many of ``waiting`` cells run at a time."""
+    return max(min(jobs or torch.cuda.device_count() or core_count(), waiting), 1)
 
 
 def _environment(place: int, gpus: int, threads: int) -> dict[str, str]:

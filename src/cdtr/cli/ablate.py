@@ -33,10 +33,10 @@ def command(
     """
     from rich.console import Console
 
-    from cdtr.cli._cells import run_cells
-    from cdtr.cli._shared import note, progress_bar, require_folder
+    from cdtr.cli._grid import fail_if_any, run_grid
+    from cdtr.cli._shared import require_folder
     from cdtr.config import load_ablation
-    from cdtr.errors import ConfigError, TrainingError
+    from cdtr.errors import ConfigError
     from cdtr.reports.ablation import check_metrics, collect, summarise, to_csv, to_markdown, to_table
     from cdtr.runs import write_atomic, write_json
 
@@ -55,18 +55,7 @@ def command(
         return
     for path, text in settled.items():
         write_atomic(path, text)
-    failed: dict[str, str] = {}
-    for what, cells in (("small CLIPs", clips), ("trainings", runs)):
-        with progress_bar(what, len(cells)) as move:
-            move(sum(cell.done.is_file() for cell in cells))
-
-            def after(cell: Cell, reason: str | None) -> None:
-                note(f"{cell.name}: {reason or 'done'}")
-                move(1)
-
-            failed |= run_cells(cells, jobs, after)
-        if failed:
-            break  # without its CLIP a training would go on without SBA, and stand in the table all the same
+    failed = run_grid(clips, runs, jobs)
     found = collect({(row, seed): result_file(out, row, seed) for row in plan.rows for seed in plan.seeds})
     if found:
         table = summarise(found, plan.metrics, plan.base or next(iter(plan.rows)))
@@ -75,12 +64,7 @@ def command(
         write_atomic(out / "table.csv", to_csv(table))
         write_json(out / "table.json", table.to_json())
         print(f"wrote {out / 'table.md'}, table.csv, table.json; the runs are in {out / 'runs'}")
-    if failed:
-        first = next(iter(failed))
-        raise TrainingError(
-            f"{len(failed)} of {len(clips) + len(runs)} runs failed, {first} with: {failed[first]} (whole logs in "
-            f"{out / 'logs'}); call again to try them again"
-        )
+    fail_if_any(failed, len(clips) + len(runs), out / "logs")
 
 
 def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | None) -> None:
@@ -112,53 +96,44 @@ def settle_files(plan: Ablation, configs: dict[str, Config], root: Path, out: Pa
     """
     import json
 
-    from cdtr.errors import ConfigError
+    from cdtr.cli._grid import check_settled
 
     about = {"data": str(root), "split": plan.split, "small_clip": plan.small_clip}
     files = {out / "grid.json": json.dumps(about, indent=2) + "\n"}
     files |= {out / "configs" / f"{name}.yaml": config.to_yaml() for name, config in configs.items()}
-    for path, text in files.items():
-        if path.is_file() and path.read_text(encoding="utf-8") != text:
-            raise ConfigError(
-                f"{path} has other settings than the grid has now: choose another --out, or remove {out} to train and "
-                "measure anew"
-            )
+    check_settled(files.items(), f"the grid has now: choose another --out, or remove {out} to train and measure anew")
     return files
 
 
 def plan_cells(plan: Ablation, configs: dict[str, Config], data: Path, out: Path) -> tuple[list[Cell], list[Cell]]:
     """The small CLIPs, which must be there first, and the trainings."""
-    from cdtr.cli._cells import Cell
-    from cdtr.training.clip import WEIGHTS_FILE
+    from cdtr.cli._grid import clip_cell, training_cell
 
-    like = ("--config", str(out / "configs" / f"{next(iter(configs))}.yaml"))
+    def clip(seed: int) -> Path:
+        return out / "clips" / str(seed)
+
+    def config(row: str) -> Path:
+        return out / "configs" / f"{row}.yaml"
+
+    logs, like = out / "logs", config(next(iter(configs)))
     clips = [
-        Cell(
-            name=f"CLIP, seed {seed}",
-            commands=(
-                ("train-clip", str(data), "--out", str(out / "clips" / str(seed)), *like, "--set", f"seed={seed}"),
-            ),
-            log=out / "logs" / f"clip-{seed}.log",
-            done=out / "clips" / str(seed) / WEIGHTS_FILE,
-        )
+        clip_cell(f"CLIP, seed {seed}", data, like, seed, clip(seed), logs / f"clip-{seed}.log")
         for seed in (plan.seeds if plan.small_clip else ())
     ]
-    runs = []
-    for seed in plan.seeds:
-        for row in configs:
-            run, place = str(result_file(out, row, seed).parent), ("--data", str(data))
-            settings = ["--config", str(out / "configs" / f"{row}.yaml"), "--set", f"seed={seed}"]
-            if plan.small_clip:
-                settings += ["--set", f"sba.model={(out / 'clips' / str(seed)).resolve().as_posix()}"]
-            split = ("--split", plan.split) if plan.split else ()
-            commands = (
-                ("train", str(data), "--out", run, "--resume", *settings),
-                ("calibrate", run, *place),
-                ("evaluate", run, *place, *split, "--json", str(result_file(out, row, seed))),
-            )
-            runs.append(
-                Cell(f"{row}, seed {seed}", commands, out / "logs" / f"{row}-{seed}.log", result_file(out, row, seed))
-            )
+    runs = [
+        training_cell(
+            f"{row}, seed {seed}",
+            data,
+            config(row),
+            seed,
+            result_file(out, row, seed).parent,
+            logs / f"{row}-{seed}.log",
+            clip(seed) if plan.small_clip else None,
+            evaluate=("--split", plan.split) if plan.split else (),
+        )
+        for seed in plan.seeds
+        for row in configs
+    ]
     return clips, runs
 
 

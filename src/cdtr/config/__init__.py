@@ -2,6 +2,16 @@
 
 from cdtr.config.ablation import Ablation, load_ablation
 from cdtr.config.loading import load_config, parse_config, preset_names, read_tree
+from cdtr.config.paper import (
+    PAPER_PROTOCOL,
+    PaperData,
+    PaperFigure,
+    PaperRow,
+    PaperTable,
+    Reproduction,
+    load_reproduction,
+    reproduction_names,
+)
 from cdtr.config.sections import (
     AttentionReduce,
     BackboneConfig,
@@ -20,6 +30,7 @@ from cdtr.config.sections import (
 )
 
 __all__ = [
+    "PAPER_PROTOCOL",
     "Ablation",
     "AttentionReduce",
     "BackboneConfig",
@@ -31,13 +42,20 @@ __all__ = [
     "MapsConfig",
     "OcmConfig",
     "Padding",
+    "PaperData",
+    "PaperFigure",
+    "PaperRow",
+    "PaperTable",
+    "Reproduction",
     "SbaConfig",
     "SkiConfig",
     "TrainConfig",
     "WeightingConfig",
     "load_ablation",
     "load_config",
+    "load_reproduction",
     "parse_config",
     "preset_names",
     "read_tree",
+    "reproduction_names",
 ]

@@ -33,7 +33,7 @@ def load_config(
     for override in overrides:
         tree = merge(tree, _parse_override(override))
     if tree.get("fidelity") == "official":
-        tree = merge(_read_preset("_official"), tree)
+        tree = merge(read_preset("_official"), tree)
     return checked_section(tree, Config, str(source or "overrides"))
 
 
@@ -55,7 +55,7 @@ def _read_chain(source: str, seen: tuple[str, ...], folder: Path | None = None) 
             )
         tree = _parse_yaml(_read_text(path), str(path))
     else:
-        tree = _read_preset(source)
+        tree = read_preset(source)
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
@@ -76,7 +76,8 @@ def _read_text(path: Path) -> str:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start}): expected YAML text, save it as UTF-8") from error
 
 
-def _read_preset(name: str) -> dict[str, Any]:
+def read_preset(name: str) -> dict[str, Any]:
+    """The keys and values of a packaged file by its name without the suffix; what it extends is not read."""
     entry = files("cdtr.presets").joinpath(f"{name}.yaml")
     if not entry.is_file():
         raise ConfigError(

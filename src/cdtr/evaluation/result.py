@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cdtr.metrics.attention import AttentionOnObject
-from cdtr.metrics.loc_accuracy import ImageRow
+from cdtr.metrics.loc_accuracy import ImageRow, iou_percentiles
 from cdtr.metrics.selective import Selective
 
 METRICS = (
@@ -108,6 +108,7 @@ class Evaluation:
             "errors": {kind: dict(found) for kind, found in self.errors.items()},
             "box_scores": self.box_scores.to_json() if self.box_scores else None,
             "attention": self.attention.to_json() if self.attention else None,
+            "iou_percentiles": iou_percentiles(self.rows),
             "curves": self.curves.to_json() if self.curves else None,
             "notes": list(self.notes),
         }

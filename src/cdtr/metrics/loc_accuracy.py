@@ -12,6 +12,7 @@ from cdtr.errors import DataError
 # An image is localized if its box overlaps a true one by this much (every WSOL benchmark), and strictly by that much.
 LOC_IOU = 0.5
 STRICT_LOC_IOU = 0.7
+IOU_PERCENTILES = (5, 25, 50, 75, 95)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,15 @@ def summarise(rows: Iterable[ImageRow]) -> dict[str, float | None]:
         100 * float(np.median(ious)),
     )
     return metrics | dict(zip(names, values, strict=True))
+
+
+def iou_percentiles(rows: Iterable[ImageRow]) -> dict[str, float] | None:
+    """What a box plot of the label's box's IoU shows, in percent, by percentile; None where no image has an IoU."""
+    ious = [row.iou_label for row in rows if row.iou_label is not None]
+    if not ious:
+        return None
+    values = 100 * np.percentile(ious, IOU_PERCENTILES)
+    return {str(share): float(value) for share, value in zip(IOU_PERCENTILES, values, strict=True)}
 
 
 def _percent(hits: np.typing.NDArray[np.bool_]) -> float:

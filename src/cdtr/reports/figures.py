@@ -26,17 +26,17 @@ def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
     for name, figure in figures.items():
         if figure is not None:
             path = folder / f"{evaluation.protocol}-{name}.png"
-            write_atomic(path, _png(figure))
+            write_atomic(path, figure_png(figure))
             written.append(path)
     return written
 
 
 def figure_uri(figure: Figure) -> str:
     """The figure as a data URI, for a page that needs no other file."""
-    return "data:image/png;base64," + base64.b64encode(_png(figure)).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(figure_png(figure)).decode("ascii")
 
 
-def _png(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
@@ -55,7 +55,7 @@ def threshold_curve(evaluation: Evaluation) -> Figure | None:
         if evaluation.threshold is not None:
             axes.axvline(evaluation.threshold, color="black", linestyle="--", linewidth=1, label="threshold in use")
         axes.set(title=name, xlabel="map threshold", xlim=(0, 1))
-        _tidy(axes)
+        tidy(axes)
     both[0].set(ylabel="hits, % of images", ylim=(0, 100))
     both[1].legend(fontsize="small")
     return figure
@@ -77,7 +77,7 @@ def iou_distribution(evaluation: Evaluation) -> Figure | None:
         title=f"IoU of {len(ious)} images", xlabel="IoU of the box of the label's map", ylabel="images", xlim=(0, 1)
     )
     axes.legend(fontsize="small")
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
@@ -92,7 +92,7 @@ def precision_recall_curve(evaluation: Evaluation) -> Figure | None:
     axes.set(
         title=f"PxAP {evaluation.metrics['pxap']:.1f}", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1)
     )
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
@@ -127,10 +127,10 @@ def box_score_figure(evaluation: Evaluation) -> Figure | None:
     )
     risk.legend(fontsize="small")
     for axes in both:
-        _tidy(axes)
+        tidy(axes)
     return figure
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

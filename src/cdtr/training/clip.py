@@ -76,7 +76,7 @@ def train_clip(
     )
     torch.manual_seed(config.seed)
     model_config = open_clip_config(settings)
-    network, tokenizer = _build(model_config)
+    network, tokenizer = build_network(model_config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     _fit(network, tokenizer, source.class_names, train_loader(fit, config), config, settings, console)
@@ -120,7 +120,8 @@ def open_clip_config(settings: SmallClip) -> dict[str, Any]:
     }
 
 
-def _build(model_config: Mapping[str, Any]) -> tuple[nn.Module, Any]:
+def build_network(model_config: Mapping[str, Any]) -> tuple[nn.Module, Any]:
+    """The untrained open_clip network of a configuration, and its tokenizer."""
     network = open_clip.CLIP(**model_config["model_cfg"])
     return network, open_clip.SimpleTokenizer(context_length=model_config["model_cfg"]["text_cfg"]["context_length"])
 

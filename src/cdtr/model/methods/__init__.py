@@ -49,6 +49,11 @@ def with_switches(config: Config) -> Config:
     return config
 
 
+def builder_name(method: str) -> str:
+    """Whose ``build`` a method uses: methods of one builder differ by their switches alone."""
+    return str(_method_file(method).build.__module__)
+
+
 def _method_file(name: str) -> ModuleType:
     names = method_names()
     if name not in names:

@@ -1,0 +1,170 @@
+"""What `cdtr reproduce` says: the list of tables, and the files after the trainings."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from cdtr.api import find_device
+from cdtr.cli._paper_runs import PaperPlan, PaperRun, Scale, by_reason, class_count, result_file, run_folder
+from cdtr.cli._shared import note
+from cdtr.config import Config, Reproduction, load_config, load_reproduction, reproduction_names
+from cdtr.model.cost import measure_costs
+from cdtr.model.methods import build_method
+from cdtr.reports.ablation import collect
+from cdtr.reports.figures import figure_png
+from cdtr.reports.paper_figure import (
+    iou_data,
+    iou_figure,
+    sweep_figure,
+    sweep_values,
+    training_data,
+    training_figure,
+)
+from cdtr.reports.paper_table import COST_NAMES, Findings, Part, compare, to_csv, to_latex, to_markdown, to_tables
+from cdtr.runs import RunFolder, write_atomic, write_json
+
+COST_IMAGES, COST_ROUNDS = 8, 3
+ByPlace = Mapping[str, Mapping[str, Mapping[int, Any]]]  # data set, row, seed
+
+
+def list_tables() -> None:
+    """Every table and figure with the data sets and rows that it needs."""
+    table = Table(title="cdtr reproduce NAME --data DATA=DIR", title_justify="left")
+    for column in ("name", "in the paper", "what", "data", "rows trained here"):
+        table.add_column(column)
+    for name in reproduction_names():
+        found = load_reproduction(name)
+        rows = found.table.rows
+        trained = f"{sum(row.settings is not None for row in rows.values())} of {len(rows)}"
+        table.add_row(name, found.caption, found.table.title, ", ".join(found.data), trained)
+    Console().print(table)
+
+
+def write_report(
+    found: Reproduction, plan: PaperPlan, scale: Scale, seeds: Sequence[int], out: Path, protocol: str | None
+) -> None:
+    """Write the table, or a figure's numbers and picture, from whatever runs are done, and print it."""
+    findings = {data: _findings(found, data, plan, scale, seeds, out, protocol) for data in found.data}
+    parts, written = compare(found, findings), {}
+    if found.table.metrics:
+        values = sweep_values(found) if found.table.figure and found.table.figure.kind == "sweep" else None
+        written["md"], written["tex"] = to_markdown(found, parts), to_latex(found, parts)
+        written["csv"] = to_csv(found, parts, values)
+        for table in to_tables(found, parts):
+            Console().print(table)
+    files: dict[str, str | bytes] = {f"{found.name}.{suffix}": text for suffix, text in written.items()}
+    files |= _figure_files(found, parts, findings, _run_folders(plan, seeds, out))
+    for name, content in files.items():
+        write_atomic(out / name, content)
+    for reason, rows in by_reason(plan) if not found.table.metrics else ():
+        note(f"not run: {rows}: {reason}")
+    print(f"wrote {out / next(iter(files))}" + "".join(f", {name}" for name in list(files)[1:]))
+
+
+def _figure_files(
+    found: Reproduction, parts: Sequence[Part], findings: Mapping[str, Findings], runs: ByPlace
+) -> Iterator[tuple[str, str | bytes]]:
+    spec, name = found.table.figure, found.name
+    evaluations = {data: known.evaluations for data, known in findings.items()}
+    if spec is None:
+        return
+    if spec.kind == "sweep":
+        yield f"{name}.png", figure_png(sweep_figure(found, parts))
+    elif spec.kind == "iou":
+        yield f"{name}-data.csv", iou_data(found, evaluations)
+        yield f"{name}.png", figure_png(iou_figure(found, parts, evaluations))
+    else:
+        field = "lambdas" if spec.kind == "lambdas" else "terms"
+        yield f"{name}.csv", training_data(found, runs, field)
+        yield f"{name}.png", figure_png(training_figure(found, parts, runs, field))
+
+
+def _run_folders(plan: PaperPlan, seeds: Sequence[int], out: Path) -> dict[str, dict[str, dict[int, RunFolder]]]:
+    """The runs that have finished training."""
+    folders: dict[str, dict[str, dict[int, RunFolder]]] = {}
+    for (data, row), run in plan.runs.items():
+        for seed in seeds:
+            folder = RunFolder(run_folder(out, run, seed))
+            if folder.weights.is_file():
+                folders.setdefault(data, {}).setdefault(row, {})[seed] = folder
+    return folders
+
+
+def _findings(
+    found: Reproduction, data: str, plan: PaperPlan, scale: Scale, seeds: Sequence[int], out: Path, protocol: str | None
+) -> Findings:
+    config = load_config(scale.presets[data], scale.overrides)
+    rules = protocol or config.evaluation.protocol
+    runs = {row: run for (where, row), run in plan.runs.items() if where == data}
+    collected = collect({(row, seed): result_file(out, run, seed) for row, run in runs.items() for seed in seeds})
+    evaluations: dict[str, dict[int, dict[str, Any]]] = {}
+    for (row, seed), tree in collected.items():
+        evaluations.setdefault(row, {})[seed] = {**tree["protocols"][rules], "split": tree["split"]}
+    notes = {row: reason for (where, row), reason in plan.reasons.items() if where == data}
+    notes |= {row: text for row, run in runs.items() if (text := _note(run, evaluations.get(row, {}), seeds, out))}
+    costed = {row: run for (where, row), run in plan.costed.items() if where == data}
+    measured = _costs(found, data, costed, scale, out) if set(found.table.metrics) & set(COST_NAMES) else {}
+    return Findings(
+        protocol=rules,
+        preset=" ".join([scale.presets[data], *(f"--set {text}" for text in scale.overrides)]),
+        data_name=scale.sources[data].root.name if data in scale.sources else None,
+        evaluations=evaluations,
+        costs={row: measured["costs"][run.key] for row, run in costed.items()} if measured else {},
+        notes=notes,
+        cost_machine=measured.get("machine", ""),
+    )
+
+
+def _note(run: PaperRun, done: Mapping[int, Any], seeds: Sequence[int], out: Path) -> str:
+    words = []
+    for module in run.wanted:
+        off = [seed for seed in done if not _is_on(RunFolder(run_folder(out, run, seed)).config(), module)]
+        if off:
+            where = "" if len(off) == len(done) else f" in seeds {', '.join(map(str, off))}"
+            words.append(f"without {module.upper()}{where}")
+    if len(done) < len(seeds):
+        words.append(f"{len(done)} of {len(seeds)} seeds done")
+    return ", ".join(words)
+
+
+def _is_on(config: Config, module: str) -> bool:
+    return bool(getattr(config, module).enabled)
+
+
+def _costs(found: Reproduction, data: str, runs: Mapping[str, PaperRun], scale: Scale, out: Path) -> dict[str, Any]:
+    """The cost of each row's method by its key, measured once and kept in the folder ``costs``."""
+    path, device, classes = (
+        out / "costs" / f"{found.name}-{data}.json",
+        find_device(None),
+        class_count(found, scale, data),
+    )
+    keys = sorted({run.key for run in runs.values()})
+    wanted = {"machine": _machine(device), "classes": classes, "keys": keys}
+    if path.is_file():
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if {name: kept.get(name) for name in wanted} == wanted:
+            return kept
+    if not runs:
+        return {}
+    note(f"measuring the cost of {len(keys)} methods on {wanted['machine']}")
+    configs = {run.key: run.config for run in runs.values()}
+    models = {key: build_method(config, classes, load_weights=False).to(device) for key, config in configs.items()}
+    size = next(iter(configs.values())).data.input_size
+    costs = measure_costs(models, torch.randn(COST_IMAGES, 3, *size, device=device), COST_ROUNDS)
+    content = {**wanted, "costs": {key: cost.to_json() for key, cost in costs.items()}}
+    write_json(path, content)
+    return content
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} threads of {platform.machine()}, batches of {COST_IMAGES}"

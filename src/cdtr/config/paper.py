@@ -1,0 +1,138 @@
+"""The paper's tables and figures as data, for `cdtr reproduce`: one YAML file each in ``presets/tables``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from cdtr.config.loading import load_config, read_preset
+from cdtr.config.sections import Section, checked_section, nearest
+from cdtr.errors import ConfigError
+
+ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV")
+# What the released code scores with; the paper itself does not say which.
+PAPER_PROTOCOL = "cdtr"
+
+
+class PaperData(Section):
+    """A data set of the paper: the preset that has its settings, and its published size."""
+
+    label: str
+    preset: str
+    train_images: int = Field(ge=1)
+    classes: int = Field(ge=2)
+
+
+class PaperRow(Section):
+    """One line. settings: what to train, over the data set's preset; None for what is not trained here, and ``why``.
+
+    text: the line's words under ``columns``. paper: data set -> the paper's value of each metric; the line is trained
+    on these data sets, or on all of the table's where it names none.
+    """
+
+    label: str
+    text: tuple[str, ...] = ()
+    settings: dict[str, Any] | None = None
+    why: str = "not implemented"
+    paper: dict[str, tuple[float | None, ...]] = Field(default_factory=dict)
+
+
+class PaperFigure(Section):
+    """What is drawn: metrics over a setting (``key``), the spread of IoU, the lambdas or the loss over the steps."""
+
+    kind: Literal["sweep", "iou", "lambdas", "losses"]
+    key: str | None = None
+    log: bool = False
+
+
+class PaperTable(Section):
+    """A table or figure. calibrate: the split to choose the threshold on, where the data has it."""
+
+    title: str
+    data: tuple[str, ...] = Field(min_length=1)
+    columns: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    calibrate: str | None = None
+    figure: PaperFigure | None = None
+    notes: tuple[str, ...] = ()
+    rows: dict[str, PaperRow] = Field(min_length=1)
+
+    @field_validator("rows")
+    @classmethod
+    def _fits(cls, rows: dict[str, PaperRow], info: ValidationInfo) -> dict[str, PaperRow]:
+        data, columns, metrics = (info.data.get(name, ()) for name in ("data", "columns", "metrics"))
+        for name, row in rows.items():
+            if len(row.text) != len(columns):
+                raise ValueError(f"row {name!r} has {len(row.text)} words for {len(columns)} columns")
+            for where, values in row.paper.items():
+                if where not in data or len(values) != len(metrics):
+                    raise ValueError(f"row {name!r}: expected {len(metrics)} values for one of {', '.join(data)}")
+        return rows
+
+    def rows_on(self, data: str) -> dict[str, PaperRow]:
+        """The lines that belong to a data set."""
+        return {name: row for name, row in self.rows.items() if not row.paper or data in row.paper}
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """A table with its name, ``table-5``, and the data sets that it needs."""
+
+    name: str
+    table: PaperTable
+    data: Mapping[str, PaperData]
+
+    @property
+    def caption(self) -> str:
+        """As the paper calls it: Table V, Fig. 7."""
+        kind, _, number = self.name.partition("-")
+        return f"Table {ROMAN[int(number) - 1]}" if kind == "table" else f"Fig. {number}"
+
+
+def reproduction_names() -> list[str]:
+    """All tables, then all figures, by number."""
+    names = (entry.name for entry in files("cdtr.presets").joinpath("tables").iterdir())
+    found = [name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and not name.startswith("_")]
+    return sorted(found, key=lambda name: (name.startswith("figure"), int(name.rpartition("-")[2])))
+
+
+def load_reproduction(asked: str) -> Reproduction:
+    """A table or figure by any of its names: ``table-5``, ``5``, ``V``, ``figure-7``, ``fig. 7``; ConfigError if none.
+
+    Settings of a line that no configuration has are refused, as in a preset.
+    """
+    name = _canonical(asked)
+    table = checked_section(read_preset(f"tables/{name}"), PaperTable, name)
+    known = {
+        key: checked_section(tree, PaperData, f"_data-sets.yaml, {key}")
+        for key, tree in read_preset("tables/_data-sets").items()
+    }
+    missing = [key for key in table.data if key not in known]
+    if missing:
+        raise ConfigError(f"{name}: unknown data set {missing[0]!r}: choose from {', '.join(known)}")
+    found = Reproduction(name, table, {key: known[key] for key in table.data})
+    for key, data in found.data.items():
+        for row, of in table.rows_on(key).items():
+            try:
+                load_config(data.preset, changes=of.settings)
+            except ConfigError as error:
+                raise ConfigError(f"{name}, row {row!r}: {error}") from error
+    return found
+
+
+def _canonical(asked: str) -> str:
+    names = reproduction_names()
+    match = re.fullmatch(r"(table|figure|fig\.?)?[\s_-]*(\d+|[ivx]+)", asked.strip().lower())
+    if match:
+        kind, number = match.groups()
+        if number.upper() in ROMAN:
+            number = str(ROMAN.index(number.upper()) + 1)
+        name = f"{'figure' if (kind or '').startswith('fig') else 'table'}-{number}"
+        if name in names:
+            return name
+    raise ConfigError(f"unknown table {asked!r}{nearest(asked, names)}; choose one of {', '.join(names)}")

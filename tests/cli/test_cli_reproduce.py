@@ -1,0 +1,174 @@
+"""The paper's tables through the command line: trained, shared between tables, resumed, and refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_helpers import TINY, in_process, run_cdtr
+
+from cdtr.cli._paper_runs import Scale, plan_cells, plan_paper
+from cdtr.config import load_config, load_reproduction
+from cdtr.data.datasets import load_source
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("presets") / "tiny.yaml"
+    path.write_text(load_config("small", TINY).to_yaml())
+    return path
+
+
+def test_a_table_is_trained_and_a_figure_takes_the_same_run(
+    neu: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    scale = ("--data", neu, "--preset", tiny, "--seeds", "3", "--out", out, "--rows", "catr")
+    code, said, err = in_process(capsys, "reproduce", "V", *scale, "--dry-run")
+    assert (code, out.exists()) == (0, False), err
+    assert "1 trainings to do, about " in said
+    assert "an estimate from one step" in said
+
+    done = run_cdtr("reproduce", "V", *scale)
+    assert done.returncode == 0, done.stderr
+    assert {"table-5.md", "table-5.csv", "table-5.tex"} <= {path.name for path in out.iterdir()}
+    rows = read_rows(out / "table-5.csv")
+    (run,) = (out / "runs" / "cub").glob("csm-ocm-*-3")
+    measured = json.loads((run / "evaluation.json").read_text())["protocols"]["wsol"]["metrics"]["gt_known_loc"]
+    ours = rows["catr", "gt_known_loc"]
+    assert float(ours["ours"]) == pytest.approx(measured, abs=1e-3)
+    assert float(ours["difference"]) == pytest.approx(measured - 94.94, abs=1e-2)
+    assert (ours["paper"], rows["cdtr", "top1_loc"]["note"], ours["protocol"]) == ("94.94", "left out", "wsol")
+    assert rows["centre_box", "gt_known_loc"]["ours"]
+
+    written = (run / "evaluation.json").stat().st_mtime_ns
+    code, _, err = in_process(capsys, "reproduce", "Fig. 11", *scale)
+    assert (code, (run / "evaluation.json").stat().st_mtime_ns) == (0, written), "the table's run serves the figure"
+    with (out / "figure-11.csv").open(encoding="utf-8") as file:
+        assert {row["name"] for row in csv.DictReader(file)} >= {"cls", "csm", "ocm_awaken", "total"}
+    assert (out / "figure-11.png").read_bytes().startswith(b"\x89PNG")
+
+    code, said, err = in_process(capsys, "reproduce", "V", *scale, "--protocol", "cdtr")
+    assert (code, (run / "evaluation.json").stat().st_mtime_ns) == (0, written), err
+    assert read_rows(out / "table-5.csv")["catr", "top1_loc"]["protocol"] == "cdtr"
+    elsewhere = shutil.copytree(neu, tmp_path / "elsewhere")
+    code, _, err = in_process(capsys, "reproduce", "V", "--data", elsewhere, *scale[2:])
+    assert (code, "holds runs on" in err) == (2, True), err
+
+
+def read_rows(path: Path) -> dict[tuple[str, str], dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return {(row["row"], row["metric"]): row for row in csv.DictReader(file)}
+
+
+def test_costs_are_measured_without_data(tiny: Path, tmp_path: Path) -> None:
+    done = run_cdtr("reproduce", "VI", "--preset", tiny, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(tmp_path / "out" / "table-6.csv")
+    assert float(rows["ski", "parameters"]["ours"]) > float(rows["catr", "parameters"]["ours"]) > 0
+    assert rows["ski", "multiply_adds"]["ours"] == rows["catr", "multiply_adds"]["ours"]
+    assert rows["ski", "gt_known_loc"]["ours"] == ""
+    assert "no data: give --data cub=DIR" in rows["ski", "gt_known_loc"]["note"]
+
+
+def test_the_list_names_every_table(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = in_process(capsys, "reproduce", "--list")
+    assert code == 0
+    assert all(name in out for name in ("table-1 ", "table-14", "figure-11"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("XV",), "unknown table 'XV'"),
+        (("XIV", "--data", "NEU"), "several data sets, give NAME=DIR"),
+        (("V", "--data", "cup=NEU"), "no data set 'cup', choose from cub"),
+        (("V", "--data", "cub=NEU", "--data", "NEU"), "given twice"),
+        (("V", "--data", "cub=nowhere"), "no folder"),
+        (("V", "--preset", "cup"), "unknown preset 'cup', did you mean 'cub'"),
+        (("V", "--set", "ocm.kk=3"), "did you mean 'ocm.k'"),
+        (("V", "--rows", "tscan"), "no row 'tscan': choose from tscam"),
+        (("V", "--rows", ","), "expected names with commas"),
+        (("V", "--seeds", "1,1"), "different numbers"),
+        (("V", "--seeds", "a"), "different numbers"),
+        (("V", "--protocol", "nope"), "unknown protocol 'nope'"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_training(
+    arguments: tuple[str, ...], message: str, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word.replace("NEU", str(neu)) for word in arguments]
+    code, _, err = in_process(capsys, "reproduce", *words, "--out", tmp_path / "out")
+    assert (code, message in err, (tmp_path / "out").exists()) == (2, True, False), err
+
+
+def plan(name: str, neu: Path, preset: str, *overrides: str, small_clip: bool = False):
+    found = load_reproduction(name)
+    scale = Scale(dict.fromkeys(found.data, load_source(neu)), dict.fromkeys(found.data, preset), overrides, small_clip)
+    return found, scale, plan_paper(found, scale)
+
+
+def test_rows_of_equal_settings_share_a_run(neu: Path) -> None:
+    _, _, ablation = plan("V", neu, "cub")
+    _, _, first = plan("I", neu, "cub")
+    _, _, over_p = plan("VII", neu, "cub")
+    keys = {row: run.key for (_, row), run in ablation.runs.items()}
+    assert len(set(keys.values())) == 7
+    assert first.runs["cub", "cdtr"].key == keys["cdtr"] == over_p.runs["cub", "p-0.25"].key
+    assert over_p.runs["cub", "p-0.10"].key != keys["cdtr"]
+    assert (keys["tscam"].partition("-")[0], keys["cdtr"].rpartition("-")[0]) == ("plain", "csm-ocm-ski-sba")
+    _, _, other_p = plan("V", neu, "cub", "ocm.p=0.5")
+    assert other_p.runs["cub", "tscam"].key == keys["tscam"], "what OCM is set to does not matter to TS-CAM"
+    assert other_p.runs["cub", "ocm"].key != keys["ocm"]
+
+
+def test_a_preset_without_sba_trains_a_row_once(neu: Path, tmp_path: Path) -> None:
+    found, scale, known = plan("V", neu, "cub-50-small", small_clip=True)
+    runs = {row: run for (_, row), run in known.runs.items()}
+    assert runs["cdtr"].key == runs["ski"].key
+    assert runs["sba"].key == runs["catr"].key
+    assert runs["cdtr"].wanted == ("csm", "ocm", "ski", "sba")
+    clips, cells = plan_cells(found, known, scale, [0, 1], tmp_path)
+    assert (len(clips), len(cells)) == (0, 2 * 5)
+
+
+def test_one_small_clip_a_seed_serves_all_rows(neu: Path, tmp_path: Path) -> None:
+    found, scale, known = plan("V", neu, "neu-det-small", small_clip=True)
+    clips, cells = plan_cells(found, known, scale, [0, 1], tmp_path)
+    assert (len(clips), len(cells)) == (2, 2 * 7)
+    with_clip = [cell for cell in cells if any("sba.model=" in word for word in cell.commands[0])]
+    assert len(with_clip) == 2 * 2
+
+
+def test_insisting_on_sba_adds_it_to_no_other_row(neu: Path) -> None:
+    _, _, known = plan("V", neu, "cub", "sba.enabled=true")
+    switched_on = {row: run.config.sba.enabled for (_, row), run in known.runs.items()}
+    assert {row for row, on in switched_on.items() if on is True} == {"sba", "cdtr"}
+    assert {row for row, on in switched_on.items() if on is False} == {"tscam", "csm", "ocm", "catr", "ski"}
+
+
+def test_rows_that_the_scale_cannot_have_say_so(neu: Path) -> None:
+    _, _, known = plan("VIII", neu, "small")
+    assert set(known.runs) == {("cub", "k-3"), ("ilsvrc", "k-4")}
+    assert "not at this scale: ocm.k = 9" in known.reasons["cub", "k-9"]
+    _, _, sat = plan("XII", neu, "cub")
+    assert sat.reasons["cub", "cdtr-sat"] == "spatial-token maps are not implemented"
+
+
+def test_a_threshold_comes_from_the_papers_split_where_the_data_has_it(neu: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    found, scale, known = plan("XIII", neu, "small")
+    source = scale.sources["cub-v2"]
+    for splits, expected in ((source.splits, False), ({**source.splits, "train-fullsup": source.splits["val"]}, True)):
+        given = Scale({"cub-v2": replace(source, splits=splits)}, scale.presets)
+        _, cells = plan_cells(found, known, given, [0], tmp_path)
+        assert all(("train-fullsup" in cell.commands[1]) is expected for cell in cells)
+
+
+def test_the_settings_of_a_run_are_those_of_its_row(neu: Path) -> None:
+    _, _, known = plan("IX", neu, "cub", "weighting.mode=automatic")
+    assert known.runs["cub", "fixed"].config.weighting.mode == "fixed", "a row's own setting wins over --set"
