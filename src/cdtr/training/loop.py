@@ -21,8 +21,10 @@ from cdtr.config import Config
 from cdtr.data.loader import EvalLoader, TrainLoader, eval_loader, train_loader
 from cdtr.data.stream import StreamLoader
 from cdtr.errors import ConfigError, TrainingError
+from cdtr.model.distill import Distilled
 from cdtr.model.maps import attention_agreement
 from cdtr.model.methods import build_method
+from cdtr.model.teacher import Teacher
 from cdtr.records import Batch, DataSource, Method, ModelOutput
 from cdtr.runs import RunFolder
 from cdtr.training.log import TrainingLog
@@ -34,10 +36,16 @@ STEPS_BETWEEN_LINES = 10
 
 
 def train(
-    config: Config, source: DataSource, out: Path, resume: bool = False, console: Console | None = None
+    config: Config,
+    source: DataSource,
+    out: Path,
+    resume: bool = False,
+    console: Console | None = None,
+    teacher: Teacher | None = None,
 ) -> RunFolder:
     """Train ``config.method`` on the train split of ``source`` and write a run folder.
 
+    teacher: what the method's transformer learns from beside the labels, as ``config.pretrain`` says.
     Training sees images and class labels only: no sample has a box. Raises ConfigError for a run folder that is in
     the way, TrainingError when a loss term is no longer a number; the last saved state stays.
     """
@@ -52,6 +60,10 @@ def train(
     # A saved state brings its own weights, so that going on needs no hub.
     load_weights = saved_state(prepared.run) is None
     method = build_method(prepared.config, len(source.class_names), prepared.sba, load_weights)
+    if load_weights and prepared.start is not None:
+        say(prepared.start.line())
+    if teacher is not None:
+        method = Distilled(method, teacher, config.pretrain)
     trainer = Trainer(accelerator, method, prepared, console)
     if accelerator.process_index:
         # All have built the same method; from here on each draws its own drop path.
@@ -90,7 +102,7 @@ class Trainer:
         best = self.ema.module if self.ema is not None else _bare(self.accelerator, self.model)
         broken = gather_object(list({**self.loader.broken, **self.held_out.broken}.items()))
         if active:
-            finish_run(self.folder, best, dict(broken))
+            finish_run(self.folder, best.method if isinstance(best, Distilled) else best, dict(broken))
         self.accelerator.wait_for_everyone()
 
     def _epoch(self, position: Position, log: TrainingLog) -> Position:

@@ -23,6 +23,7 @@ from cdtr.runs import RunFolder, hash_names, library_versions, write_atomic, wri
 from cdtr.training.clip_fit import ClipFit
 from cdtr.training.log import Say
 from cdtr.training.sba_choice import agree_on_sba, load_sba
+from cdtr.training.start import Start, find_start
 from cdtr.training.state import saved_state
 
 # What a resumed run may take anew, beside all of ``evaluation``.
@@ -42,6 +43,7 @@ class Prepared:
     held_out: Sequence[Sample]
     sba: Sba | None
     manifest: Mapping[str, Any]
+    start: Start | None = None  # the weights file that a new run's transformer starts from
 
 
 def prepare_run(
@@ -68,8 +70,9 @@ def prepare_run(
         sba = load_sba(accelerator, config, source.class_names) if config.sba.enabled else None
         return Prepared(run, config, fit, held_out, sba, manifest)
     settled, sba, clip_fit = agree_on_sba(accelerator, config, source, fit, held_out, say)
-    manifest = _manifest(config, source, fit, held_out, clip_fit, broken)
-    return Prepared(run, settled, fit, held_out, sba, manifest)
+    start = find_start(config)
+    manifest = _manifest(config, source, fit, held_out, clip_fit, broken, start)
+    return Prepared(run, settled, fit, held_out, sba, manifest, start)
 
 
 def start_run(accelerator: Accelerator, prepared: Prepared, class_names: Sequence[str]) -> None:
@@ -170,6 +173,7 @@ def _manifest(
     held_out: Sequence[Sample],
     clip_fit: ClipFit | None,
     broken: Sequence[tuple[Sample, str]],
+    start: Start | None,
 ) -> dict[str, Any]:
     return {
         "versions": library_versions(),
@@ -177,6 +181,7 @@ def _manifest(
         "seed": requested.seed,
         "data": {"format": source.name, "classes": len(source.class_names)},
         "splits": {"fit": _describe(fit), "held_out": _describe(held_out)},
+        "started_from": None if start is None else asdict(start),
         "clip_fit": None if clip_fit is None else asdict(clip_fit),
         "requested_config": requested.to_yaml(),
         "broken_images": {sample.image_id: reason for sample, reason in broken},

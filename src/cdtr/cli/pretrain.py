@@ -1,0 +1,41 @@
+"""`cdtr pretrain`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_PRESET = "pretrain-small"
+
+
+def command(
+    data: Annotated[Path, typer.Argument(help="A folder with one folder of images a class, or a data set's root.")],
+    out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
+    config: Annotated[
+        str | None, typer.Option("--config", help="A preset or a YAML file; without it the preset pretrain-small.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, such as train.epochs=20; may be repeated.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+) -> None:
+    """Pretrain a small transformer with an ImageNet CNN as its teacher, where no pretrained one can be had.
+
+    Train with the same backbone.* settings from what it writes.
+
+    Example: cdtr pretrain photos/ --out runs/start
+    """
+    from cdtr.cli._shared import next_steps
+    from cdtr.cli.train import choose_config, is_main_process
+    from cdtr.data.datasets import load_source
+    from cdtr.training.pretrain import BACKBONE_FILE, pretrain
+
+    settings = choose_config(out, config, overrides or [], resume, DEFAULT_PRESET)
+    run = pretrain(settings, load_source(data, settings.data.format), out, resume)
+    if not is_main_process():
+        return
+    print(f"wrote {run.path}: {BACKBONE_FILE}, {run.weights.name}, {run.config_file.name} and the logs")
+    preset = "small" if config in (None, DEFAULT_PRESET) else config
+    next_steps([f"cdtr train DATA --out RUN --config {preset} --set backbone.weights={out / BACKBONE_FILE}"])

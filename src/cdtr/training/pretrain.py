@@ -1,0 +1,63 @@
+"""`cdtr pretrain`: a transformer that starts other trainings, taught by a CNN and by the data's labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from safetensors.torch import load_file, save
+
+from cdtr.config import Config
+from cdtr.model.teacher import load_teacher
+from cdtr.records import DataSource
+from cdtr.runs import RunFolder, write_atomic
+from cdtr.training.loop import train
+from cdtr.training.start import with_notes
+
+BACKBONE_FILE = "backbone.safetensors"
+_BACKBONE = "backbone.vit."  # before the names of the transformer's tensors in a run's weights
+
+
+def pretrain_config(config: Config) -> Config:
+    """The configuration with TS-CAM as the method and nothing beside it; backbone, data and training as they are."""
+    off = {name: {"enabled": False} for name in ("csm", "ski", "sba", "guide")}
+    return config.updated(method="tscam", ocm={"enabled": False, "prior": "none"}, **off)
+
+
+def pretrain(
+    config: Config, source: DataSource, out: Path, resume: bool = False, console: Console | None = None
+) -> RunFolder:
+    """Train the transformer of ``config.backbone`` and write a run folder with ``BACKBONE_FILE`` in it.
+
+    Only the train split is seen. The run itself is one of TS-CAM, which can be evaluated. Raises what ``load_teacher``
+    and ``train`` raise.
+    """
+    config = pretrain_config(config)
+    run = train(config, source, out, resume, console, load_teacher(config.pretrain, config.data))
+    if run.weights.is_file():
+        write_backbone(run)
+    return run
+
+
+def write_backbone(run: RunFolder) -> None:
+    """The run's transformer under timm's names, as ``backbone.weights`` takes it, with what it was trained from."""
+    tensors = {
+        name.removeprefix(_BACKBONE): tensor
+        for name, tensor in load_file(run.weights).items()
+        if name.startswith(_BACKBONE)
+    }
+    write_atomic(run.path / BACKBONE_FILE, save(tensors, metadata=with_notes(_notes(run))))
+
+
+def _notes(run: RunFolder) -> dict[str, str]:
+    config, manifest = run.config(), run.manifest()
+    lessons, images = config.pretrain, manifest["splits"]["fit"]["images"]
+    taught = lessons.token_weight or lessons.patch_weight
+    return {
+        "pretrained_on": f"{manifest['data']['format']} ({images} images, {config.train.epochs} epochs"
+        + (f", teacher {lessons.teacher})" if taught else ")"),
+        "input_size": "x".join(map(str, config.data.input_size)),
+        "images_sha256": manifest["splits"]["fit"]["sha256"],
+        "backbone": config.backbone.model_dump_json(include={"name", "stem", "overrides"}),
+        "git_revision": manifest["git_revision"] or "",
+    }
