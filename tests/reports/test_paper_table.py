@@ -43,7 +43,9 @@ def neu(**changes: Any) -> dict[str, Findings]:
 def test_markdown_has_paper_ours_difference_and_protocol() -> None:
     found = load_reproduction("XIV")
     text = to_markdown(found, compare(found, neu()))
-    lines = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in _table(text, "NEU-DET")}
+    lines = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in _table(text, "NEU-DET")
+    }
     assert lines["CATR"] == ["✓", "", "", "19.82", "32.0 ± 2.8", "+12.2", "wsol", "2", ""]
     assert lines["CDTR"] == ["✓", "✓", "✓", "21.00", "20.0", "-1.0", "wsol", "1", "without SBA, 1 of 2 seeds done"]
     assert lines["CATR + SKI"] == ["✓", "✓", "", "20.77", "-", "", "", "", "left out"]
@@ -119,7 +121,10 @@ def test_the_spread_of_iou() -> None:
     evaluations = {"cub": {"catr": {0: evaluation(60.0), 3: evaluation(70.0)}}, "ilsvrc": {}}
     parts = compare(found, {name: Findings("wsol", name, "D", evaluations[name]) for name in found.data})
     rows = list(csv.DictReader(io.StringIO(iou_data(found, evaluations))))
-    assert [(row["seed"], row["p25"], row["p50"]) for row in rows] == [("0", "50.000", "60.000"), ("3", "60.000", "70.000")]
+    assert [(row["seed"], row["p25"], row["p50"]) for row in rows] == [
+        ("0", "50.000", "60.000"),
+        ("3", "60.000", "70.000"),
+    ]
     axes = iou_figure(found, parts, evaluations).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["CATR"]
     assert any(line.get_marker() == "x" and list(line.get_ydata()) == [78.4] for line in axes.lines)

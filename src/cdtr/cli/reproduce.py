@@ -143,7 +143,7 @@ def load_data(
 ) -> dict[str, DataSource]:
     """The data sets that were given, indexed; DataError for one without boxes or masks."""
     from cdtr.config import load_config
-    from cdtr.data.datasets import load_source
+    from cdtr.data.opening import open_data
     from cdtr.errors import ConfigError, DataError
 
     named = by_name(found, "--data", given)
@@ -156,7 +156,7 @@ def load_data(
         name = name or next(iter(found.data))
         if name in sources:
             raise ConfigError(f"--data {root}: {name} is given twice")
-        source = load_source(Path(root).resolve(), load_config(presets[name], overrides).data.format)
+        source = open_data(Path(root).resolve(), load_config(presets[name], overrides).data)
         if not source.annotated:
             raise DataError(f"{root} has no boxes: the runs are calibrated and scored with some, bring them")
         sources[name] = source
