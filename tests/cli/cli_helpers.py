@@ -36,7 +36,7 @@ def run_cdtr(*arguments: object, env: dict[str, str] | None = None) -> subproces
         [sys.executable, "-m", "cdtr", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120", **(env or {})},
         check=False,
     )
