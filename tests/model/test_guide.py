@@ -6,7 +6,7 @@ import torch
 
 from cdtr.config import GuideConfig
 from cdtr.errors import ConfigError
-from cdtr.model.guide import Guidance, Guide, alignment_loss
+from cdtr.model.guide import Guidance, Guide, alignment_loss, middle
 from cdtr.model.maps import correlation
 
 
@@ -112,3 +112,30 @@ def test_every_image_of_a_batch_moves_the_agreement_in_any_order(make_method, ba
     mean = correlation(own, seen.rarity)[batch.labels == 1].mean().item()
     assert found[0][1].item() == pytest.approx((1 - 0.98**2) * mean, rel=1e-4)
     torch.testing.assert_close(found[0], found[1])
+
+
+def test_what_is_rare_by_chance_is_not_believed_and_the_middle_is_taught(make_method, batch) -> None:  # type: ignore[no-untyped-def]
+    """Class 0: evidence against rarity in every image. Class 1: now with it, now against it."""
+    guide = make_method(guide={"enabled": True, "filled": "middle"}, ocm={"k": 2, "prior": "rarity"}).guide
+    labels = torch.tensor([0, 0, 1, 1])
+    rare = torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(5))
+    x_guide = torch.zeros(4, 3, 4, 4)
+    x_guide[:2, 0], x_guide[2, 1], x_guide[3, 1] = -rare[:2], rare[2], -rare[3]
+    for _ in range(300):
+        guide.losses(Guidance(x_guide, rare), rare, rare, labels, rare, rare=True)
+    assert guide.belief()[:2].tolist() == pytest.approx([1, 0], abs=0.01)
+    taught = torch.cat([rare[:2], middle((4, 4)).expand(2, 4, 4)])
+    terms = guide.losses(Guidance(x_guide, rare), taught, taught, labels, taught, rare=True)
+    assert terms["guide_attention"].item() == pytest.approx(0, abs=0.01)
+    assert terms["guide_ocm"].item() == pytest.approx(0, abs=0.01)
+    assert terms["guide_maps"].item() == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("grid", [(16, 16), (8, 14)], ids=["square", "wide"])
+def test_the_box_of_the_middle_is_most_of_the_image(grid: tuple[int, int]) -> None:
+    heights = middle(grid)
+    scaled = (heights - heights.min()) / (heights.max() - heights.min())
+    assert heights.equal(heights.flip(0)) and heights.equal(heights.flip(1))
+    inside = (scaled >= 0.5).nonzero()
+    rows, columns = (inside.max(dim=0).values - inside.min(dim=0).values + 1).tolist()
+    assert rows * columns >= 0.5 * grid[0] * grid[1]

@@ -113,6 +113,7 @@ class GuideConfig(Section):
     enabled: bool = False  # not in the paper: shows attention and class maps their side when nothing is pretrained
     weight: float = Field(1.0, ge=0)  # of the alignment terms
     attention: Literal["evidence", "rarity"] = "evidence"  # what teaches attention; with ocm.prior that does
+    filled: Literal["rarity", "middle"] = "rarity"  # what is taught instead in classes that fill their images
     width: int = Field(128, ge=32)  # channels
 
 

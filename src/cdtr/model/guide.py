@@ -26,6 +26,9 @@ from cdtr.model.stem import halving_layers
 
 _MOMENTUM = 0.02  # of the running agreement
 _EVIDENCE_SHARE = 1.5  # of agreed evidence beside rarity, both of unit variance
+_CONSISTENT = 0.4  # share of the agreement's power that is the same in all images, from which rarity is believed
+_SHARPNESS = 20.0  # of the step there
+_FLATNESS = 4  # exponent of the middle's slopes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,13 @@ class Guide(nn.Module):
     Stride-2 3x3 convolutions down to the patch grid: for 16-pixel patches each map value sees 31 pixels. Only training
     needs it. ``agreement`` (C,) is the running correlation of evidence and rarity in each class: where the background
     gives a class away, as smooth steel does, it is negative, and the evidence counts with its sign turned.
+    ``agreement_power`` (C,) is its running square. Where evidence and rarity go together in one image and apart in the
+    next, what is rare has nothing to do with the class: the class fills its images, and with ``filled: middle``
+    their middle is taught instead.
     """
 
     agreement: Tensor
+    agreement_power: Tensor
 
     def __init__(
         self,
@@ -58,6 +65,7 @@ class Guide(nn.Module):
         self.grid_hw = grid_hw
         self.weight = config.weight
         self.attention = config.attention
+        self.filled = config.filled
         steps = max(round(math.log2(patch_size)), 1)
         widths = [max(config.width >> (steps - 1 - step), 32) for step in range(steps)]
         self.layers = nn.Sequential(
@@ -68,6 +76,8 @@ class Guide(nn.Module):
             nn.Conv2d(widths[-1], classes, 1),
         )
         self.register_buffer("agreement", torch.zeros(classes))
+        self.register_buffer("agreement_power", torch.zeros(classes))
+        self.register_buffer("middle", middle(grid_hw), persistent=False)
 
     def forward(self, images: Tensor) -> Guidance:
         """images: (B, 3, H, W), normalised."""
@@ -89,33 +99,56 @@ class Guide(nn.Module):
         without it both learn where the evidence is. A pseudo map that is given learns what attention learns.
         """
         own = seen.x_guide.float()[torch.arange(len(labels)), labels]
-        objects = seen.rarity if rare else own
+        objects, agreed = self._targets(own, seen.rarity, labels) if rare else (own, own)
         terms = {
             "guide": F.cross_entropy(pooled_logits(seen.x_guide.float()), labels),
             "guide_attention": self.weight * alignment_loss(m_ca, objects),
-            "guide_maps": self.weight * alignment_loss(evidence, self._agreed(own, objects, labels) if rare else own),
+            "guide_maps": self.weight * alignment_loss(evidence, agreed),
         }
         if m_ocm is not None:
             terms["guide_ocm"] = self.weight * alignment_loss(m_ocm, objects)
         return terms
 
     @torch.no_grad()
-    def _agreed(self, own: Tensor, objects: Tensor, labels: Tensor) -> Tensor:
-        """Rarity plus the label's evidence, the latter as far as it agrees with rarity in the label's class."""
+    def _targets(self, own: Tensor, rare: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What attention and class maps learn, (B, h, w) each: rarity, and rarity plus the label's evidence, the
+        latter as far as it agrees with rarity in the label's class; or the middle of the image."""
         if self.training:
-            self._observe(labels, correlation(own, objects))
-        return standardised(objects) + _EVIDENCE_SHARE * self.agreement[labels][:, None, None] * standardised(own)
+            self._observe(labels, correlation(own, rare))
+        objects = standardised(rare)
+        agreed = objects + _EVIDENCE_SHARE * self.agreement[labels][:, None, None] * standardised(own)
+        if self.filled == "rarity":
+            return objects, agreed
+        belief = self.belief()[labels][:, None, None]
+        instead = (1 - belief) * standardised(self.middle[None])
+        return belief * objects + instead, belief * agreed + instead
+
+    def belief(self) -> Tensor:
+        """(C,) in [0, 1]: how far rarity is believed to be the object, by how constant its agreement is.
+
+        The square of the mean correlation by the mean of its square is 1 where it is the same in every image of the
+        class, and near 0 where its sign is by chance.
+        """
+        consistency = self.agreement.square() / self.agreement_power.clamp(min=1e-6)
+        return torch.sigmoid(_SHARPNESS * (consistency - _CONSISTENT))
 
     def _observe(self, labels: Tensor, correlations: Tensor) -> None:
         """Move each class's agreement towards the mean of the batch, over all processes: they teach the same."""
-        batch = torch.zeros(2, len(self.agreement), device=labels.device)
-        batch[0].index_add_(0, labels, torch.ones_like(correlations))
-        batch[1].index_add_(0, labels, correlations)
+        batch = torch.zeros(3, len(self.agreement), device=labels.device)
+        for row, values in zip(batch, (torch.ones_like(correlations), correlations, correlations**2), strict=True):
+            row.index_add_(0, labels, values)
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(batch)
-        counts, sums = batch
+        counts, sums, squares = batch
         step = 1 - (1 - _MOMENTUM) ** counts
         self.agreement += step * (sums / counts.clamp(min=1) - self.agreement)
+        self.agreement_power += step * (squares / counts.clamp(min=1) - self.agreement_power)
+
+
+def middle(grid_hw: tuple[int, int]) -> Tensor:
+    """(h, w): high over most of the image, with slopes to the borders: at half of its height a box of over half of it."""
+    rows, columns = (torch.linspace(-1, 1, side) * (side - 1) / side for side in grid_hw)
+    return 1 - torch.maximum(rows.abs()[:, None], columns.abs()[None, :]) ** _FLATNESS
 
 
 def alignment_loss(maps: Tensor, target: Tensor) -> Tensor:
