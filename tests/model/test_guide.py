@@ -135,7 +135,8 @@ def test_what_is_rare_by_chance_is_not_believed_and_the_middle_is_taught(make_me
 def test_the_box_of_the_middle_is_most_of_the_image(grid: tuple[int, int]) -> None:
     heights = middle(grid)
     scaled = (heights - heights.min()) / (heights.max() - heights.min())
-    assert heights.equal(heights.flip(0)) and heights.equal(heights.flip(1))
+    assert heights.equal(heights.flip(0))
+    assert heights.equal(heights.flip(1))
     inside = (scaled >= 0.5).nonzero()
     rows, columns = (inside.max(dim=0).values - inside.min(dim=0).values + 1).tolist()
     assert rows * columns >= 0.5 * grid[0] * grid[1]

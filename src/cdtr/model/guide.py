@@ -146,7 +146,7 @@ class Guide(nn.Module):
 
 
 def middle(grid_hw: tuple[int, int]) -> Tensor:
-    """(h, w): high over most of the image, with slopes to the borders: at half of its height a box of over half of it."""
+    """(h, w): high over most of the image, with slopes to the borders; at half of its height a box of over half."""
     rows, columns = (torch.linspace(-1, 1, side) * (side - 1) / side for side in grid_hw)
     return 1 - torch.maximum(rows.abs()[:, None], columns.abs()[None, :]) ** _FLATNESS
 
