@@ -14,7 +14,7 @@ from cdtr.evaluation import (
     fit_box_scores,
     tally_images,
 )
-from cdtr.evaluation.calibration import middle_of_plateau, otsu_threshold
+from cdtr.evaluation.calibration import middle_of_plateau, otsu_threshold, smoothed
 from cdtr.runs import hash_names
 from oracles.toy_methods import ImageIsMap, annotate_from, batch_of
 
@@ -84,6 +84,14 @@ def test_no_box_to_calibrate_on_is_an_error():
 )
 def test_middle_of_plateau(rates, middle):
     assert middle_of_plateau(np.array(rates, dtype=float)) == middle
+
+
+def test_a_peak_of_chance_loses_against_a_broad_one():
+    rates = np.array([0, 0, 50, 0, 0, 30, 40, 40, 40, 30, 0], dtype=float)
+    assert middle_of_plateau(rates) == 2
+    assert middle_of_plateau(smoothed(rates, 2)) == 7
+    np.testing.assert_allclose(smoothed(rates, 1), np.convolve(np.pad(rates, 1, mode="edge"), np.ones(3) / 3, "valid"))
+    assert smoothed(rates, 0).tolist() == rates.tolist()
 
 
 def test_label_free_is_otsus_threshold_and_looks_at_no_box():

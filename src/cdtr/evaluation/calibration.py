@@ -22,6 +22,7 @@ from cdtr.runs import hash_names
 
 LABEL_FREE = "label-free: Otsu's threshold of the maps, no box was looked at"
 _LEVELS = 256
+_SMOOTHED = 0.08  # to either side of a threshold: a peak of a few images must not win over a broad one
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ def calibrate(
 ) -> list[Calibration]:
     """For each protocol the threshold that maximises GT-known Loc over held-out images, from one forward pass.
 
-    Of equally good thresholds it is the middle of the widest plateau. Raises DataError where no image has a box.
+    Each threshold counts with its neighbours, within 0.08: among few images the highest point is often a chance of
+    some. Of equally good thresholds it is the middle of the widest plateau. DataError where no image has a box.
     """
     thresholds = sweep_thresholds(delta)
     metrics = [MaxBoxAcc(thresholds, (round(100 * LOC_IOU),)) for _ in protocols]
@@ -149,7 +151,8 @@ def otsu_threshold(counts: npt.NDArray[np.number[Any]]) -> float:
 
 def _choose(metric: MaxBoxAcc, protocol: Protocol, images_sha256: str) -> Calibration:
     rates = metric.rates[0]
-    chosen = middle_of_plateau(rates)
+    delta = float(metric.thresholds[1] - metric.thresholds[0]) if len(metric.thresholds) > 1 else 1.0
+    chosen = middle_of_plateau(smoothed(rates, round(_SMOOTHED / delta)))
     thresholds = [round(float(threshold), 10) for threshold in metric.thresholds]
     return Calibration(
         threshold=thresholds[chosen],
@@ -161,9 +164,16 @@ def _choose(metric: MaxBoxAcc, protocol: Protocol, images_sha256: str) -> Calibr
     )
 
 
+def smoothed(rates: npt.NDArray[np.float64], reach: int) -> npt.NDArray[np.float64]:
+    """The mean of each rate (N,) and ``reach`` neighbours to either side; the outermost repeat beyond the ends."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(rates, reach, mode="edge"), 2 * reach + 1)
+    means: npt.NDArray[np.float64] = windows.mean(axis=1)
+    return means
+
+
 def middle_of_plateau(rates: npt.NDArray[np.float64]) -> int:
     """Index of the middle of the longest run of the maximum; of equally long runs the first."""
-    best = rates == rates.max()
+    best = rates >= rates.max() - 1e-9
     edges = np.flatnonzero(np.diff(np.concatenate([[False], best, [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
     longest = int((ends - starts).argmax())

@@ -52,6 +52,7 @@ class Guide(nn.Module):
 
     agreement: Tensor
     agreement_power: Tensor
+    middle: Tensor
 
     def __init__(
         self,
