@@ -26,8 +26,8 @@ from cdtr.model.stem import halving_layers
 
 _MOMENTUM = 0.02  # of the running agreement
 _EVIDENCE_SHARE = 1.5  # of agreed evidence beside rarity, both of unit variance
-_CONSISTENT = 0.4  # share of the agreement's power that is the same in all images, from which rarity is believed
-_SHARPNESS = 20.0  # of the step there
+_CONSISTENT = 0.35  # share of the agreement's power that is the same in all images, from which rarity is believed
+_SHARPNESS = 30.0  # of the step there
 _FLATNESS = 4  # exponent of the middle's slopes
 
 
@@ -45,13 +45,14 @@ class Guide(nn.Module):
     Stride-2 3x3 convolutions down to the patch grid: for 16-pixel patches each map value sees 31 pixels. Only training
     needs it. ``agreement`` (C,) is the running correlation of evidence and rarity in each class: where the background
     gives a class away, as smooth steel does, it is negative, and the evidence counts with its sign turned.
-    ``agreement_power`` (C,) is its running square. Where evidence and rarity go together in one image and apart in the
-    next, what is rare has nothing to do with the class: the class fills its images, and with ``filled: middle``
-    their middle is taught instead.
+    ``agreement_power`` (C,) is its running square, ``agreement_weight`` (C,) how much both have seen. Where evidence
+    and rarity go together in one image and apart in the next, what is rare has nothing to do with the class: the class
+    fills its images, and with ``filled: middle`` their middle is taught instead.
     """
 
     agreement: Tensor
     agreement_power: Tensor
+    agreement_weight: Tensor
     middle: Tensor
 
     def __init__(
@@ -78,6 +79,7 @@ class Guide(nn.Module):
         )
         self.register_buffer("agreement", torch.zeros(classes))
         self.register_buffer("agreement_power", torch.zeros(classes))
+        self.register_buffer("agreement_weight", torch.zeros(classes))
         self.register_buffer("middle", middle(grid_hw), persistent=False)
 
     def forward(self, images: Tensor) -> Guidance:
@@ -128,9 +130,10 @@ class Guide(nn.Module):
         """(C,) in [0, 1]: how far rarity is believed to be the object, by how constant its agreement is.
 
         The square of the mean correlation by the mean of its square is 1 where it is the same in every image of the
-        class, and near 0 where its sign is by chance.
+        class, and near 0 where its sign is by chance. Believed until images have shown otherwise.
         """
-        consistency = self.agreement.square() / self.agreement_power.clamp(min=1e-6)
+        power = self.agreement_power * self.agreement_weight
+        consistency = torch.where(power > 1e-6, self.agreement.square() / power.clamp(min=1e-6), 1.0)
         return torch.sigmoid(_SHARPNESS * (consistency - _CONSISTENT))
 
     def _observe(self, labels: Tensor, correlations: Tensor) -> None:
@@ -144,6 +147,7 @@ class Guide(nn.Module):
         step = 1 - (1 - _MOMENTUM) ** counts
         self.agreement += step * (sums / counts.clamp(min=1) - self.agreement)
         self.agreement_power += step * (squares / counts.clamp(min=1) - self.agreement_power)
+        self.agreement_weight += step * (1 - self.agreement_weight)
 
 
 def middle(grid_hw: tuple[int, int]) -> Tensor:
