@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from cdtr.errors import DataError
-from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES
+from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, csv_text
 
 Results = Mapping[tuple[str, int], Mapping[str, Any]]
 
@@ -142,17 +140,18 @@ def to_markdown(table: AblationTable) -> str:
 
 def to_csv(table: AblationTable) -> str:
     """One line a row and metric, with every seed's number."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "metric", "mean", "std", "difference_mean", "difference_std", "seeds", "values"])
+    header = ["row", "metric", "mean", "std", "difference_mean", "difference_std", "seeds", "values"]
+    return csv_text(header, _csv_lines(table))
+
+
+def _csv_lines(table: AblationTable) -> Iterator[list[str]]:
     for row, scores in table.scores.items():
         for metric, spread in scores.items():
             if spread is not None:
                 change = table.differences[row][metric]
                 differs = ["", ""] if change is None else [f"{change.mean:.3f}", f"{change.std:.3f}"]
                 seeds, values = " ".join(map(str, table.seeds[row])), " ".join(f"{one:.3f}" for one in spread.values)
-                writer.writerow([row, metric, f"{spread.mean:.3f}", f"{spread.std:.3f}", *differs, seeds, values])
-    return text.getvalue()
+                yield [row, metric, f"{spread.mean:.3f}", f"{spread.std:.3f}", *differs, seeds, values]
 
 
 def _cells(table: AblationTable) -> list[list[str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +14,7 @@ from cdtr.metrics.loc_accuracy import IOU_PERCENTILES
 from cdtr.reports.curves import read_log
 from cdtr.reports.figures import tidy
 from cdtr.reports.paper_table import Part
-from cdtr.reports.tables import METRIC_NAMES
+from cdtr.reports.tables import METRIC_NAMES, csv_text
 from cdtr.runs import RunFolder
 
 Runs = Mapping[str, Mapping[str, Mapping[int, RunFolder]]]  # data set, row, seed
@@ -60,7 +58,7 @@ def sweep_figure(found: Reproduction, parts: Sequence[Part]) -> Figure:
 def iou_data(found: Reproduction, evaluations: Evaluations) -> str:
     """CSV of the percentiles of the label's box's IoU, one line a run."""
     header = ["data", "row", "label", "seed", *(f"p{share}" for share in IOU_PERCENTILES), "images"]
-    return _csv(header, _iou_lines(found, evaluations))
+    return csv_text(header, _iou_lines(found, evaluations))
 
 
 def _iou_lines(found: Reproduction, evaluations: Evaluations) -> Iterator[list[Any]]:
@@ -103,7 +101,7 @@ def training_data(found: Reproduction, runs: Runs, field: str) -> str:
         for record in _records(run)
         for name, value in record[field].items()
     )
-    return _csv(["data", "row", "label", "seed", "step", "epoch", "name", "value"], lines)
+    return csv_text(["data", "row", "label", "seed", "step", "epoch", "name", "value"], lines)
 
 
 def training_figure(found: Reproduction, parts: Sequence[Part], runs: Runs, field: str) -> Figure:
@@ -150,11 +148,3 @@ def _panels(parts: Sequence[Part]) -> tuple[Figure, list[Axes]]:
     for axes in panels:
         tidy(axes)
     return figure, panels
-
-
-def _csv(header: Sequence[str], lines: Iterator[list[Any]]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    return text.getvalue()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +12,7 @@ from tabulate import tabulate
 from cdtr.config import PAPER_PROTOCOL, Reproduction
 from cdtr.errors import DataError
 from cdtr.reports.ablation import Spread
-from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, percent
+from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, csv_text, percent
 
 COST_NAMES = {
     "parameters": "parameters (M)",
@@ -161,50 +159,35 @@ def to_latex(found: Reproduction, parts: Sequence[Part]) -> str:
 
 def to_csv(found: Reproduction, parts: Sequence[Part], key: Mapping[str, float] | None = None) -> str:
     """One line a data set, row and metric. key: of a figure, row -> the setting that it is drawn over."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    head = [
-        "data",
-        "row",
-        "label",
-        *([] if key is None else ["x"]),
-        "metric",
-        "paper",
-        "ours",
-        "ours_std",
-        "difference",
-    ]
-    head += ["paper_protocol", "protocol", "ours_at_best_threshold", "seeds", "values", "note"]
-    writer.writerow(head)
+    header = ["data", "row", "label", *([] if key is None else ["x"]), "metric", "paper", "ours", "ours_std"]
+    header += ["difference", "paper_protocol", "protocol", "ours_at_best_threshold", "seeds", "values", "note"]
+    return csv_text(header, _csv_lines(found, parts, key))
+
+
+def _csv_lines(found: Reproduction, parts: Sequence[Part], key: Mapping[str, float] | None) -> Iterator[list[Any]]:
     for part in parts:
         for line in part.lines:
             for index, metric in enumerate(found.table.metrics):
                 ours, oracle = line.ours[index], line.oracle[index]
                 values = [] if ours is None else ours.values
-                writer.writerow(
-                    [
-                        *(part.data, line.row, line.label, *([] if key is None else [key[line.row]]), metric),
-                        _plain(line.paper[index]),
-                        _plain(ours.mean if ours else None),
-                        _plain(ours.std if ours and len(values) > 1 else None),
-                        _plain(line.difference(index)),
-                        *(("", "") if metric in COST_NAMES else (PAPER_PROTOCOL, part.protocol)),
-                        _plain(oracle.mean if oracle else None),
-                        "" if metric in COST_NAMES else " ".join(map(str, line.seeds)),
-                        " ".join(f"{one:.3f}" for one in values),
-                        line.note,
-                    ]
-                )
+                yield [
+                    *(part.data, line.row, line.label, *([] if key is None else [key[line.row]]), metric),
+                    _plain(line.paper[index]),
+                    _plain(ours.mean if ours else None),
+                    _plain(ours.std if ours and len(values) > 1 else None),
+                    _plain(line.difference(index)),
+                    *(("", "") if metric in COST_NAMES else (PAPER_PROTOCOL, part.protocol)),
+                    _plain(oracle.mean if oracle else None),
+                    "" if metric in COST_NAMES else " ".join(map(str, line.seeds)),
+                    " ".join(f"{one:.3f}" for one in values),
+                    line.note,
+                ]
         for name, scores in part.baselines.items():
             for metric, score in zip(found.table.metrics, scores, strict=True):
                 if score is not None:
                     blank = [] if key is None else [""]
-                    plain_name = BASELINE_NAMES[name].rstrip("*")
-                    writer.writerow(
-                        [part.data, name, plain_name, *blank, metric, "", _plain(score), "", "", "", part.protocol]
-                        + [""] * 4
-                    )
-    return text.getvalue()
+                    start = [part.data, name, BASELINE_NAMES[name].rstrip("*"), *blank, metric]
+                    yield [*start, "", _plain(score), "", "", "", part.protocol, *[""] * 4]
 
 
 def to_tables(found: Reproduction, parts: Sequence[Part]) -> Iterator[Table]:
