@@ -83,6 +83,12 @@ def library_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def hash_names(names: Iterable[str]) -> str:
     """SHA-256 of a list of image ids, whatever their order: says which images something was chosen on."""
     return hashlib.sha256("\n".join(sorted(names)).encode("utf-8")).hexdigest()

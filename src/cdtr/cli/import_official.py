@@ -82,35 +82,21 @@ def without_numbers(lines: Sequence[str]) -> Sequence[str]:
 
 
 def write_run(released: Released, names: Sequence[str], file: Path, out: Path) -> None:
-    """Write the folder under a temporary name and rename it, so that a killed import leaves no half run."""
-    import hashlib
-    import shutil
-
+    """Write the whole folder or nothing, so that a killed import leaves no half run."""
     from safetensors.torch import save_file
 
-    from cdtr.runs import RunFolder, library_versions, write_atomic, write_json
+    from cdtr.runs import RunFolder, atomic_folder, hash_file, library_versions, write_atomic, write_json
 
-    with file.open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-    origin = {"file": file.name, "bytes": file.stat().st_size, "sha256": sha256, "model": released.description}
+    origin = {"file": file.name, "bytes": file.stat().st_size, "sha256": hash_file(file), "model": released.description}
     manifest = {
         "versions": library_versions(),
         "imported": {**origin, "left_out": list(released.left_out)},
         "data": {"format": None, "classes": released.classes},
     }
-    out = out.resolve()  # a dot has no name to put a temporary one beside
-    out.parent.mkdir(parents=True, exist_ok=True)
-    run = RunFolder(out.with_name(f".{out.name}.importing"))
-    shutil.rmtree(run.path, ignore_errors=True)
-    try:
-        run.path.mkdir()
+    # Resolved, as a dot has no name to put a temporary one beside.
+    with atomic_folder(out.resolve(), RunFolder(out).weights.name) as folder:
+        run = RunFolder(folder)
         write_atomic(run.config_file, released.config.to_yaml())
         write_atomic(run.classes_file, "".join(f"{name}\n" for name in names))
         write_json(run.manifest_file, manifest)
         save_file({name: tensor.contiguous() for name, tensor in released.state.items()}, run.weights)
-        if out.is_dir():
-            out.rmdir()
-        run.path.rename(out)
-    except BaseException:
-        shutil.rmtree(run.path, ignore_errors=True)
-        raise

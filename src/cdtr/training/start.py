@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from cdtr.config import Config
+from cdtr.runs import hash_file
 
 _KEY = "cdtr"
 
@@ -39,9 +39,7 @@ def find_start(config: Config) -> Start | None:
     path = Path(config.backbone.weights)
     if config.backbone.weights in {"hub", "none"} or not path.is_file():
         return None
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Start(str(path), sha256, _notes(path), config.data.input_size)
+    return Start(str(path), hash_file(path), _notes(path), config.data.input_size)
 
 
 def with_notes(notes: Mapping[str, str]) -> dict[str, str]:
