@@ -1,4 +1,4 @@
-"""What `cdtr reproduce` says: the list of tables, and the files after the trainings."""
+"""What `cdtr reproduce` writes and prints after the trainings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from cdtr.api import find_device
 from cdtr.cli._paper_runs import PaperPlan, PaperRun, Scale, by_reason, class_count, result_file, run_folder
 from cdtr.cli._shared import note
-from cdtr.config import Config, Reproduction, load_config, load_reproduction, reproduction_names
+from cdtr.config import Config, Reproduction, load_config
 from cdtr.model.cost import measure_costs
 from cdtr.model.methods import build_method
 from cdtr.reports.ablation import collect
@@ -33,19 +32,6 @@ from cdtr.runs import RunFolder, write_atomic, write_json
 
 COST_IMAGES, COST_ROUNDS = 8, 3
 ByPlace = Mapping[str, Mapping[str, Mapping[int, Any]]]  # data set, row, seed
-
-
-def list_tables() -> None:
-    """Every table and figure with the data sets and rows that it needs."""
-    table = Table(title="cdtr reproduce NAME --data DATA=DIR", title_justify="left")
-    for column in ("name", "in the paper", "what", "data", "rows trained here"):
-        table.add_column(column)
-    for name in reproduction_names():
-        found = load_reproduction(name)
-        rows = found.table.rows
-        trained = f"{sum(row.settings is not None for row in rows.values())} of {len(rows)}"
-        table.add_row(name, found.caption, found.table.title, ", ".join(found.data), trained)
-    Console().print(table)
 
 
 def write_report(
@@ -141,11 +127,8 @@ def _is_on(config: Config, module: str) -> bool:
 
 def _costs(found: Reproduction, data: str, runs: Mapping[str, PaperRun], scale: Scale, out: Path) -> dict[str, Any]:
     """The cost of each row's method by its key, measured once and kept in the folder ``costs``."""
-    path, device, classes = (
-        out / "costs" / f"{found.name}-{data}.json",
-        find_device(None),
-        class_count(found, scale, data),
-    )
+    path = out / "costs" / f"{found.name}-{data}.json"
+    device, classes = find_device(None), class_count(found, scale, data)
     keys = sorted({run.key for run in runs.values()})
     wanted = {"machine": _machine(device), "classes": classes, "keys": keys}
     if path.is_file():

@@ -56,9 +56,12 @@ def command(
 
     Example: cdtr reproduce XIV --data neu-det=NEU-DET --preset neu-det=neu-det-small --small-clip --out runs/paper
     """
+    if list_all or table is None:
+        list_tables()  # before what is heavy
+        return
     from cdtr.cli._grid import fail_if_any, run_grid
     from cdtr.cli._paper_estimate import estimate
-    from cdtr.cli._paper_report import list_tables, write_report
+    from cdtr.cli._paper_report import write_report
     from cdtr.cli._paper_runs import Scale, plan_cells, plan_paper, settle_paper
     from cdtr.cli._shared import note, require_folder
     from cdtr.config import load_reproduction
@@ -67,9 +70,6 @@ def command(
     from cdtr.reports.paper_table import check_paper_metrics
     from cdtr.runs import write_atomic
 
-    if list_all or table is None:
-        list_tables()
-        return
     found, chosen_seeds = load_reproduction(table), parse_seeds(seeds)
     check_paper_metrics(found)
     require_folder(out)
@@ -98,6 +98,24 @@ def command(
     failed = run_grid(clips, runs, jobs)
     write_report(found, plan, scale, chosen_seeds, out, protocol)
     fail_if_any(failed, len(clips) + len(runs), out / "logs")
+
+
+def list_tables() -> None:
+    """Every table and figure with the data sets and rows that it needs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cdtr.config import load_reproduction, reproduction_names
+
+    table = Table(title="cdtr reproduce NAME --data DATA=DIR", title_justify="left")
+    for column in ("name", "in the paper", "what", "data", "rows trained here"):
+        table.add_column(column)
+    for name in reproduction_names():
+        found = load_reproduction(name)
+        rows = found.table.rows
+        trained = f"{sum(row.settings is not None for row in rows.values())} of {len(rows)}"
+        table.add_row(name, found.caption, found.table.title, ", ".join(found.data), trained)
+    Console().print(table)
 
 
 def parse_seeds(text: str) -> list[int]:
