@@ -17,6 +17,7 @@ from cdtr.errors import ConfigError
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 AnySection = TypeVar("AnySection", bound="Section")
 Padding = Literal["zeros", "replicate"]
+Prior = Literal["rarity", "border"]
 AttentionReduce = Literal["mean", "sum_heads", "sum_blocks"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -77,7 +78,7 @@ class OcmConfig(Section):
     suppress: Literal["scaled", "literal", "official"] = "scaled"  # row 4
     awaken: Literal["scaled", "literal", "official"] = "scaled"  # row 5
     awaken_gradient: Literal["both", "to_attention", "to_pseudo_map"] = "both"
-    prior: Literal["none", "rarity"] = "none"  # not in the paper: what M_ocm starts from; rarity needs the guide
+    prior: Literal["none"] | Prior = "none"  # not in the paper: what M_ocm starts from; both need the guide
 
 
 class SkiConfig(Section):
@@ -112,8 +113,7 @@ class SbaConfig(Section):
 class GuideConfig(Section):
     enabled: bool = False  # not in the paper: shows attention and class maps their side when nothing is pretrained
     weight: float = Field(1.0, ge=0)  # of the alignment terms
-    attention: Literal["evidence", "rarity"] = "evidence"  # what teaches attention; with ocm.prior that does
-    filled: Literal["rarity", "middle"] = "rarity"  # what is taught instead in classes that fill their images
+    attention: Literal["evidence"] | Prior = "evidence"  # what teaches attention; with ocm.prior that does
     width: int = Field(128, ge=32)  # channels
 
 

@@ -44,8 +44,8 @@ def with_switches(config: Config) -> Config:
     config = config.updated(**open_switches)
     if config.ski.enabled and not config.csm.enabled:
         raise ConfigError("ski.enabled needs csm.enabled: SKI takes its offsets from CSM's maps (Eq. 10)")
-    if config.ocm.enabled and config.ocm.prior == "rarity" and not config.guide.enabled:
-        raise ConfigError("ocm.prior rarity needs guide.enabled: the guide's features say which patches are rare")
+    if config.ocm.enabled and config.ocm.prior != "none" and not config.guide.enabled:
+        raise ConfigError(f"ocm.prior {config.ocm.prior} needs guide.enabled: it compares the guide's features")
     return config
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cdtr.config import AttentionReduce, Config, MapsConfig
+from cdtr.config import AttentionReduce, Config, MapsConfig, Prior
 from cdtr.model.backbone import Backbone
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guidance, Guide
@@ -75,7 +75,9 @@ class Cdtr(nn.Module):
             aux["ski_logits"] = pooled_logits(aux["x_ski"])
         if self.guide is not None and auxiliary:
             seen = self.guide(images)
-            aux |= {"x_guide": seen.x_guide, "rarity": seen.rarity}
+            aux["x_guide"] = seen.x_guide
+            if seen.prior is not None:
+                aux["prior"] = seen.prior
         evidence = class_evidence(aux)
         if self.maps.evidence == "mean" and "x_csm" in aux:
             evidence = evidence / 2
@@ -93,10 +95,9 @@ class Cdtr(nn.Module):
             terms["ski"] = F.cross_entropy(aux["ski_logits"].float(), labels)
         evidence = class_evidence(aux)[range(len(labels)), labels]
         if self.guide is not None:
-            seen = Guidance(aux["x_guide"], aux["rarity"])
+            seen = Guidance(aux["x_guide"], aux.get("prior"))
             m_ocm = aux["m_ocm"].float() if self.ocm is not None and self.ocm.config.prior != "none" else None
-            rare = m_ocm is not None or self.guide.attention == "rarity"
-            terms |= self.guide.losses(seen, output.attention, evidence, labels, m_ocm, rare)
+            terms |= self.guide.losses(seen, output.attention, evidence, labels, m_ocm)
         if self.sba is not None:
             # The released code shows CLIP what the model sees, erased pixels included (row 10).
             as_is = self.sba.config.image == "as_is"
@@ -134,7 +135,7 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
     ocm = Ocm(backbone.depth, backbone.heads, config.ocm, padding) if config.ocm.enabled else None
     ski = Ski(classes, config.ski) if config.ski.enabled else None
     grid, patch = backbone.grid_hw, backbone.patch_size
-    guide = Guide(classes, grid, patch, config.guide, padding) if config.guide.enabled else None
+    guide = Guide(classes, grid, patch, config.guide, padding, _prior(config)) if config.guide.enabled else None
     names = ["cls"]
     names += ["csm"] if csm is not None else []
     names += ["ocm_suppress", "ocm_awaken"] if ocm is not None else []
@@ -153,3 +154,10 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
         attention_reduce=config.backbone.attention_reduce,
         maps=config.maps,
     )
+
+
+def _prior(config: Config) -> Prior | None:
+    """What the guide compares patches by: OCM's prior, or attention's where OCM has none."""
+    if config.ocm.enabled and config.ocm.prior != "none":
+        return config.ocm.prior
+    return None if config.guide.attention == "evidence" else config.guide.attention
