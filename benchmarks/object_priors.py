@@ -1,0 +1,94 @@
+"""Object priors by themselves (``cdtr.model.priors``), before anything learns from them: GT-known on training images.
+
+Each run's guide, which only learned to classify patches, gives the features. Every prior is scored as if it were the
+localization map, at its own best threshold, and by class at that threshold; so it flatters all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from cdtr.api import as_method
+from cdtr.cli._shared import open_source
+from cdtr.config import Config
+from cdtr.data.loader import eval_loader
+from cdtr.data.split import training_samples
+from cdtr.evaluation import Tally, find_protocol, tally_images
+from cdtr.model.guide import Guide
+from cdtr.model.maps import pooled_logits
+from cdtr.model.methods import build_method
+from cdtr.model.priors import PRIORS
+from cdtr.model.weights import read_state_dict
+from cdtr.records import DataSource, ModelOutput, Sample
+from cdtr.runs import RunFolder
+
+
+class PriorMaps(nn.Module):
+    """The guide's prior as the map of every class."""
+
+    def __init__(self, guide: Guide) -> None:
+        super().__init__()
+        self.guide = guide
+
+    def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
+        """images: (B, 3, H, W), normalised."""
+        seen = self.guide(images)
+        maps = seen.prior[:, None].expand_as(seen.x_guide)
+        return ModelOutput(pooled_logits(seen.x_guide), maps, seen.prior)
+
+
+def trained_guide(run: RunFolder) -> Guide:
+    """The guide of a run that had one."""
+    config = run.config().updated(sba={"enabled": False})
+    method = build_method(config, len(run.class_names()), sba=None, load_weights=False)
+    method.load_state_dict(read_state_dict(run.weights), strict=False)
+    guide: Guide = method.eval().guide
+    return guide
+
+
+def score(maps: PriorMaps, samples: list[Sample], config: Config, source: DataSource) -> dict[str, Any]:
+    """GT-known Loc at the best threshold of all classes together, and each class's at that."""
+    hits, counts, labels = [], [], sorted({sample.label for sample in samples})
+    for label in labels:
+        tally = Tally(find_protocol(config.evaluation.protocol), None)
+        of_class = [sample for sample in samples if sample.label == label]
+        tally_images([tally], as_method(maps), eval_loader(of_class, config), source.annotate)
+        hits.append(tally.single.hits[tally.single.iou.index(50)])
+        counts.append(tally.single.count)
+    best = int(np.sum(hits, axis=0).argmax())
+    by_class = {
+        source.class_names[label]: round(100 * int(found[best]) / count, 1)
+        for label, found, count in zip(labels, hits, counts, strict=True)
+    }
+    total = 100 * sum(int(found[best]) for found in hits) / sum(counts)
+    return {"threshold": round(float(tally.thresholds[best]), 2), "gt_known_loc": round(total, 1), "classes": by_class}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", help="runs with a guide")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=500)
+    arguments = parser.parse_args()
+    rows = []
+    for path in arguments.runs:
+        run = RunFolder(path).require_trained()
+        source, guide = open_source(run, arguments.data), trained_guide(run)
+        samples = training_samples(source)
+        order = np.random.default_rng(0).permutation(len(samples))[: arguments.images]
+        chosen = [samples[index] for index in order]
+        for prior in sorted(PRIORS):
+            guide.prior = prior
+            scores = score(PriorMaps(guide), chosen, run.config(), source)
+            rows.append({"run": str(path), "prior": prior, "images": len(chosen)} | scores)
+    print(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()
