@@ -42,7 +42,7 @@ def data_facts(run: RunFolder) -> Facts:
     found, splits = manifest.get("data") or {}, manifest.get("splits") or {}
     facts = []
     if found.get("format"):
-        facts.append(("Data", found["format"] + (f", from {found['root']}" if found.get("root") else "")))
+        facts.append(("Data set", found["format"] + (f", from {found['root']}" if found.get("root") else "")))
     more = f" and {len(names) - _CLASSES_SHOWN} more" if len(names) > _CLASSES_SHOWN else ""
     facts.append(("Classes", f"{len(names)}: {', '.join(names[:_CLASSES_SHOWN])}{more}"))
     if "fit" in splits:
@@ -74,8 +74,8 @@ def training_facts(run: RunFolder) -> Facts:
     if manifest.get("imported"):
         return [("Training", "somewhere else: the weights were imported")]
     facts = [
-        ("Length", f"{train.epochs} epochs, {train.batch_size} images a step"),
-        ("Learning rate", f"{train.lr:g}, {train.schedule}, {train.warmup_epochs:g} epochs of warm-up"),
+        ("Length", f"{_epochs(train.epochs)}, {train.batch_size} images a step"),
+        ("Learning rate", f"{train.lr:g}, {train.schedule}, warm-up of {_epochs(train.warmup_epochs)}"),
         ("Augmentation", config.data.augment.replace("_", " and ")),
         ("Seed", str(config.seed)),
     ]
@@ -118,6 +118,10 @@ def modules(run: RunFolder) -> list[Module]:
         ),
     )
     return [Module(name, does, bool(on), settings if on else "") for name, does, on, settings in rows]
+
+
+def _epochs(count: float) -> str:
+    return f"{count:g} epoch{'' if count == 1 else 's'}"
 
 
 def _fidelity(config: Config) -> str:

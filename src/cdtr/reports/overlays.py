@@ -54,7 +54,10 @@ def draw_boxes(picture: Image.Image, boxes_xyxy: npt.ArrayLike, ground_truth_xyx
         for box in np.asarray(ground_truth_xyxy, dtype=float).reshape(-1, 4):
             _dashed_rectangle(draw, box, TRUTH_COLOUR, line_width)
     for box in np.asarray(boxes_xyxy, dtype=float).reshape(-1, 4):
-        draw.rectangle(_corners(box), outline=PREDICTED_COLOUR, width=line_width)
+        x0, y0, x1, y1 = _corners(box)
+        if min(x1 - x0, y1 - y0) > 4 * line_width:  # a dark line inside, so that green shows on green too
+            draw.rectangle((x0 + line_width, y0 + line_width, x1 - line_width, y1 - line_width), outline=(0, 0, 0))
+        draw.rectangle((x0, y0, x1, y1), outline=PREDICTED_COLOUR, width=line_width)
 
 
 def _corners(box: FloatArray) -> tuple[float, float, float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -114,7 +114,17 @@ def _without_images(run: RunFolder) -> dict[str, Any]:
     held_out = (records[-1].get("held_out") or {}).get("top1_cls") if records else None
     headline = [] if held_out is None else [(f"{held_out:.1f}%", "class of held-out training images right", "")]
     notes = [text for text in (_inside_out(last_likeness(run), None),) if text]
-    empty: tuple[str, ...] = ("scores", "errors", "classes", "overlap", "trust", "noise", "galleries", "evaluation")
+    empty: tuple[str, ...] = (
+        "verdict",
+        "scores",
+        "errors",
+        "classes",
+        "overlap",
+        "trust",
+        "noise",
+        "galleries",
+        "evaluation",
+    )
     return {"headline": headline, "notes": notes, "split": "", **dict.fromkeys(empty)}
 
 
@@ -128,10 +138,11 @@ def _with_images(run: RunFolder, measured: Measured) -> dict[str, Any]:
     )
     return {
         "headline": list(_headline(evaluation, len(measured.source.class_names))),
+        "verdict": _against_baselines(evaluation),
         "notes": list(_notes(evaluation, last_likeness(run))),
         "split": measured.split,
         "evaluation": evaluation,
-        "scores": list(metric_rows(evaluation)),
+        "scores": _known(metric_rows(evaluation)),
         "errors": [
             (ERROR_NAMES[kind], _MEANINGS[kind], found["count"], found["percent"])
             for kind, found in evaluation.errors.items()
@@ -142,6 +153,11 @@ def _with_images(run: RunFolder, measured: Measured) -> dict[str, Any]:
         "noise": _noise(measured, pictures, run.config().seed),
         "galleries": _galleries(measured, pictures, run.config().seed),
     }
+
+
+def _known(rows: Iterable[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    """Without the metrics that the data has no annotation for."""
+    return [(name, values) for name, values in rows if values[0] != percent(None)]
 
 
 def _galleries(measured: Measured, pictures: Pictures, seed: int) -> list[Gallery]:
@@ -162,14 +178,13 @@ def _headline(evaluation: Evaluation, n_classes: int) -> Iterator[tuple[str, str
 
 def _notes(evaluation: Evaluation, likeness: float | None) -> Iterator[str]:
     """What a reader must know before any number."""
-    yield from (text for text in (_against_baselines(evaluation),) if text)
     source = evaluation.threshold_source or ""
     if source == NOT_CALIBRATED:
         yield (
             f"No map threshold was calibrated: boxes and scores are at {evaluation.threshold:g} of the map's maximum, "
             "a common default. `cdtr calibrate` chooses one."
         )
-    if source.startswith("oracle"):
+    if source.startswith("oracle") and evaluation.n_annotated:
         yield "The map threshold was chosen on images that are scored here, which flatters the scores."
     if not evaluation.n_annotated:
         yield "These images have no boxes, so only their classes are measured. Look at the pictures for the boxes."
@@ -189,7 +204,7 @@ def _against_baselines(evaluation: Evaluation) -> str:
         return ""
     best, name = max(rivals)
     start = f"GT-known Loc is {value:.1f}% (95% interval {interval[0]:.1f} to {interval[1]:.1f})"
-    rival = f"the best box that never looks at the image, {name} ({best:.1f}%)"
+    rival = f"the best of the boxes that never look at the image ({name}, {best:.1f}%)"
     if interval[0] > best:
         return f"{start}, above {rival}."
     if interval[1] < best:
@@ -268,9 +283,7 @@ def _stored(run: RunFolder, measured: Measured | None) -> list[dict[str, Any]]:
                 key: entry.get(key)
                 for key in ("data", "split", "protocol", "n_images", "threshold", "threshold_source")
             },
-            "rows": list(
-                score_rows(entry.get("metrics") or {}, entry.get("intervals") or {}, entry.get("baselines") or {})
-            ),
+            "rows": _known(score_rows(*(entry.get(key) or {} for key in ("metrics", "intervals", "baselines")))),
         }
         for entry in entries
     ]
