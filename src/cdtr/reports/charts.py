@@ -89,7 +89,7 @@ def noise_chart(noise: AttentionNoise) -> Chart:
     area = float(np.median(noise.area))
     axes.axvline(area, color="black", linestyle="--", linewidth=1, label=f"median area outside {100 * area:.0f}%")
     axes.set(xlabel="share of the attention outside the boxes", ylabel="images", xlim=(0, 1))
-    axes.legend(fontsize="x-small", loc="upper left")
+    axes.legend(fontsize="small", loc="upper left")
     tidy(axes)
     alt = (
         f"Histogram of the share of attention outside the true boxes over {len(noise.area)} images, medians: "
@@ -106,7 +106,7 @@ def _evaluated(evaluation: Evaluation) -> list[Chart]:
     draw_hits(axes, curves, curves.single)
     draw_threshold(axes, evaluation.threshold)
     axes.set(ylabel="hits, % of images")
-    axes.legend(fontsize="x-small")
+    axes.legend(fontsize="small")
     rates = curves.single[curves.iou.index(round(100 * LOC_IOU))]
     best, levels = int(rates.argmax()), ", ".join(f"{level / 100:g}" for level in curves.iou)
     alt = (
@@ -126,7 +126,7 @@ def _chosen(calibration: Mapping[str, Any], curve: Sequence[Sequence[float]]) ->
     axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"chosen: {threshold:g}")
     axes.plot([threshold], [hits], marker="o", color="black")
     axes.set(xlabel="map threshold", ylabel="hits, % of images", xlim=(0, 1), ylim=(0, 100))
-    axes.legend(fontsize="x-small")
+    axes.legend(fontsize="small")
     tidy(axes)
     where = f"{calibration.get('n_images')} {calibration.get('source', 'images')}"
     alt = f"Line: percent of {where} hit at IoU 0.5 over the map threshold; {threshold:g} was chosen, with {hits:.1f}%."

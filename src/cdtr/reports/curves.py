@@ -82,7 +82,7 @@ def _terms(log: _Log) -> Chart | None:
         axes.plot(xs, values, label=name, **look)
     if positive:  # the terms' sizes are far apart
         axes.set_yscale("log")
-    axes.legend(fontsize="x-small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    axes.legend(fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     _finish(axes, "loss term, not weighted")
     last = ", ".join(f"{name} {_line(log, 'terms', name)[1][-1]:.3f}" for name in names)
     return Chart("Loss terms", f"One line a loss term over the epochs. At the end: {last}.", chart_uri(figure))
@@ -96,7 +96,7 @@ def _lambdas(log: _Log) -> Chart | None:
     for name, look in zip(names, _looks(names), strict=True):
         axes.plot(*_line(log, "lambdas", name), label=f"{_LAMBDAS.get(name, 'λ')} {name}", **look)
     axes.axhline(1, color="black", linestyle=":", linewidth=1)
-    axes.legend(fontsize="x-small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    axes.legend(fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     _finish(axes, "λ, all start at 1")
     last = ", ".join(f"{name} {_line(log, 'lambdas', name)[1][-1]:.2f}" for name in names)
     alt = f"One line for each weight λ of Eq. 2 over the epochs, all from 1. At the end: {last}."
