@@ -59,7 +59,7 @@ def command(
     measured, absent = measure_run(folder, data, split, boxes, images, device)
     if measured is None:
         note(f"no images: {absent}")
-    write_report(folder, count_parameters(folder), measured, absent, page)
+    write_report(folder, run, count_parameters(folder), measured, absent, page)
     print(f"wrote {page}: open it in a browser")
 
 
@@ -80,11 +80,11 @@ def measure_run(
     try:
         source = open_source(run, Path(root), boxes)
         name, samples = choose_split(run, source, split)
+        evaluation = evaluate_for_report(run, source, samples, device)
     except DataError as error:
         if data is not None or split is not None:
             raise
         return None, f"{error}."
-    evaluation = evaluate_for_report(run, source, samples, device)
     return examine(run, source, name, samples, evaluation, images, device), ""
 
 

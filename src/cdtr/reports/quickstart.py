@@ -24,4 +24,4 @@ def write_quickstart(
         "seconds": seconds,
         "seed": run.config().seed,
     }
-    write_page("quickstart.html", page, report_words(run, parameters, measured, "") | drawn)
+    write_page("quickstart.html", page, report_words(run, run.path.as_posix(), parameters, measured, "") | drawn)

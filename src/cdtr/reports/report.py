@@ -77,16 +77,21 @@ class ClassRow(NamedTuple):
     confused: str
 
 
-def write_report(run: RunFolder, parameters: int, measured: Measured | None, absent: str, page: Path) -> None:
-    """Write one HTML file that needs no other. parameters: of the method. absent: why no image was looked at."""
-    write_page("report.html", page, report_words(run, parameters, measured, absent))
+def write_report(
+    run: RunFolder, shown: str, parameters: int, measured: Measured | None, absent: str, page: Path
+) -> None:
+    """Write one HTML file that needs no other.
+
+    shown: the path or hub id that the run goes by. parameters: of the method. absent: why no image was looked at.
+    """
+    write_page("report.html", page, report_words(run, shown, parameters, measured, absent))
 
 
-def report_words(run: RunFolder, parameters: int, measured: Measured | None, absent: str) -> dict[str, Any]:
+def report_words(run: RunFolder, shown: str, parameters: int, measured: Measured | None, absent: str) -> dict[str, Any]:
     """Everything that the template ``report.html`` says."""
     words: dict[str, Any] = {
-        "name": run.path.resolve().name,
-        "run": run.path.as_posix(),
+        "name": Path(shown).resolve().name,
+        "run": shown,
         "absent": absent,
         "written": date.today().isoformat(),
         "version": library_versions()["cdtr"],
