@@ -128,6 +128,8 @@ def _last_part(text: str) -> str:
 
 def _public_manifest(run: RunFolder) -> dict[str, Any]:
     manifest = {key: value for key, value in run.manifest().items() if key not in _STAYS_HERE}
+    if isinstance(manifest.get("data"), dict):
+        manifest["data"] = {key: value for key, value in manifest["data"].items() if key != "root"}
     if isinstance(manifest.get("requested_config"), str):
         requested = parse_config(manifest["requested_config"], str(run.manifest_file))
         manifest["requested_config"] = without_paths(requested).to_yaml()

@@ -44,6 +44,7 @@ def run(tmp_path: Path) -> RunFolder:
     run.calibration_file.write_text(json.dumps({"threshold": 0.35, "n_images": 12, "source": "held-out images"}))
     broken = {"a.jpg": "/home/maria/photos/a.jpg cannot be read"}
     manifest = {"versions": {"cdtr": "0.1.0"}, "broken_images": broken, "requested_config": config.to_yaml()}
+    manifest |= {"data": {"format": "folder", "root": "/home/maria/photos"}}
     run.manifest_file.write_text(json.dumps(manifest))
     (run.path / "state").mkdir()
     (run.path / "state" / "optimiser.pkl").write_bytes(b"stays here")

@@ -61,7 +61,13 @@ def command(
     if quality is not None:
         print(f"scores of boxes: fitted on {quality.n_images} boxes, {100 * quality.hit_rate:.1f}% of them hits")
     print(f"wrote {folder.calibration_file}")
-    next_steps([f"cdtr evaluate {run} --data {data}", f"cdtr localize {run} IMAGES --out boxes --format coco,csv"])
+    next_steps(
+        [
+            f"cdtr evaluate {run} --data {data}",
+            f"cdtr report {run} --data {data}",
+            f"cdtr localize {run} IMAGES --out boxes --format coco,csv",
+        ]
+    )
 
 
 def calibrate_run(

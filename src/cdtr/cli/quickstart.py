@@ -133,12 +133,11 @@ def write_answers(
     out: Path,
 ) -> Path:
     """Boxes and overlays of some validation images, and the page."""
-    from cdtr.api import Localizer, as_method
+    from cdtr.api import Localizer
     from cdtr.cli.localize import localize_pictures
-    from cdtr.data.transforms import EvalTransform
+    from cdtr.cli.report import count_parameters, examine
     from cdtr.exports import find_exporter
-    from cdtr.localization.predictor import Predictor
-    from cdtr.reports.quickstart import QuickstartResult, write_quickstart
+    from cdtr.reports.quickstart import write_quickstart
 
     localizer = Localizer.from_pretrained(run.path)
     pictures = [(sample.image_id, sample.path) for sample in choose_samples(samples, seed)]
@@ -146,15 +145,9 @@ def write_answers(
     for name in ("coco", "csv"):
         exporter = find_exporter(name)
         exporter.write(found, out / "boxes" / exporter.file_name, source.class_names)
-    predictor = Predictor(
-        as_method(localizer.method),
-        EvalTransform(run.config().data),
-        source.class_names,
-        localizer.threshold,
-        localizer.device,
-    )
     page = out / "index.html"
-    write_quickstart(QuickstartResult(run, source, samples, evaluation, dict(seconds), seed), predictor, page)
+    measured = examine(run, source, "val", samples, evaluation)
+    write_quickstart(run, count_parameters(run), measured, dict(seconds), page)
     return page
 
 

@@ -1,5 +1,6 @@
 """Runs a method over a loader under a named protocol and feeds the metrics."""
 
+from cdtr.evaluation.attention_noise import AttentionNoise, measure_noise
 from cdtr.evaluation.box_scores import fit_box_scores
 from cdtr.evaluation.calibration import Calibration, calibrate, calibrate_label_free
 from cdtr.evaluation.evaluate import evaluate, gather_tallies, tally_answers, tally_images
@@ -9,6 +10,7 @@ from cdtr.evaluation.tally import Tally
 
 __all__ = [
     "PROTOCOLS",
+    "AttentionNoise",
     "Calibration",
     "Evaluation",
     "Protocol",
@@ -19,6 +21,7 @@ __all__ = [
     "find_protocol",
     "fit_box_scores",
     "gather_tallies",
+    "measure_noise",
     "tally_answers",
     "tally_images",
 ]

@@ -35,6 +35,30 @@ def inside_outside_ratio(attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_
     attention: (h, w), >= 0, of the whole image. boxes_xyxy: (N, 4), half-open, pixels of an image of ``size_hw``. A
     patch counts by the share of it that the boxes cover, to a sixteenth of a patch's side.
     """
+    covered = _covered(attention, boxes_xyxy, size_hw)
+    if covered is None:
+        return None
+    outside = 1 - covered
+    mean_outside = float((attention * outside).sum() / outside.sum())
+    mean_inside = float((attention * covered).sum() / covered.sum())
+    return mean_inside / mean_outside if mean_outside > 0 else None
+
+
+def outside_shares(
+    attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int]
+) -> tuple[float, float] | None:
+    """The shares, in [0, 1], of the attention and of the image's area that lie outside the boxes; they are equal where
+    attention does not care for the object. Arguments and None as ``inside_outside_ratio``, and None without attention.
+    """
+    covered = _covered(attention, boxes_xyxy, size_hw)
+    total = float(attention.sum())
+    if covered is None or not total > 0:
+        return None
+    return float((attention * (1 - covered)).sum()) / total, float(1 - covered.mean())
+
+
+def _covered(attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int]) -> FloatArray | None:
+    """The share (h, w) of each patch that the boxes cover; None where they leave nothing or hold nothing."""
     height, width = attention.shape
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
     if not len(boxes) or not np.isfinite(attention).all():
@@ -44,13 +68,8 @@ def inside_outside_ratio(attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_
     scale = np.array([width * fine / size_hw[1], height * fine / size_hw[0]] * 2)
     for x0, y0, x1, y1 in np.rint(boxes * scale).astype(int).clip(0):
         inside[y0:y1, x0:x1] = True
-    covered = inside.reshape(height, fine, width, fine).mean(axis=(1, 3))
-    outside = 1 - covered
-    if not covered.sum() or not outside.sum():
-        return None
-    mean_outside = float((attention * outside).sum() / outside.sum())
-    mean_inside = float((attention * covered).sum() / covered.sum())
-    return mean_inside / mean_outside if mean_outside > 0 else None
+    covered: FloatArray = inside.reshape(height, fine, width, fine).mean(axis=(1, 3))
+    return covered if 0 < covered.sum() < covered.size else None
 
 
 def summarise_attention(rows: Iterable[ImageRow]) -> AttentionOnObject | None:

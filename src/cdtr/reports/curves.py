@@ -1,52 +1,168 @@
-"""A training's curves from its ``metrics.jsonl``, as a picture."""
+"""A training's curves from its ``metrics.jsonl``: losses (the paper's Fig. 11a), lambdas (Fig. 10), attention."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from cdtr.reports.figures import figure_uri
+from cdtr.reports.figures import tidy
+from cdtr.reports.page import COLOURS, Chart, chart_uri, new_chart
 from cdtr.runs import RunFolder
+
+_POINTS = 200  # of a line; more would be heavy and look no different
+
+# In the order of Eq. 2, so that each keeps its number and its colour whatever is switched off.
+_LAMBDAS = {"cls": "λ₁", "csm": "λ₂", "ocm_suppress": "λ₃", "ocm_awaken": "λ₄", "ski": "λ₅"}
+_COLOURS = dict(zip((*_LAMBDAS, "sba"), COLOURS, strict=False))
+
+
+class _Log(NamedTuple):
+    """steps: a training's step records, of a short one its epochs'. per_epoch: steps of an epoch."""
+
+    steps: Sequence[Mapping[str, Any]]
+    epochs: Sequence[Mapping[str, Any]]
+    per_epoch: int
 
 
 def read_log(run: RunFolder, kind: str) -> list[dict[str, Any]]:
-    """The log's records of a kind, ``step`` or ``epoch``."""
+    """The log's records of a kind, ``step`` or ``epoch``; a line that a kill cut short is passed over."""
     if not run.metrics_file.is_file():
         return []
-    records = [json.loads(line) for line in run.metrics_file.read_text(encoding="utf-8").splitlines()]
-    return [record for record in records if record["kind"] == kind]
+    records = []
+    for line in run.metrics_file.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if record["kind"] == kind:
+            records.append(record)
+    return records
 
 
-def loss_curve(run: RunFolder) -> str | None:
-    """Every loss term, the held-out accuracy, and how much the attention is like the class map, over the epochs: a data
-    URI; None before the first epoch.
-    """
+def training_charts(run: RunFolder) -> list[Chart]:
+    """Losses, lambdas, held-out accuracy and how object-like the attention is, over the epochs; what was not logged is
+    left out, and all is before the first epoch."""
     epochs = read_log(run, "epoch")
     if not epochs:
+        return []
+    log = _Log(read_log(run, "step") or epochs, epochs, max(1, int(epochs[0]["step"]) // (int(epochs[0]["epoch"]) + 1)))
+    charts = (_total(log), _terms(log), _lambdas(log), _attention(log), _accuracy(log))
+    return [chart for chart in charts if chart is not None]
+
+
+def last_likeness(run: RunFolder) -> float | None:
+    """The last logged correlation of attention and class map, below 0 where the attention is inside out."""
+    known = [value for record in read_log(run, "epoch") if (value := _likeness(record)) is not None]
+    return known[-1] if known else None
+
+
+def _total(log: _Log) -> Chart:
+    figure, axes = new_chart()
+    xs, values = _line(log, "terms", "total")
+    axes.plot(xs, values, color="black", linewidth=1.2)
+    _finish(axes, "training loss")
+    alt = f"Line: the total training loss over the epochs, from {values[0]:.2f} at first to {values[-1]:.2f} at last."
+    return Chart("Total loss (Eq. 2)", alt, chart_uri(figure))
+
+
+def _terms(log: _Log) -> Chart | None:
+    names = [name for name in log.epochs[0]["terms"] if name != "total"]
+    if not names:
         return None
-    numbers = [record["epoch"] + 1 for record in epochs]
-    figure = Figure(figsize=(10.2, 3.2), layout="constrained")
-    losses, accuracy, attention = figure.subplots(1, 3)
-    for name in epochs[0]["terms"]:
-        values = [record["terms"].get(name, float("nan")) for record in epochs]
-        losses.plot(numbers, values, marker=".", label=name, linewidth=2 if name == "total" else 1)
-    losses.set(title="training loss, by term", xlabel="epoch")
-    losses.legend(fontsize="x-small", ncols=2)
-    held_out = [(number, record["held_out"]) for number, record in zip(numbers, epochs, strict=True)]
-    points = [(number, values["top1_cls"]) for number, values in held_out if "top1_cls" in values]
-    accuracy.plot([number for number, _ in points], [value for _, value in points], marker=".", color="tab:green")
-    accuracy.set(title="class of held-out images, % right", xlabel="epoch", ylim=(0, 100))
-    likeness = [(number, record.get("attention", {})) for number, record in zip(numbers, epochs, strict=True)]
-    pairs = [(number, values["class_map"]) for number, values in likeness if "class_map" in values]
-    attention.plot([number for number, _ in pairs], [value for _, value in pairs], marker=".", color="tab:purple")
-    attention.axhline(0, color="black", linestyle="--", linewidth=1, label="inside out below")
-    attention.set(title="attention like the class map", xlabel="epoch", ylim=(-1, 1))
-    attention.legend(fontsize="small", loc="lower right")
-    for axes in (losses, accuracy, attention):
-        axes.grid(alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure_uri(figure)
+    figure, axes = new_chart()
+    positive = True
+    for name, look in zip(names, _looks(names), strict=True):
+        xs, values = _line(log, "terms", name)
+        positive = positive and bool((values > 0).all())
+        axes.plot(xs, values, label=name, **look)
+    if positive:  # the terms' sizes are far apart
+        axes.set_yscale("log")
+    axes.legend(fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    _finish(axes, "loss term, not weighted")
+    last = ", ".join(f"{name} {_line(log, 'terms', name)[1][-1]:.3f}" for name in names)
+    return Chart("Loss terms", f"One line a loss term over the epochs. At the end: {last}.", chart_uri(figure))
+
+
+def _lambdas(log: _Log) -> Chart | None:
+    names = list(log.epochs[0].get("lambdas") or {})
+    if not names:
+        return None
+    figure, axes = new_chart()
+    for name, look in zip(names, _looks(names), strict=True):
+        axes.plot(*_line(log, "lambdas", name), label=f"{_LAMBDAS.get(name, 'λ')} {name}", **look)
+    axes.axhline(1, color="black", linestyle=":", linewidth=1)
+    axes.legend(fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    _finish(axes, "λ, all start at 1")
+    last = ", ".join(f"{name} {_line(log, 'lambdas', name)[1][-1]:.2f}" for name in names)
+    alt = f"One line for each weight λ of Eq. 2 over the epochs, all from 1. At the end: {last}."
+    return Chart(
+        "Weights λ of the losses", alt, chart_uri(figure), "A term counts for 1/(2λ²): the smaller λ, the more."
+    )
+
+
+def _attention(log: _Log) -> Chart | None:
+    points = [(record["epoch"] + 1, value) for record in log.epochs if (value := _likeness(record)) is not None]
+    if not points:
+        return None
+    figure, axes = new_chart()
+    axes.plot(*zip(*points, strict=True), marker=".", color=COLOURS[3])
+    axes.axhline(0, color="black", linestyle="--", linewidth=1, label="inside out below")
+    axes.set(ylim=(-1, 1))
+    axes.legend(fontsize="small", loc="lower right")
+    _finish(axes, "correlation, held-out images")
+    alt = (
+        f"Line: correlation of attention and class map on held-out images over the epochs, from {points[0][1]:.2f} to "
+        f"{points[-1][1]:.2f}; below 0 the attention is inside out."
+    )
+    return Chart("Attention like the class map", alt, chart_uri(figure))
+
+
+def _accuracy(log: _Log) -> Chart | None:
+    points = [
+        (record["epoch"] + 1, record["held_out"]["top1_cls"])
+        for record in log.epochs
+        if "top1_cls" in (record.get("held_out") or {})
+    ]
+    if not points:
+        return None
+    figure, axes = new_chart()
+    axes.plot(*zip(*points, strict=True), marker=".", color=COLOURS[2])
+    axes.set(ylim=(0, 100))
+    _finish(axes, "% right, held-out images")
+    alt = f"Line: percent of held-out images whose class is right over the epochs, at last {points[-1][1]:.1f}."
+    return Chart("Class of held-out images", alt, chart_uri(figure))
+
+
+def _likeness(record: Mapping[str, Any]) -> float | None:
+    value = (record.get("attention") or {}).get("class_map")
+    return None if value is None else float(value)
+
+
+def _line(log: _Log, field: str, name: str) -> tuple[np.typing.NDArray[np.float64], np.typing.NDArray[np.float64]]:
+    """A value over the epochs, thinned to means of as many neighbours as need be."""
+    pairs = [(record["step"] / log.per_epoch, record[field].get(name, np.nan)) for record in log.steps]
+    size = -(-len(pairs) // _POINTS)
+    means = np.array([np.mean(pairs[start : start + size], axis=0) for start in range(0, len(pairs), size)])
+    return means[:, 0], means[:, 1]
+
+
+def _looks(names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The paper's terms solid, those that it has not dashed."""
+    others = [name for name in names if name not in _COLOURS]
+    for name in names:
+        if name in _COLOURS:
+            yield {"color": _COLOURS[name], "linewidth": 1.2}
+        else:
+            yield {"color": COLOURS[6 + others.index(name) % 4], "linewidth": 1.2, "linestyle": "--"}
+
+
+def _finish(axes: Axes, ylabel: str) -> None:
+    axes.set(xlabel="epoch", ylabel=ylabel)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    tidy(axes)

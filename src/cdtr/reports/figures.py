@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cdtr.evaluation import Evaluation
+from cdtr.evaluation.result import Curves
+from cdtr.metrics.selective import Selective
 from cdtr.runs import write_atomic
 
 
@@ -31,11 +33,6 @@ def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
     return written
 
 
-def figure_uri(figure: Figure) -> str:
-    """The figure as a data URI, for a page that needs no other file."""
-    return "data:image/png;base64," + base64.b64encode(figure_png(figure)).decode("ascii")
-
-
 def figure_png(figure: Figure) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
@@ -50,34 +47,23 @@ def threshold_curve(evaluation: Evaluation) -> Figure | None:
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     both: list[Axes] = list(figure.subplots(1, 2, sharey=True))
     for axes, rates, name in zip(both, (curves.single, curves.multi), ("largest contour", "all contours"), strict=True):
-        for level, rate in zip(curves.iou, rates, strict=True):
-            axes.plot(curves.thresholds, rate, label=f"IoU ≥ {level / 100:.1f}")
-        if evaluation.threshold is not None:
-            axes.axvline(evaluation.threshold, color="black", linestyle="--", linewidth=1, label="threshold in use")
-        axes.set(title=name, xlabel="map threshold", xlim=(0, 1))
-        tidy(axes)
-    both[0].set(ylabel="hits, % of images", ylim=(0, 100))
+        draw_hits(axes, curves, rates)
+        draw_threshold(axes, evaluation.threshold)
+        axes.set(title=name)
+    both[0].set(ylabel="hits, % of images")
     both[1].legend(fontsize="small")
     return figure
 
 
 def iou_distribution(evaluation: Evaluation) -> Figure | None:
     """A histogram of the label's box's IoU over the images, with the quartiles and the two levels of a hit."""
-    ious = np.array([row.iou_label for row in evaluation.rows if row.iou_label is not None])
-    if not len(ious):
+    ious = label_ious(evaluation)
+    if not ious:
         return None
     figure = Figure(figsize=(5.2, 3.4), layout="constrained")
     axes: Axes = figure.subplots()
-    axes.hist(ious, bins=np.linspace(0, 1, 21).tolist(), color="tab:blue", alpha=0.7)
-    for share, name in ((25, "first quartile"), (50, "median"), (75, "third quartile")):
-        value = float(np.percentile(ious, share))
-        axes.axvline(value, color="tab:orange", linewidth=2 if share == 50 else 1, label=f"{name} {100 * value:.1f}%")
-    axes.axvline(0.5, color="black", linestyle="--", linewidth=1, label="a hit")
-    axes.set(
-        title=f"IoU of {len(ious)} images", xlabel="IoU of the box of the label's map", ylabel="images", xlim=(0, 1)
-    )
-    axes.legend(fontsize="small")
-    tidy(axes)
+    draw_ious(axes, ious)
+    axes.set(title=f"IoU of {len(ious)} images")
     return figure
 
 
@@ -88,11 +74,8 @@ def precision_recall_curve(evaluation: Evaluation) -> Figure | None:
         return None
     figure = Figure(figsize=(4.4, 3.4), layout="constrained")
     axes: Axes = figure.subplots()
-    axes.plot(curves.recall, curves.precision)
-    axes.set(
-        title=f"PxAP {evaluation.metrics['pxap']:.1f}", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1)
-    )
-    tidy(axes)
+    draw_precision_recall(axes, curves)
+    axes.set(title=f"PxAP {evaluation.metrics['pxap']:.1f}")
     return figure
 
 
@@ -102,33 +85,66 @@ def box_score_figure(evaluation: Evaluation) -> Figure | None:
     if found is None:
         return None
     figure = Figure(figsize=(8, 3.6), layout="constrained")
-    both: list[Axes] = list(figure.subplots(1, 2))
-    reliability, risk = both
+    reliability, risk = figure.subplots(1, 2)
+    draw_reliability(reliability, found)
+    reliability.set(title=f"calibration error {found.calibration_error:.1f}%")
+    draw_risk(risk, found)
+    risk.set(title="misses among the best-scored")
+    return figure
+
+
+def label_ious(evaluation: Evaluation) -> list[float]:
+    """The IoUs of the boxes of the labels' maps, of the images that have one."""
+    return [row.iou_label for row in evaluation.rows if row.iou_label is not None]
+
+
+def draw_hits(axes: Axes, curves: Curves, rates: np.typing.NDArray[np.float64]) -> None:
+    """rates: (levels, T) in percent."""
+    for level, rate in zip(curves.iou, rates, strict=True):
+        axes.plot(curves.thresholds, rate, label=f"IoU ≥ {level / 100:.1f}")
+    axes.set(xlabel="map threshold", xlim=(0, 1), ylim=(0, 100))
+    tidy(axes)
+
+
+def draw_threshold(axes: Axes, threshold: float | None) -> None:
+    if threshold is not None:
+        axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label="threshold in use")
+
+
+def draw_ious(axes: Axes, ious: Sequence[float]) -> None:
+    axes.hist(ious, bins=np.linspace(0, 1, 21).tolist(), color="tab:blue", alpha=0.7)
+    for share, name in ((25, "first quartile"), (50, "median"), (75, "third quartile")):
+        value = float(np.percentile(ious, share))
+        axes.axvline(value, color="tab:orange", linewidth=2 if share == 50 else 1, label=f"{name} {100 * value:.1f}%")
+    axes.axvline(0.5, color="black", linestyle="--", linewidth=1, label="a hit")
+    axes.set(xlabel="IoU of the box of the label's map", ylabel="images", xlim=(0, 1))
+    axes.legend(fontsize="small")
+    tidy(axes)
+
+
+def draw_precision_recall(axes: Axes, curves: Curves) -> None:
+    if curves.recall is not None and curves.precision is not None:
+        axes.plot(curves.recall, curves.precision)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
+    tidy(axes)
+
+
+def draw_reliability(axes: Axes, found: Selective) -> None:
     means, rates, counts = zip(*found.bins, strict=True)
     error = 1.96 * np.sqrt(np.array(rates) * (1 - np.array(rates)) / np.array(counts))
-    reliability.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="as it should be")
-    reliability.errorbar(means, rates, error, marker="o", capsize=2, label="tenths of the images, 95%")
-    reliability.set(
-        title=f"calibration error {found.calibration_error:.1f}%",
-        xlabel="score of the box",
-        ylabel="share of hits (IoU ≥ 0.5)",
-        xlim=(0, 1),
-        ylim=(0, 1),
-    )
-    reliability.legend(fontsize="small")
-    risk.plot(found.coverage, found.risk)
-    risk.axhline(1 - found.hit_rate / 100, color="black", linestyle="--", linewidth=1, label="all boxes")
-    risk.set(
-        title="misses among the best-scored",
-        xlabel="share of the boxes kept, best first",
-        ylabel="share of misses",
-        xlim=(0, 1),
-        ylim=(0, 1),
-    )
-    risk.legend(fontsize="small")
-    for axes in both:
-        tidy(axes)
-    return figure
+    axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="as it should be")
+    axes.errorbar(means, rates, error, marker="o", capsize=2, label="tenths of the images, 95%")
+    axes.set(xlabel="score of the box", ylabel="share of hits (IoU ≥ 0.5)", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize="small")
+    tidy(axes)
+
+
+def draw_risk(axes: Axes, found: Selective) -> None:
+    axes.plot(found.coverage, found.risk)
+    axes.axhline(1 - found.hit_rate / 100, color="black", linestyle="--", linewidth=1, label="all boxes")
+    axes.set(xlabel="share of the boxes kept, best first", ylabel="share of misses", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize="small")
+    tidy(axes)
 
 
 def tidy(axes: Axes) -> None:

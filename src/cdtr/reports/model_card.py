@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, percent
+from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, score_rows
 from cdtr.runs import RunFolder
 
 Threshold: TypeAlias = tuple[float | None, str | None]
@@ -129,14 +129,9 @@ def _table(entry: Mapping[str, Any]) -> Iterator[str]:
     columns = ["metric", "this model", "95% interval", *BASELINE_NAMES.values()]
     yield "| " + " | ".join(name.replace("*", "\\*") for name in columns) + " |"
     yield "|" + "---|" * len(columns)
-    metrics, intervals = entry.get("metrics") or {}, entry.get("intervals") or {}
-    baselines = [(entry.get("baselines") or {}).get(name) or {} for name in BASELINE_NAMES]
-    for key, name in METRIC_NAMES.items():
-        if metrics.get(key) is not None:
-            interval = intervals.get(key)
-            between = "-" if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
-            cells = [name, percent(metrics[key]), between, *(percent(scores.get(key)) for scores in baselines)]
-            yield "| " + " | ".join(cells) + " |"
+    metrics = {key: value for key, value in (entry.get("metrics") or {}).items() if value is not None}
+    for name, values in score_rows(metrics, entry.get("intervals") or {}, entry.get("baselines") or {}):
+        yield "| " + " | ".join([name, *values]) + " |"
     yield ""
 
 

@@ -28,18 +28,15 @@ def heat_map(score_map: FloatArray, size_hw: tuple[int, int] | None = None) -> I
 def overlay(
     image: Image.Image, localization: Localization, ground_truth_xyxy: npt.ArrayLike | None = None
 ) -> Image.Image:
-    """The picture under its heat map, predicted boxes in green with class and score, ground truth (N, 4) in red."""
+    """The picture under its heat map, predicted boxes in green with class and score, ground truth (N, 4) in red and
+    dashed, so that the two are told apart without their colours.
+    """
     height, width = localization.size_hw
     if image.size != (width, height):
         raise DataError(f"picture of {image.size} for a localization of {(width, height)}: pass the source picture")
     canvas = Image.blend(image.convert("RGB"), heat_map(localization.map, localization.size_hw), HEAT_SHARE)
+    draw_boxes(canvas, localization.boxes_xyxy, ground_truth_xyxy)
     draw = ImageDraw.Draw(canvas)
-    line_width = max(1, round(min(width, height) / 150))
-    if ground_truth_xyxy is not None:
-        for box in np.asarray(ground_truth_xyxy, dtype=float).reshape(-1, 4):
-            _rectangle(draw, box, TRUTH_COLOUR, line_width)
-    for box in localization.boxes_xyxy:
-        _rectangle(draw, box, PREDICTED_COLOUR, line_width)
     # Labels come last, so that no box crosses one.
     for box, label, score in zip(localization.boxes_xyxy, localization.labels, localization.scores, strict=True):
         _label(draw, box, f"{_name(localization, int(label))} {score:.2f}", canvas.size)
@@ -50,10 +47,45 @@ def _name(localization: Localization, label: int) -> str:
     return localization.class_names[label] if localization.class_names else str(label)
 
 
-def _rectangle(draw: ImageDraw.ImageDraw, box: FloatArray, colour: tuple[int, int, int], line_width: int) -> None:
+def draw_boxes(picture: Image.Image, boxes_xyxy: npt.ArrayLike, ground_truth_xyxy: npt.ArrayLike | None = None) -> None:
+    """Draw half-open boxes (N, 4) in pixels of the picture onto it: found ones green, true ones red and dashed."""
+    draw, line_width = ImageDraw.Draw(picture), max(1, round(min(picture.size) / 150))
+    if ground_truth_xyxy is not None:
+        for box in np.asarray(ground_truth_xyxy, dtype=float).reshape(-1, 4):
+            _dashed_rectangle(draw, box, TRUTH_COLOUR, line_width)
+    for box in np.asarray(boxes_xyxy, dtype=float).reshape(-1, 4):
+        x0, y0, x1, y1 = _corners(box)
+        if min(x1 - x0, y1 - y0) > 4 * line_width:  # a dark line inside, so that green shows on green too
+            draw.rectangle((x0 + line_width, y0 + line_width, x1 - line_width, y1 - line_width), outline=(0, 0, 0))
+        draw.rectangle((x0, y0, x1, y1), outline=PREDICTED_COLOUR, width=line_width)
+
+
+def _corners(box: FloatArray) -> tuple[float, float, float, float]:
     x0, y0, x1, y1 = (float(value) for value in box)
     # Half-open: the last pixel of the box is one before its end.
-    draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour, width=line_width)
+    return x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)
+
+
+def _dashed_rectangle(
+    draw: ImageDraw.ImageDraw, box: FloatArray, colour: tuple[int, int, int], line_width: int
+) -> None:
+    """Dashes with white between them, so that the line shows on red too; the corners are always coloured."""
+    x0, y0, x1, y1 = _corners(box)
+    draw.rectangle((x0, y0, x1, y1), outline=(255, 255, 255), width=line_width)
+    inner = line_width - 1
+    for start, end in _dashes(x0, x1, 5 * line_width):
+        draw.rectangle((start, y0, end, min(y1, y0 + inner)), fill=colour)
+        draw.rectangle((start, max(y0, y1 - inner), end, y1), fill=colour)
+    for start, end in _dashes(y0, y1, 5 * line_width):
+        draw.rectangle((x0, start, min(x1, x0 + inner), end), fill=colour)
+        draw.rectangle((max(x0, x1 - inner), start, x1, end), fill=colour)
+
+
+def _dashes(start: float, end: float, length: int) -> list[tuple[float, float]]:
+    """Dashes of about ``length`` with gaps as long between them, the first at the start, the last at the end."""
+    pieces = 2 * round(((end - start) / length - 1) / 2) + 1
+    edges = np.linspace(start, end, max(pieces, 1) + 1)
+    return [(float(edges[index]), float(edges[index + 1])) for index in range(0, len(edges) - 1, 2)]
 
 
 def _label(draw: ImageDraw.ImageDraw, box: FloatArray, text: str, size_wh: tuple[int, int]) -> None:

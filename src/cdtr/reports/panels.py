@@ -1,33 +1,43 @@
-"""One picture as a row of four: itself, the attention, the class map, and their product with the boxes."""
+"""One picture as a row of maps: itself, the attention, the class map, the pseudo map, and the fused map, with boxes."""
 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from cdtr.localization.maps import normalise_maps, resize_map
 from cdtr.localization.predictor import Predictor
 from cdtr.model.maps import class_evidence
-from cdtr.records import Annotation, FloatArray, Localization, ModelOutput, Sample
-from cdtr.reports.overlays import overlay
+from cdtr.records import Annotation, FloatArray, ModelOutput, Sample
+from cdtr.reports.overlays import HEAT_SHARE, draw_boxes, heat_map
 
-SIDE = 320  # pixels of a panel's longer side
+SIDE = 240  # pixels of a panel's longer side
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """kind: image, attention, class_map, pseudo_map, fused, before or after. alt: what it shows, in words."""
+
+    kind: str
+    alt: str
+    uri: str
 
 
 @dataclass(frozen=True, slots=True)
 class PanelRow:
-    """What a page shows of an image. pictures: (caption, data URI), the fused map last. prob: in [0, 1]."""
+    """What a page shows of an image. prob: in [0, 1]. iou: of the found box, None where there is no true one."""
 
     image_id: str
     label: str
     predicted: str
     prob: float
     iou: float | None
-    pictures: tuple[tuple[str, str], ...]
+    panels: tuple[Panel, ...]
 
 
 def panel_row(
@@ -37,50 +47,72 @@ def panel_row(
     # One pass over the picture as it is, so that all panels show the very maps that the boxes come from.
     output = predictor.forward([picture])
     answer = predictor.localize(output, [picture], [sample.image_id])[0]
-    scale = SIDE / max(picture.size)
-    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
-    size_hw = (picture.height, picture.width)
+    small, scale = _shrink(picture)
+    found = answer.boxes_xyxy * scale
     truth = None if annotation is None else annotation.boxes_xyxy * scale
-    fused = replace(
-        answer,
-        size_hw=size_hw,
-        boxes_xyxy=answer.boxes_xyxy * scale,
-        map=np.clip(resize_map(answer.map, size_hw), 0, 1),
-    )
-    pictures = [("image", picture)]
-    for caption, coarse in _coarse_maps(output, answer.map_label):
-        pictures.append((caption, overlay(picture, _map_only(fused, coarse))))
-    pictures.append(("fused map and boxes", overlay(picture, fused, truth)))
-    return PanelRow(
-        image_id=sample.image_id,
-        label=predictor.class_names[sample.label],
-        predicted=predictor.class_names[answer.map_label],
-        prob=float(answer.class_probs[answer.map_label]),
-        iou=iou,
-        pictures=tuple((caption, as_data_uri(panel)) for caption, panel in pictures),
-    )
+    drawn = small.copy()
+    draw_boxes(drawn, found, truth)
+    predicted = predictor.class_names[answer.map_label]
+    panels = [Panel("image", f"{sample.image_id} {_boxes(len(found), truth)}", as_data_uri(drawn))]
+    for kind, name, coarse in [*_coarse_maps(output, answer.map_label), ("fused", "fused map", answer.map)]:
+        over = _under_heat(small, coarse)
+        draw_boxes(over, found, truth)
+        panels.append(Panel(kind, f"{name} for {predicted} over {sample.image_id}", as_data_uri(over)))
+    prob = float(answer.class_probs[answer.map_label])
+    return PanelRow(sample.image_id, predictor.class_names[sample.label], predicted, prob, iou, tuple(panels))
+
+
+def attention_row(
+    before: Predictor | None, after: Predictor, picture: Image.Image, sample: Sample, annotation: Annotation | None
+) -> tuple[Panel, ...]:
+    """A picture with its true boxes, and the attention over it before the training, where that is known, and after."""
+    small, scale = _shrink(picture)
+    truth = None if annotation is None else annotation.boxes_xyxy * scale
+    drawn = small.copy()
+    draw_boxes(drawn, (), truth)
+    panels = [Panel("image", f"{sample.image_id}, {after.class_names[sample.label]}", as_data_uri(drawn))]
+    for kind, predictor in (("before", before), ("after", after)):
+        if predictor is not None:
+            over = _under_heat(small, _numpy(predictor.forward([picture]).attention[0]))
+            draw_boxes(over, (), truth)
+            panels.append(Panel(kind, f"attention {kind} training over {sample.image_id}", as_data_uri(over)))
+    return tuple(panels)
 
 
 def as_data_uri(picture: Image.Image) -> str:
     buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
+    picture.save(buffer, "JPEG", quality=72, subsampling=0, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _coarse_maps(output: ModelOutput, label: int) -> list[tuple[str, FloatArray]]:
-    """The two factors of Eq. 3, (h, w) each; a method without class maps of its own has the attention alone."""
-    maps = [("attention", output.attention[0])]
+def _shrink(picture: Image.Image) -> tuple[Image.Image, FloatArray]:
+    """The picture with its longer side at ``SIDE``, and the factors of x0, y0, x1, y1."""
+    scale = SIDE / max(picture.size)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    return picture.resize(size, Image.Resampling.BICUBIC), np.tile(np.array(size) / np.array(picture.size), 2)
+
+
+def _coarse_maps(output: ModelOutput, label: int) -> list[tuple[str, str, FloatArray]]:
+    """Kind, name and values (h, w) of the factors of Eq. 3 and of OCM's pseudo map, as far as the method has them."""
+    maps = [("attention", "attention", output.attention[0])]
     if "x_out" in output.aux:
-        maps.append(("class map", class_evidence(output.aux)[0, label]))
-    return [(caption, values.float().cpu().numpy()) for caption, values in maps]
+        maps.append(("class_map", "class map", class_evidence(output.aux)[0, label]))
+    if "m_ocm" in output.aux:
+        maps.append(("pseudo_map", "pseudo map", output.aux["m_ocm"][0]))
+    return [(kind, name, _numpy(values)) for kind, name, values in maps]
 
 
-def _map_only(localization: Localization, coarse: FloatArray) -> Localization:
-    """The localization with another map and without boxes."""
-    return replace(
-        localization,
-        map=normalise_maps(resize_map(coarse, localization.size_hw)),
-        boxes_xyxy=np.zeros((0, 4), dtype=np.float32),
-        labels=np.zeros(0, dtype=np.int64),
-        scores=np.zeros(0, dtype=np.float32),
-    )
+def _under_heat(picture: Image.Image, score_map: FloatArray) -> Image.Image:
+    """A picture under a map (h, w) of any range."""
+    size_hw = picture.height, picture.width
+    return Image.blend(picture, heat_map(normalise_maps(resize_map(score_map, size_hw))), HEAT_SHARE)
+
+
+def _numpy(values: Tensor) -> FloatArray:
+    found: FloatArray = values.float().cpu().numpy()
+    return found
+
+
+def _boxes(found: int, truth: FloatArray | None) -> str:
+    true = "no true box known" if truth is None else f"true boxes: {len(truth)}"
+    return f"(boxes found: {found}, {true})"

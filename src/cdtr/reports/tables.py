@@ -58,12 +58,21 @@ def percent(value: float | None) -> str:
 
 def metric_rows(evaluation: Evaluation) -> Iterator[tuple[str, list[str]]]:
     """Name, the run's number, its 95% interval, then one a baseline; all in percent."""
+    return score_rows(evaluation.metrics, evaluation.intervals, evaluation.baselines)
+
+
+def score_rows(
+    metrics: Mapping[str, float | None],
+    intervals: Mapping[str, Sequence[float] | None],
+    baselines: Mapping[str, Mapping[str, Any] | None],
+) -> Iterator[tuple[str, list[str]]]:
+    """The same for numbers as an ``Evaluation`` or a run's ``scores.json`` holds them."""
+    of_baselines: list[Mapping[str, Any]] = [baselines.get(name) or {} for name in BASELINE_NAMES]
     for key, name in METRIC_NAMES.items():
-        if key in evaluation.metrics:
-            scores: list[Mapping[str, Any]] = [evaluation.baselines.get(b) or {} for b in BASELINE_NAMES]
-            interval = evaluation.intervals.get(key)
+        if key in metrics:
+            interval = intervals.get(key)
             between = "-" if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
-            yield name, [percent(evaluation.metrics[key]), between, *(percent(score.get(key)) for score in scores)]
+            yield name, [percent(metrics[key]), between, *(percent(scores.get(key)) for scores in of_baselines)]
 
 
 def metrics_table(evaluation: Evaluation) -> Table:

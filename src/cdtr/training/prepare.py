@@ -179,7 +179,7 @@ def _manifest(
         "versions": library_versions(),
         "git_revision": _git_revision(),
         "seed": requested.seed,
-        "data": {"format": source.name, "classes": len(source.class_names)},
+        "data": {"format": source.name, "classes": len(source.class_names), "root": str(source.root.resolve())},
         "splits": {"fit": _describe(fit), "held_out": _describe(held_out)},
         "started_from": None if start is None else asdict(start),
         "clip_fit": None if clip_fit is None else asdict(clip_fit),

@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
+import torch
 from torch import nn
 
 from cdtr.config import Config
@@ -31,6 +32,17 @@ def build_method(config: Config, classes: int, sba: Sba | None = None, load_weig
     backbone = build_backbone(config.backbone, config.data.input_size, load_weights, config.maps.padding)
     method: nn.Module = _method_file(config.method).build(config, classes, backbone, sba)
     return method
+
+
+def initial_method(config: Config, classes: int) -> nn.Module:
+    """The method as a training of this resolved configuration starts with it: its seed, and the weights to start from.
+
+    The random numbers of the caller stay as they are. Raises as ``build_method``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would seed the accelerators of this process too.
+        torch.default_generator.manual_seed(config.seed)
+        return build_method(config, classes)
 
 
 def with_switches(config: Config) -> Config:

@@ -1,4 +1,4 @@
-"""Numbers in tables, and which images the quickstart's page shows."""
+"""Numbers in tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import io
 from rich.console import Console
 
 from cdtr.evaluation import Evaluation
-from cdtr.metrics.loc_accuracy import ImageRow
-from cdtr.reports.quickstart import EXTREME_IMAGES, RANDOM_IMAGES, choose_rows
 from cdtr.reports.tables import metric_rows, metrics_table, percent, summary_lines
 
 
@@ -57,24 +55,3 @@ def test_summary_labels_the_oracle_and_the_chosen_baseline() -> None:
 
 def test_percent_shows_a_dash_for_nothing() -> None:
     assert [percent(None), percent(0.0), percent(99.96)] == ["-", "0.0", "100.0"]
-
-
-def _row(index: int, iou: float | None) -> ImageRow:
-    return ImageRow(str(index), 0, 0, 0.5, True, iou, iou)
-
-
-def test_page_shows_random_rows_and_the_extremes_in_order() -> None:
-    rows = [_row(index, (index * 7 % 40) / 40) for index in range(40)]
-    galleries = {title: found for title, _, found in choose_rows(rows, seed=3)}
-    random, best, worst = galleries.values()
-    assert len(random) == RANDOM_IMAGES
-    assert len({row.image_id for row in random}) == RANDOM_IMAGES
-    ranked = sorted((row.iou_predicted or 0.0 for row in rows), reverse=True)
-    assert [row.iou_predicted for row in best] == ranked[:EXTREME_IMAGES]
-    assert [row.iou_predicted for row in worst] == ranked[::-1][:EXTREME_IMAGES]
-    assert choose_rows(rows, seed=3) == choose_rows(rows, seed=3)
-    assert choose_rows(rows, seed=3)[0][2] != choose_rows(rows, seed=4)[0][2]
-
-
-def test_page_of_images_without_boxes_has_no_extremes() -> None:
-    assert [len(found) for _, _, found in choose_rows([_row(0, None), _row(1, None)], seed=0)] == [2]

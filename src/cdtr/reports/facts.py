@@ -1,0 +1,128 @@
+"""What was trained on what: the words of a run's settings and manifest, for its report."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from cdtr.config import Config
+from cdtr.runs import RunFolder
+
+_CLASSES_SHOWN = 20
+_STARTS = {"none": "random weights", "hub": "the pretrained weights of timm's hub"}
+
+
+class Module(NamedTuple):
+    """One of the modules that a run can switch. settings: what it was set to, empty where it is off."""
+
+    name: str
+    does: str
+    on: bool
+    settings: str
+
+
+Facts = list[tuple[str, str]]
+
+
+def manifest_of(run: RunFolder) -> dict[str, Any]:
+    """The run's manifest, empty where it has none."""
+    return run.manifest() if run.manifest_file.is_file() else {}
+
+
+def start_of(run: RunFolder) -> str:
+    """What the transformer's training started from, in words."""
+    manifest, weights = manifest_of(run), run.config().backbone.weights
+    if manifest.get("imported"):
+        return f"weights imported from {manifest['imported']['file']}"
+    pretrained = ((manifest.get("started_from") or {}).get("notes") or {}).get("pretrained_on")
+    return _STARTS.get(weights, f"the file {weights}") + (f", pretrained on {pretrained}" if pretrained else "")
+
+
+def data_facts(run: RunFolder) -> Facts:
+    manifest, names = manifest_of(run), run.class_names()
+    found, splits = manifest.get("data") or {}, manifest.get("splits") or {}
+    facts = []
+    if found.get("format"):
+        facts.append(("Data set", found["format"] + (f", from {found['root']}" if found.get("root") else "")))
+    more = f" and {len(names) - _CLASSES_SHOWN} more" if len(names) > _CLASSES_SHOWN else ""
+    facts.append(("Classes", f"{len(names)}: {', '.join(names[:_CLASSES_SHOWN])}{more}"))
+    if "fit" in splits:
+        facts.append(("Trained on", f"{splits['fit']['images']:,} images with class labels; no box was looked at"))
+    if "held_out" in splits:
+        use = "for the threshold and the curves"
+        facts.append(("Held out", f"{splits['held_out']['images']:,} training images, {use}"))
+    if manifest.get("broken_images"):
+        facts.append(("Left out", f"{len(manifest['broken_images']):,} images that could not be read"))
+    return facts
+
+
+def model_facts(run: RunFolder, parameters: int) -> Facts:
+    config = run.config()
+    height, width = config.data.input_size
+    own = ", ".join(f"{name} {value}" for name, value in config.backbone.overrides.items())
+    backbone = config.backbone.name + (f" with {own}" if own else "")
+    return [
+        ("Method", f"{config.method}, the {_fidelity(config)}"),
+        ("Backbone", f"{backbone}, {config.backbone.stem} stem"),
+        ("Started from", start_of(run)),
+        ("Size", f"{parameters:,} parameters, images of {height}×{width} pixels"),
+    ]
+
+
+def training_facts(run: RunFolder) -> Facts:
+    config, manifest = run.config(), manifest_of(run)
+    train = config.train
+    if manifest.get("imported"):
+        return [("Training", "somewhere else: the weights were imported")]
+    facts = [
+        ("Length", f"{_epochs(train.epochs)}, {train.batch_size} images a step"),
+        ("Learning rate", f"{train.lr:g}, {train.schedule}, warm-up of {_epochs(train.warmup_epochs)}"),
+        ("Augmentation", config.data.augment.replace("_", " and ")),
+        ("Seed", str(config.seed)),
+    ]
+    for again in manifest.get("resumed_with") or []:
+        changed = ", ".join(f"{key} = {value}" for key, value in again["settings"].items())
+        facts.append(("Resumed", f"at step {again['step']} with {changed}"))
+    return facts
+
+
+def version_facts(run: RunFolder) -> Facts:
+    manifest = manifest_of(run)
+    versions = ", ".join(f"{name} {number}" for name, number in (manifest.get("versions") or {}).items())
+    facts = [("Versions", versions)] if versions else []
+    if manifest.get("git_revision"):
+        facts.append(("Git revision", manifest["git_revision"]))
+    return facts
+
+
+def modules(run: RunFolder) -> list[Module]:
+    """The paper's four modules and the guide, on or off."""
+    config, fit = run.config(), manifest_of(run).get("clip_fit")
+    clip = f", CLIP {config.sba.model}" + (f", its fit to the classes {fit['fit']:.2f}" if fit else "")
+    ocm = f"K = {config.ocm.k} blocks, p = {config.ocm.p:g}"
+    ocm += ", starts from what is rare in the image" if config.ocm.prior == "rarity" else ""
+    rows = (
+        ("CSM", "class maps from the attention", config.csm.enabled, f"G = {config.csm.g}"),
+        ("OCM", "suppresses clutter in the attention, awakens the object", config.ocm.enabled, ocm),
+        ("SKI", "a kernel bent by CSM's offsets, in training only", config.ski.enabled, ""),
+        (
+            "SBA",
+            "a frozen CLIP looks at the masked image, in training only",
+            config.sba.enabled,
+            f"α = {config.sba.alpha:g}{clip}",
+        ),
+        (
+            "Guide",
+            "not in the paper: shows maps their side when nothing is pretrained",
+            config.guide.enabled,
+            f"weight {config.guide.weight:g}",
+        ),
+    )
+    return [Module(name, does, bool(on), settings if on else "") for name, does, on, settings in rows]
+
+
+def _epochs(count: float) -> str:
+    return f"{count:g} epoch{'' if count == 1 else 's'}"
+
+
+def _fidelity(config: Config) -> str:
+    return "paper's equations" if config.fidelity == "paper" else "released code's ways"

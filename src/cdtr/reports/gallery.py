@@ -1,0 +1,70 @@
+"""Which images a page shows: at random, and the best, median and worst by the overlap of found and true box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from cdtr.data.images import read_image
+from cdtr.localization.predictor import Predictor
+from cdtr.metrics.loc_accuracy import ImageRow
+from cdtr.records import DataSource, Sample
+from cdtr.reports.panels import Panel, PanelRow, attention_row, panel_row
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    title: str
+    note: str
+    rows: tuple[PanelRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Where images come from, and what looks at them. max_pixels: larger images are refused."""
+
+    source: DataSource
+    samples: Mapping[str, Sample]
+    predictor: Predictor
+    max_pixels: int
+
+    def gallery(self, title: str, note: str, rows: Sequence[ImageRow]) -> Gallery:
+        return Gallery(title, note, tuple(self._row(row) for row in rows))
+
+    def _row(self, row: ImageRow) -> PanelRow:
+        sample = self.samples[row.image_id]
+        picture, annotation = read_image(sample.path, self.max_pixels), self.source.annotate(sample)
+        return panel_row(self.predictor, picture, sample, annotation, row.iou_predicted)
+
+    def attention(self, before: Predictor | None, image_ids: Sequence[str]) -> list[tuple[Panel, ...]]:
+        """The attention before and after the training."""
+        samples = [self.samples[name] for name in image_ids]
+        return [
+            attention_row(before, self.predictor, read_image(one.path, self.max_pixels), one, self.source.annotate(one))
+            for one in samples
+        ]
+
+
+def choose_rows(rows: Sequence[ImageRow], count: int, seed: int) -> list[tuple[str, str, list[ImageRow]]]:
+    """(title, note, rows): ``count`` at random, and as many best, median and worst by the IoU of the predicted class's
+    box, where images have one."""
+    groups = [("At random", "Drawn at random, not picked.", choose_random(rows, count, seed))]
+    measured = [(row.iou_predicted, row) for row in rows if row.iou_predicted is not None]
+    ranked = [row for _, row in sorted(measured, key=lambda pair: -pair[0])]
+    if ranked:
+        middle = max(0, (len(ranked) - count) // 2)
+        groups.append(("Best", "Highest overlap with a true box.", ranked[:count]))
+        groups.append(("Median", "In the middle: half of the images do better.", ranked[middle : middle + count]))
+        groups.append(("Worst", "Lowest overlap, worst first.", ranked[::-1][:count]))
+    return groups
+
+
+def choose_random(items: Sequence[Item], count: int, seed: int) -> list[Item]:
+    """``count`` of the items at random, all where there are fewer."""
+    order = np.random.default_rng(seed).permutation(len(items))[:count]
+    return [items[index] for index in order]
