@@ -1,0 +1,7 @@
+"""What is wrong with a data set before anything is trained on it or scored with it.
+
+``scan`` reads every image and every annotation once; ``images``, ``copies`` and ``boxes`` turn that into findings.
+"""
+
+from cdtr.data.check.findings import KINDS as KINDS
+from cdtr.data.check.findings import Finding as Finding
