@@ -35,7 +35,7 @@ def require_imagehash() -> Any:
         import imagehash
     except ImportError as error:
         raise ConfigError(
-            'near copies are found with the library imagehash: pip install "cdtr[check]", or look without them, --no-near'
+            'near copies need the library imagehash: pip install "cdtr[check]", or leave them out with --no-near'
         ) from error
     return imagehash
 

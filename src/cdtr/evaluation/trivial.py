@@ -32,7 +32,5 @@ def trivial_scores(
             boxes.update(truth, sample.label, True, True)
     if not boxes.count:
         return None
-    scores = {
-        name: {key: found[key] for key in _KEYS if key in found} for name, found in boxes.compute().items()
-    }
+    scores = {name: {key: found[key] for key in _KEYS if key in found} for name, found in boxes.compute().items()}
     return {"protocol": protocol.name, "n_annotated": boxes.count, **scores}

@@ -37,9 +37,9 @@ def overlay(
     line_width = max(1, round(min(width, height) / 150))
     if ground_truth_xyxy is not None:
         for box in np.asarray(ground_truth_xyxy, dtype=float).reshape(-1, 4):
-            _rectangle(draw, box, TRUTH_COLOUR, line_width)
+            draw_box(draw, box, TRUTH_COLOUR, line_width)
     for box in localization.boxes_xyxy:
-        _rectangle(draw, box, PREDICTED_COLOUR, line_width)
+        draw_box(draw, box, PREDICTED_COLOUR, line_width)
     # Labels come last, so that no box crosses one.
     for box, label, score in zip(localization.boxes_xyxy, localization.labels, localization.scores, strict=True):
         _label(draw, box, f"{_name(localization, int(label))} {score:.2f}", canvas.size)
@@ -50,7 +50,7 @@ def _name(localization: Localization, label: int) -> str:
     return localization.class_names[label] if localization.class_names else str(label)
 
 
-def _rectangle(draw: ImageDraw.ImageDraw, box: FloatArray, colour: tuple[int, int, int], line_width: int) -> None:
+def draw_box(draw: ImageDraw.ImageDraw, box: FloatArray, colour: tuple[int, int, int], line_width: int) -> None:
     x0, y0, x1, y1 = (float(value) for value in box)
     # Half-open: the last pixel of the box is one before its end.
     draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour, width=line_width)

@@ -5,3 +5,4 @@
 
 from cdtr.data.check.findings import KINDS as KINDS
 from cdtr.data.check.findings import Finding as Finding
+from cdtr.data.check.findings import require_kinds as require_kinds

@@ -29,20 +29,22 @@ def _of_split(split: str, boxes: Sequence[BoxFacts]) -> Iterator[Finding]:
         others = f", and the annotations of {images(len(unreadable) - 1)} more" if len(unreadable) > 1 else ""
         yield Finding("boxes-unreadable", f"{split}: {unreadable[0].fault}{others}", _ids(unreadable))
     for kind, test, what in (
-        ("boxes-empty", is_empty, "have a box without an inside"),
-        ("boxes-outside", is_outside, "have a box that lies outside"),
-        ("boxes-overhang", overhangs, "have a box that reaches over the edge"),
+        ("boxes-empty", is_empty, "boxes without an inside"),
+        ("boxes-outside", is_outside, "boxes that lie outside"),
+        ("boxes-overhang", overhangs, "boxes that reach over the edge"),
     ):
         found = [(one, wrong[0]) for one in boxes if len(wrong := _boxes_that(test, one))]
         if found:
-            yield Finding(kind, f"{split}: {images(len(found))} {what}: {_show(*found[0])}", _ids(o for o, _ in found))
+            yield Finding(
+                kind, f"{split}: {what} in {images(len(found))}, such as {_show(*found[0])}", _ids(o for o, _ in found)
+            )
     with_boxes = [one for one in boxes if _has_boxes(one)]
     without = [one for one in boxes if one.fault is None and not _has_boxes(one)] if with_boxes else []
     if without:
         unknown = sum(one.annotation is None for one in without)
         message = (
-            f"{split}: {len(without)} of {images(len(boxes))} have no box of their class, {unknown} of these no "
-            "annotation at all: they are scored for their class only"
+            f"{split}: no box of its class in {len(without)} of {images(len(boxes))}, {unknown} of these without any "
+            "annotation: they are scored for their class only"
         )
         yield Finding("boxes-missing", message, _ids(without))
 
@@ -50,8 +52,7 @@ def _of_split(split: str, boxes: Sequence[BoxFacts]) -> Iterator[Finding]:
 def is_empty(boxes_xyxy: FloatArray, _size_hw: tuple[int, int]) -> Mask:
     """Which of the boxes (N, 4) have no inside or no finite corners."""
     sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    empty: Mask = ~((sides > 0).all(axis=1) & np.isfinite(boxes_xyxy).all(axis=1))
-    return empty
+    return np.asarray(~((sides > 0).all(axis=1) & np.isfinite(boxes_xyxy).all(axis=1)))
 
 
 def is_outside(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> Mask:
@@ -63,24 +64,23 @@ def is_outside(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> Mask:
     clipped = np.clip(boxes_xyxy, 0, np.array([width, height] * 2))
     with np.errstate(invalid="ignore"):
         area, inside = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (boxes_xyxy, clipped))
-        outside: Mask = (inside < (1 - _OUTSIDE) * area) & (_reach(boxes_xyxy, size_hw) > _PIXEL)
-        before: Mask = (boxes_xyxy[:, :2] < -_PIXEL).any(axis=1)
-    return (outside | before) & ~is_empty(boxes_xyxy, size_hw)
+        outside = (inside < (1 - _OUTSIDE) * area) & (_reach(boxes_xyxy, size_hw) > _PIXEL)
+        before = (boxes_xyxy[:, :2] < -_PIXEL).any(axis=1)
+    return np.asarray((outside | before) & ~is_empty(boxes_xyxy, size_hw))
 
 
 def overhangs(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> Mask:
     """Which of the boxes (N, 4), if not empty, reach over the image's edge by over a pixel, but not as far as that."""
     wrong = is_empty(boxes_xyxy, size_hw) | is_outside(boxes_xyxy, size_hw)
     with np.errstate(invalid="ignore"):
-        over: Mask = (_reach(boxes_xyxy, size_hw) > _PIXEL) & ~wrong
-    return over
+        return np.asarray((_reach(boxes_xyxy, size_hw) > _PIXEL) & ~wrong)
 
 
 def _reach(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
     """By how many pixels each box (N, 4) reaches out of the image."""
     height, width = size_hw
-    far: FloatArray = np.concatenate([-boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - np.array([width, height])], axis=1)
-    return far.max(axis=1)
+    far = np.concatenate([-boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - np.array([width, height])], axis=1)
+    return np.asarray(far.max(axis=1))
 
 
 def _boxes_that(test: Callable[[FloatArray, tuple[int, int]], Mask], one: BoxFacts) -> FloatArray:

@@ -50,6 +50,15 @@ class Copies:
             members.setdefault(int(of_node[self.node[index]]), []).append(self.images[index])
         return [found for found in members.values() if len(found) > 1]
 
+    def unequal_groups(self) -> list[list[ImageFacts]]:
+        """Groups of alike pictures, one of each equal files of a split; those across splits or classes come first."""
+        groups = []
+        for found in self.groups(np.ones(len(self.images), dtype=np.bool_)):
+            different = list({(one.split, one.sample.label, one.content): one for one in found}.values())
+            if len({one.content for one in different}) > 1:
+                groups.append(different)
+        return sorted(groups, key=lambda group: -len({(one.split, one.sample.label) for one in group}))
+
 
 def compare_images(
     facts: Sequence[ImageFacts], distance: int = NEAR, progress: Callable[[int], None] | None = None
@@ -84,8 +93,8 @@ def find_duplicates(source: DataSource, facts: Sequence[ImageFacts], copies: Cop
         if found.any():
             twins = (split_of == there) & (near[:, here] > 0) & (equal[:, here] == 0)
             message = (
-                f"{images(int(found.sum()))} of {order[here]} look like {twins.sum()} of {order[there]}, beside the "
-                "equal files: another size, compression or brightness of one picture"
+                f"{images(int(found.sum()))} of {order[here]}, and {twins.sum()} of {order[there]} that look the same, beside "
+                "the equal files: another size, compression or brightness of one picture"
             )
             yield Finding("near-across", message, _names(copies.groups(found | twins)))
     for here, split in enumerate(order):
@@ -98,12 +107,17 @@ def _within(split: str, copies: Copies, own: Mask, near: IntArray, equal: IntArr
     same = own & (equal > 1)
     if same.any():
         different = len(np.unique(copies.content[same]))
-        message = f"{split}: {images(int(same.sum()))} are only {different} different files"
+        message = (
+            f"{split}: {images(int(same.sum()))} have an equal file in the split, {different} of them are different"
+        )
         yield Finding("copies-within", message, _names(copies.groups(same)))
     alike = own & (near > equal)
     if alike.any():
         groups = copies.groups(alike)
-        message = f"{split}: {images(int(alike.sum()))} look like another one, in {len(groups)} groups, beside the equal files"
+        message = (
+            f"{split}: {images(int(alike.sum()))} look like another one of the split, beside the equal files, "
+            f"{len(groups)} groups"
+        )
         yield Finding("near-within", message, _names(groups))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from cdtr.errors import ConfigError
 
 
 class Kind(NamedTuple):
@@ -26,8 +29,12 @@ KINDS: Mapping[str, Kind] = {
     "labels-differ": Kind(True, "one picture under several classes"),
     "boxes-unreadable": Kind(True, "annotations that cannot be read"),
     "boxes-empty": Kind(True, "boxes without an inside"),
-    "boxes-outside": Kind(True, "boxes with more than a twentieth of their area outside of the image, or that start before it"),
-    "boxes-overhang": Kind(False, "boxes that reach over the right or lower edge by less than that, but by over a pixel"),
+    "boxes-outside": Kind(
+        True, "boxes with more than a twentieth of their area outside of the image, or that start before it"
+    ),
+    "boxes-overhang": Kind(
+        False, "boxes that reach over the right or lower edge by less than that, but by over a pixel"
+    ),
     "boxes-missing": Kind(False, "images without a box in a split that has some"),
     "boxes-easy": Kind(False, "splits where a box that never looks at the image hits three images of four"),
     "class-missing": Kind(False, "classes without images in a split that is not for training"),
@@ -51,6 +58,15 @@ class Finding:
     @property
     def serious(self) -> bool:
         return KINDS[self.kind].serious
+
+
+def require_kinds(names: Iterable[str]) -> None:
+    """ConfigError for a name that is no kind of finding, with the nearest one."""
+    for name in names:
+        if name not in KINDS:
+            close = difflib.get_close_matches(name, KINDS, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"unknown kind of finding {name!r}{hint}; choose of {', '.join(KINDS)}")
 
 
 def joined(names: Sequence[str], most: int = 3) -> str:
