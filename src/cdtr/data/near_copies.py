@@ -24,6 +24,7 @@ HASH_BYTES = HASH_SIDE**2 // 8
 # neighbouring slices of one head begin (docs/data.md).
 NEAR = 20
 
+_BLANK = 1.0  # standard deviation, of 255 grey levels: below, the bits of a hash are noise
 _ROWS = 2048  # that are compared with all others before the progress moves
 
 IntArray = npt.NDArray[np.int64]
@@ -40,8 +41,11 @@ def require_imagehash() -> Any:
     return imagehash
 
 
-def picture_hash(image: Image.Image) -> UInt8Array:
-    """The perceptual hash (HASH_BYTES,) of a picture of any size and mode."""
+def picture_hash(image: Image.Image) -> UInt8Array | None:
+    """The perceptual hash (HASH_BYTES,) of a picture of any size and mode; None for one without anything on it."""
+    small = image.convert("L").resize((64, 64), Image.Resampling.BOX)
+    if np.asarray(small).std() < _BLANK:
+        return None
     bits = require_imagehash().phash(image, hash_size=HASH_SIDE).hash
     return np.packbits(bits.ravel())
 

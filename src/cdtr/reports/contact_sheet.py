@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cdtr.data.check import plain
 from cdtr.data.check.scan import ImageFacts
 from cdtr.data.images import read_image
 from cdtr.errors import ConfigError, DataError
@@ -96,12 +97,12 @@ def draw_rows(rows: Sequence[tuple[str, Sequence[Picture]]], cells: int, max_pix
     draw = ImageDraw.Draw(sheet)
     for number, (title, pictures) in enumerate(rows):
         left, top = number // lines * width + _GAP, number % lines * height + _GAP
-        draw.text((left, top), _fit(title, width - 2 * _GAP), fill=_INK, font=_font(_BIG))
+        draw.text((left, top), _fit(plain(title), width - 2 * _GAP), fill=_INK, font=_font(_BIG))
         for place, picture in enumerate(pictures):
             x, y = left + place * (CELL + _GAP), top + _LINE
             thumbnail = _thumbnail(picture, max_pixels)
             sheet.paste(thumbnail, (x + (CELL - thumbnail.width) // 2, y + (CELL - thumbnail.height) // 2))
-            draw.text((x, y + CELL), _fit(picture.caption, CELL, _SMALL), fill=_GREY, font=_font(_SMALL))
+            draw.text((x, y + CELL), _fit(plain(picture.caption), CELL, _SMALL), fill=_GREY, font=_font(_SMALL))
     return sheet
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from cdtr.data.check import Finding
+from cdtr.data.check import Finding, counted, plain
 from cdtr.data.check.images import count_classes
 from cdtr.data.check.scan import BoxFacts, ImageFacts
 from cdtr.data.duplicates import order_splits
@@ -47,11 +47,11 @@ class DataCheck:
 
     def to_json(self) -> dict[str, Any]:
         """A tree of plain values, with every image of every finding."""
-        names, counts = self.source.class_names, count_classes(self.source, self.facts)
+        names, counts = [plain(name) for name in self.source.class_names], count_classes(self.source, self.facts)
         return {
-            "data": str(self.source.root),
+            "data": plain(str(self.source.root)),
             "format": self.source.name,
-            "class_names": list(names),
+            "class_names": names,
             "splits": {
                 split: {**_split_facts(self, split), "per_class": dict(zip(names, counts[split], strict=True))}
                 for split in order_splits(self.source)[::-1]
@@ -60,8 +60,8 @@ class DataCheck:
                 {
                     "kind": found.kind,
                     "problem": found in self.problems,
-                    "message": found.message,
-                    "items": list(found.items),
+                    "message": plain(found.message),
+                    "items": [plain(item) for item in found.items],
                 }
                 for found in self.findings
             ],
@@ -73,7 +73,7 @@ def splits_table(check: DataCheck) -> Table:
     """A column a split: images, sizes, modes, boxes, and what boxes score that never look."""
     splits = order_splits(check.source)[::-1]
     facts = {split: _split_facts(check, split) for split in splits}
-    table = Table(title=f"{check.source.root}, read as {check.source.name}", title_justify="left")
+    table = Table(title=f"{plain(str(check.source.root))}, read as {check.source.name}", title_justify="left")
     table.add_column("")
     for split in splits:
         table.add_column(split, justify="right")
@@ -120,7 +120,7 @@ def classes_table(check: DataCheck) -> Table:
     for split in splits:
         table.add_column(split, justify="right")
     for place, label in enumerate(order):
-        table.add_row(names[label], *(str(counts[split][label]) for split in splits))
+        table.add_row(plain(names[label]), *(str(counts[split][label]) for split in splits))
         if len(names) > _SHOWN_CLASSES and place == _SHOWN_CLASSES // 2 - 1:
             table.add_section()
     return table
@@ -131,8 +131,8 @@ def finding_lines(check: DataCheck) -> list[str]:
     lines = [f"problem [{found.kind}] {found.message}" for found in check.problems]
     lines += [f"note [{found.kind}] {found.message}" for found in check.notes]
     kinds = sorted({found.kind for found in check.problems})
-    summary = f"{len(check.problems)} problems ({', '.join(kinds)})" if kinds else "no problem"
-    return [*lines, f"{summary}, {len(check.notes)} notes"]
+    summary = f"{counted(len(check.problems), 'problem')} ({', '.join(kinds)})" if kinds else "no problem"
+    return [*map(plain, lines), f"{summary}, {counted(len(check.notes), 'note')}"]
 
 
 def find_easy_boxes(baselines: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Finding]:

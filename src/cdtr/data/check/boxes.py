@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cdtr.data.check.findings import Finding, images
+from cdtr.data.check.findings import Finding, counted
 from cdtr.data.check.scan import BoxFacts
 from cdtr.records import FloatArray
 
@@ -26,7 +26,7 @@ def find_box_faults(boxes: Sequence[BoxFacts]) -> Iterator[Finding]:
 def _of_split(split: str, boxes: Sequence[BoxFacts]) -> Iterator[Finding]:
     unreadable = [one for one in boxes if one.fault is not None]
     if unreadable:
-        others = f", and the annotations of {images(len(unreadable) - 1)} more" if len(unreadable) > 1 else ""
+        others = f", and the annotations of {counted(len(unreadable) - 1)} more" if len(unreadable) > 1 else ""
         yield Finding("boxes-unreadable", f"{split}: {unreadable[0].fault}{others}", _ids(unreadable))
     for kind, test, what in (
         ("boxes-empty", is_empty, "boxes without an inside"),
@@ -36,14 +36,14 @@ def _of_split(split: str, boxes: Sequence[BoxFacts]) -> Iterator[Finding]:
         found = [(one, wrong[0]) for one in boxes if len(wrong := _boxes_that(test, one))]
         if found:
             yield Finding(
-                kind, f"{split}: {what} in {images(len(found))}, such as {_show(*found[0])}", _ids(o for o, _ in found)
+                kind, f"{split}: {what} in {counted(len(found))}, such as {_show(*found[0])}", _ids(o for o, _ in found)
             )
     with_boxes = [one for one in boxes if _has_boxes(one)]
     without = [one for one in boxes if one.fault is None and not _has_boxes(one)] if with_boxes else []
     if without:
         unknown = sum(one.annotation is None for one in without)
         message = (
-            f"{split}: no box of its class in {len(without)} of {images(len(boxes))}, {unknown} of these without any "
+            f"{split}: no box of its class in {len(without)} of {counted(len(boxes))}, {unknown} of these without any "
             "annotation: they are scored for their class only"
         )
         yield Finding("boxes-missing", message, _ids(without))

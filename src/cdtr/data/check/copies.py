@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,11 +12,11 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix, identity
 from scipy.sparse.csgraph import connected_components
 
-from cdtr.data.check.findings import Finding, images
+from cdtr.data.check.findings import Finding, counted
 from cdtr.data.check.scan import ImageFacts
 from cdtr.data.duplicates import describe_copies, find_copies, order_splits
 from cdtr.data.near_copies import NEAR, link_alike
-from cdtr.records import DataSource
+from cdtr.records import DataSource, UInt8Array
 
 IntArray = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -56,7 +57,7 @@ class Copies:
         for found in self.groups(np.ones(len(self.images), dtype=np.bool_)):
             different = list({(one.split, one.sample.label, one.content): one for one in found}.values())
             if len({one.content for one in different}) > 1:
-                groups.append(different)
+                groups.append(_mixed(different))
         return sorted(groups, key=lambda group: -len({(one.split, one.sample.label) for one in group}))
 
 
@@ -67,11 +68,9 @@ def compare_images(
     readable = tuple(one for one in facts if one.fault is None)
     _, content = np.unique([one.content or one.sample.image_id for one in readable], return_inverse=True)
     content = content.ravel().astype(np.int64)
-    hashes = [one.picture for one in readable if one.picture is not None]
-    if len(hashes) == len(readable) > 0:
-        node, alike = link_alike(np.stack(hashes), distance, progress)
-    else:
-        node, alike = content, identity(int(content.max(initial=-1)) + 1, dtype=np.int64, format="csr")
+    node, alike = content, identity(int(content.max(initial=-1)) + 1, dtype=np.int64, format="csr")
+    if any(one.picture is not None for one in readable):
+        node, alike = link_alike(np.stack([_hash_of(one) for one in readable]), distance, progress)
     return Copies(readable, content, node, alike)
 
 
@@ -93,8 +92,8 @@ def find_duplicates(source: DataSource, facts: Sequence[ImageFacts], copies: Cop
         if found.any():
             twins = (split_of == there) & (near[:, here] > 0) & (equal[:, here] == 0)
             message = (
-                f"{images(int(found.sum()))} of {order[here]}, and {twins.sum()} of {order[there]} that look the same, beside "
-                "the equal files: another size, compression or brightness of one picture"
+                f"{counted(int(found.sum()))} of {order[here]}, and {int(twins.sum())} of {order[there]} that "
+                "look the same, beside the equal files: another size, compression or brightness of one picture"
             )
             yield Finding("near-across", message, _names(copies.groups(found | twins)))
     for here, split in enumerate(order):
@@ -108,15 +107,15 @@ def _within(split: str, copies: Copies, own: Mask, near: IntArray, equal: IntArr
     if same.any():
         different = len(np.unique(copies.content[same]))
         message = (
-            f"{split}: {images(int(same.sum()))} have an equal file in the split, {different} of them are different"
+            f"{split}: {counted(int(same.sum()))} have an equal file in the split, {different} of them are different"
         )
         yield Finding("copies-within", message, _names(copies.groups(same)))
     alike = own & (near > equal)
     if alike.any():
         groups = copies.groups(alike)
         message = (
-            f"{split}: {images(int(alike.sum()))} look like another one of the split, beside the equal files, "
-            f"{len(groups)} groups"
+            f"{split}: {counted(int(alike.sum()))} look like another one of the split, beside the equal files, "
+            f"{counted(len(groups), 'group')}"
         )
         yield Finding("near-within", message, _names(groups))
 
@@ -133,12 +132,25 @@ def _under_several_classes(source: DataSource, copies: Copies) -> Iterator[Findi
             " = ".join(f"{one.sample.image_id} ({source.class_names[one.sample.label]})" for one in group)
             for group in groups
         )
-        message = f"{images(int(found.sum()))}, {len(groups)} pictures, lie under several classes, such as {items[0]}"
+        message = f"{counted(int(found.sum()))}, {counted(len(groups), 'picture')}, lie under several classes, such as {items[0]}"
         yield Finding("labels-differ", message, items)
 
 
 def _counts(row_of: IntArray, group_of: IntArray, shape: tuple[int, int]) -> csr_matrix:
     return csr_matrix((np.ones(len(row_of), dtype=np.int64), (row_of, group_of)), shape=shape)
+
+
+def _mixed(group: Sequence[ImageFacts]) -> list[ImageFacts]:
+    """The first of each split and class, then the others."""
+    first = {(one.split, one.sample.label): one for one in reversed(group)}
+    return [*reversed(first.values()), *(one for one in group if one not in first.values())]
+
+
+def _hash_of(one: ImageFacts) -> UInt8Array:
+    """Its perceptual hash; a blank picture's is made of its bytes, and so is like that of equal files alone."""
+    if one.picture is not None:
+        return one.picture
+    return np.frombuffer(hashlib.sha256(str(one.content).encode()).digest(), dtype=np.uint8)
 
 
 def _names(groups: Sequence[Sequence[ImageFacts]]) -> tuple[str, ...]:

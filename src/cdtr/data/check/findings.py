@@ -47,6 +47,11 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+def plain(text: str) -> str:
+    """Text that can be written as UTF-8: bytes of a file name that are none are shown by number."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line for people, and all that it is about by image id (several ids of one picture joined by " = ")."""
@@ -75,5 +80,6 @@ def joined(names: Sequence[str], most: int = 3) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
-def images(count: int) -> str:
-    return f"{count} image" if count == 1 else f"{count} images"
+def counted(count: int, what: str = "image") -> str:
+    """``1 image``, ``2 images``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

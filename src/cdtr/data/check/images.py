@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from cdtr.data.check.findings import Finding, images, joined
+from cdtr.data.check.findings import Finding, counted, joined
 from cdtr.data.check.scan import ImageFacts
 from cdtr.records import DataSource
 
@@ -22,7 +22,7 @@ def find_faults(facts: Sequence[ImageFacts]) -> Iterator[Finding]:
     for (split, kind), group in groupby(faulty, _split_and_fault):
         found = list(group)
         reason = found[0].fault.message if found[0].fault is not None else ""
-        others = f", and {images(len(found) - 1)} more" if len(found) > 1 else ""
+        others = f", and {counted(len(found) - 1)} more" if len(found) > 1 else ""
         yield Finding(kind, f"{split}: {reason}{others}", tuple(one.sample.image_id for one in found))
 
 
@@ -40,7 +40,7 @@ def find_class_gaps(source: DataSource, facts: Sequence[ImageFacts]) -> Iterator
         least = min(range(len(trained)), key=lambda label: trained[label] or max(trained))
         most = max(range(len(trained)), key=lambda label: trained[label])
         message = (
-            f"train: {source.class_names[most]} has {images(trained[most])}, {source.class_names[least]} has "
+            f"train: {source.class_names[most]} has {counted(trained[most])}, {source.class_names[least]} has "
             f"{trained[least]}: what is rare is learned worse, look at the scores of each class"
         )
         yield Finding("imbalance", message, (source.class_names[most], source.class_names[least]))
@@ -70,7 +70,7 @@ def find_odd_pictures(facts: Sequence[ImageFacts]) -> Iterator[Finding]:
     if odd:
         height, width = odd[0].size_hw or (0, 0)
         message = (
-            f"{images(len(odd))} below {_SHORT_SIDE} pixels a side or more than {_STRETCH} times as long as wide, such "
+            f"{counted(len(odd))} below {_SHORT_SIDE} pixels a side or more than {_STRETCH} times as long as wide, such "
             f"as {odd[0].sample.image_id} ({width} x {height})"
         )
         yield Finding("sizes-extreme", message, tuple(one.sample.image_id for one in odd))

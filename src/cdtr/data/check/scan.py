@@ -40,7 +40,7 @@ class ImageFacts:
 
     size_hw: of the upright picture, None where it cannot be decoded. mode, file_format: as Pillow names them, "" for a
     file that it does not know. content: ``files.content_hash``, None for an empty or missing file. picture:
-    ``near_copies.picture_hash``, None where it was not asked for or the image cannot be decoded.
+    ``near_copies.picture_hash``, None where it was not asked for, for a blank picture, and if it cannot be decoded.
     """
 
     split: str
