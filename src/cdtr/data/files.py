@@ -87,5 +87,5 @@ def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(Path(entry.path))
-            elif entry.is_file() or entry.is_symlink():  # a link to nothing is an image that is missing
+            elif entry.is_file():
                 yield Path(entry.path), entry.is_symlink()

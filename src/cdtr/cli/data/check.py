@@ -45,7 +45,10 @@ def command(
         int, typer.Option("--distance", min=0, max=64, help="Bits of 256 in which the hashes of alike pictures differ.")
     ] = 20,
     allow: Annotated[
-        list[str] | None, typer.Option("--allow", help="A kind of finding that is no problem here; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--allow", help="A kind of finding, the word in brackets, that is no problem here; may be repeated."
+        ),
     ] = None,
 ) -> None:
     """Look for what would spoil a training or a score, before either.
@@ -81,10 +84,12 @@ def command(
     for path in (path for path in (sheet, out and out / "classes.jpg") if path is not None):
         write_picture(class_sheet(found, per_class, max_pixels), path)
         print(f"wrote {path}")
-    groups = copies.unequal_groups()
+    groups = copies.unequal_groups() if out is not None else []
     if out is not None and groups:
         write_picture(copies_sheet(groups, found.source.class_names, max_pixels), out / "copies.jpg")
         print(f"wrote {out / 'copies.jpg'}")
+    elif out is not None:
+        (out / "copies.jpg").unlink(missing_ok=True)  # of an earlier look
     for path in (path for path in (json_file, out and out / "check.json") if path is not None):
         write_json(path, found.to_json())
         print(f"wrote {path}")

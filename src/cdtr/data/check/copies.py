@@ -132,7 +132,10 @@ def _under_several_classes(source: DataSource, copies: Copies) -> Iterator[Findi
             " = ".join(f"{one.sample.image_id} ({source.class_names[one.sample.label]})" for one in group)
             for group in groups
         )
-        message = f"{counted(int(found.sum()))}, {counted(len(groups), 'picture')}, lie under several classes, such as {items[0]}"
+        message = (
+            f"{counted(int(found.sum()))}, {counted(len(groups), 'picture')}, lie under several classes, such as "
+            f"{items[0]}"
+        )
         yield Finding("labels-differ", message, items)
 
 

@@ -70,8 +70,8 @@ def find_odd_pictures(facts: Sequence[ImageFacts]) -> Iterator[Finding]:
     if odd:
         height, width = odd[0].size_hw or (0, 0)
         message = (
-            f"{counted(len(odd))} below {_SHORT_SIDE} pixels a side or more than {_STRETCH} times as long as wide, such "
-            f"as {odd[0].sample.image_id} ({width} x {height})"
+            f"{counted(len(odd))} below {_SHORT_SIDE} pixels a side or more than {_STRETCH} times as long as wide, "
+            f"such as {odd[0].sample.image_id} ({width} x {height})"
         )
         yield Finding("sizes-extreme", message, tuple(one.sample.image_id for one in odd))
 
