@@ -20,9 +20,9 @@ from cdtr.records import UInt8Array
 
 HASH_SIDE = 16
 HASH_BYTES = HASH_SIDE**2 // 8
-# Found by looking: up to here pairs of NEU-DET, CUB, Tiny-ImageNet and of the brain scans are one picture; above,
-# neighbouring slices of one head begin (docs/data.md).
-NEAR = 20
+# Found by looking: up to here pairs of NEU-DET, CUB, Tiny-ImageNet and of the brain scans are one picture; from 14 on
+# come neighbouring slices of one head (docs/data.md).
+NEAR = 12
 
 _BLANK = 1.0  # standard deviation, of 255 grey levels: below, the bits of a hash are noise
 _ROWS = 2048  # that are compared with all others before the progress moves

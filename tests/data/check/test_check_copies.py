@@ -58,7 +58,7 @@ def test_each_kind_of_copy_is_told(source: DataSource) -> None:
     }
     assert found["copies-across"][0].message.startswith("1 images of val are also in train, there 2 times")
     assert found["near-across"][0].message.startswith("1 image of val, and 1 of train that look the same")
-    assert "4 images have an equal file in the split, 2 of them are different" in found["copies-within"][0].message
+    assert "4 images have an equal file in the split, in all 2 files" in found["copies-within"][0].message
     assert [[one.sample.image_id for one in group] for group in copies.unequal_groups()] == [
         ["train/2 small.jpg", "val/2.jpg"],
         ["train/3.jpg", "train/3.png"],

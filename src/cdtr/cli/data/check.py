@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from cdtr.config import Config
     from cdtr.data.check.copies import Copies
+    from cdtr.data.check.scan import BoxFacts
+    from cdtr.evaluation import Protocol
+    from cdtr.records import DataSource
     from cdtr.reports.data_check import DataCheck
 
 
@@ -42,8 +45,9 @@ def command(
         bool, typer.Option("--near/--no-near", help="Look for pictures that are alike though their files differ.")
     ] = True,
     distance: Annotated[
-        int, typer.Option("--distance", min=0, max=64, help="Bits of 256 in which the hashes of alike pictures differ.")
-    ] = 20,
+        int | None,
+        typer.Option("--distance", min=0, max=64, help="Bits of 256 that hashes of alike pictures may differ in, 12."),
+    ] = None,
     allow: Annotated[
         list[str] | None,
         typer.Option(
@@ -98,7 +102,7 @@ def command(
 
 
 def check_data(
-    data: Path, settings: Config, near: bool, distance: int, allow: Sequence[str]
+    data: Path, settings: Config, near: bool, distance: int | None, allow: Sequence[str]
 ) -> tuple[DataCheck, Copies]:
     """Read every image and annotation of a data set, and all that is to be said of them."""
     from cdtr.cli._shared import note, progress_bar
@@ -107,37 +111,30 @@ def check_data(
     from cdtr.data.check.copies import compare_images, find_duplicates
     from cdtr.data.check.images import find_class_gaps, find_faults, find_odd_pictures
     from cdtr.data.check.scan import scan_boxes, scan_images
+    from cdtr.data.near_copies import NEAR
     from cdtr.data.opening import open_data
     from cdtr.evaluation import find_protocol
-    from cdtr.evaluation.trivial import trivial_scores
     from cdtr.reports.data_check import DataCheck, find_easy_boxes
 
     protocol = find_protocol(settings.evaluation.protocol)
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", UserWarning)
+    said: list[str] = []
+    with collected_warnings(said):
         # What it says of copies is found again below, unless they are left out.
         source = open_data(data, settings.data, note if settings.data.deduplicate else lambda _line: None)
-        total = sum(len(samples) for samples in source.splits.values())
-        with progress_bar("reading images", total) as move:
-            facts = scan_images(source, settings.data.max_pixels, near, move)
-        readable = sum(one.fault is None for one in facts)
-        with progress_bar("reading boxes", readable) if source.annotated else nullcontext() as move:
-            boxes = scan_boxes(source, facts, move)
+    total = sum(len(samples) for samples in source.splits.values())
+    with progress_bar("reading images", total) as move:
+        facts = scan_images(source, settings.data.max_pixels, near, move)
+    readable = sum(one.fault is None for one in facts)
+    with (
+        progress_bar("reading boxes", readable) if source.annotated else nullcontext() as move,
+        collected_warnings(said),
+    ):
+        boxes = scan_boxes(source, facts, move)
     with progress_bar("comparing pictures", readable) if near else nullcontext() as move:
-        copies = compare_images(facts, distance, move)
-    baselines = {
-        split: trivial_scores(
-            [
-                (one.image.sample, one.image.size_hw, one.annotation)
-                for one in boxes
-                if one.image.split == split and one.image.size_hw is not None
-            ],
-            protocol,
-        )
-        for split in source.splits
-    }
+        copies = compare_images(facts, NEAR if distance is None else distance, move)
+    baselines = score_splits(source, boxes, protocol)
     findings = [
-        *(Finding("reading", str(warning.message)) for warning in warned if warning.category is UserWarning),
+        *(Finding("reading", line) for line in said),
         *find_faults(facts),
         *find_class_gaps(source, facts),
         *find_duplicates(source, facts, copies),
@@ -146,3 +143,29 @@ def check_data(
         *find_odd_pictures(facts),
     ]
     return DataCheck(source, facts, boxes, baselines, findings, allow), copies
+
+
+def score_splits(source: DataSource, boxes: Sequence[BoxFacts], protocol: Protocol) -> dict[str, dict[str, Any] | None]:
+    """What boxes that never look at the image score, by split; None where a split has no box."""
+    from cdtr.evaluation.trivial import trivial_scores
+
+    annotated = [(one.image.split, one.image.sample, one.image.size_hw, one.annotation) for one in boxes]
+    return {
+        split: trivial_scores(
+            ((sample, size_hw, found) for of, sample, size_hw, found in annotated if of == split and size_hw), protocol
+        )
+        for split in source.splits
+    }
+
+
+@contextmanager
+def collected_warnings(said: list[str]) -> Iterator[None]:
+    """Our readers' warnings, added to ``said``; those of Pillow, about single files, are shown as ever."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in warned:
+        if warning.category is UserWarning and "PIL" not in Path(warning.filename).parts:
+            said.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

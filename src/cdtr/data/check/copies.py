@@ -93,7 +93,7 @@ def find_duplicates(source: DataSource, facts: Sequence[ImageFacts], copies: Cop
             twins = (split_of == there) & (near[:, here] > 0) & (equal[:, here] == 0)
             message = (
                 f"{counted(int(found.sum()))} of {order[here]}, and {int(twins.sum())} of {order[there]} that "
-                "look the same, beside the equal files: another size, compression or brightness of one picture"
+                "look the same, beside the equal files: --out DIR draws them side by side in copies.jpg"
             )
             yield Finding("near-across", message, _names(copies.groups(found | twins)))
     for here, split in enumerate(order):
@@ -107,7 +107,7 @@ def _within(split: str, copies: Copies, own: Mask, near: IntArray, equal: IntArr
     if same.any():
         different = len(np.unique(copies.content[same]))
         message = (
-            f"{split}: {counted(int(same.sum()))} have an equal file in the split, {different} of them are different"
+            f"{split}: {counted(int(same.sum()))} have an equal file in the split, in all {counted(different, 'file')}"
         )
         yield Finding("copies-within", message, _names(copies.groups(same)))
     alike = own & (near > equal)
