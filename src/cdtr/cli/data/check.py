@@ -67,7 +67,7 @@ def command(
     from cdtr.cli._shared import require_folder
     from cdtr.config import load_config
     from cdtr.data.check import require_kinds
-    from cdtr.reports.contact_sheet import class_sheet, copies_sheet, require_format, write_picture
+    from cdtr.reports.contact_sheet import MOST_CLASSES, class_sheet, copies_sheet, require_format, write_picture
     from cdtr.reports.data_check import classes_table, finding_lines, splits_table
     from cdtr.runs import write_json
 
@@ -87,7 +87,8 @@ def command(
     max_pixels = settings.data.max_pixels
     for path in (path for path in (sheet, out and out / "classes.jpg") if path is not None):
         write_picture(class_sheet(found, per_class, max_pixels), path)
-        print(f"wrote {path}")
+        rest = len(found.source.class_names) - MOST_CLASSES
+        print(f"wrote {path}" + (f", without the last {rest} classes" if rest > 0 else ""))
     groups = copies.unequal_groups() if out is not None else []
     if out is not None and groups:
         write_picture(copies_sheet(groups, found.source.class_names, max_pixels), out / "copies.jpg")

@@ -146,7 +146,8 @@ def _counts(row_of: IntArray, group_of: IntArray, shape: tuple[int, int]) -> csr
 def _mixed(group: Sequence[ImageFacts]) -> list[ImageFacts]:
     """The first of each split and class, then the others."""
     first = {(one.split, one.sample.label): one for one in reversed(group)}
-    return [*reversed(first.values()), *(one for one in group if one not in first.values())]
+    taken = {id(one) for one in first.values()}
+    return [*reversed(first.values()), *(one for one in group if id(one) not in taken)]
 
 
 def _hash_of(one: ImageFacts) -> UInt8Array:
