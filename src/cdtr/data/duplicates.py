@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,13 +25,13 @@ class Copy(NamedTuple):
     kept: tuple[Sample, ...]
 
 
-def find_copies(source: DataSource) -> list[Copy]:
+def find_copies(source: DataSource, hash_of: Callable[[Path], str | None] = content_hash) -> list[Copy]:
     """Every image that has a byte-identical copy in an earlier split.
 
-    Only files of one size in several splits are read. Copies within a split are none of these.
+    Only files of one size in several splits are read, by ``hash_of``, which may know their hashes already. Copies
+    within a split are none of these.
     """
-    splits = [split for split in KEEPING_ORDER if source.splits.get(split)]
-    splits += sorted(split for split, found in source.splits.items() if found and split not in splits)
+    splits = order_splits(source)
     by_size: dict[int, set[str]] = defaultdict(set)
     sizes: dict[Path, int] = {}
     for split in splits:
@@ -44,7 +45,7 @@ def find_copies(source: DataSource) -> list[Copy]:
     for split in splits:
         for sample in source.splits[split]:
             size = sizes.get(sample.path, 0)
-            content = content_hash(sample.path) if len(by_size.get(size, ())) > 1 else None
+            content = hash_of(sample.path) if len(by_size.get(size, ())) > 1 else None
             if content is None:
                 continue
             first_split, first = kept.setdefault(content, (split, []))
@@ -53,6 +54,12 @@ def find_copies(source: DataSource) -> list[Copy]:
             else:
                 copies.append(Copy(split, sample, first_split, tuple(first)))
     return copies
+
+
+def order_splits(source: DataSource) -> list[str]:
+    """The splits that have images, in ``KEEPING_ORDER``, then those of other names."""
+    splits = [split for split in KEEPING_ORDER if source.splits.get(split)]
+    return splits + sorted(split for split, found in source.splits.items() if found and split not in splits)
 
 
 def without(source: DataSource, copies: list[Copy]) -> DataSource:

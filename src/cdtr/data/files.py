@@ -47,7 +47,10 @@ def content_hash(path: Path) -> str | None:
     """A hash of a file's bytes that is the same for every copy of it; None where it cannot be read."""
     try:
         with open_file(path) as file:
-            return hashlib.sha256(file.read()).hexdigest()[:32]
+            digest = hashlib.sha256()
+            while block := file.read(2**20):
+                digest.update(block)
+            return digest.hexdigest()[:32]
     except OSError:
         return None
 

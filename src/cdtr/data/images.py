@@ -20,6 +20,10 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 _ORIENTATION = 0x0112  # EXIF tag; from 5 on the picture lies on its side
 
 
+class TooManyPixelsError(DataError):
+    """An image that is not decoded because of its size."""
+
+
 def read_image(path: Path, max_pixels: int) -> Image.Image:
     """Decode a file to an RGB image, turned upright by its EXIF tag; of several frames the first.
 
@@ -99,7 +103,7 @@ def _header_fault(path: Path, max_pixels: int) -> str | None:
 def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        raise DataError(
+        raise TooManyPixelsError(
             f"{path} has {width} x {height} pixels, more than data.max_pixels = {max_pixels}: "
             "scale it down or raise the limit"
         )
@@ -113,7 +117,7 @@ def _unreadable(path: Path, error: Exception, max_pixels: int) -> DataError:
     if isinstance(error, PermissionError):
         return DataError(f"{path} may not be read: check its permissions")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return DataError(
+        return TooManyPixelsError(
             f"{path} has more pixels than Pillow decodes (data.max_pixels = {max_pixels}): scale the image down"
         )
     if isinstance(error, UnidentifiedImageError):

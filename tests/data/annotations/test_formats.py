@@ -284,3 +284,28 @@ def test_nonsense_is_a_data_error_or_nothing(folder: Path, name: str, content: s
     (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with suppress(DataError):
         _all(load_source(folder))
+
+
+@OTHERS
+def test_one_bad_box_leaves_those_of_other_images(folder: Path, format: str) -> None:
+    place, write = USUAL[format]
+    boxes = {IMAGES[0]: [("cat", (5.0, 5.0, 5.0, 9.0))], IMAGES[1]: [("cat", (1.0, 2.0, 8.0, 9.0))]}
+    write(folder / place, boxes, SIZES)
+    source = load_source(folder)
+    samples = {sample.image_id: sample for samples in source.splits.values() for sample in samples}
+    found = source.annotate(samples[IMAGES[1]])
+    assert found is not None
+    np.testing.assert_allclose(found.boxes_xyxy, [[1, 2, 8, 9]], atol=1e-6)
+    with pytest.raises(DataError, match=r"no inside|expected xmin <= xmax"):
+        source.annotate(samples[IMAGES[0]])
+
+
+def test_a_broken_image_leaves_the_boxes_of_others(folder: Path) -> None:
+    place, write = USUAL["yolo"]
+    write(folder / place, {name: [("cat", (1.0, 2.0, 8.0, 9.0))] for name in IMAGES[:2]}, SIZES)
+    (folder / IMAGES[0]).write_bytes(b"")
+    source = load_source(folder)
+    samples = {sample.image_id: sample for samples in source.splits.values() for sample in samples}
+    assert source.annotate(samples[IMAGES[1]]) is not None
+    with pytest.raises(DataError, match="is empty"):
+        source.annotate(samples[IMAGES[0]])

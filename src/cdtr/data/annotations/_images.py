@@ -17,10 +17,15 @@ _KINDS = {"images", "jpegimages", "labels", "annotations"}
 
 
 class NamedBox(NamedTuple):
-    """A half-open box in source pixels and the class that its file gives it, None where it gives none."""
+    """A half-open box in source pixels and the class that its file gives it, None where it gives none.
+
+    fault: what is wrong with it, an error once somebody asks for its image's boxes: one bad box is no reason to lose
+    those of all other images.
+    """
 
     name: str | None
     xyxy: tuple[float, float, float, float]
+    fault: str | None = None
 
 
 class Images:
@@ -88,7 +93,7 @@ def own_boxes(
 
     Classes are compared without regard to case. Boxes without a class, or all of one class that is none of the data's
     (such as "object"), count for every image. ``declared``: classes that the file lists beside those of its boxes.
-    DataError where several classes are named and none is the data's.
+    DataError where several classes are named and none is the data's, and when an image with a faulty box is asked for.
     """
     named = {box.name for found in boxes.values() for box in found if box.name is not None}
     known = {name.casefold() for name in images.class_names}
@@ -104,8 +109,11 @@ def own_boxes(
         if found is None:
             return None
         own = images.class_names[sample.label].casefold()
-        kept = [box.xyxy for box in found if box.name is None or any_class or box.name.casefold() == own]
-        return Annotation(np.array(kept, dtype=np.float64).reshape(-1, 4))
+        kept = [box for box in found if box.name is None or any_class or box.name.casefold() == own]
+        for box in kept:
+            if box.fault is not None:
+                raise DataError(box.fault)
+        return Annotation(np.array([box.xyxy for box in kept], dtype=np.float64).reshape(-1, 4))
 
     return annotate
 
@@ -120,6 +128,19 @@ def report_unmatched(names: Sequence[str], matched: int, images: Images, where: 
             f"{where} names no image of {images.root}: it has {names[0]!r}, the images are named like {example!r}"
         )
     warnings.warn(f"{where}: {len(names)} of its images are not in {images.root}, such as {names[0]}", stacklevel=2)
+
+
+def named_box(name: str | None, corners: Sequence[float], where: str) -> NamedBox:
+    """A box of a file, with a fault if it has no inside."""
+    try:
+        return NamedBox(name, check_box(corners, where))
+    except DataError as error:
+        return faulty_box(error)._replace(name=name)
+
+
+def faulty_box(error: DataError) -> NamedBox:
+    """In place of what cannot be read of an image's boxes."""
+    return NamedBox(None, (0.0, 0.0, 0.0, 0.0), str(error))
 
 
 def check_box(corners: Sequence[float], where: str) -> tuple[float, float, float, float]:

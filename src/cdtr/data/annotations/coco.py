@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cdtr.data.annotations._images import Images, NamedBox, check_box, own_boxes, report_unmatched
+from cdtr.data.annotations._images import Images, NamedBox, named_box, own_boxes, report_unmatched
 from cdtr.data.files import visible_folders
 from cdtr.errors import DataError
 from cdtr.records import Annotation, Sample
@@ -109,7 +109,7 @@ def _box(entry: dict[str, Any], names: dict[Any, str], where: str) -> NamedBox:
     category = entry.get("category_id")
     if names and (not isinstance(category, int | str) or category not in names):
         raise DataError(f"{where}: category_id {category!r} is none of its categories")
-    return NamedBox(names[category] if names else None, check_box((x, y, x + width, y + height), where))
+    return named_box(names[category] if names else None, (x, y, x + width, y + height), where)
 
 
 def _value(entry: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:

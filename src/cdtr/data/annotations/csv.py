@@ -13,7 +13,7 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cdtr.data.annotations._images import Images, NamedBox, check_box, own_boxes, report_unmatched
+from cdtr.data.annotations._images import Images, NamedBox, named_box, own_boxes, report_unmatched
 from cdtr.errors import DataError
 from cdtr.records import Annotation, Sample
 
@@ -94,4 +94,4 @@ def _row(
     if tuple(name.strip().casefold() for name in corners) == _SIZED:
         values = [values[0], values[1], values[0] + values[2], values[1] + values[3]]
     own = (row.get(label) or "").strip() if label else ""
-    return name, NamedBox(own or None, check_box(values, where)), where
+    return name, named_box(own or None, values, where), where

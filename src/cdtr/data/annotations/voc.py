@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cdtr.data.annotations._images import Images, NamedBox, own_boxes
+from cdtr.data.annotations._images import Images, NamedBox, faulty_box, own_boxes
 from cdtr.errors import DataError
 from cdtr.records import Annotation, FloatArray, Sample
 
@@ -43,7 +43,11 @@ def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation
     boxes: dict[str, list[NamedBox]] = {}
     for folder in paths:
         for path, sample in images.with_files(folder, ".xml"):
-            objects = read_voc(path)
+            try:
+                objects = read_voc(path)
+            except DataError as error:
+                boxes[sample.image_id] = [faulty_box(error)]
+                continue
             corners = voc_to_half_open(objects).tolist()
             boxes[sample.image_id] = [
                 NamedBox(one.name or None, (x0, y0, x1, y1))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cdtr.config import read_tree
-from cdtr.data.annotations._images import Images, NamedBox, check_box, own_boxes
+from cdtr.data.annotations._images import Images, NamedBox, check_box, faulty_box, own_boxes
 from cdtr.data.files import read_lines
 from cdtr.data.images import read_size
 from cdtr.errors import ConfigError, DataError
@@ -77,8 +77,12 @@ def _corners(values: list[float]) -> tuple[float, float, float, float]:
 def _named(path: Path, sample: Sample, names: Sequence[str]) -> list[NamedBox]:
     if not path.stat().st_size:
         return []
+    try:
+        lines = read_yolo(path, read_size(sample.path, _MAX_PIXELS))
+    except DataError as error:  # also of a broken image, which is not scored
+        return [faulty_box(error)]
     boxes = []
-    for kind, corners in read_yolo(path, read_size(sample.path, _MAX_PIXELS)):
+    for kind, corners in lines:
         if names and kind >= len(names):
             raise DataError(f"{path}: class {kind}, but there are {len(names)} names of classes")
         boxes.append(NamedBox(names[kind] if names else f"class {kind}", corners))

@@ -39,6 +39,8 @@ def load(root: Path) -> DataSource:
         splits[split], skipped = _read_classes(folder, root)
         linked += skipped
     _check_not_empty(root, splits, linked)
+    if linked:
+        warnings.warn(f"{root}: {linked} links lead out of it and are left out, copy what they lead to", stacklevel=3)
     names = sorted({name for classes in splits.values() for name in classes}, key=natural_key)
     _check_known(folders, splits)
     samples = {split: _samples(root, classes, names) for split, classes in splits.items()}
