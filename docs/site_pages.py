@@ -6,7 +6,7 @@ They are made at every build, so they cannot grow stale, and mkdocs checks their
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 import typer
@@ -46,9 +46,18 @@ def start_page(root: Path) -> str:
 def command_page() -> str:
     """The help of every command, by Typer's own writer of it."""
     command = get_command(build_app())
+    _name_whole(command)
     return get_docs_for_click(
         obj=command, ctx=typer.Context(command, info_name="cdtr"), name="cdtr", title="All commands"
     )
+
+
+def _name_whole(group: Any) -> None:
+    """In lists of commands the first sentence of each, which Typer would cut after 45 letters."""
+    for command in group.commands.values():
+        command.short_help = " ".join((command.help or "").split("\n\n")[0].split())
+        if hasattr(command, "commands"):
+            _name_whole(command)
 
 
 def notebook_page(docs: Path) -> dict[str, str | bytes]:
