@@ -18,7 +18,7 @@ lint: .venv/installed
 	$(BIN)/lint-imports
 
 docs: .venv/installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "wrote site: open site/index.html, or serve it with a search box by $(BIN)/mkdocs serve"
 
 .venv/installed: pyproject.toml

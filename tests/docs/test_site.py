@@ -30,7 +30,7 @@ DEAD_LINKS = {
 
 
 def build(project: Path, site: Path) -> subprocess.CompletedProcess[str]:
-    arguments = ["build", "--strict", "--quiet", "--config-file", project / "mkdocs.yml", "--site-dir", site]
+    arguments = ["build", "--strict", "--config-file", project / "mkdocs.yml", "--site-dir", site]
     command = [sys.executable, "-m", "mkdocs", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
