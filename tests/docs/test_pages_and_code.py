@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def calls(page: Path) -> Iterator[tuple[str, list[str]]]:
         yield verb, re.findall(r"--[a-z][a-z-]*", rest)
 
 
+@cache
 def find_command(verb: str) -> Any:
     found: Any = typer.main.get_command(build_app())
     for word in verb.split():
