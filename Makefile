@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check lint clean
+.PHONY: quickstart test check lint docs clean
 
 quickstart: .venv/installed
 	$(BIN)/cdtr quickstart --out runs/quickstart
@@ -12,10 +12,14 @@ test: .venv/installed
 check: lint test
 
 lint: .venv/installed
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "wrote site: open site/index.html, or serve it with a search box by $(BIN)/mkdocs serve"
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -24,4 +28,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site

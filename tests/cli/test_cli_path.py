@@ -37,6 +37,25 @@ def test_train_writes_a_run_and_says_what_comes_next(trained: tuple[Path, str], 
         assert f"cdtr {verb} {run}" in printed
 
 
+def test_what_comes_next_works_on_plain_class_folders(
+    neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (neu / "IMAGES").iterdir():
+        target = tmp_path / "steel" / path.name.rpartition("_")[0] / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    printed: list[str] = []
+    for step in (["train", "steel", "--out", "run", "--config", "small", *tiny_settings()], None, None):
+        words = step or printed[0].replace("IMAGES", "steel").split()[1:]
+        code, out, err = in_process(capsys, *words)
+        assert code == 0, err
+        printed = [line.strip() for line in out.splitlines() if line.startswith("  cdtr ")]
+        assert not [line for line in printed if "evaluate" in line], "there is nothing to measure on"
+    assert json.loads((tmp_path / "run" / "calibration.json").read_text())["curve"] is None
+    assert (tmp_path / "boxes" / "coco.json").is_file()
+
+
 def test_resume_of_a_finished_run_needs_no_settings_and_changes_no_weight(
     tiny_run: Path, neu: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names
 
 HELD_OUT = "held-out"
+TEST_SPLITS = ("test", "val")  # the first that the data has is the one to measure on
 
 
 def open_source(run: RunFolder, data: Path, boxes: str | None = None) -> DataSource:
@@ -80,6 +81,11 @@ def find_split(run: RunFolder, source: DataSource, split: str) -> Sequence[Sampl
         choices = [*(name for name, found in source.splits.items() if found), HELD_OUT]
         raise DataError(f"{source.root} has no split {split!r}: choose one of {', '.join(choices)}")
     return samples
+
+
+def has_test_split(source: DataSource, chosen_on: str | None = None) -> bool:
+    """Whether the data has images to measure on that neither training nor the choice of a threshold has seen."""
+    return any(source.splits.get(name) for name in TEST_SPLITS if name != chosen_on)
 
 
 def process_state() -> PartialState:

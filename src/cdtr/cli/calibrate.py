@@ -20,7 +20,7 @@ NOT_TO_CHOOSE_ON = ("test", "train")
 
 def command(
     run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
-    data: Annotated[Path, typer.Option("--data", help="The data set that the run was trained on, with boxes.")],
+    data: Annotated[Path, typer.Option("--data", help="The data set that the run was trained on.")],
     split: Annotated[
         str | None,
         typer.Option("--split", help="val, train-fullsup, ...; by default the training images that were held out."),
@@ -46,14 +46,15 @@ def command(
     Example: cdtr calibrate runs/neu --data NEU-DET
     """
     from cdtr.api import find_run
-    from cdtr.cli._shared import next_steps, open_source
+    from cdtr.cli._shared import has_test_split, next_steps, open_source
     from cdtr.errors import ConfigError
     from cdtr.evaluation.calibration import LABEL_FREE
 
     folder = find_run(run)
     if label_free and mirror:
         raise ConfigError("--mirror is for the scores of boxes, which --label-free cannot fit: give one of them")
-    found, quality = calibrate_run(folder, open_source(folder, data, boxes), device, split, label_free, mirror)
+    source = open_source(folder, data, boxes)
+    found, quality = calibrate_run(folder, source, device, split, label_free, mirror)
     chosen = LABEL_FREE if found.gt_known_loc is None else f"GT-known Loc {found.gt_known_loc:.1f}%"
     print(
         f"threshold {found.threshold:g}: {chosen}, on {found.n_images} {chosen_on(split)} (protocol {found.protocol})"
@@ -61,13 +62,9 @@ def command(
     if quality is not None:
         print(f"scores of boxes: fitted on {quality.n_images} boxes, {100 * quality.hit_rate:.1f}% of them hits")
     print(f"wrote {folder.calibration_file}")
-    next_steps(
-        [
-            f"cdtr evaluate {run} --data {data}",
-            f"cdtr report {run} --data {data}",
-            f"cdtr localize {run} IMAGES --out boxes --format coco,csv",
-        ]
-    )
+    test = [f"cdtr evaluate {run} --data {data}"] if has_test_split(source, split) else []
+    report = f"cdtr report {run} --data {data}"
+    next_steps([*test, report, f"cdtr localize {run} IMAGES --out boxes --format coco,csv"])
 
 
 def calibrate_run(

@@ -32,7 +32,7 @@ def command(
 
     Example: cdtr train photos/ --out runs/photos --set train.epochs=20
     """
-    from cdtr.cli._shared import next_steps, note
+    from cdtr.cli._shared import has_test_split, next_steps, note
     from cdtr.data.opening import open_data
     from cdtr.evaluation import find_protocol
     from cdtr.training.loop import train
@@ -46,9 +46,10 @@ def command(
     if not is_main_process():
         return
     print(f"wrote {run.path}: {run.weights.name}, {run.config_file.name}, {run.classes_file.name} and the logs")
-    test = [f"cdtr evaluate {out} --data {data}"]
-    boxes = [f"cdtr localize {out} IMAGES --out boxes --format coco,csv --overlays"]
-    next_steps(([f"cdtr calibrate {out} --data {data}"] if source.annotated else []) + test + boxes)
+    calibrate = f"cdtr calibrate {out} --data {data}" + ("" if source.annotated else " --label-free")
+    # Held-out images give a threshold, so only a split of its own measures what comes after it.
+    test = [f"cdtr evaluate {out} --data {data}"] if has_test_split(source) else []
+    next_steps([calibrate, *test, f"cdtr localize {out} IMAGES --out boxes --format coco,csv --overlays"])
 
 
 def choose_config(
