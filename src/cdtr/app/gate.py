@@ -123,7 +123,8 @@ def _limited(receive: Receive, limits: Limits) -> Receive:
         read += len(message.get("body", b""))
         whole = not message.get("more_body", False)
         if read > limits.upload_bytes:
-            await _drain(receive, limits)
+            if not whole:
+                await _drain(receive, limits)
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(limits))
         return message
 

@@ -63,7 +63,7 @@ def command(
             requests=max_requests,
         )
         own = _is_own(host)
-        names = ("localhost", "127.0.0.1", "[::1]", host.lower()) if own else None
+        names = dict.fromkeys(("localhost", "127.0.0.1", "[::1]", host.lower())) if own else None
         list(localizer.stream([("warm-up", Image.new("RGB", (64, 64)))]))  # the first visitor should not wait
         app = create_app(localizer, Path(run).name, limits, shown, names, batch_size)
         _announce(host, listening.getsockname()[1], own)
