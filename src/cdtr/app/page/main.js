@@ -78,7 +78,7 @@ function take(files) {
 
 async function open(chosen) {
   if (chosen.size > run.upload_bytes) {
-    complain(`${chosen.name} has ${(chosen.size / 2 ** 20).toFixed(1)} MiB, more than the ${run.upload_bytes / 2 ** 20} taken here: scale it down`);
+    complain(`${chosen.name} has ${(chosen.size / 2 ** 20).toFixed(1)} MiB, more than the ${run.upload_bytes / 2 ** 20} MiB taken here: scale it down`);
     return;
   }
   file = chosen;

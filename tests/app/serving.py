@@ -1,4 +1,4 @@
-"""A browser and a served run, for the tests of the page."""
+"""A served run in its own process, and a browser to look at it."""
 
 from __future__ import annotations
 
