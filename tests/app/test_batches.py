@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from starlette.testclient import TestClient
 from cdtr.api import Localizer
 from cdtr.app.gate import Limits
 from cdtr.app.server import create_app
+from cdtr.app.worker import Worker
 
 Maker = Callable[..., TestClient]
 
@@ -76,6 +79,32 @@ def test_bad_and_repeated_images_are_left_out(client: TestClient) -> None:
     packed = zipfile.ZipFile(BytesIO(client.get(f"{batch}/result").content))
     assert packed.namelist() == ["boxes.csv", "left_out.csv"]
     assert len(packed.read("left_out.csv").splitlines()) == 4
+
+
+def test_a_batch_that_is_removed_at_work_stops_quietly(
+    make_client: Maker, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_client(batch_size=1)
+    batch = open_batch(client)
+    answer = Worker._answer
+    started, go = threading.Event(), threading.Event()
+
+    def wait(self: Worker, *arguments: object) -> bool:
+        started.set()
+        assert go.wait(10)
+        return answer(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Worker, "_answer", wait)
+    with ThreadPoolExecutor(3) as pool:
+        working = pool.submit(client.post, f"{batch}/images", files=images(1, 2))
+        assert started.wait(10)
+        removing = pool.submit(client.delete, batch)
+        batches = client.app.state.service.batches  # type: ignore[attr-defined]
+        while batches.find(batch.rpartition("/")[2]) is not None:
+            time.sleep(0.01)
+        go.set()
+        assert (working.result().status_code, removing.result().status_code) == (200, 204)
+    assert list(temporary.iterdir()) == []
 
 
 def test_an_empty_batch_has_no_result(client: TestClient) -> None:

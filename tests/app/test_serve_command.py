@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 from serving import serve
+from starlette.testclient import TestClient
 
 from cdtr.cli import main
 
@@ -71,13 +73,21 @@ def test_real_images_are_served_and_nothing_is_kept(run: Path, shared_data: Path
     assert list(temporary.iterdir()) == []
 
 
-def test_an_open_address_is_warned_of(run: Path, tmp_path: Path) -> None:
-    with serve(run, "--host", "0.0.0.0", temporary=tmp_path) as (address, process):
-        assert address.startswith("http://0.0.0.0:")
-        assert ask(address.replace("0.0.0.0", "localhost"), "/api/run")[0] == 200
-        process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=20)[1]
-    assert "warning: 0.0.0.0 is open to the network" in errors
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("localhost", False)])
+def test_an_open_address_is_warned_of(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str, warned: bool
+) -> None:
+    def ask_by_another_name(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        assert sockets[0].getsockname()[0] == ("0.0.0.0" if warned else "127.0.0.1")
+        with TestClient(server.config.app, base_url="http://steel.example:8000") as client:
+            assert client.get("/api/run").status_code == (200 if warned else 400)
+
+    monkeypatch.setattr(uvicorn.Server, "run", ask_by_another_name)
+    with pytest.raises(SystemExit) as stopped:
+        main(["serve", str(run), "--host", host, "--port", "0"])
+    assert stopped.value.code == 0
+    warning = f"warning: {host} is open to the network, and there is no password: whoever reaches it may use it\n"
+    assert capsys.readouterr().err == (warning if warned else "")
 
 
 def test_a_taken_port_is_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

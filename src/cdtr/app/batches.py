@@ -25,16 +25,18 @@ class Batch:
     """Images that come in any number of requests and end up in the files of some formats.
 
     Only boxes and masks are written, to a temporary folder that ``close`` removes. lock: held by whoever adds, so that
-    images stay in the order of their requests.
+    images stay in the order of their requests. images: how many came, left out or not. taken: their names.
     """
 
     def __init__(self, exporters: Sequence[Exporter], class_names: tuple[str, ...], source: str, settings: Settings):
         self.settings = settings
         self.lock = asyncio.Lock()
+        self.images = 0
         self.taken: set[str] = set()
         self.left_out: list[tuple[str, str]] = []
         self.used = time.monotonic()
         self.finished: Path | None = None
+        self.takes_images = True
         self._folder = Path(tempfile.mkdtemp(prefix="cdtr-serve-"))
         self._files = self._folder / "files"
         self._files.mkdir()
@@ -58,6 +60,7 @@ class Batch:
 
     def finish(self) -> Path:
         """Finish the files. The one file, if there is only one, else a zip of all."""
+        self.takes_images = False
         if self.finished is None:
             self._writers.close()
             if self.left_out:
@@ -69,6 +72,7 @@ class Batch:
 
     def close(self) -> None:
         """Remove everything; unfinished files are given up."""
+        self.takes_images = False
         self._writers.pop_all().__exit__(_GivenUpError, _GivenUpError(), None)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -111,17 +115,17 @@ class Batches:
             batch.used = time.monotonic()
         return batch
 
-    def remove(self, name: str) -> None:
-        batch = self._open.pop(name, None)
-        if batch is not None:
-            batch.close()
+    def take(self, name: str) -> Batch | None:
+        """The batch, which nobody finds any more and whoever takes it closes."""
+        return self._open.pop(name, None)
 
     def remove_idle(self) -> None:
         old = time.monotonic() - self.idle_s
         # One in work is not idle, however long its images take.
-        for name in [name for name, batch in self._open.items() if batch.used < old and not batch.lock.locked()]:
-            self.remove(name)
+        idle = [name for name, batch in self._open.items() if batch.used < old and not batch.lock.locked()]
+        for name in idle:
+            self._open.pop(name).close()
 
     def close(self) -> None:
-        for name in list(self._open):
-            self.remove(name)
+        while self._open:
+            self._open.popitem()[1].close()

@@ -152,16 +152,14 @@ async def open_batch(service: TheService, settings: TheSettings, formats: Format
 
 @router.post("/batches/{batch}/images", summary="Add images to a batch")
 async def add_images(service: TheService, batch: TheBatch, images: list[UploadFile]) -> Added:
-    """What became of each image. Boxes come in the order of the images, of requests at a time in any order of these."""
-    if batch.finished is not None:
-        raise HTTPException(HTTPStatus.CONFLICT, "the batch is finished: open a new one")
+    """What became of each image. Boxes are written in the order of the images, and of the requests as they came."""
     return Added(images=await service.add(images, batch))
 
 
 @router.get("/batches/{batch}/result", summary="Finish a batch and download its files", response_class=FileResponse)
 async def batch_result(batch: TheBatch) -> FileResponse:
     async with batch.lock:
-        if len(batch.taken) == 0:
+        if batch.images == 0:
             raise HTTPException(HTTPStatus.CONFLICT, "the batch has no image yet: add some first")
         path = await run_in_threadpool(batch.finish)
     return FileResponse(path, media_type=_media_type(path), filename=path.name)
@@ -169,7 +167,10 @@ async def batch_result(batch: TheBatch) -> FileResponse:
 
 @router.delete("/batches/{batch}", summary="Remove a batch", status_code=HTTPStatus.NO_CONTENT)
 async def remove_batch(service: TheService, batch: str) -> None:
-    service.batches.remove(batch)
+    found = service.batches.take(batch)
+    if found is not None:
+        async with found.lock:  # images that are in work still need its files
+            found.close()
 
 
 @router.get("/examples/{number}", summary="An example image", response_class=Response)
@@ -180,8 +181,9 @@ def example(service: TheService, number: int) -> Response:
 
 
 @router.get("/examples/{number}/thumbnail", summary="A small picture of an example", response_class=Response)
-def thumbnail(service: TheService, number: int) -> Response:
-    content = _examples(service).thumbnail(number, service.limits.pixels)
+async def thumbnail(service: TheService, number: int) -> Response:
+    async with service.turns:
+        content = await run_in_threadpool(_examples(service).thumbnail, number, service.limits.pixels)
     return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
 

@@ -18,7 +18,7 @@ from cdtr.app.examples import Examples
 from cdtr.app.gate import Limits
 from cdtr.app.uploads import image_id, read_upload
 from cdtr.app.worker import Settings, Worker
-from cdtr.errors import ConfigError
+from cdtr.errors import CdtrError, ConfigError
 from cdtr.exports import find_exporter, format_names
 from cdtr.records import Localization
 
@@ -54,7 +54,7 @@ class Service:
         self.worker = Worker(localizer, batch_size)
         self.batches = Batches(limits.batches, limits.batch_idle_s)
         # Decoded pictures and source-sized maps are what fills the memory: two batches of them at a time.
-        self._turns = asyncio.Semaphore(2 * batch_size)
+        self.turns = asyncio.Semaphore(2 * batch_size)
 
     def formats(self) -> list[str]:
         """The formats that can be asked for; ``review`` needs calibrated scores."""
@@ -77,7 +77,7 @@ class Service:
     async def localize(self, upload: UploadFile, settings: Settings) -> Answer:
         """Decode and localize an upload; HTTPException for one that is no good image."""
         name = image_id(upload.filename)
-        async with self._turns:
+        async with self.turns:
             content = await upload.read()
             picture, note = await run_in_threadpool(read_upload, content, name, self.limits.pixels)
             found = await asyncio.wrap_future(self.worker.submit(name, picture, settings))
@@ -94,12 +94,15 @@ class Service:
     async def add(self, uploads: Sequence[UploadFile], batch: Batch) -> list[Outcome]:
         """Localize uploads and write their boxes in their order; what is no good image is left out with its reason."""
         async with batch.lock:
-            room = self.limits.images - len(batch.taken) - len(batch.left_out)
+            if not batch.takes_images:
+                raise HTTPException(HTTPStatus.CONFLICT, "the batch is finished: open a new one")
+            room = self.limits.images - batch.images
             if len(uploads) > room:
                 raise HTTPException(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                     f"{len(uploads)} images where {room} are left of the {self.limits.images} that a batch may hold",
                 )
+            batch.images += len(uploads)
             outcomes = []
             for some in _groups(uploads, self.worker.batch_size):
                 answers = (self._localize_once(upload, batch) for upload in some)
@@ -116,6 +119,8 @@ class Service:
             return await self.localize(upload, batch.settings)
         except HTTPException as refusal:
             return refusal
+        except CdtrError as error:
+            return HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
 
 
 def _write(name: str, answer: Answer | HTTPException, batch: Batch) -> Outcome:

@@ -65,7 +65,7 @@ def command(
         own = _is_own(host)
         names = dict.fromkeys(("localhost", "127.0.0.1", "[::1]", host.lower())) if own else None
         list(localizer.stream([("warm-up", Image.new("RGB", (64, 64)))]))  # the first visitor should not wait
-        app = create_app(localizer, Path(run).name, limits, shown, names, batch_size)
+        app = create_app(localizer, Path(run).resolve().name, limits, shown, names, batch_size)
         listening.listen()  # so that whoever reads the address is not turned away
         _announce(host, listening.getsockname()[1], own)
         settings = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)

@@ -24,8 +24,8 @@ export async function askPatiently(address, options, tries = 20) {
     try {
       return await ask(address, options);
     } catch (error) {
-      if (!error.retryAfter || --tries <= 0) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 1000 * error.retryAfter));
+      if (error.status !== 503 || --tries <= 0) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 1000 * (error.retryAfter || 1)));
       options.signal?.throwIfAborted();
     }
   }
