@@ -157,7 +157,7 @@ function preview() {
 function showAnswer() {
   find("name").textContent = answer.image;
   find("note").textContent = answer.note ?? `${answer.width} × ${answer.height} pixels`;
-  view.setBoxes(answer.boxes.map(({ xyxy, label, score }) => ({ xyxy, text: `${label} ${percent(score)}` })));
+  view.setBoxes(answer.boxes.map(({ xyxy, label, score }) => ({ xyxy, text: `${label}, ${answer.scored ? "box " : ""}${percent(score)}` })));
   listBoxes(answer.boxes);
   listClasses();
   const boxes = answer.boxes.map((box) => `${box.label}, ${percent(box.score)}`).join("; ");
@@ -177,6 +177,7 @@ function listBoxes(boxes) {
     head.append(part("span", `score ${answer.scored ? grade(score) : ""}`, `${answer.scored ? "review score " : ""}${shown}`));
     const [x0, y0, x1, y1] = xyxy.map(Math.round);
     item.append(head, part("div", "where", `x ${x0} to ${x1}, y ${y0} to ${y1} (${x1 - x0} × ${y1 - y0} pixels)`));
+    if (answer.scored) item.append(part("div", "where", `class probability ${percent(answer.probabilities[label])}`));
     if (doubts?.length) item.append(part("div", "doubts", `Doubts: ${doubts.join("; ")}`));
     return item;
   });
@@ -251,6 +252,7 @@ function clearImage() {
   find("empty").hidden = false;
   find("drop").classList.remove("filled");
   find("download").disabled = true;
+  find("label").replaceChildren(new Option("the most probable class", ""));
   find("boxes").replaceChildren();
   find("nothing").hidden = false;
   for (const id of ["name", "note", "meaning"]) find(id).textContent = "";
