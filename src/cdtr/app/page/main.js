@@ -151,7 +151,7 @@ function preview() {
   const [across, down] = [answer.width / width, answer.height / height];
   const scaled = boxes.map(([x0, y0, x1, y1]) => [x0 * across, y0 * down, x1 * across, y1 * down]);
   view.setBoxes(scaled.map((xyxy) => ({ xyxy, text: answer.map_label })));
-  listBoxes(scaled.map((xyxy, index) => ({ ...answer.boxes[index], xyxy, label: answer.map_label })));
+  listBoxes(scaled.map((xyxy) => ({ xyxy, label: answer.map_label })));
 }
 
 function showAnswer() {
@@ -174,10 +174,10 @@ function listBoxes(boxes) {
     const item = document.createElement("li");
     const head = part("div", "head", label);
     const shown = score === undefined ? "…" : percent(score);
-    head.append(part("span", `score ${answer.scored ? grade(score) : ""}`, `${answer.scored ? "review score " : ""}${shown}`));
+    head.append(part("span", `score ${answer.scored && score !== undefined ? grade(score) : ""}`, `${answer.scored ? "review score " : ""}${shown}`));
     const [x0, y0, x1, y1] = xyxy.map(Math.round);
     item.append(head, part("div", "where", `x ${x0} to ${x1}, y ${y0} to ${y1} (${x1 - x0} × ${y1 - y0} pixels)`));
-    if (answer.scored) item.append(part("div", "where", `class probability ${percent(answer.probabilities[label])}`));
+    if (answer.scored) item.append(part("div", "probability", `class probability ${percent(answer.probabilities[label])}`));
     if (doubts?.length) item.append(part("div", "doubts", `Doubts: ${doubts.join("; ")}`));
     return item;
   });
