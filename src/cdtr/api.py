@@ -197,11 +197,14 @@ class Localizer:
         min_area_share: float = 0.01,
         min_score: float = 0.0,
         masks: bool = False,
+        label: int | None = None,
+        threshold: float | None = None,
     ) -> Iterator[tuple[Image.Image, Localization]]:
         """Localize (image id, image) pairs one batch at a time: any number of images, the memory of a few batches.
 
         Threads decode ahead. An image that cannot be read goes to ``on_broken`` with the reason and is left out;
-        without that function it raises DataError.
+        without that function it raises DataError. With ``label`` the map of that class is searched in every image
+        instead of the most probable ones'; ``threshold`` goes before the localizer's.
         """
         size = self.config.evaluation.batch_size if batch_size is None else batch_size
         if size < 1:
@@ -212,7 +215,7 @@ class Localizer:
             method,
             transform,
             self.class_names,
-            self.threshold,
+            self.threshold if threshold is None else threshold,
             self.device,
             multi,
             min_area_share,
@@ -223,6 +226,11 @@ class Localizer:
         )
         pictures: list[Image.Image] = []
         ids: list[str] = []
+
+        def localize() -> Iterator[tuple[Image.Image, Localization]]:
+            labels = None if label is None else [label] * len(ids)
+            return zip(pictures, predictor.predict(pictures, ids, labels), strict=True)
+
         for image_id, picture in _read_ahead(items, self.config.data.max_pixels, size):
             if isinstance(picture, DataError):
                 if on_broken is None:
@@ -232,9 +240,9 @@ class Localizer:
             pictures.append(picture)
             ids.append(image_id)
             if len(ids) == size:
-                yield from zip(pictures, predictor.predict(pictures, ids), strict=True)
+                yield from localize()
                 pictures, ids = [], []
-        yield from zip(pictures, predictor.predict(pictures, ids), strict=True)
+        yield from localize()
 
 
 def as_method(module: nn.Module) -> Method:

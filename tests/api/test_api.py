@@ -248,6 +248,21 @@ def test_damaged_calibration_is_refused(stored: dict[str, object], run: Path) ->
         cdtr.Localizer.from_pretrained(run)
 
 
+def test_stream_looks_for_a_class_at_a_threshold(run: Path, picture: Image.Image) -> None:
+    localizer = cdtr.Localizer.from_pretrained(run, threshold=0.4)
+    items = [("a", picture), ("b", picture.transpose(Image.Transpose.ROTATE_180)), ("c", picture)]
+    for label in range(3):
+        for (_, found), (_, again) in zip(
+            localizer.stream(items, label=label, threshold=0.7, batch_size=2),
+            cdtr.Localizer.from_pretrained(run, threshold=0.7).stream(items, top_k=3),
+            strict=True,
+        ):
+            assert (found.map_label, set(found.labels.tolist())) == (label, {label})
+            np.testing.assert_array_equal(found.boxes_xyxy, again.boxes_xyxy[again.labels == label])
+    with pytest.raises(DataError, match="maps of 3 classes"):
+        list(localizer.stream(items, label=3))
+
+
 def test_unknown_device_is_refused(run: Path) -> None:
     with pytest.raises(ConfigError, match="no device 'abacus'"):
         cdtr.load_model(run, "abacus")

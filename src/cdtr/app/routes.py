@@ -1,0 +1,204 @@
+"""The addresses of the JSON interface, as its OpenAPI page shows them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from cdtr.app.answers import Found, describe, map_png, picture_jpeg
+from cdtr.app.batches import Batch
+from cdtr.app.examples import Examples
+from cdtr.app.service import Answer, Outcome, Service
+from cdtr.app.uploads import read_header
+from cdtr.app.worker import Settings
+from cdtr.reports.overlays import heat_map
+
+router = APIRouter(prefix="/api")
+
+_MEDIA_TYPES = {".json": "application/json", ".csv": "text/csv", ".xml": "application/xml", ".zip": "application/zip"}
+
+
+class RunInfo(BaseModel):
+    """The run and what the server takes."""
+
+    run: str
+    class_names: list[str]
+    threshold: float = Field(description="the run's own, which counts where none is given")
+    scored: bool = Field(description="whether boxes have calibrated scores")
+    formats: list[str]
+    examples: list[str] = Field(description="names of the images at /api/examples/NUMBER, from 0")
+    upload_bytes: int = Field(description="most bytes of one request")
+    pixels: int = Field(description="most pixels of one image")
+    images: int = Field(description="most images of one batch or request")
+    colours: list[list[int]] = Field(description="the heat map's colours from 0 to 1, red, green, blue")
+
+
+class Opened(BaseModel):
+    batch: str = Field(
+        description="its name, for the addresses below; it is closed after ten minutes without a request"
+    )
+
+
+class Added(BaseModel):
+    images: list[Outcome]
+
+
+def find_service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+TheService = Annotated[Service, Depends(find_service)]
+
+
+def find_settings(
+    service: TheService,
+    threshold: Annotated[
+        float | None, Form(ge=0, lt=1, description="share of the map's maximum; by default the run's own")
+    ] = None,
+    label: Annotated[
+        str | None, Form(description="look for this class, by name; by default for the most probable")
+    ] = None,
+    multi: Annotated[bool, Form(description="a box for every region, not only the largest")] = False,
+    min_area: Annotated[
+        float, Form(ge=0, le=1, description="with multi, the smallest region, as a share of the image")
+    ] = 0.01,
+) -> Settings:
+    return service.settings(threshold, label, multi, min_area)
+
+
+TheSettings = Annotated[Settings, Depends(find_settings)]
+Formats = Annotated[str, Form(alias="format", description="coco, yolo, voc, csv, ...; several with commas between")]
+
+
+def find_batch(service: TheService, batch: str) -> Batch:
+    found = service.batches.find(batch)
+    if found is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "no such batch: it was removed, or idle for too long; open a new one")
+    return found
+
+
+TheBatch = Annotated[Batch, Depends(find_batch)]
+
+
+@router.get("/run", summary="The run, its classes, formats and limits")
+def run_info(service: TheService) -> RunInfo:
+    localizer, limits = service.localizer, service.limits
+    return RunInfo(
+        run=service.name,
+        class_names=list(localizer.class_names),
+        threshold=localizer.threshold,
+        scored=localizer.quality is not None,
+        formats=service.formats(),
+        examples=[] if service.examples is None else service.examples.names,
+        upload_bytes=limits.upload_bytes,
+        pixels=limits.pixels,
+        images=limits.images,
+        colours=np.asarray(heat_map(np.linspace(0, 1, 256)[None]))[0].tolist(),
+    )
+
+
+@router.post("/localize", summary="Find the object in one image")
+async def localize(
+    service: TheService,
+    settings: TheSettings,
+    image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP, GIF or TIFF (first frame), PPM")],
+    with_map: Annotated[bool, Form(alias="map", description="answer the heat map as well")] = False,
+    with_picture: Annotated[bool, Form(alias="picture", description="answer the upright image as well")] = False,
+) -> Found:
+    """Boxes, scores and class probabilities of an image. Nothing of it is kept."""
+    answer = await service.localize(image, settings)
+    return await run_in_threadpool(_found, answer, settings.threshold, with_map, with_picture)
+
+
+@router.post("/export", summary="Files of boxes of one or a few images", response_class=Response)
+async def export(
+    service: TheService,
+    settings: TheSettings,
+    images: Annotated[list[UploadFile], File(description="file names may be paths below a folder")],
+    formats: Formats = "coco",
+) -> Response:
+    """The one file, where one format is asked for that is one file, or a zip. Images that cannot be read are listed in
+    `left_out.csv` of the zip; if none can, there is an error."""
+    batch = service.open_batch(formats, settings)
+    try:
+        outcomes = await service.add(images, batch)
+        failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+        if len(failed) == len(outcomes):
+            all_of = f"none of the {len(failed)} images could be read; the first: " if len(failed) > 1 else ""
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{all_of}{failed[0]}")
+        path = await run_in_threadpool(batch.finish)
+        headers = {"Content-Disposition": f'attachment; filename="{path.name}"'}
+        return Response(path.read_bytes(), media_type=_media_type(path), headers=headers)
+    finally:
+        batch.close()
+
+
+@router.post("/batches", summary="Open a batch for any number of images", status_code=HTTPStatus.CREATED)
+async def open_batch(service: TheService, settings: TheSettings, formats: Formats = "coco") -> Opened:
+    """Send the images in as many requests as you like, get the result, then delete the batch."""
+    if not service.batches.has_room():
+        detail = f"{service.limits.batches} batches are open: try again when one is finished"
+        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": "10"})
+    return Opened(batch=service.batches.keep(service.open_batch(formats, settings)))
+
+
+@router.post("/batches/{batch}/images", summary="Add images to a batch")
+async def add_images(service: TheService, batch: TheBatch, images: list[UploadFile]) -> Added:
+    """What became of each image. Boxes are written in the order of the images, and of the requests as they came."""
+    return Added(images=await service.add(images, batch))
+
+
+@router.get("/batches/{batch}/result", summary="Finish a batch and download its files", response_class=FileResponse)
+async def batch_result(batch: TheBatch) -> FileResponse:
+    async with batch.lock:
+        if batch.images == 0:
+            raise HTTPException(HTTPStatus.CONFLICT, "the batch has no image yet: add some first")
+        path = await run_in_threadpool(batch.finish)
+    return FileResponse(path, media_type=_media_type(path), filename=path.name)
+
+
+@router.delete("/batches/{batch}", summary="Remove a batch", status_code=HTTPStatus.NO_CONTENT)
+async def remove_batch(service: TheService, batch: str) -> None:
+    found = service.batches.take(batch)
+    if found is not None:
+        async with found.lock:  # images that are in work still need its files
+            found.close()
+
+
+@router.get("/examples/{number}", summary="An example image", response_class=Response)
+def example(service: TheService, number: int) -> Response:
+    content = _examples(service).content(number)
+    header = read_header(content, f"example {number}", service.limits.pixels)
+    return Response(content, media_type=header.media_type)
+
+
+@router.get("/examples/{number}/thumbnail", summary="A small picture of an example", response_class=Response)
+async def thumbnail(service: TheService, number: int) -> Response:
+    async with service.turns:
+        content = await run_in_threadpool(_examples(service).thumbnail, number, service.limits.pixels)
+    return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+
+
+def _examples(service: Service) -> Examples:
+    if service.examples is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "no examples: start the server with --examples FOLDER")
+    return service.examples
+
+
+def _found(answer: Answer, threshold: float, with_map: bool, with_picture: bool) -> Found:
+    found = describe(answer.localization, threshold, answer.note)
+    found.map = map_png(answer.localization.map) if with_map else None
+    found.picture = picture_jpeg(answer.picture) if with_picture else None
+    return found
+
+
+def _media_type(path: Path) -> str:
+    return _MEDIA_TYPES.get(path.suffix, "application/octet-stream")

@@ -1,0 +1,117 @@
+"""The one thread in which the model runs: what waits with equal settings is answered in one forward pass."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from cdtr.api import Localizer
+from cdtr.records import Localization
+
+# A source-sized map takes several times the memory of its picture, so large pictures are taken one by one.
+_BATCH_PIXELS = 16_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How an image is to be localized: the arguments of ``Localizer.stream`` by their names."""
+
+    threshold: float
+    label: int | None = None
+    multi: bool = False
+    min_area_share: float = 0.01
+    masks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    image_id: str
+    picture: Image.Image
+    settings: Settings
+    answer: Future[Localization] = field(default_factory=Future)
+
+
+class Worker:
+    """Takes pictures from any thread. Nothing waits to fill a batch: the next one is what came during the last."""
+
+    def __init__(self, localizer: Localizer, batch_size: int = 8) -> None:
+        self.localizer = localizer
+        self.batch_size = batch_size
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, image_id: str, picture: Image.Image, settings: Settings) -> Future[Localization]:
+        """Put an RGB picture in the queue; the future has the localization, or the error that it met."""
+        job = _Job(image_id, picture, settings)
+        with self._changed:
+            if self._closed:
+                job.answer.cancel()
+            else:
+                self._waiting.append(job)
+                self._changed.notify()
+        return job.answer
+
+    def close(self) -> None:
+        """Finish the batch in work; what waits is cancelled."""
+        with self._changed:
+            self._closed = True
+            while self._waiting:
+                self._waiting.popleft().answer.cancel()
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while jobs := self._take():
+            wanted = [job for job in jobs if job.answer.set_running_or_notify_cancel()]
+            if not self._answer(wanted):
+                for job in wanted:  # one by one, so that one picture's failure is not another's
+                    self._answer([job], last=True)
+
+    def _take(self) -> list[_Job]:
+        """The next batch, the longest waiting first; none at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            taken: list[_Job] = []
+            pixels = 0
+            for job in tuple(self._waiting):
+                pixels += job.picture.width * job.picture.height
+                full = len(taken) == self.batch_size or pixels > _BATCH_PIXELS
+                if taken and (full or job.settings != taken[0].settings):
+                    break
+                taken.append(self._waiting.popleft())
+            return taken
+
+    def _answer(self, jobs: Sequence[_Job], last: bool = False) -> bool:
+        """Whether the batch went through; of the ``last`` try an error becomes the answer."""
+        if not jobs:
+            return True
+        settings = jobs[0].settings
+        try:
+            items = [(job.image_id, job.picture) for job in jobs]
+            found = self.localizer.stream(
+                items,
+                multi=settings.multi,
+                batch_size=len(jobs),
+                min_area_share=settings.min_area_share,
+                masks=settings.masks,
+                label=settings.label,
+                threshold=settings.threshold,
+            )
+            answers = [localization for _, localization in found]
+        except Exception as error:
+            for job in jobs if last else ():
+                job.answer.set_exception(error)
+            return False
+        for job, answer in zip(jobs, answers, strict=True):
+            job.answer.set_result(answer)
+        return True
