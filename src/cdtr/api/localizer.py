@@ -115,9 +115,7 @@ class Localizer:
 
     def _in_pytorch(self) -> MethodEngine:
         if not isinstance(self.engine, MethodEngine):
-            raise ConfigError(
-                "an exported file has no settings and no PyTorch module: load the run that it was made of"
-            )
+            raise ConfigError("an exported file has no settings and no PyTorch module: load the run it was made of")
         return self.engine
 
     def save_pretrained(self, folder: str | Path) -> Path:

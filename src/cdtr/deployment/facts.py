@@ -41,8 +41,8 @@ class Input(_Part):
     """From an RGB picture to the input ``images``: the whole picture resized to ``size_hw`` without a crop, times
     ``scale``, less ``mean``, by ``std``; float32, (batch, 3, height, width).
 
-    resize: Pillow's BILINEAR, whose filter widens when it shrinks a picture; elsewhere called antialiased bilinear, with
-    half-pixel centres, rounded to 8 bits before ``scale``.
+    resize: Pillow's BILINEAR, whose filter widens when it shrinks a picture; elsewhere called antialiased bilinear,
+    with half-pixel centres, rounded to 8 bits before ``scale``.
     """
 
     name: Literal["images"] = "images"
@@ -96,7 +96,7 @@ class Facts(_Part):
 
     @classmethod
     def from_json(cls, text: str, origin: str) -> Facts:
-        """CheckpointError for a newer format and for anything that ``to_json`` did not write. origin: whose they are."""
+        """CheckpointError for a newer format, and for what ``to_json`` did not write. origin: whose they are."""
         try:
             tree = json.loads(text)
             newer = isinstance(tree, dict) and isinstance(tree.get("format"), int) and tree["format"] > FORMAT
