@@ -7,12 +7,14 @@ It stands as one JSON object under ``METADATA_KEY`` in the metadata of the ONNX 
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cdtr.errors import CheckpointError
 from cdtr.localization.quality import BoxQuality
+from cdtr.runs import RunFolder, hash_file
 
 METADATA_KEY = "cdtr"
 METADATA_FILE = "cdtr.json"
@@ -20,6 +22,8 @@ FORMAT: Final = 1  # goes up when a reader of the old format would go wrong
 
 Side = Annotated[int, Field(ge=1)]
 Colours = tuple[float, float, float]
+Precision = Literal["float32", "int8-dynamic", "int8-static"]
+FLOAT32: Precision = "float32"
 
 
 class _Part(BaseModel):
@@ -85,7 +89,7 @@ class Facts(_Part):
     threshold: float | None = Field(None, ge=0, lt=1)
     threshold_source: str | None = None
     box_scores: dict[str, Any] | None = None
-    precision: Literal["float32", "int8-dynamic", "int8-static"] = "float32"
+    precision: Precision = FLOAT32
 
     def box_quality(self) -> BoxQuality | None:
         """What scores the boxes, if anything."""
@@ -114,3 +118,28 @@ class Facts(_Part):
         except ValueError as error:
             raise CheckpointError(f"{origin}: metadata is not JSON ({error}): export the run again") from error
         return facts
+
+
+def run_facts(run: RunFolder, threshold: float | None, threshold_source: str | None) -> Facts:
+    """The facts of a trained run, with the threshold that counts and where it is from."""
+    config = run.config()
+    revision = run.manifest().get("git_revision") if run.manifest_file.is_file() else None
+    return Facts(
+        cdtr_version=version("cdtr"),
+        run=Run(
+            name=run.path.resolve().name,
+            method=config.method,
+            weights_sha256=hash_file(run.weights),
+            git_revision=revision if isinstance(revision, str) else None,
+        ),
+        class_names=run.class_names(),
+        input=Input(
+            size_hw=config.data.input_size,
+            mean=config.data.mean,
+            std=config.data.std,
+            max_pixels=config.data.max_pixels,
+        ),
+        threshold=threshold,
+        threshold_source=threshold_source,
+        box_scores=(run.calibration() or {}).get("box_scores"),
+    )

@@ -1,4 +1,4 @@
-"""A trained method as a graph, by torch.export: images in, logits and maps out, and nothing that only training needs."""
+"""A trained method as a graph, by torch.export: images in, logits and maps out, nothing that only training needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,8 @@ from cdtr.errors import ConfigError
 # Two images, because torch.export takes a batch of one for a constant.
 _EXAMPLE_BATCH = 2
 DYNAMIC_SHAPES = ({0: Dim("batch")},)
+
+Runner: TypeAlias = Callable[[Pixels], Outputs]
 
 
 class _Inference(nn.Module):
@@ -57,7 +59,7 @@ def export_program(method: nn.Module, size_hw: tuple[int, int]) -> ExportedProgr
     network = _Inference(copy.deepcopy(method)).eval()
     for module in network.modules():
         if hasattr(module, "inplace"):
-            module.inplace = False  # what writes in place is never taken for dead code
+            setattr(module, "inplace", False)  # noqa: B010, what writes in place is never taken for dead code
     images = torch.zeros(_EXAMPLE_BATCH, 3, *size_hw)
     try:
         with torch.no_grad(), _PlainAttention():
@@ -81,12 +83,12 @@ def program_bytes(program: ExportedProgram, facts: Facts) -> bytes:
     return buffer.getvalue()
 
 
-def load_program(file: Path | io.BytesIO) -> Callable[[Pixels], Outputs]:
+def load_program(file: Path | io.BytesIO) -> Runner:
     """What ``program_bytes`` wrote, read again, as a function of pixels (B, 3, H, W)."""
     return module_runner(torch.export.load(file).module())
 
 
-def module_runner(module: nn.Module) -> Callable[[Pixels], Outputs]:
+def module_runner(module: nn.Module) -> Runner:
     """A module that answers logits and maps, or a method, as a function of pixels (B, 3, H, W)."""
 
     def run(pixels: Pixels) -> Outputs:
@@ -97,6 +99,6 @@ def module_runner(module: nn.Module) -> Callable[[Pixels], Outputs]:
     return run
 
 
-def method_runner(method: nn.Module) -> Callable[[Pixels], Outputs]:
+def method_runner(method: nn.Module) -> Runner:
     """A method in evaluation mode, on the CPU, as a function of pixels (B, 3, H, W)."""
     return module_runner(_Inference(method).eval())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ class OnnxEngine:
 
     def run(self, pixels: Pixels) -> Outputs:
         """What the network answers for normalised images (B, 3, H, W)."""
-        return run_session(self.session, pixels)
+        return _run(self.session, pixels)
 
 
 class OnnxPredictor:
@@ -118,8 +119,12 @@ def open_session(model: Path | bytes, device: str | None = "cpu", threads: int |
         raise CheckpointError(f"{what} cannot be opened by ONNX Runtime ({reason}): export the run again") from error
 
 
-def run_session(session: Any, pixels: Pixels) -> Outputs:
-    """See ``OnnxEngine.run``."""
+def session_runner(model: bytes, threads: int | None = None) -> Callable[[Pixels], Outputs]:
+    """An ONNX file's bytes as a function of pixels (B, 3, H, W), on the CPU."""
+    return partial(_run, open_session(model, "cpu", threads))
+
+
+def _run(session: Any, pixels: Pixels) -> Outputs:
     return Outputs(*session.run(["logits", "maps"], {"images": pixels}))
 
 
