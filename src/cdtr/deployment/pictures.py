@@ -47,15 +47,14 @@ def read_pictures(samples: Sequence[Sample], config: Config, on_broken: OnBroken
 
 
 def drawn_pictures(count: int, config: DataConfig, seed: int = 0) -> Pictures:
-    """Pictures like those of the quickstart, where no data is at hand; their labels mean nothing to the method."""
+    """Pictures like those of the quickstart, where no data is at hand. They have none of the method's classes."""
     side = max(config.input_size)
-    pixels, samples = [], []
+    pixels = []
     for index in range(count):
-        label = index % len(PATTERN_NAMES)
-        picture = draw_picture(label, side, np.random.default_rng([seed, index]))
+        picture = draw_picture(index % len(PATTERN_NAMES), side, np.random.default_rng([seed, index]))
         pixels.append(eval_pixels(Image.fromarray(picture.image), config.input_size, config.mean, config.std))
-        samples.append(Sample(f"drawn-{index}", Path(), label))
-    return Pictures(np.stack(pixels), tuple(samples), ((side, side),) * count)
+    samples = tuple(Sample(f"drawn-{index}", Path(), 0) for index in range(count))
+    return Pictures(np.stack(pixels), samples, ((side, side),) * count)
 
 
 def run_all(runner: Runner, pictures: Pictures) -> Outputs:
