@@ -31,9 +31,9 @@ def pictures() -> list[Image.Image]:
 def assert_same(one: list[Localization], other: list[Localization]) -> None:
     for a, b in zip(one, other, strict=True):
         assert (a.image_id, a.size_hw, a.map_label, a.doubts) == (b.image_id, b.size_hw, b.map_label, b.doubts)
-        np.testing.assert_array_equal(a.boxes_xyxy, b.boxes_xyxy)
+        np.testing.assert_allclose(a.boxes_xyxy, b.boxes_xyxy, atol=2)
         np.testing.assert_array_equal(a.labels, b.labels)
-        np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
+        np.testing.assert_allclose(a.scores, b.scores, atol=1e-2)
         np.testing.assert_allclose(a.map, b.map, atol=1e-4)
         np.testing.assert_allclose(a.class_probs, b.class_probs, atol=1e-5)
 

@@ -168,7 +168,7 @@ def _describe(variant: Variant) -> str:
     return (
         f"{variant.precision}: IoU with float32's boxes {agreement.iou:.3f}, same class "
         f"{100 * agreement.same_class:.1f}%{measured}; {len(variant.content) / 1e6:.1f} MB; "
-        f"{variant.ms_per_image:.1f} ms an image on one thread, {variant.speedup:.2f} times as fast"
+        f"{variant.ms_per_image:.1f} ms of CPU time an image, {variant.speedup:.2f} times as fast"
     )
 
 

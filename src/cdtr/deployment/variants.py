@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +27,9 @@ TIMED_BATCH = 8
 class Variant:
     """A file and what it measures.
 
-    agreement: of its boxes with those of float32. scores: in percent, None without true boxes. ms_per_image: with one
-    thread, in batches of up to ``TIMED_BATCH``. speedup: how many times as fast as float32, the median over rounds.
+    agreement: of its boxes with those of float32. scores: in percent, None without true boxes. ms_per_image: of CPU
+    time with one thread, in batches of up to ``TIMED_BATCH``. speedup: how many times as fast as float32, the median
+    over rounds.
     """
 
     precision: Precision
@@ -67,7 +69,8 @@ def measure_variants(
     runners = {name: session_runner(content, threads=1) for name, content in contents.items()}
     outputs = {name: run_all(runner, pictures) for name, runner in runners.items()}
     pixels = pictures.pixels[:TIMED_BATCH]
-    seconds = interleaved_seconds({name: partial(runner, pixels) for name, runner in runners.items()}, 2, rounds)
+    calls = {name: partial(runner, pixels) for name, runner in runners.items()}
+    seconds = interleaved_seconds(calls, 2, rounds, time.thread_time)
     base = np.array(seconds[FLOAT32])
     return [
         Variant(
