@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,19 +17,12 @@ import pytest
 from cli_helpers import in_process, run_cdtr
 from PIL import Image
 
+import cdtr
+
 NEEDS_TORCH = ("torch", "torchvision", "timm", "accelerate", "open_clip", "safetensors", "huggingface_hub")
 FORMATS = "coco,coco-results,csv,cvat,fiftyone,label-studio,masks,voc,yolo"
-WRITTEN = [
-    "coco.json",
-    "coco_results.json",
-    "boxes.csv",
-    "cvat.xml",
-    "fiftyone",
-    "label_studio",
-    "masks",
-    "voc",
-    "yolo",
-]
+FILES = {"coco.json", "coco_results.json", "boxes.csv", "cvat.xml"}
+FOLDERS = {"fiftyone", "label_studio", "masks", "voc", "yolo", "heatmaps", "overlays"}
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +102,27 @@ def test_localizing_needs_no_torch_and_answers_as_the_run(
     assert len(ours) >= 4
     for one, other in zip(ours, theirs, strict=True):
         assert float(one.pop("score")) == pytest.approx(float(other.pop("score")), abs=1e-4)
-        corners = [[float(row.pop(name)) for name in ("x0", "y0", "x1", "y1")] for row in (one, other)]
+        corners = [[float(row.pop(name)) for name in ("x_min", "y_min", "x_max", "y_max")] for row in (one, other)]
         assert corners[0] == pytest.approx(corners[1], abs=2)
         assert one == other
     for drawn in (tmp_path / "run" / "heatmaps").iterdir():
         both = [np.asarray(Image.open(tmp_path / which / "heatmaps" / drawn.name)) for which in ("file", "run")]
         assert np.abs(both[0].astype(int) - both[1]).mean() < 0.1
+
+
+def test_the_documented_way_without_cdtr_finds_the_same_box(
+    exported: tuple[Path, Path, str], neu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "deployment.md"
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.S) if "cv2" in code)
+    shutil.copy(exported[1] / "neu.onnx", tmp_path)
+    shutil.copy(neu / "IMAGES" / (neu / "val.txt").read_text().split()[0], tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=True)
+    found = cdtr.Localizer.from_pretrained("neu.onnx")("photo.jpg")[0]
+    label, *corners = done.stdout.split()
+    assert label == found.class_names[found.map_label]
+    assert [int(corner) for corner in corners] == found.boxes_xyxy[0].tolist()
 
 
 def test_scores_of_boxes_travel_with_the_file(
