@@ -23,14 +23,14 @@ from cdtr.model.methods import method_names
 SIZE_HW = (32, 48)
 ONLY_IN_TRAINING = ("ocm", "ski", "sba", "guide", "weighting", "clip")
 RELATIVE_POSITIONS = (
-    "method=tscam",
     "backbone.name=beit_base_patch16_224",
     "backbone.stem=patch",
     "backbone.overrides={patch_size: 8, embed_dim: 32, depth: 1, num_heads: 2}",
 )
-CASES = {name: (f"method={name}",) for name in method_names()} | {"relative positions": RELATIVE_POSITIONS}
-# The other switches that change what inference runs, with one of the methods.
+CASES = {name: (f"method={name}",) for name in method_names()}
+# The other switches that change what inference runs, and a backbone whose attention takes a mask, with one method each.
 CASES["catr"] += ("maps.fuse=softplus", "backbone.stem=patch", "csm.upsample=factor2")
+CASES["tscam"] += RELATIVE_POSITIONS
 
 
 @pytest.fixture
