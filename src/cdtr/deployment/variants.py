@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -69,7 +69,7 @@ def measure_variants(
     runners = {name: session_runner(content, threads=1) for name, content in contents.items()}
     outputs = {name: run_all(runner, pictures) for name, runner in runners.items()}
     pixels = pictures.pixels[:TIMED_BATCH]
-    calls = {name: partial(runner, pixels) for name, runner in runners.items()}
+    calls: dict[str, Callable[[], object]] = {name: partial(runner, pixels) for name, runner in runners.items()}
     seconds = interleaved_seconds(calls, 2, rounds, time.thread_time)
     base = np.array(seconds[FLOAT32])
     return [
