@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+
+if TYPE_CHECKING:  # exported models run where PyTorch is not installed
+    from torch import Tensor
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 UInt8Array: TypeAlias = npt.NDArray[np.uint8]

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from accelerate import PartialState
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,6 +17,9 @@ from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, DataError
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names
+
+if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
+    from accelerate import PartialState
 
 HELD_OUT = "held-out"
 TEST_SPLITS = ("test", "val")  # the first that the data has is the one to measure on
@@ -90,6 +92,9 @@ def has_test_split(source: DataSource, chosen_on: str | None = None) -> bool:
 
 def process_state() -> PartialState:
     """Which process of how many this is, as `accelerate launch` or torchrun started it."""
+    import torch
+    from accelerate import PartialState
+
     return PartialState(cpu=not torch.cuda.is_available())
 
 

@@ -24,7 +24,7 @@ _FORMATS = sorted(module.name.replace("_", "-") for module in _MODULES if not mo
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
+    run: Annotated[str, typer.Argument(help="A trained run folder, a hub id, or a .onnx file of `cdtr export`.")],
     images: Annotated[list[str], typer.Argument(help="Image files, folders (searched at any depth) or patterns.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     formats: Annotated[
@@ -51,13 +51,14 @@ def command(
     """Find the object in each image and write its box, and heat maps or overlays if asked.
 
     Where the run was calibrated with boxes, a box's score is the probability that its IoU with the object is at least
-    0.5, and review.csv lists the images, those first where a look would help most.
+    0.5, and review.csv lists the images, those first where a look would help most. A .onnx file needs no PyTorch.
 
     Example: cdtr localize runs/neu photos/ --out boxes --format coco,yolo,label-studio --overlays --min-score 0.3
     """
     from cdtr.api import Localizer
     from cdtr.cli._pictures import find_pictures
     from cdtr.cli._shared import require_folder
+    from cdtr.deployment.session import is_exported
     from cdtr.errors import ConfigError, DataError
     from cdtr.exports import Target, find_exporter
 
@@ -67,7 +68,8 @@ def command(
     localizer = Localizer.from_pretrained(run, device, threshold)
     scored = localizer.quality is not None
     if not scored and (min_score > 0 or any(exporter.name == REVIEW for exporter in exporters)):
-        raise ConfigError(f"{run} has no scores of boxes: run `cdtr calibrate` on data with boxes")
+        again = " and export the run again" if is_exported(run) else ""
+        raise ConfigError(f"{run} has no scores of boxes: run `cdtr calibrate` on data with boxes{again}")
     if scored and all(exporter.name != REVIEW for exporter in exporters):
         exporters.append(find_exporter(REVIEW))
     with ExitStack() as writers:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from cdtr.config import DataConfig
+from cdtr.data.pixels import eval_pixels
 from cdtr.errors import ConfigError
 
 _BILINEAR = v2.InterpolationMode.BILINEAR
@@ -23,10 +24,10 @@ class EvalTransform:
     """An RGB image to (3, H, W): the whole image resized to ``input_size``, no crop, normalised."""
 
     def __init__(self, config: DataConfig) -> None:
-        self._transform = v2.Compose([_resize(config.input_size), *_normalise(config)])
+        self._config = config
 
     def __call__(self, image: Image.Image) -> Tensor:
-        return _plain(self._transform(image))
+        return torch.from_numpy(eval_pixels(image, self._config.input_size, self._config.mean, self._config.std))
 
 
 class TrainTransform:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from cdtr.errors import DataError
 from cdtr.records import FloatArray, Method, ModelOutput
+
+if TYPE_CHECKING:  # the rest of this file serves exported models too, where PyTorch is not installed
+    from torch import Tensor
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 
@@ -30,9 +31,8 @@ def class_maps(output: ModelOutput, labels: Tensor) -> Tensor:
             f"labels from {int(labels.min())} to {int(labels.max())}, the method has maps of {n_classes} classes: "
             "use data with the classes that it was trained on"
         )
-    columns = labels.to(output.maps.device).reshape(n_images, -1)
-    rows = torch.arange(n_images, device=output.maps.device)[:, None]
-    picked = output.maps[rows, columns]
+    columns = labels.to(output.maps.device).reshape(n_images, -1, 1, 1)
+    picked = output.maps.gather(1, columns.expand(-1, -1, *output.maps.shape[2:]))
     return picked if labels.ndim == 2 else picked[:, 0]
 
 

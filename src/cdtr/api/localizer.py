@@ -1,0 +1,205 @@
+"""Pictures in, boxes and heat maps out, whatever runs the network: PyTorch, or ONNX Runtime for an exported file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from PIL import Image
+
+from cdtr.api.models import MethodEngine, find_device, find_run, load_method
+from cdtr.api.pictures import ImageLike, OnBroken, image_name, read_ahead
+from cdtr.api.thresholds import DEFAULT_THRESHOLD, box_quality, choose_threshold, given_threshold
+from cdtr.config import Config
+from cdtr.deployment.session import OnnxEngine, is_exported
+from cdtr.errors import ConfigError, DataError
+from cdtr.localization.finder import BoxFinder
+from cdtr.localization.quality import BoxQuality
+from cdtr.records import Localization
+from cdtr.runs import RunFolder
+
+if TYPE_CHECKING:  # exported models run where PyTorch is not installed
+    import torch
+    from torch import nn
+
+
+class PicturePredictor(Protocol):
+    """What localizes RGB pictures in one forward pass."""
+
+    def predict(
+        self, images: Sequence[Image.Image], image_ids: Sequence[str], labels: Sequence[int] | None = None
+    ) -> list[Localization]: ...
+
+
+class Engine(Protocol):
+    """What runs the network for a localizer.
+
+    max_pixels: larger pictures are refused. batch_size: pictures a forward pass, where the caller does not say.
+    """
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def max_pixels(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    def predictor(self, finder: BoxFinder) -> PicturePredictor: ...
+
+
+class Localizer:
+    """A trained model as its user meets it. Make one with ``from_pretrained``.
+
+    engine: what runs the network. threshold: share of a map's maximum that the object reaches. quality: what scores the
+    boxes, if the run was calibrated with boxes.
+    """
+
+    def __init__(self, engine: Engine, threshold: float, quality: BoxQuality | None = None) -> None:
+        self.engine = engine
+        self.threshold = threshold
+        self.quality = quality
+
+    @classmethod
+    def from_pretrained(
+        cls, run: str | Path, device: torch.device | str | None = None, threshold: float | None = None
+    ) -> Localizer:
+        """Load a run folder, a hub id or an exported ``.onnx`` file, which does without PyTorch.
+
+        A threshold given here goes before the run's calibration.
+        """
+        engine: Engine
+        if is_exported(run):
+            engine = OnnxEngine(Path(run), None if device is None else str(device))
+            chosen = engine.facts.threshold if threshold is None else given_threshold(threshold)
+            quality = engine.facts.box_quality()
+        else:
+            found = find_device(device)
+            folder = find_run(run)
+            chosen, _ = choose_threshold(folder, threshold)
+            names = folder.class_names()
+            engine = MethodEngine(load_method(folder, found), folder.config(), names, found, folder)
+            quality = box_quality(folder)
+        if chosen is None:
+            chosen = DEFAULT_THRESHOLD
+            warnings.warn(
+                f"{run} has no calibrated threshold, {DEFAULT_THRESHOLD} of the map's maximum is taken: "
+                "run `cdtr calibrate`, or give a threshold",
+                stacklevel=2,
+            )
+        return cls(engine, chosen, quality)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.engine.class_names
+
+    @property
+    def method(self) -> nn.Module:
+        """The module of a run; ConfigError for an exported file."""
+        return self._in_pytorch().method
+
+    @property
+    def config(self) -> Config:
+        """The settings of a run; ConfigError for an exported file."""
+        return self._in_pytorch().config
+
+    @property
+    def device(self) -> torch.device:
+        """Where a run's module is; ConfigError for an exported file."""
+        return self._in_pytorch().device
+
+    @property
+    def run(self) -> RunFolder | None:
+        """The run folder it was loaded from, if any."""
+        return self.engine.run if isinstance(self.engine, MethodEngine) else None
+
+    def _in_pytorch(self) -> MethodEngine:
+        if not isinstance(self.engine, MethodEngine):
+            raise ConfigError("an exported file has no settings and no PyTorch module: load the run it was made of")
+        return self.engine
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write the run, its threshold and a model card to a folder, as the hub would have it; answers the folder."""
+        from cdtr.hub import save_pretrained
+
+        run = self._own_run()
+        return save_pretrained(run, Path(folder), choose_threshold(run))
+
+    def push_to_hub(self, repo_id: str, private: bool = False, token: str | None = None) -> str:
+        """Upload the run and a model card to ``owner/name`` on the Hugging Face hub; answers the address."""
+        from cdtr.hub import push_to_hub
+
+        run = self._own_run()
+        return push_to_hub(run, repo_id, choose_threshold(run), private, token)
+
+    def _own_run(self) -> RunFolder:
+        run = self._in_pytorch().run
+        if run is None:
+            raise ConfigError("this localizer was not loaded from a run: make one with Localizer.from_pretrained")
+        return run
+
+    def __call__(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        top_k: int = 1,
+        multi: bool = False,
+        batch_size: int | None = None,
+        min_area_share: float = 0.01,
+        min_score: float = 0.0,
+        masks: bool = False,
+    ) -> list[Localization]:
+        """Localize paths, PIL images or uint8 arrays (H, W, 3) in RGB, one or several of them, of any size.
+
+        Searches the maps of the ``top_k`` most probable classes; with ``multi`` every region above the threshold that
+        covers ``min_area_share`` of the image's pixels gets a box, not only the largest; boxes of a score below
+        ``min_score`` are left out, where the run has calibrated scores; with ``masks`` the region of each box is
+        answered as well. Raises DataError for an image that cannot be read.
+        """
+        many: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
+        items = [(image_name(image, index), image) for index, image in enumerate(many)]
+        found = self.stream(items, top_k, multi, batch_size, None, min_area_share, min_score, masks)
+        return [localization for _, localization in found]
+
+    def stream(
+        self,
+        items: Iterable[tuple[str, ImageLike]],
+        top_k: int = 1,
+        multi: bool = False,
+        batch_size: int | None = None,
+        on_broken: OnBroken | None = None,
+        min_area_share: float = 0.01,
+        min_score: float = 0.0,
+        masks: bool = False,
+        label: int | None = None,
+        threshold: float | None = None,
+    ) -> Iterator[tuple[Image.Image, Localization]]:
+        """Localize (image id, image) pairs one batch at a time: any number of images, the memory of a few batches.
+
+        Threads decode ahead. An image that cannot be read goes to ``on_broken`` with the reason and is left out;
+        without that function it raises DataError. With ``label`` the map of that class is searched in every image
+        instead of the most probable ones'; ``threshold`` goes before the localizer's.
+        """
+        size = self.engine.batch_size if batch_size is None else batch_size
+        if size < 1:
+            raise ConfigError(f"batch size {size}: expected 1 or more")
+        rules = multi, min_area_share, top_k, self.quality, min_score, masks
+        predictor = self.engine.predictor(BoxFinder(self.class_names, self.threshold if threshold is None else threshold, *rules))
+        pictures: list[Image.Image] = []
+        ids: list[str] = []
+
+        def localize() -> Iterator[tuple[Image.Image, Localization]]:
+            labels = None if label is None else [label] * len(ids)
+            return zip(pictures, predictor.predict(pictures, ids, labels), strict=True)
+
+        for image_id, picture in read_ahead(items, self.engine.max_pixels, size):
+            if isinstance(picture, DataError):
+                if on_broken is None:
+                    raise picture
+                on_broken(image_id, str(picture))
+                continue
+            pictures.append(picture)
+            ids.append(image_id)
+            if len(ids) == size:
+                yield from localize()
+                pictures, ids = [], []
+        yield from localize()

@@ -1,0 +1,109 @@
+"""A run or a hub id as a PyTorch module, and as what a localizer runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cdtr.config import Config
+from cdtr.errors import ConfigError
+from cdtr.localization.finder import BoxFinder
+from cdtr.records import Method
+from cdtr.runs import RunFolder
+
+if TYPE_CHECKING:  # exported models run where PyTorch is not installed
+    import torch
+    from torch import nn
+
+    from cdtr.localization.predictor import Predictor
+
+
+def load_model(path_or_hub_id: str | Path, device: torch.device | str = "cpu") -> nn.Module:
+    """The trained method of a run folder or a hub id ``owner/name``, in eval mode.
+
+    The module answers ``ModelOutput`` to normalised images (B, 3, H, W). CLIP, which only training needs, is not
+    loaded. Raises CheckpointError for a folder or weights that are missing or do not fit.
+    """
+    where = find_device(device)
+    return load_method(find_run(path_or_hub_id), where)
+
+
+def find_run(path_or_hub_id: str | Path) -> RunFolder:
+    """The run folder at a path, or a hub id's files, downloaded or from the cache."""
+    from cdtr.hub import download_run, is_hub_id
+
+    path = Path(path_or_hub_id)
+    # A name beside an existing folder is a mistyped path, which should not wait for the network.
+    may_be_hub_id = is_hub_id(str(path_or_hub_id)) and not path.parent.is_dir()
+    if path.exists() or not may_be_hub_id:
+        return RunFolder(path).require_trained()
+    return RunFolder(download_run(str(path_or_hub_id))).require_trained()
+
+
+def find_device(device: torch.device | str | None) -> torch.device:
+    """The device of that name; None takes CUDA where there is one. ConfigError for one that cannot be had."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ConfigError(
+            "a run needs PyTorch, which is not installed: pip install torch torchvision, or give a file of "
+            "`cdtr export RUN --onnx FILE`"
+        ) from error
+
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"no device {str(device)!r} here ({reason}): use cpu, or cuda where there is one") from error
+    return found
+
+
+def as_method(module: nn.Module) -> Method:
+    """The module under the protocol that it fulfils, for the layers that ask for it."""
+    method: Any = module
+    checked: Method = method
+    return checked
+
+
+def load_method(run: RunFolder, device: torch.device) -> nn.Module:
+    """See ``load_model``."""
+    from cdtr.model.methods import build_method
+    from cdtr.model.weights import check_fit, read_state_dict
+
+    # The guide only teaches, so a trained method is built without it, and runs from before a change of it can be read.
+    config = run.config().updated(guide={"enabled": False}, ocm={"prior": "none"})
+    method = build_method(config, len(run.class_names()), sba=None, load_weights=False)
+    state = read_state_dict(run.weights)
+    check_fit(state, method, run.weights)
+    method.load_state_dict(state, strict=False)
+    return method.to(device).eval()
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEngine:
+    """A method in PyTorch, as a localizer runs it. run: the folder that it was loaded from, if any."""
+
+    method: nn.Module
+    config: Config
+    class_names: tuple[str, ...]
+    device: torch.device
+    run: RunFolder | None = None
+
+    @property
+    def max_pixels(self) -> int:
+        return self.config.data.max_pixels
+
+    @property
+    def batch_size(self) -> int:
+        return self.config.evaluation.batch_size
+
+    def predictor(self, finder: BoxFinder) -> Predictor:
+        from cdtr.data.transforms import EvalTransform
+        from cdtr.localization.predictor import Predictor
+
+        transform = EvalTransform(self.config.data)
+        return Predictor.with_finder(as_method(self.method), transform, finder, self.device)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from cdtr.api import load_model
+from cdtr.deployment.compare import (
+    Agreement,
+    Difference,
+    check_same,
+    measure_agreement,
+    measure_difference,
+    measure_scores,
+)
+from cdtr.deployment.facts import Facts
+from cdtr.deployment.pictures import Pictures, drawn_pictures, read_pictures, run_all
+from cdtr.deployment.program import method_runner
+from cdtr.deployment.session import Outputs, session_runner
+from cdtr.deployment.variants import TrueBoxes, Variant, choose_variant, measure_variants
+from cdtr.errors import CheckpointError, DataError
+from cdtr.evaluation import find_protocol
+from cdtr.records import Annotation, Sample
+from cdtr.runs import RunFolder
+
+HERE = Path()
+
+
+def two_squares(*corners: int) -> Outputs:
+    """Two classes, the first predicted; its map has a square of 20 at each corner."""
+    maps = np.zeros((len(corners), 2, 64, 64), dtype=np.float32)
+    for index, corner in enumerate(corners):
+        maps[index, 0, corner : corner + 20, corner : corner + 20] = 1
+    return Outputs(np.array([[2.0, 1.0]] * len(corners), dtype=np.float32), maps)
+
+
+def pictures_of(count: int) -> Pictures:
+    samples = tuple(Sample(str(index), HERE, 0) for index in range(count))
+    return Pictures(np.zeros((count, 3, 1, 1), dtype=np.float32), samples, ((64, 64),) * count)
+
+
+def test_agreement_of_boxes_known_by_hand() -> None:
+    found = measure_agreement(two_squares(0, 10), two_squares(0, 20), pictures_of(2), 0.5)
+    assert found.iou == pytest.approx((1 + 100 / 700) / 2)
+    assert (found.same_class, found.same_box) == (1.0, 0.5)
+
+
+def test_no_box_agrees_with_no_box_alone() -> None:
+    nothing, something = two_squares(64), two_squares(0)
+    assert measure_agreement(nothing, nothing, pictures_of(1), 0.5).iou == 1
+    assert measure_agreement(nothing, something, pictures_of(1), 0.5).iou == 0
+
+
+def test_scores_are_the_evaluators() -> None:
+    truth = {"0": (0, 0, 20, 20), "1": (40, 40, 60, 60)}
+    found = measure_scores(
+        two_squares(0, 0),
+        pictures_of(2),
+        lambda sample: Annotation(np.array([truth[sample.image_id]], dtype=np.float64)),
+        find_protocol("wsol"),
+        0.5,
+    )
+    assert found == {"gt_known_loc": 50.0, "top1_loc": 50.0, "top1_cls": 100.0}
+
+
+def test_differences_count_against_the_largest_value_where_all_are_small() -> None:
+    def answer(scale: float):
+        return lambda pixels: Outputs(
+            np.full((len(pixels), 2), 8 + scale), np.full((len(pixels), 2, 1, 1), 0.1 * scale)
+        )
+
+    found = measure_difference(answer(1), answer(1.5), np.zeros((3, 3, 1, 1), dtype=np.float32))
+    assert found.logits == pytest.approx(0.5)
+    assert found.maps == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("difference", [Difference(2e-4, 0), Difference(0, 2e-4), Difference(float("nan"), 0)])
+def test_too_large_a_difference_is_refused(difference: Difference) -> None:
+    check_same("ONNX", Difference(1e-4, 1e-4))
+    with pytest.raises(CheckpointError, match=r"ONNX differs from the run by .* nothing was written"):
+        check_same("ONNX", difference)
+
+
+def test_pictures_drawn_and_read(run: RunFolder, tmp_path: Path) -> None:
+    config = run.config()
+    drawn = drawn_pictures(3, config.data)
+    assert drawn.pixels.shape == (3, 3, 32, 48)
+    assert np.array_equal(drawn.pixels, drawn_pictures(3, config.data).pixels)
+    assert not np.array_equal(drawn.pixels[0], drawn.pixels[1])
+    (tmp_path / "a.jpg").write_text("no image")
+    broken: list[str] = []
+    with pytest.raises(DataError, match="none of the 1 images"):
+        read_pictures([Sample("a", tmp_path / "a.jpg", 0)], config, lambda sample, _: broken.append(sample.image_id))
+    assert broken == ["a"]
+
+
+def test_int8_variants_are_measured_against_float32(run: RunFolder, exported: Path, facts: Facts) -> None:
+    plain, pictures = exported.read_bytes(), drawn_pictures(6, run.config().data)
+    truth = TrueBoxes(lambda _: Annotation(np.array([[0.0, 0, 48, 48]])), find_protocol("wsol"))
+    found = measure_variants(plain, onnx.load(exported), facts, pictures, 0.4, pictures.pixels, truth, rounds=2)
+    assert [one.precision for one in found] == ["float32", "int8-dynamic", "int8-static"]
+    assert found[0].agreement == Agreement(1.0, 1.0, 1.0)
+    assert found[0].speedup == 1
+    reference = run_all(method_runner(load_model(run.path)), pictures)
+    for variant in found[1:]:
+        types = {one.data_type for one in onnx.load(io.BytesIO(variant.content)).graph.initializer}
+        assert onnx.TensorProto.INT8 in types
+        outputs = run_all(session_runner(variant.content), pictures)
+        assert 0 < np.abs(outputs.logits - reference.logits).max() < 0.2 * np.ptp(reference.logits)
+        assert 0 < variant.agreement.iou <= 1
+        assert variant.ms_per_image > 0
+        assert variant.scores is not None
+        assert variant.scores["gt_known_loc"] is not None
+    alone = measure_variants(plain, onnx.load(exported), facts, pictures, 0.4, rounds=1)
+    assert [(one.precision, one.scores) for one in alone] == [("float32", None), ("int8-dynamic", None)]
+
+
+@pytest.mark.parametrize(
+    ("ious", "speedups", "best"),
+    [((0.99, 0.9), (1.0, 3.0), "int8-dynamic"), ((0.991, 0.994), (1.5, 2.0), "int8-static")],
+    ids=["boxes first", "then speed"],
+)
+def test_choice_of_a_variant(ious: tuple[float, float], speedups: tuple[float, float], best: str) -> None:
+    names = ("int8-dynamic", "int8-static")
+    variants = [Variant("float32", b"", Agreement(1, 1, 1), None, 1, 1)]
+    variants += [
+        Variant(name, b"", Agreement(iou, 1, 1), None, 1, speed)  # type: ignore[arg-type]
+        for name, iou, speed in zip(names, ious, speedups, strict=True)
+    ]
+    assert choose_variant(variants).precision == best

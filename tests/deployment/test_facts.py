@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdtr.deployment.facts import FORMAT, Facts, run_facts
+from cdtr.errors import CheckpointError
+from cdtr.runs import RunFolder, hash_file
+
+NAMES = st.lists(st.text(), min_size=1, max_size=4)
+
+
+def test_facts_of_a_run(run: RunFolder, facts: Facts) -> None:
+    assert facts.class_names == ("cat", "dog", "emu")
+    assert facts.input.size_hw == (32, 48)
+    assert facts.input.mean == (0.485, 0.456, 0.406)
+    assert facts.run.weights_sha256 == hash_file(run.weights)
+    assert (facts.run.name, facts.run.method) == ("run", "cdtr")
+    assert (facts.threshold, facts.threshold_source, facts.box_quality()) == (0.4, "given", None)
+    assert run_facts(run, None, None).threshold is None
+
+
+@given(NAMES)
+def test_facts_come_back(facts: Facts, names: list[str]) -> None:
+    changed = facts.model_copy(update={"class_names": tuple(names)})
+    assert Facts.from_json(changed.to_json(), "x") == changed
+
+
+def test_what_a_later_version_adds_is_left_aside(facts: Facts) -> None:
+    tree = {**json.loads(facts.to_json()), "colour_space": "sRGB"}
+    assert Facts.from_json(json.dumps(tree), "x") == facts
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": FORMAT + 1}, "x.onnx has format 2, this version of cdtr reads up to 1"),
+        ({"class_names": []}, "metadata class_names"),
+        ({"threshold": 1.0}, "metadata threshold"),
+        ({"threshold": "high"}, "metadata threshold"),
+        ({"precision": "int4"}, "metadata precision"),
+        ({"input": None}, "metadata input"),
+        ({"box_scores": {"features": []}}, "stored scores of boxes cannot be used"),
+    ],
+)
+def test_broken_facts_get_one_line(facts: Facts, changes: dict[str, Any], message: str) -> None:
+    tree = {**json.loads(facts.to_json()), **changes}
+    with pytest.raises(CheckpointError, match=message):
+        Facts.from_json(json.dumps(tree), "x.onnx")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "nonsense"])
+def test_what_is_no_object_gets_one_line(text: str) -> None:
+    with pytest.raises(CheckpointError, match=r"x\.onnx: metadata"):
+        Facts.from_json(text, "x.onnx")
+
+
+@pytest.mark.parametrize("std", [[0, 1, 1], [-1, 1, 1], [1, 1]])
+def test_colours_that_cannot_be_divided_by(facts: Facts, std: list[float]) -> None:
+    tree = json.loads(facts.to_json())
+    tree["input"]["std"] = std
+    with pytest.raises(CheckpointError, match="metadata input"):
+        Facts.from_json(json.dumps(tree), "x.onnx")

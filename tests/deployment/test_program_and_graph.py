@@ -1,0 +1,77 @@
+"""Every method as a torch.export program and as an ONNX file, against the method itself."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import cdtr
+from cdtr.deployment.compare import measure_difference
+from cdtr.deployment.facts import METADATA_FILE, Facts
+from cdtr.deployment.graph import model_bytes, onnx_model
+from cdtr.deployment.program import export_program, load_program, method_runner, program_bytes
+from cdtr.deployment.session import session_runner
+from cdtr.errors import ConfigError
+from cdtr.model.methods import method_names
+
+SIZE_HW = (32, 48)
+ONLY_IN_TRAINING = ("ocm", "ski", "sba", "guide", "weighting", "clip")
+RELATIVE_POSITIONS = (
+    "backbone.name=beit_base_patch16_224",
+    "backbone.stem=patch",
+    "backbone.overrides={patch_size: 8, embed_dim: 32, depth: 1, num_heads: 2}",
+)
+CASES = {name: (f"method={name}",) for name in method_names()}
+# The other switches that change what inference runs, and a backbone whose attention takes a mask, with one method each.
+CASES["catr"] += ("maps.fuse=softplus", "backbone.stem=patch", "csm.upsample=factor2")
+CASES["tscam"] += RELATIVE_POSITIONS
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(6, 3, *SIZE_HW)).astype(np.float32)
+
+
+@pytest.mark.parametrize("changes", CASES.values(), ids=list(CASES))
+def test_both_files_answer_as_the_method_does(
+    changes: tuple[str, ...], make_method: Callable[..., nn.Module], facts: Facts, pixels: np.ndarray
+) -> None:
+    method = make_method(*changes)
+    before = [getattr(module, "inplace", None) for module in method.modules()]
+    program = export_program(method, SIZE_HW)
+    assert [getattr(module, "inplace", None) for module in method.modules()] == before
+    assert not [name for name in program.state_dict if set(name.split(".")) & set(ONLY_IN_TRAINING)]
+    files = program_bytes(program, facts), model_bytes(onnx_model(program), facts)
+    reference = method_runner(method)
+    for other in (load_program(io.BytesIO(files[0])), session_runner(files[1])):
+        assert measure_difference(reference, other, pixels).largest <= 1e-5
+        assert np.ptp(other(pixels).maps) > 1e-3
+    home = str(Path(cdtr.__file__).parent).encode()
+    assert all(home not in content and b"site-packages" not in content for content in files)
+    extra = {METADATA_FILE: ""}
+    torch.export.load(io.BytesIO(files[0]), extra_files=extra)
+    assert Facts.from_json(extra[METADATA_FILE], "file") == facts
+
+
+def test_training_only_modules_were_there(make_method: Callable[..., nn.Module]) -> None:
+    """Else their absence in the files would say nothing."""
+    parts = {part for name in make_method("method=cdtr").state_dict() for part in name.split(".")}
+    assert {"ocm", "ski", "weighting"} <= parts
+
+
+def test_a_method_that_cannot_be_traced_gets_one_line() -> None:
+    class Stubborn(nn.Module):
+        def forward(self, images: torch.Tensor, auxiliary: bool | None = None) -> torch.Tensor:
+            if images.sum() > 0:  # a branch on values, which no trace can follow
+                return images
+            return -images
+
+    with pytest.raises(ConfigError, match=r"cannot be exported: torch\.export says") as raised:
+        export_program(Stubborn(), SIZE_HW)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,141 @@
+"""An exported file behind the localizer, against its run; and files that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+import cdtr
+from cdtr.deployment.facts import METADATA_KEY, Facts
+from cdtr.deployment.session import OnnxEngine, is_exported
+from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.localization.finder import BoxFinder
+from cdtr.localization.quality import FEATURES, MIRROR, BoxQuality
+from cdtr.records import Localization
+from cdtr.runs import RunFolder
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    random = np.random.default_rng(5)
+    coarse = [random.integers(0, 256, (5, 6, 3), dtype=np.uint8) for _ in range(5)]
+    sizes = [(90, 60), (48, 32), (200, 30), (33, 71), (64, 64)]
+    return [Image.fromarray(one).resize(size) for one, size in zip(coarse, sizes, strict=True)]
+
+
+def assert_same(one: list[Localization], other: list[Localization]) -> None:
+    for a, b in zip(one, other, strict=True):
+        assert (a.image_id, a.size_hw, a.map_label, a.doubts) == (b.image_id, b.size_hw, b.map_label, b.doubts)
+        np.testing.assert_allclose(a.boxes_xyxy, b.boxes_xyxy, atol=2)
+        np.testing.assert_array_equal(a.labels, b.labels)
+        np.testing.assert_allclose(a.scores, b.scores, atol=1e-2)
+        np.testing.assert_allclose(a.map, b.map, atol=1e-4)
+        np.testing.assert_allclose(a.class_probs, b.class_probs, atol=1e-5)
+
+
+@pytest.mark.parametrize("rules", [{}, {"top_k": 2, "multi": True}], ids=["one box", "many"])
+def test_file_localizes_as_its_run(
+    run: RunFolder, exported: Path, pictures: list[Image.Image], rules: dict[str, int]
+) -> None:
+    of_run = cdtr.Localizer.from_pretrained(run.path, threshold=0.4)
+    of_file = cdtr.Localizer.from_pretrained(exported)
+    assert of_file.class_names == of_run.class_names
+    assert of_file.threshold == 0.4
+    assert_same(of_file(pictures, batch_size=2, **rules), of_run(pictures, batch_size=2, **rules))
+    assert of_file([]) == []
+
+
+def test_scores_that_look_twice_do_so_in_the_file_too(
+    run: RunFolder, exported: Path, pictures: list[Image.Image]
+) -> None:
+    names = (*FEATURES, MIRROR)
+    ones = (1.0,) * len(names)
+    quality = BoxQuality(names, (0.0,) * len(names), ones, ones, (0.0, 0.0, 0.0), -4.0, 40, 0.5)
+    of_run = cdtr.Localizer.from_pretrained(run.path, threshold=0.4)
+    of_file = cdtr.Localizer.from_pretrained(exported)
+    of_run.quality = of_file.quality = quality
+    found = of_file(pictures, min_score=0.01)
+    assert any(len(one.scores) for one in found)
+    assert_same(found, of_run(pictures, min_score=0.01))
+    finder = BoxFinder(of_file.class_names, 0.4)
+    engine = OnnxEngine(exported)
+    labels = [2, 1, 0, 1, 2]
+    given = engine.predictor(finder).predict(pictures, list("abcde"), labels)
+    assert [one.map_label for one in given] == labels
+    with pytest.raises(DataError, match="labels from 3 to 3"):
+        engine.predictor(finder).predict(pictures[:1], ["a"], [3])
+
+
+def test_given_threshold_goes_first_and_a_missing_one_is_said(exported: Path, facts: Facts, tmp_path: Path) -> None:
+    assert cdtr.Localizer.from_pretrained(exported, threshold=0.7).threshold == 0.7
+    with pytest.raises(ConfigError, match="threshold is 1"):
+        cdtr.Localizer.from_pretrained(exported, threshold=1)
+    bare = rewritten(exported, tmp_path, facts.model_copy(update={"threshold": None}).to_json())
+    with pytest.warns(UserWarning, match="no calibrated threshold"):
+        assert cdtr.Localizer.from_pretrained(bare).threshold == 0.2
+
+
+def test_what_only_a_run_has_is_said(exported: Path, tmp_path: Path) -> None:
+    localizer = cdtr.Localizer.from_pretrained(exported)
+    assert localizer.run is None
+    for ask in (
+        lambda: localizer.method,
+        lambda: localizer.config,
+        lambda: localizer.device,
+        lambda: localizer.save_pretrained(tmp_path / "out"),
+    ):
+        with pytest.raises(ConfigError, match="load the run it was made of"):
+            ask()
+
+
+def rewritten(exported: Path, folder: Path, metadata: str | None) -> Path:
+    model = onnx.load(exported)
+    del model.metadata_props[:]
+    if metadata is not None:
+        model.metadata_props.add(key=METADATA_KEY, value=metadata)
+    onnx.save(model, folder / "changed.onnx")
+    return folder / "changed.onnx"
+
+
+def test_files_of_others_get_one_line(exported: Path, facts: Facts, tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("hello")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    (tmp_path / "cut.onnx").write_bytes(exported.read_bytes()[:5000])
+    tree = json.loads(facts.to_json())
+    cases = [
+        (tmp_path / "none.onnx", "no file .*none.onnx"),
+        (tmp_path / "text.onnx", "cannot be opened by ONNX Runtime"),
+        (tmp_path / "empty.onnx", "cannot be opened by ONNX Runtime"),
+        (tmp_path / "cut.onnx", "cannot be opened by ONNX Runtime"),
+    ]
+    for path, message in cases:
+        with pytest.raises(CheckpointError, match=message) as raised:
+            cdtr.Localizer.from_pretrained(path)
+        assert "\n" not in str(raised.value)
+    for metadata, message in (
+        (None, "no metadata of cdtr"),
+        (json.dumps({**tree, "format": 9}), "install a newer cdtr"),
+        (json.dumps({**tree, "class_names": ["cat"]}), "1 classes: export the run again"),
+        (json.dumps({**tree, "input": {**tree["input"], "size_hw": [48, 32]}}), "metadata speak of images"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            cdtr.Localizer.from_pretrained(rewritten(exported, tmp_path, metadata))
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:x", "tpu", "cpu:1"])
+def test_devices_that_are_not_here(exported: Path, device: str) -> None:
+    with pytest.raises(ConfigError, match="no device"):
+        cdtr.Localizer.from_pretrained(exported, device)
+
+
+def test_names_of_files_runs_and_hub_ids(tmp_path: Path) -> None:
+    (tmp_path / "run.onnx").mkdir()
+    assert is_exported("a/b.onnx")
+    assert is_exported("B.ONNX")
+    assert not is_exported(tmp_path / "run.onnx")
+    assert not is_exported("owner/name")
