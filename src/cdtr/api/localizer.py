@@ -182,8 +182,9 @@ class Localizer:
         size = self.engine.batch_size if batch_size is None else batch_size
         if size < 1:
             raise ConfigError(f"batch size {size}: expected 1 or more")
-        rules = multi, min_area_share, top_k, self.quality, min_score, masks
-        predictor = self.engine.predictor(BoxFinder(self.class_names, self.threshold if threshold is None else threshold, *rules))
+        cut = self.threshold if threshold is None else threshold
+        finder = BoxFinder(self.class_names, cut, multi, min_area_share, top_k, self.quality, min_score, masks)
+        predictor = self.engine.predictor(finder)
         pictures: list[Image.Image] = []
         ids: list[str] = []
 
