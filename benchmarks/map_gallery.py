@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cdtr.api import Localizer, as_method
+from cdtr.api import Localizer
 from cdtr.cli._shared import open_source
 from cdtr.cli.evaluate import choose_split
 from cdtr.data.images import read_image
-from cdtr.data.transforms import EvalTransform
-from cdtr.localization.predictor import Predictor
+from cdtr.localization.finder import BoxFinder
 from cdtr.reports.overlays import overlay
 from cdtr.runs import RunFolder
 
@@ -44,9 +43,7 @@ def main() -> None:
         sheet.paste(picture.resize((side, side)), (column * (side + gap), 0))
     for row, path in enumerate(arguments.runs, start=1):
         run = Localizer.from_pretrained(path)
-        predictor = Predictor(
-            as_method(run.method), EvalTransform(run.config.data), run.class_names, run.threshold, run.device
-        )
+        predictor = run.engine.predictor(BoxFinder(run.class_names, run.threshold))
         found = predictor.predict(pictures, [s.image_id for s in chosen], [s.label for s in chosen])
         for column, (sample, picture, one) in enumerate(zip(chosen, pictures, found, strict=True)):
             annotation = source.annotate(sample)

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from cdtr.errors import CheckpointError, DataError
+from cdtr.localization.finder import BoxFinder
 from cdtr.localization.predictor import Predictor
 from oracles.toy_methods import ImageIsMap
 
@@ -25,7 +26,7 @@ def to_tensor(image):
 
 
 def predictor(**options):
-    return Predictor(ImageIsMap(), to_tensor, CLASSES, **{"threshold": 0.5, **options})
+    return Predictor(ImageIsMap(), to_tensor, BoxFinder(CLASSES, **{"threshold": 0.5, **options}))
 
 
 RED_BOX = (24, 20, 72, 60)
@@ -119,7 +120,7 @@ def test_masks_come_from_the_map_of_each_box():
 
 def test_method_runs_in_evaluation_mode_without_gradients():
     method = ImageIsMap().train()
-    Predictor(method, to_tensor, CLASSES, 0.5).predict([picture((0, 9, RED_BOX))], ["a"])
+    Predictor(method, to_tensor, BoxFinder(CLASSES, 0.5)).predict([picture((0, 9, RED_BOX))], ["a"])
     assert method.modes == [(False, False, True)]
 
 
@@ -153,4 +154,4 @@ def test_bad_input_is_refused():
     with pytest.raises(DataError, match="calibrate"):
         predictor(threshold=1.5)
     with pytest.raises(CheckpointError, match="3 classes, 2 names"):
-        Predictor(ImageIsMap(), to_tensor, ("a", "b"), 0.5).predict([image], ["a"])
+        Predictor(ImageIsMap(), to_tensor, BoxFinder(("a", "b"), 0.5)).predict([image], ["a"])

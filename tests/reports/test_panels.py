@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cdtr.localization.finder import BoxFinder
 from cdtr.localization.predictor import Predictor
 from cdtr.records import Annotation, ModelOutput, Sample
 from cdtr.reports.panels import SIDE, Panel, attention_row, panel_row
@@ -33,7 +34,7 @@ def predictor_of(method: ImageIsMap, seen: list[tuple[int, int]] | None = None) 
             seen.append(image.size)
         return torch.from_numpy(np.asarray(image.resize((16, 8))).copy()).permute(2, 0, 1).float() / 255
 
-    return Predictor(method, transform, ("a", "b", "c"), 0.5)
+    return Predictor(method, transform, BoxFinder(("a", "b", "c"), 0.5))
 
 
 def half_green(size: tuple[int, int]) -> Image.Image:

@@ -106,4 +106,4 @@ class MethodEngine:
         from cdtr.localization.predictor import Predictor
 
         transform = EvalTransform(self.config.data)
-        return Predictor.with_finder(as_method(self.method), transform, finder, self.device)
+        return Predictor(as_method(self.method), transform, finder, self.device)

@@ -128,15 +128,12 @@ def make_predictor(localizer: Localizer, module: nn.Module | None = None) -> Pre
     """What answers maps and boxes for pictures, of the localizer's method or of another one in its place."""
     from cdtr.api import as_method
     from cdtr.data.transforms import EvalTransform
+    from cdtr.localization.finder import BoxFinder
     from cdtr.localization.predictor import Predictor
 
-    return Predictor(
-        as_method(localizer.method if module is None else module),
-        EvalTransform(localizer.config.data),
-        localizer.class_names,
-        localizer.threshold,
-        localizer.device,
-    )
+    method = as_method(localizer.method if module is None else module)
+    finder = BoxFinder(localizer.class_names, localizer.threshold)
+    return Predictor(method, EvalTransform(localizer.config.data), finder, localizer.device)
 
 
 def look_at_attention(

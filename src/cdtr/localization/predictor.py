@@ -10,54 +10,32 @@ from torch import Tensor, nn
 
 from cdtr.localization.finder import BoxFinder, check_pictures
 from cdtr.localization.maps import class_maps, mirrored_maps
-from cdtr.localization.quality import BoxQuality
 from cdtr.records import FloatArray, Localization, Method, ModelOutput
 
 
 class Predictor:
     """A method with what it needs to answer for pictures of any size.
 
-    transform: evaluation transform, an RGB picture to (3, H, W). The others: see ``BoxFinder``.
+    transform: evaluation transform, an RGB picture to (3, H, W). finder: the rules that turn maps into boxes.
     """
 
     def __init__(
         self,
         method: Method,
         transform: Callable[[Image.Image], Tensor],
-        class_names: Sequence[str],
-        threshold: float,
+        finder: BoxFinder,
         device: torch.device | str = "cpu",
-        multi: bool = False,
-        min_area_share: float = 0.01,
-        top_k: int = 1,
-        quality: BoxQuality | None = None,
-        min_score: float = 0.0,
-        masks: bool = False,
     ) -> None:
-        rules = multi, min_area_share, top_k, quality, min_score, masks
-        self.finder = BoxFinder(tuple(class_names), threshold, *rules)
         self.method = method
         self.transform = transform
+        self.finder = finder
         self.device = torch.device(device)
         if isinstance(method, nn.Module):
             method.to(self.device).eval()
 
-    @classmethod
-    def with_finder(
-        cls, method: Method, transform: Callable[[Image.Image], Tensor], finder: BoxFinder, device: torch.device | str
-    ) -> Predictor:
-        """A predictor with rules that are at hand."""
-        made = cls(method, transform, finder.class_names, finder.threshold, device)
-        made.finder = finder
-        return made
-
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.finder.class_names
-
-    @property
-    def threshold(self) -> float:
-        return self.finder.threshold
 
     def predict(
         self, images: Sequence[Image.Image], image_ids: Sequence[str], labels: Sequence[int] | None = None
