@@ -140,6 +140,69 @@ def test_every_kind_of_input_gives_the_same_answer(run: Path, picture: Image.Ima
     assert localizer([]) == []
 
 
+def test_folders_tensors_batches_and_generators_are_taken(run: Path, picture: Image.Image, tmp_path: Path) -> None:
+    other = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    (tmp_path / "photos" / "deep").mkdir(parents=True)
+    picture.save(tmp_path / "photos" / "a10.png")
+    other.save(tmp_path / "photos" / "deep" / "b.png")
+    arrays = np.stack([np.asarray(picture), np.asarray(other)])
+    tensors = torch.from_numpy(arrays).permute(0, 3, 1, 2)
+    localizer = cdtr.Localizer.from_pretrained(run, map_location="cpu", threshold=0.4)
+    wanted = localizer([picture, other])
+    for images in (
+        tmp_path / "photos",
+        arrays,
+        tensors,
+        tensors / 255,
+        [tensors[0], np.asarray(other)],
+        (image for image in (picture, other)),
+        [tmp_path / "photos"],
+    ):
+        found = localizer(images)
+        assert len(found) == 2
+        for one, same in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(one.boxes_xyxy, same.boxes_xyxy)
+            np.testing.assert_array_equal(one.map, same.map)
+    assert [Path(one.image_id).name for one in localizer(str(tmp_path / "photos"))] == ["a10.png", "b.png"]
+
+
+def test_an_endless_generator_is_not_read_ahead_by_more_than_a_batch(run: Path, picture: Image.Image) -> None:
+    taken = []
+    localizer = cdtr.Localizer.from_pretrained(run, threshold=0.4)
+
+    def endless():  # type: ignore[no-untyped-def]
+        while True:
+            taken.append(1)
+            yield str(len(taken)), picture
+
+    stream = localizer.stream(endless(), batch_size=2)
+    assert [next(stream)[1].image_id for _ in range(4)] == ["1", "2", "3", "4"]
+    assert len(taken) <= 4 + 2 + 1
+
+
+def test_half_precision_finds_nearly_the_same(run: Path, picture: Image.Image) -> None:
+    whole = cdtr.Localizer.from_pretrained(run, threshold=0.4)(picture)[0]
+    half = cdtr.Localizer.from_pretrained(run, threshold=0.4, half=True)(picture)[0]
+    assert half.map.dtype == whole.map.dtype == np.float32
+    assert half.class_probs.dtype == whole.class_probs.dtype
+    np.testing.assert_allclose(half.class_probs, whole.class_probs, atol=0.02)
+    assert 0 < np.abs(half.map - whole.map).max() < 0.1, "another precision, the same map"
+
+
+@pytest.mark.parametrize(
+    "image", [torch.rand(3, 8, 8) * 2, torch.rand(3, 8, 8) - 0.5, torch.full((3, 8, 8), float("nan"))]
+)
+def test_normalised_tensors_are_refused(image: torch.Tensor, run: Path) -> None:
+    with pytest.raises(DataError, match="before they are normalised"):
+        cdtr.Localizer.from_pretrained(run, threshold=0.4)(image)
+
+
+def test_a_folder_without_images_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="holds no image"):
+        cdtr.Localizer.from_pretrained(run, threshold=0.4)(tmp_path / "none")
+
+
 def test_localizer_agrees_with_the_model(run: Path, picture: Image.Image) -> None:
     localizer = cdtr.Localizer.from_pretrained(run, threshold=0.4)
     result = localizer(picture)[0]
@@ -201,8 +264,8 @@ def test_stream_reports_broken_images_and_goes_on(run: Path, picture: Image.Imag
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.float32), 7],
-    ids=["grey", "four channels", "float", "number"],
+    [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.float32), 7, torch.zeros(8, 8)],
+    ids=["grey", "four channels", "float", "number", "grey tensor"],
 )
 def test_other_input_is_refused(image: object, run: Path) -> None:
     with pytest.raises(DataError, match=r"expected a path, a PIL image or a uint8 array \(H, W, 3\)"):

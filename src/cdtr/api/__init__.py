@@ -6,11 +6,13 @@ PyTorch is imported where a run is loaded, not before: an exported model needs n
 from cdtr.api.localizer import Localizer
 from cdtr.api.models import as_method, find_device, find_run, load_model
 from cdtr.api.pictures import ImageLike, OnBroken
+from cdtr.api.results import LocalizedImage
 from cdtr.api.thresholds import DEFAULT_THRESHOLD, box_quality, choose_threshold, protocol_threshold
 
 __all__ = [
     "DEFAULT_THRESHOLD",
     "ImageLike",
+    "LocalizedImage",
     "Localizer",
     "OnBroken",
     "as_method",

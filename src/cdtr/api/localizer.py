@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
 from cdtr.api.models import MethodEngine, find_device, find_run, load_method
-from cdtr.api.pictures import ImageLike, OnBroken, image_name, read_ahead
+from cdtr.api.pictures import ImageLike, OnBroken, each_image, image_name, read_ahead
+from cdtr.api.results import LocalizedImage
 from cdtr.api.thresholds import DEFAULT_THRESHOLD, box_quality, choose_threshold, given_threshold
 from cdtr.config import Config
 from cdtr.deployment.session import OnnxEngine, is_exported
@@ -62,23 +63,31 @@ class Localizer:
 
     @classmethod
     def from_pretrained(
-        cls, run: str | Path, device: torch.device | str | None = None, threshold: float | None = None
+        cls,
+        run: str | Path,
+        map_location: torch.device | str | None = None,
+        threshold: float | None = None,
+        half: bool = False,
     ) -> Localizer:
         """Load a run folder, a hub id or an exported ``.onnx`` file, which does without PyTorch.
 
-        A threshold given here goes before the run's calibration.
+        map_location: the device, by default CUDA where there is one. A threshold given here goes before the run's
+        calibration. half: compute in 16 bits, float16 on CUDA and bfloat16 on a CPU, where that is faster; an exported
+        file has the precision that it was exported in.
         """
         engine: Engine
         if is_exported(run):
-            engine = OnnxEngine(Path(run), None if device is None else str(device))
+            if half:
+                raise ConfigError(f"{run} has the precision that it was exported in: leave half out")
+            engine = OnnxEngine(Path(run), None if map_location is None else str(map_location))
             chosen = engine.facts.threshold if threshold is None else given_threshold(threshold)
             quality = engine.facts.box_quality()
         else:
-            found = find_device(device)
+            found = find_device(map_location)
             folder = find_run(run)
             chosen, _ = choose_threshold(folder, threshold)
             names = folder.class_names()
-            engine = MethodEngine(load_method(folder, found), folder.config(), names, found, folder)
+            engine = MethodEngine(load_method(folder, found), folder.config(), names, found, folder, half)
             quality = box_quality(folder)
         if chosen is None:
             chosen = DEFAULT_THRESHOLD
@@ -140,25 +149,31 @@ class Localizer:
 
     def __call__(
         self,
-        images: ImageLike | Sequence[ImageLike],
+        images: ImageLike | Iterable[ImageLike],
         top_k: int = 1,
         multi: bool = False,
         batch_size: int | None = None,
         min_area_share: float = 0.01,
         min_score: float = 0.0,
         masks: bool = False,
-    ) -> list[Localization]:
-        """Localize paths, PIL images or uint8 arrays (H, W, 3) in RGB, one or several of them, of any size.
+    ) -> list[LocalizedImage]:
+        """Localize one image or many, of any size, RGB: paths, folders, PIL images, uint8 arrays (H, W, 3), tensors
+        (3, H, W) of uint8 or of floats from 0 to 1, batches of arrays or tensors, or anything that yields such.
 
         Searches the maps of the ``top_k`` most probable classes; with ``multi`` every region above the threshold that
         covers ``min_area_share`` of the image's pixels gets a box, not only the largest; boxes of a score below
         ``min_score`` are left out, where the run has calibrated scores; with ``masks`` the region of each box is
         answered as well. Raises DataError for an image that cannot be read.
         """
-        many: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
-        items = [(image_name(image, index), image) for index, image in enumerate(many)]
-        found = self.stream(items, top_k, multi, batch_size, None, min_area_share, min_score, masks)
-        return [localization for _, localization in found]
+        sources: list[ImageLike] = []
+
+        def items() -> Iterator[tuple[str, ImageLike]]:
+            for index, image in enumerate(each_image(images)):
+                sources.append(image)
+                yield image_name(image, index), image
+
+        found = self.stream(items(), top_k, multi, batch_size, None, min_area_share, min_score, masks)
+        return [LocalizedImage.of(answer, sources[index]) for index, (_, answer) in enumerate(found)]
 
     def stream(
         self,

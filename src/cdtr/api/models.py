@@ -19,13 +19,13 @@ if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     from cdtr.localization.predictor import Predictor
 
 
-def load_model(path_or_hub_id: str | Path, device: torch.device | str = "cpu") -> nn.Module:
-    """The trained method of a run folder or a hub id ``owner/name``, in eval mode.
+def load_model(path_or_hub_id: str | Path, map_location: torch.device | str = "cpu") -> nn.Module:
+    """The trained method of a run folder or a hub id ``owner/name``, in eval mode, on the device ``map_location``.
 
     The module answers ``ModelOutput`` to normalised images (B, 3, H, W). CLIP, which only training needs, is not
     loaded. Raises CheckpointError for a folder or weights that are missing or do not fit.
     """
-    where = find_device(device)
+    where = find_device(map_location)
     return load_method(find_run(path_or_hub_id), where)
 
 
@@ -85,13 +85,14 @@ def load_method(run: RunFolder, device: torch.device) -> nn.Module:
 
 @dataclass(frozen=True, slots=True)
 class MethodEngine:
-    """A method in PyTorch, as a localizer runs it. run: the folder that it was loaded from, if any."""
+    """A method in PyTorch, as a localizer runs it. run: the folder it was loaded from, if any. half: in 16 bits."""
 
     method: nn.Module
     config: Config
     class_names: tuple[str, ...]
     device: torch.device
     run: RunFolder | None = None
+    half: bool = False
 
     @property
     def max_pixels(self) -> int:
@@ -106,4 +107,4 @@ class MethodEngine:
         from cdtr.localization.predictor import Predictor
 
         transform = EvalTransform(self.config.data)
-        return Predictor(as_method(self.method), transform, finder, self.device)
+        return Predictor(as_method(self.method), transform, finder, self.device, self.half)

@@ -6,22 +6,81 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cdtr.data.files import find_images
 from cdtr.data.images import read_image, upright_rgb
 from cdtr.errors import DataError
 
-ImageLike: TypeAlias = str | Path | Image.Image | npt.NDArray[np.uint8]
+if TYPE_CHECKING:  # exported models run where PyTorch is not installed
+    import torch
+
+ImageLike: TypeAlias = "str | Path | Image.Image | npt.NDArray[np.uint8] | torch.Tensor"
 OnBroken: TypeAlias = Callable[[str, str], None]
+
+
+def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
+    """Every single image of what a user calls images.
+
+    A folder stands for the images in it at any depth, in natural order, an array (B, H, W, 3) or tensor (B, 3, H, W)
+    for its B images, any iterable for what it holds, one after the other. DataError for a folder without images.
+    """
+    if isinstance(images, str | Path) and Path(images).is_dir():
+        found, _ = find_images(Path(images), Path(images))
+        if not found:
+            raise DataError(f"{images} holds no image: expected files such as .jpg or .png at any depth")
+        yield from found
+    elif isinstance(images, str | Path | Image.Image) or not isinstance(images, Iterable):
+        yield images
+    elif isinstance(images, np.ndarray) or _is_tensor(images):
+        array: Any = images
+        yield from array if array.ndim == 4 else [array]
+    else:
+        for one in images:
+            yield from each_image(one)
 
 
 def image_name(image: ImageLike, index: int) -> str:
     """The id of an image: its path, or its place in the list for one that lies nowhere."""
     return Path(image).as_posix() if isinstance(image, str | Path) else f"image-{index}"
+
+
+def open_picture(image: ImageLike, max_pixels: int) -> Image.Image:
+    """An upright RGB picture of one image; DataError for what cannot be read or is none."""
+    if isinstance(image, str | Path):
+        return read_image(Path(image), max_pixels)
+    if isinstance(image, Image.Image):
+        return upright_rgb(image)
+    pixels = _tensor_pixels(image) if _is_tensor(image) else image
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        found = f"{image.dtype} {tuple(image.shape)}" if hasattr(image, "shape") else type(image).__name__
+        raise DataError(
+            "expected a path, a PIL image or a uint8 array (H, W, 3), or a tensor (3, H, W), uint8 or from 0 to 1, "
+            f"found {found}: convert it first"
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _is_tensor(image: Any) -> bool:
+    """Whether it is a tensor of PyTorch, which may not be installed."""
+    return hasattr(image, "detach") and hasattr(image, "cpu")
+
+
+def _tensor_pixels(image: Any) -> npt.NDArray[Any]:
+    """A tensor (3, H, W) as uint8 (H, W, 3); others as they are."""
+    floats = image.is_floating_point()
+    pixels: npt.NDArray[Any] = image.detach().cpu().float().numpy() if floats else image.cpu().numpy()
+    if pixels.ndim != 3 or pixels.shape[0] != 3:
+        return pixels
+    if floats:
+        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+            raise DataError("a float tensor with values outside 0 to 1: pass pixels before they are normalised")
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    return pixels.transpose(1, 2, 0)
 
 
 def read_ahead(
@@ -31,7 +90,7 @@ def read_ahead(
 
     def read(image: ImageLike) -> Image.Image | DataError:
         try:
-            return _read(image, max_pixels)
+            return open_picture(image, max_pixels)
         except DataError as error:
             return error
 
@@ -45,14 +104,3 @@ def read_ahead(
         while pending:
             done_id, done = pending.popleft()
             yield done_id, done.result()
-
-
-def _read(image: ImageLike, max_pixels: int) -> Image.Image:
-    if isinstance(image, str | Path):
-        return read_image(Path(image), max_pixels)
-    if isinstance(image, Image.Image):
-        return upright_rgb(image)
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise DataError(f"expected a path, a PIL image or a uint8 array (H, W, 3), found {found}: convert it first")
-    return Image.fromarray(np.ascontiguousarray(image))

@@ -17,6 +17,7 @@ class Predictor:
     """A method with what it needs to answer for pictures of any size.
 
     transform: evaluation transform, an RGB picture to (3, H, W). finder: the rules that turn maps into boxes.
+    half: compute in 16 bits, float16 on CUDA, else bfloat16; probabilities and maps are float32 all the same.
     """
 
     def __init__(
@@ -25,11 +26,13 @@ class Predictor:
         transform: Callable[[Image.Image], Tensor],
         finder: BoxFinder,
         device: torch.device | str = "cpu",
+        half: bool = False,
     ) -> None:
         self.method = method
         self.transform = transform
         self.finder = finder
         self.device = torch.device(device)
+        self.half = half
         if isinstance(method, nn.Module):
             method.to(self.device).eval()
 
@@ -47,7 +50,8 @@ class Predictor:
     @torch.inference_mode()
     def forward(self, images: Sequence[Image.Image]) -> ModelOutput:
         """What the method answers for RGB pictures."""
-        return self.method(self._stack(images), auxiliary=False)
+        with self._precision():
+            return self.method(self._stack(images), auxiliary=False)
 
     @torch.inference_mode()
     def localize(
@@ -63,8 +67,13 @@ class Predictor:
         maps = class_maps(output, chosen).float().cpu().numpy()
         mirrored: FloatArray | None = None
         if self.finder.mirrored:
-            mirrored = mirrored_maps(self.method, self._stack(images), chosen).cpu().numpy()
+            with self._precision():
+                mirrored = mirrored_maps(self.method, self._stack(images), chosen).float().cpu().numpy()
         return self.finder.find(images, image_ids, choice, maps, mirrored)
+
+    def _precision(self) -> torch.autocast:
+        dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.half)
 
     def _stack(self, images: Sequence[Image.Image]) -> Tensor:
         return torch.stack([self.transform(image) for image in images]).to(self.device)
