@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -190,9 +191,10 @@ class Localizer:
     ) -> Iterator[tuple[Image.Image, Localization]]:
         """Localize (image id, image) pairs one batch at a time: any number of images, the memory of a few batches.
 
-        Threads decode ahead. An image that cannot be read goes to ``on_broken`` with the reason and is left out;
-        without that function it raises DataError. With ``label`` the map of that class is searched in every image
-        instead of the most probable ones'; ``threshold`` goes before the localizer's.
+        Threads decode ahead, and the next batch is computed while the caller uses this one. An image that cannot be
+        read goes to ``on_broken`` with the reason and is left out; without that function it raises DataError. With
+        ``label`` the map of that class is searched in every image instead of the most probable ones'; ``threshold``
+        goes before the localizer's.
         """
         size = self.engine.batch_size if batch_size is None else batch_size
         if size < 1:
@@ -200,22 +202,36 @@ class Localizer:
         cut = self.threshold if threshold is None else threshold
         finder = BoxFinder(self.class_names, cut, multi, min_area_share, top_k, self.quality, min_score, masks)
         predictor = self.engine.predictor(finder)
-        pictures: list[Image.Image] = []
-        ids: list[str] = []
+        labels = None if label is None else [label]
+        batches = _batches(read_ahead(items, self.engine.max_pixels, size), size, on_broken)
+        with ThreadPoolExecutor(1) as worker:  # it computes the next batch while the caller has this one
+            running: Future[list[Localization]] | None = None
+            before: list[Image.Image] = []
+            for ids, pictures in batches:
+                following = worker.submit(predictor.predict, pictures, ids, labels and labels * len(ids))
+                if running is not None:
+                    yield from zip(before, running.result(), strict=True)
+                running, before = following, pictures
+            if running is not None:
+                yield from zip(before, running.result(), strict=True)
 
-        def localize() -> Iterator[tuple[Image.Image, Localization]]:
-            labels = None if label is None else [label] * len(ids)
-            return zip(pictures, predictor.predict(pictures, ids, labels), strict=True)
 
-        for image_id, picture in read_ahead(items, self.engine.max_pixels, size):
-            if isinstance(picture, DataError):
-                if on_broken is None:
-                    raise picture
-                on_broken(image_id, str(picture))
-                continue
-            pictures.append(picture)
-            ids.append(image_id)
-            if len(ids) == size:
-                yield from localize()
-                pictures, ids = [], []
-        yield from localize()
+def _batches(
+    read: Iterable[tuple[str, Image.Image | DataError]], size: int, on_broken: OnBroken | None
+) -> Iterator[tuple[list[str], list[Image.Image]]]:
+    """Ids and pictures, ``size`` at a time; what could not be read goes to ``on_broken``, or is raised."""
+    ids: list[str] = []
+    pictures: list[Image.Image] = []
+    for image_id, picture in read:
+        if isinstance(picture, DataError):
+            if on_broken is None:
+                raise picture
+            on_broken(image_id, str(picture))
+            continue
+        ids.append(image_id)
+        pictures.append(picture)
+        if len(ids) == size:
+            yield ids, pictures
+            ids, pictures = [], []
+    if ids:
+        yield ids, pictures
