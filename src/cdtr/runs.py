@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from packaging.version import InvalidVersion, Version
+
 from cdtr.config import Config, parse_config
-from cdtr.errors import CheckpointError, DataError
+from cdtr.errors import CheckpointError, ConfigError, DataError
 
 LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy")
 _SCORED = ("data", "split", "protocol")
@@ -37,8 +39,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)  # a full disk does not say where
         raise
 
 
@@ -123,7 +127,25 @@ class RunFolder:
         return self
 
     def config(self) -> Config:
-        return parse_config(self._text(self.config_file), str(self.config_file))
+        """Its settings; CheckpointError where they are those of a newer version."""
+        try:
+            return parse_config(self._text(self.config_file), str(self.config_file))
+        except ConfigError as error:
+            written, own = self._written_by(), Version(importlib.metadata.version("cdtr"))
+            if written is None or written <= own:
+                raise
+            raise CheckpointError(
+                f"{self.path} was written by cdtr {written} and has settings that this one, {own}, does not know: "
+                "update cdtr"
+            ) from error
+
+    def _written_by(self) -> Version | None:
+        """The version of cdtr that wrote the run, where the manifest says so."""
+        versions = self.manifest().get("versions") if self.manifest_file.is_file() else None
+        try:
+            return Version(versions["cdtr"])  # type: ignore[index]
+        except (TypeError, KeyError, InvalidVersion):
+            return None
 
     def class_names(self) -> tuple[str, ...]:
         return tuple(self._text(self.classes_file).splitlines())

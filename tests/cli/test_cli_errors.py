@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
@@ -63,6 +64,24 @@ def _latin(tmp: Path) -> Path:
     return tmp / "mine.yaml"
 
 
+def _boxes(tmp: Path) -> Path:
+    (tmp / "boxes").mkdir()
+    (tmp / "boxes" / "coco.json").write_text("reviewed by hand")
+    return tmp / "boxes"
+
+
+def _overlays(tmp: Path) -> Path:
+    (tmp / "boxes" / "overlays").mkdir(parents=True)
+    return tmp / "boxes"
+
+
+def _newer(run: Path, tmp: Path) -> Path:
+    newer = Path(shutil.copytree(run, tmp / "newer"))
+    (newer / "config.yaml").write_text("warp: 9\n" + (newer / "config.yaml").read_text())
+    (newer / "manifest.json").write_text(json.dumps({"versions": {"cdtr": "99.1"}}))
+    return newer
+
+
 NO_TRAINING = "has no training images: expected a train split, found val"
 
 CASES: dict[str, Case] = {
@@ -103,6 +122,15 @@ CASES: dict[str, Case] = {
         ["localize", run, _all_broken(tmp), "--out", tmp / "out"],
         "none of the 2",
     ),
+    "boxes of an earlier run": lambda run, neu, tmp: (
+        ["localize", run, neu / "IMAGES", "--out", _boxes(tmp), "--format", "csv,coco"],
+        "coco.json is there already: choose another --out, or give --overwrite",
+    ),
+    "overlays of an earlier run": lambda run, neu, tmp: (
+        ["localize", run, neu / "IMAGES", "--out", _overlays(tmp), "--overlays"],
+        "overlays is there already",
+    ),
+    "run of a newer version": lambda run, neu, tmp: (["describe", _newer(run, tmp)], "was written by cdtr 99.1"),
     "unknown format": lambda run, neu, tmp: (
         ["localize", run, neu / "IMAGES", "--out", tmp / "out", "--format", "coco,coko"],
         "did you mean 'coco'",
@@ -190,7 +218,7 @@ def test_calibrate_without_boxes_says_what_else_can_be_done(
     ("raised", "code", "said"),
     [
         (TrainingError("the loss is not a number"), 1, "error: the loss is not a number"),
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full/x"), 1, "error: /full/x: No space left on device"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full/x"), 2, "error: /full/x: the disk is full: free some"),
         (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/x"), 1, "error: /x: Permission denied"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (

@@ -6,6 +6,7 @@ Verbs import what is heavy inside the function, so that `cdtr --help` does not w
 
 from __future__ import annotations
 
+import errno
 import os
 import pkgutil
 import sys
@@ -97,6 +98,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         return _explain_usage(error), 2
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{where}the disk is full: free some space, or choose another --out", 2
         return f"{where}{error.strerror or error}", 1
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("cdtr"):
         return f"this needs {error.name}, which is not installed: pip install cdtr with all that it depends on", 2

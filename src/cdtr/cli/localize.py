@@ -45,6 +45,9 @@ def command(
     threshold: Annotated[
         float | None, typer.Option("--threshold", help="Of the map, from 0 to 1; by default the calibrated one.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write over what an earlier run wrote to --out.")
+    ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")] = 8,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
 ) -> None:
@@ -72,6 +75,9 @@ def command(
         raise ConfigError(f"{run} has no scores of boxes: run `cdtr calibrate` on data with boxes{again}")
     if scored and all(exporter.name != REVIEW for exporter in exporters):
         exporters.append(find_exporter(REVIEW))
+    folders = [out / name for name, asked in (("heatmaps", heatmaps), ("overlays", overlays)) if asked]
+    if not overwrite:
+        require_absent([*(out / exporter.file_name for exporter in exporters), *folders])
     with ExitStack() as writers:
         root, source = pictures_root(pictures), f"cdtr/{Path(run).name}"
         targets = [Target(out / exporter.file_name, localizer.class_names, root, source) for exporter in exporters]
@@ -98,8 +104,8 @@ def command(
             raise DataError(f"none of the {broken} images could be read: nothing was written")
     for target in targets:
         print(f"wrote {target.path}")
-    for name in (["heatmaps"] if heatmaps else []) + (["overlays"] if overlays else []):
-        print(f"wrote {out / name}: {len(found)} pictures")
+    for folder in folders:
+        print(f"wrote {folder}: {len(found)} pictures")
     boxes = sum(len(one.boxes_xyxy) for one in found)
     without = sum(not len(one.boxes_xyxy) for one in found)
     print(
@@ -107,6 +113,15 @@ def command(
         + (f", {without} without a box" if without else "")
         + (f", {broken} could not be read" if broken else "")
     )
+
+
+def require_absent(paths: Sequence[Path]) -> None:
+    """ConfigError if an earlier run wrote one of these: somebody may have gone on with it."""
+    from cdtr.errors import ConfigError
+
+    for path in paths:
+        if path.exists():
+            raise ConfigError(f"{path} is there already: choose another --out, or give --overwrite")
 
 
 def localize_pictures(
