@@ -7,7 +7,7 @@ quickstart: .venv/installed
 	$(BIN)/cdtr quickstart --out runs/quickstart
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: lint test
 

@@ -45,15 +45,26 @@ def test_what_comes_next_works_on_plain_class_folders(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
     monkeypatch.chdir(tmp_path)
-    printed: list[str] = []
-    for step in (["train", "steel", "--out", "run", "--config", "small", *tiny_settings()], None, None):
-        words = step or printed[0].replace("IMAGES", "steel").split()[1:]
+
+    def run_and_list_what_is_next(words: list[object]) -> list[list[object]]:
         code, out, err = in_process(capsys, *words)
         assert code == 0, err
-        printed = [line.strip() for line in out.splitlines() if line.startswith("  cdtr ")]
-        assert not [line for line in printed if "evaluate" in line], "there is nothing to measure on"
+        printed = [
+            line.replace("IMAGES", "steel").split()[1:] for line in out.splitlines() if line.startswith("  cdtr ")
+        ]
+        assert all(next_words[0] != "evaluate" for next_words in printed), "there is nothing to measure on"
+        return [[*next_words] for next_words in printed]
+
+    after_training = run_and_list_what_is_next(
+        ["train", "steel", "--out", "run", "--config", "small", *tiny_settings()]
+    )
+    after_calibration = run_and_list_what_is_next(after_training[0])
+    assert [words[0] for words in after_calibration] == ["report", "localize"]
+    for words in after_calibration:
+        run_and_list_what_is_next(words)
     assert json.loads((tmp_path / "run" / "calibration.json").read_text())["curve"] is None
     assert (tmp_path / "boxes" / "coco.json").is_file()
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_resume_of_a_finished_run_needs_no_settings_and_changes_no_weight(

@@ -32,7 +32,7 @@ def calls(page: Path) -> Iterator[tuple[str, list[str]]]:
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     code = re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL)
     for verb, rest in CALL.findall("\n".join(code)):
-        yield verb, re.findall(r"--[a-z][a-z-]*", rest)
+        yield verb, re.findall(r"--[a-z][a-z0-9-]*", rest)
 
 
 @cache

@@ -102,10 +102,11 @@ def test_the_sheet_shows_pictures_with_their_boxes(tmp_path: Path) -> None:
     check = _check(tmp_path)
     sheet = np.asarray(class_sheet(check, per_class=2, max_pixels=10**6))
     red = (np.abs(sheet.astype(int) - TRUTH_COLOUR).sum(axis=2) < 30).sum()
-    # Of each class one of the two pictures has a box; 2 pixels wide and 64 x 43 large on the sheet.
-    assert red == pytest.approx(3 * 2 * 2 * (64 + 43), rel=0.1)
+    # Of each class one of the two pictures has a box, 64 x 43 large on the sheet; half of its line and more is red.
+    line = 3 * 2 * (64 + 43)
+    assert line / 2 < red < line
     grey = (sheet == 200).all(axis=2).sum()
-    assert grey == pytest.approx(6 * CELL * CELL / 2 - red, rel=0.02)
+    assert grey == pytest.approx(6 * CELL * CELL / 2 - line, rel=0.02)
 
 
 def test_a_picture_that_went_away_does_not_end_the_sheet(tmp_path: Path) -> None:

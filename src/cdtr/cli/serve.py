@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -69,10 +70,9 @@ def command(
         listening.listen()  # so that whoever reads the address is not turned away
         _announce(host, listening.getsockname()[1], own)
         settings = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
-        try:
+        with suppress(KeyboardInterrupt):  # raised again by uvicorn, unless interrupts are ignored, as behind nohup
             uvicorn.Server(settings).run(sockets=[listening])
-        except KeyboardInterrupt:
-            print("stopped")
+        print("stopped")
 
 
 def _announce(host: str, port: int, own: bool) -> None:
