@@ -210,6 +210,8 @@ def test_a_folder_of_somebody_else_is_not_replaced(
 ) -> None:
     (tmp_path / "out" / "yolo").mkdir(parents=True)
     (tmp_path / "out" / "yolo" / "thesis.txt").write_text("mine")
-    code, _, err = in_process(capsys, "localize", tiny_run, photos, "--out", tmp_path / "out", "--format", "coco,yolo")
-    assert (code, "holds something else" in err) == (2, True)
+    asked = "localize", tiny_run, photos, "--out", tmp_path / "out", "--format", "coco,yolo"
+    for more, reason in (((), "is there already"), (("--overwrite",), "holds something else")):
+        code, _, err = in_process(capsys, *asked, *more)
+        assert (code, reason in err) == (2, True)
     assert [path.name for path in (tmp_path / "out").rglob("*")] == ["yolo", "thesis.txt"]
