@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdtr.cli._options import BoxesOption, DeviceOption
+
 if TYPE_CHECKING:
     from cdtr.evaluation import Calibration
     from cdtr.localization.quality import BoxQuality
@@ -25,9 +27,7 @@ def command(
         str | None,
         typer.Option("--split", help="val, train-fullsup, ...; by default the training images that were held out."),
     ] = None,
-    boxes: Annotated[
-        str | None, typer.Option("--boxes", help="A file or folder of boxes, where they do not lie in the data set.")
-    ] = None,
+    boxes: BoxesOption = None,
     label_free: Annotated[
         bool, typer.Option("--label-free", help="Look at no box: take Otsu's threshold of the maps.")
     ] = False,
@@ -35,7 +35,7 @@ def command(
         bool,
         typer.Option("--mirror", help="Let scores of boxes see the mirrored image; localizing takes twice as long."),
     ] = False,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Choose the map threshold on images that are not the test set, and store it in the run.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cdtr.cli._options import DeviceOption, JsonOption
+
 
 def command(
     run_a: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
@@ -16,8 +18,8 @@ def command(
         str | None, typer.Option("--split", help="By default the first of test, val; not what a run held out.")
     ] = None,
     protocol: Annotated[str | None, typer.Option("--protocol", help="By default that of the first run.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
+    json_file: JsonOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Measure two runs on the same images, with paired tests and intervals of the difference.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdtr.cli._options import BoxesOption, DeviceOption, FiguresOption, JsonOption, SplitOption, ThresholdOption
+
 if TYPE_CHECKING:
     from cdtr.evaluation import Evaluation, Protocol
     from cdtr.records import DataSource, Sample
@@ -19,26 +21,19 @@ ALL = "all"
 def command(
     run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
     data: Annotated[Path, typer.Option("--data", help="The data set; without boxes, only classes are measured.")],
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="test, val, train or held-out; by default the first of test, val, held-out."),
-    ] = None,
-    boxes: Annotated[
-        str | None, typer.Option("--boxes", help="A file or folder of boxes, where they do not lie in the data set.")
-    ] = None,
+    split: SplitOption = None,
+    boxes: BoxesOption = None,
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="wsol, tscam, sat, cdtr or all; by default the run's.")
     ] = None,
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Of the map, from 0 to 1; by default the calibrated one.")
-    ] = None,
+    threshold: ThresholdOption = None,
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Score images that the threshold was chosen on; marked as oracle.")
     ] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    json_file: JsonOption = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="A table of the classes, the worst first.")] = False,
-    figures: Annotated[Path | None, typer.Option("--figures", help="Write figures (PNG) to this folder.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
+    figures: FiguresOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Measure boxes and classes in percent, beside what boxes that never look at the image would score.
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cdtr.cli._options import BoxesOption, SplitOption, ThresholdOption
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -37,17 +39,10 @@ def command(
         Path | None,
         typer.Option("--data", help="The data set to check and measure on, and to fit --int8 to; else drawn pictures."),
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="test, val, train or held-out; by default the first of test, val, held-out."),
-    ] = None,
-    boxes: Annotated[
-        str | None, typer.Option("--boxes", help="A file or folder of boxes, where they do not lie in the data set.")
-    ] = None,
+    split: SplitOption = None,
+    boxes: BoxesOption = None,
     images: Annotated[int, typer.Option("--images", min=1, help="At most so many images of --data.")] = 200,
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Of the map, from 0 to 1; by default the calibrated one.")
-    ] = None,
+    threshold: ThresholdOption = None,
 ) -> None:
     """Write a run as one file that needs no PyTorch, and check that it answers the same.
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdtr.cli._options import DeviceOption, ThresholdOption
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -42,14 +44,12 @@ def command(
         float,
         typer.Option("--min-score", min=0, max=1, help="Leave out boxes that are less likely to be right than this."),
     ] = 0.0,
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Of the map, from 0 to 1; by default the calibrated one.")
-    ] = None,
+    threshold: ThresholdOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write over what an earlier run wrote to --out.")
     ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")] = 8,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Find the object in each image and write its box, and heat maps or overlays if asked.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cdtr.cli._options import ResumeOption
+
 DEFAULT_PRESET = "pretrain-small"
 
 
@@ -19,7 +21,7 @@ def command(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as train.epochs=20; may be repeated.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    resume: ResumeOption = False,
 ) -> None:
     """Pretrain a small transformer with an ImageNet CNN as its teacher, where no pretrained one can be had.
 

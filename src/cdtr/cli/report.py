@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdtr.cli._options import BoxesOption, DeviceOption, SplitOption
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -31,15 +33,10 @@ def command(
     out: Annotated[
         Path | None, typer.Option("--out", help="The HTML file to write; by default report.html in the run folder.")
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="test, val, train or held-out; by default the first of test, val, held-out."),
-    ] = None,
-    boxes: Annotated[
-        str | None, typer.Option("--boxes", help="A file or folder of boxes, where they do not lie in the data set.")
-    ] = None,
+    split: SplitOption = None,
+    boxes: BoxesOption = None,
     images: Annotated[int, typer.Option("--images", min=1, help="Pictures in each gallery.")] = IMAGES,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Write a page about a run: what was trained on what, scores, faults, training curves, and pictures of its maps.
 

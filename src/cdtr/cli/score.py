@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdtr.cli._options import FiguresOption, JsonOption
+
 if TYPE_CHECKING:
     from cdtr.evaluation import Evaluation, Protocol
     from cdtr.records import DataSource, Sample
@@ -38,8 +40,8 @@ def command(
         Path | None,
         typer.Option("--coco-images", help="COCO file with the images and categories that a results file numbers."),
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
-    figures: Annotated[Path | None, typer.Option("--figures", help="Write figures (PNG) to this folder.")] = None,
+    json_file: JsonOption = None,
+    figures: FiguresOption = None,
 ) -> None:
     """Score anybody's localization maps or boxes as our own are scored.
 

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from cdtr.cli._options import DeviceOption, ThresholdOption
+
 
 def command(
     run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
@@ -20,10 +22,8 @@ def command(
         str, typer.Option("--host", help="Address to listen on; anything but this machine's own lets others in.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Of the map, from 0 to 1; by default the calibrated one.")
-    ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
+    threshold: ThresholdOption = None,
+    device: DeviceOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Waiting images in one forward pass.")] = 8,
     max_upload: Annotated[float, typer.Option("--max-upload", min=0.01, help="Most MiB of one request.")] = 32,
     max_pixels: Annotated[

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdtr.cli._options import ResumeOption
+
 if TYPE_CHECKING:
     from cdtr.config import Config
 
@@ -23,7 +25,7 @@ def command(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as train.epochs=20; may be repeated.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    resume: ResumeOption = False,
     deduplicate: Annotated[
         bool, typer.Option("--deduplicate", help="Do not train on images that are also in val or test.")
     ] = False,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cdtr.cli._options import BoxesOption
+
 if TYPE_CHECKING:
     from cdtr.config import Config
     from cdtr.data.check.copies import Copies
@@ -35,9 +37,7 @@ def command(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as data.max_pixels=50000000.")
     ] = None,
-    boxes: Annotated[
-        str | None, typer.Option("--boxes", help="A file or folder of boxes, where they do not lie in the data set.")
-    ] = None,
+    boxes: BoxesOption = None,
     deduplicate: Annotated[
         bool, typer.Option("--deduplicate", help="Look at the set without the copies that training would leave out.")
     ] = False,
