@@ -14,7 +14,7 @@ from cdtr.cli._options import DeviceOption, ThresholdOption
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
+    run: Annotated[str, typer.Argument(help="A trained run folder, a hub id, or a .onnx file of `cdtr export`.")],
     examples: Annotated[
         Path | None, typer.Option("--examples", help="A folder of images that visitors may walk through.")
     ] = None,
