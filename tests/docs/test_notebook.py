@@ -17,7 +17,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     shown = [output.data for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
-    assert sum("image/jpeg" in data for data in shown) == 2
+    assert sum("image/jpeg" in data for data in shown) == 3
 
 
 def test_what_it_keeps_of_its_outputs_is_small_and_of_no_machine() -> None:
