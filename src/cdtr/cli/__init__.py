@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def build_app() -> typer.Typer:
     """The application with every verb found in this package."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.callback()(_options)
+    app.callback()(_root)
     _add_verbs(app, __name__, __path__)
     return app
 
@@ -77,7 +77,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-def _options(
+def _root(
     _show_version: Annotated[
         bool, typer.Option("--version", is_eager=True, help="Print the version.", callback=_version)
     ] = False,
