@@ -20,8 +20,8 @@ from cdtr.config import load_config
 from cdtr.data.transforms import EvalTransform
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.localization.boxes import threshold_mask
-from cdtr.model.methods import build_method, with_switches
 from cdtr.runs import RunFolder
+from oracles.untrained_run import write_untrained_run
 
 SETTINGS = (
     "data.input_size=[32, 32]",
@@ -33,14 +33,8 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = RunFolder(tmp_path_factory.mktemp("api") / "run")
-    run.path.mkdir()
-    torch.manual_seed(0)
-    config = with_switches(load_config("small", SETTINGS))
-    save_file(build_method(config, 3).state_dict(), run.weights)
-    run.config_file.write_text(config.to_yaml())
-    run.classes_file.write_text("cat\ndog\nemu\n")
-    return run.path
+    path = tmp_path_factory.mktemp("api") / "run"
+    return write_untrained_run(path, load_config("small", SETTINGS), ("cat", "dog", "emu")).path
 
 
 @pytest.fixture

@@ -10,18 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from huggingface_hub import HfApi, ModelCard
-from safetensors.torch import save_file
 
 import cdtr
 from cdtr.api.models import MethodEngine
 from cdtr.config import load_config
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.hub import CARD, FILES, check_repo_id, save_pretrained
-from cdtr.model.methods import build_method, with_switches
 from cdtr.runs import RunFolder
+from oracles.untrained_run import write_untrained_run
 
 SETTINGS = (
     "data.input_size=[32, 32]",
@@ -35,16 +33,10 @@ SETTINGS = (
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    run = RunFolder(tmp_path / "runs" / "steel")
-    run.path.mkdir(parents=True)
-    torch.manual_seed(0)
-    config = with_switches(load_config("small", SETTINGS))
-    save_file(build_method(config, 3, load_weights=False).state_dict(), run.weights)
-    run.config_file.write_text(config.to_yaml())
-    run.classes_file.write_text("cat\ndog\nemu\n")
+    run = write_untrained_run(tmp_path / "runs" / "steel", load_config("small", SETTINGS), ("cat", "dog", "emu"))
     run.calibration_file.write_text(json.dumps({"threshold": 0.35, "n_images": 12, "source": "held-out images"}))
     broken = {"a.jpg": "/home/maria/photos/a.jpg cannot be read"}
-    manifest = {"versions": {"cdtr": "0.1.0"}, "broken_images": broken, "requested_config": config.to_yaml()}
+    manifest = {"versions": {"cdtr": "0.1.0"}, "broken_images": broken, "requested_config": run.config_file.read_text()}
     manifest |= {"data": {"format": "folder", "root": "/home/maria/photos"}}
     run.manifest_file.write_text(json.dumps(manifest))
     (run.path / "state").mkdir()

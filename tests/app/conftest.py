@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from app_helpers import CLASSES, THRESHOLD
-from safetensors.torch import save_file
 
 from cdtr.api import Localizer
 from cdtr.config import load_config
 from cdtr.localization.quality import FEATURES, BoxQuality
-from cdtr.model.methods import build_method, with_switches
-from cdtr.runs import RunFolder
+from oracles.untrained_run import write_untrained_run
 
 pytest.importorskip("fastapi", reason="the server needs the extra `serve`")
 
@@ -34,13 +31,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = RunFolder(tmp_path_factory.mktemp("app") / "animals")
-    folder.path.mkdir()
-    torch.manual_seed(0)
-    config = with_switches(load_config("small", SETTINGS))
-    save_file(build_method(config, len(CLASSES)).state_dict(), folder.weights)
-    folder.config_file.write_text(config.to_yaml())
-    folder.classes_file.write_text("".join(f"{name}\n" for name in CLASSES))
+    folder = write_untrained_run(tmp_path_factory.mktemp("app") / "animals", load_config("small", SETTINGS), CLASSES)
     ones = (1.0,) * len(FEATURES)
     quality = BoxQuality(FEATURES, (0.0,) * len(FEATURES), ones, ones, (0.0, -1.0, 1.0), -2.0, 50, 0.5)
     calibration = {"threshold": THRESHOLD, "n_images": 50, "source": "images", "box_scores": quality.to_json()}

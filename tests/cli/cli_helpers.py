@@ -72,6 +72,16 @@ def copy_neu(source: Path, target: Path, n_train: int = 8, n_val: int = 3) -> Pa
     return target
 
 
+def sort_neu(source: Path, target: Path) -> Path:
+    """NEU-DET's images in class folders, ``train`` and ``val``."""
+    for split in ("train", "val"):
+        for name in (source / f"{split}.txt").read_text().split():
+            folder = target / split / name.rpartition("_")[0]
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / "IMAGES" / name, folder / name)
+    return target
+
+
 def draw_neu(target: Path, n_train: int = 8, n_val: int = 3) -> Path:
     """Drawn pictures in NEU-DET's layout, for machines without the real ones: a textured square on grey noise."""
     for name in ("IMAGES", "ANNOTATIONS"):

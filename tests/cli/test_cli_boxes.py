@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_helpers import in_process, run_cdtr, tiny_settings
+from cli_helpers import in_process, run_cdtr, sort_neu, tiny_settings
 
 from cdtr.data.annotations.voc import read_voc, voc_to_half_open
 from cdtr.data.images import read_size
@@ -22,13 +22,7 @@ from box_files import USUAL
 @pytest.fixture(scope="module")
 def sorted_neu(neu: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """NEU-DET's images in class folders."""
-    root = tmp_path_factory.mktemp("sorted") / "steel"
-    for split in ("train", "val"):
-        for name in (neu / f"{split}.txt").read_text().split():
-            folder = root / split / name.rpartition("_")[0]
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(neu / "IMAGES" / name, folder / name)
-    return root
+    return sort_neu(neu, tmp_path_factory.mktemp("sorted") / "steel")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_helpers import in_process, run_cdtr
+from cli_helpers import in_process, run_cdtr, sort_neu
 from PIL import Image
 
 
@@ -41,12 +41,7 @@ def test_a_clean_set_passes(neu: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def spoilt(neu: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders with one of every fault, boxes from a CSV file."""
-    root = tmp_path_factory.mktemp("spoilt") / "Stähle"
-    for split in ("train", "val"):
-        for name in (neu / f"{split}.txt").read_text().split():
-            folder = root / split / name.rpartition("_")[0]
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(neu / "IMAGES" / name, folder / name)
+    root = sort_neu(neu, tmp_path_factory.mktemp("spoilt") / "Stähle")
     train, val = root / "train", root / "val"
     first, second, third = sorted((train / "crazing").iterdir())[:3]
     shutil.copy(first, val / "crazing" / "équal.jpg")

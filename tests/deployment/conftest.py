@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from cdtr.config import Config, load_config
 from cdtr.deployment.facts import Facts, run_facts
 from cdtr.model.methods import build_method, with_switches
 from cdtr.runs import RunFolder
+from oracles.untrained_run import write_untrained_run
 
 SETTINGS = (
     "data.input_size=[32, 48]",
@@ -48,13 +48,8 @@ def make_method() -> Callable[..., nn.Module]:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    folder = RunFolder(tmp_path_factory.mktemp("deployment") / "run")
-    folder.path.mkdir()
     config = with_switches(load_config("small", SETTINGS))
-    save_file(build(config).state_dict(), folder.weights)
-    folder.config_file.write_text(config.to_yaml())
-    folder.classes_file.write_text("\n".join(CLASSES) + "\n")
-    return folder
+    return write_untrained_run(tmp_path_factory.mktemp("deployment") / "run", config, CLASSES, build(config))
 
 
 @pytest.fixture(scope="session")

@@ -202,13 +202,13 @@ class Localizer:
         cut = self.threshold if threshold is None else threshold
         finder = BoxFinder(self.class_names, cut, multi, min_area_share, top_k, self.quality, min_score, masks)
         predictor = self.engine.predictor(finder)
-        labels = None if label is None else [label]
         batches = _batches(read_ahead(items, self.engine.max_pixels, size), size, on_broken)
         with ThreadPoolExecutor(1) as worker:  # it computes the next batch while the caller has this one
             running: Future[list[Localization]] | None = None
             before: list[Image.Image] = []
             for ids, pictures in batches:
-                following = worker.submit(predictor.predict, pictures, ids, labels and labels * len(ids))
+                labels = None if label is None else [label] * len(ids)
+                following = worker.submit(predictor.predict, pictures, ids, labels)
                 if running is not None:
                     yield from zip(before, running.result(), strict=True)
                 running, before = following, pictures

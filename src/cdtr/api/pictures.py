@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cdtr.data.files import find_images
+from cdtr.data.files import require_images
 from cdtr.data.images import read_image, upright_rgb
 from cdtr.errors import DataError
 
@@ -30,10 +30,7 @@ def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
     for its B images, any iterable for what it holds, one after the other. DataError for a folder without images.
     """
     if isinstance(images, str | Path) and Path(images).is_dir():
-        found, _ = find_images(Path(images), Path(images))
-        if not found:
-            raise DataError(f"{images} holds no image: expected files such as .jpg or .png at any depth")
-        yield from found
+        yield from require_images(Path(images))
     elif isinstance(images, str | Path | Image.Image) or not isinstance(images, Iterable):
         yield images
     elif isinstance(images, np.ndarray) or _is_tensor(images):

@@ -20,4 +20,7 @@ ThresholdOption: TypeAlias = Annotated[
 DeviceOption: TypeAlias = Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")]
 JsonOption: TypeAlias = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
 FiguresOption: TypeAlias = Annotated[Path | None, typer.Option("--figures", help="Write figures (PNG) to this folder.")]
+SetOption: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--set", help="One setting, such as train.epochs=20; may be repeated.")
+]
 ResumeOption: TypeAlias = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]

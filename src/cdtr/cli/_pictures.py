@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cdtr.data.files import find_images
+from cdtr.data.files import require_images
 from cdtr.errors import DataError
 
 
@@ -31,10 +31,7 @@ def _expand(argument: str) -> tuple[Path, list[Path]]:
     """The folder of an argument, and its images."""
     path = Path(argument)
     if path.is_dir():
-        found = find_images(path, path)[0]
-        if not found:
-            raise DataError(f"{argument} holds no image: expected files such as .jpg or .png at any depth")
-        return path, found
+        return path, require_images(path)
     if path.exists():
         return path.parent, [path]
     if not glob.has_magic(argument):

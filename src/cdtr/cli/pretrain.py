@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cdtr.cli._options import ResumeOption
+from cdtr.cli._options import ResumeOption, SetOption
 
 DEFAULT_PRESET = "pretrain-small"
 
@@ -18,9 +18,7 @@ def command(
     config: Annotated[
         str | None, typer.Option("--config", help="A preset or a YAML file; without it the preset pretrain-small.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, such as train.epochs=20; may be repeated.")
-    ] = None,
+    overrides: SetOption = None,
     resume: ResumeOption = False,
 ) -> None:
     """Pretrain a small transformer with an ImageNet CNN as its teacher, where no pretrained one can be had.

@@ -123,14 +123,12 @@ def examine(
 
 def make_predictor(localizer: Localizer, module: nn.Module | None = None) -> Predictor:
     """What answers maps and boxes for pictures, of the localizer's method or of another one in its place."""
-    from cdtr.api import as_method
-    from cdtr.data.transforms import EvalTransform
+    from cdtr.api.models import MethodEngine
     from cdtr.localization.finder import BoxFinder
-    from cdtr.localization.predictor import Predictor
 
-    method = as_method(localizer.method if module is None else module)
-    finder = BoxFinder(localizer.class_names, localizer.threshold)
-    return Predictor(method, EvalTransform(localizer.config.data), finder, localizer.device)
+    method = localizer.method if module is None else module
+    engine = MethodEngine(method, localizer.config, localizer.class_names, localizer.device)
+    return engine.predictor(BoxFinder(localizer.class_names, localizer.threshold))
 
 
 def look_at_attention(

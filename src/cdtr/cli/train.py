@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdtr.cli._options import ResumeOption
+from cdtr.cli._options import ResumeOption, SetOption
 
 if TYPE_CHECKING:
     from cdtr.config import Config
@@ -22,9 +22,7 @@ def command(
     config: Annotated[
         str | None, typer.Option("--config", help="A preset or a YAML file; without it the preset small.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, such as train.epochs=20; may be repeated.")
-    ] = None,
+    overrides: SetOption = None,
     resume: ResumeOption = False,
     deduplicate: Annotated[
         bool, typer.Option("--deduplicate", help="Do not train on images that are also in val or test.")

@@ -47,10 +47,7 @@ def content_hash(path: Path) -> str | None:
     """A hash of a file's bytes that is the same for every copy of it; None where it cannot be read."""
     try:
         with open_file(path) as file:
-            digest = hashlib.sha256()
-            while block := file.read(2**20):
-                digest.update(block)
-            return digest.hexdigest()[:32]
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
     except OSError:
         return None
 
@@ -78,6 +75,14 @@ def find_images(folder: Path, root: Path) -> tuple[list[Path], int]:
         else:
             images.append(path)
     return sorted(images, key=lambda path: natural_key(path.as_posix())), skipped
+
+
+def require_images(folder: Path) -> list[Path]:
+    """The images that ``find_images`` finds inside a folder; DataError where there is none."""
+    found, _ = find_images(folder, folder)
+    if not found:
+        raise DataError(f"{folder} holds no image: expected files such as .jpg or .png at any depth")
+    return found
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:

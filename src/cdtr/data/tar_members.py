@@ -10,7 +10,6 @@ import tarfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from cdtr.errors import DataError
 
@@ -23,7 +22,7 @@ def in_tar(path: Path) -> bool:
     return ".tar/" in name and _split(name)[0].is_file()
 
 
-def open_file(path: Path) -> IO[bytes]:
+def open_file(path: Path) -> io.BufferedReader | io.BytesIO:
     """Open a file, or a member of a tar file, for reading; OSError where there is no such file."""
     if not in_tar(path):
         return path.open("rb")

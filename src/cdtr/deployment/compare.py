@@ -14,6 +14,7 @@ from cdtr.evaluation import Protocol, Tally, tally_answers
 from cdtr.evaluation.forward import ImageAnswer
 from cdtr.evaluation.measure import Annotate
 from cdtr.localization.boxes import BoxArray, iou_half_open, largest_box
+from cdtr.localization.finder import class_probabilities
 from cdtr.localization.maps import normalise_maps, resize_map
 from cdtr.records import FloatArray
 
@@ -88,8 +89,7 @@ def measure_scores(
 
 
 def _answers(outputs: Outputs, pictures: Pictures) -> list[ImageAnswer]:
-    powers = np.exp(outputs.logits - outputs.logits.max(axis=1, keepdims=True))
-    probs = powers / powers.sum(axis=1, keepdims=True)
+    probs = class_probabilities(outputs.logits)
     best = np.argsort(-outputs.logits, axis=1, kind="stable")[:, :5]
     return [
         ImageAnswer(

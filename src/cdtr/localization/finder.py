@@ -85,8 +85,7 @@ class BoxFinder:
             raise CheckpointError(
                 f"the method has {n_classes} classes, {len(self.class_names)} names were given: use those of its run"
             )
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = powers / powers.sum(axis=1, keepdims=True)
+        probabilities = class_probabilities(logits)
         if labels is None:
             return Choice(np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k], probabilities)
         classes = np.asarray(labels, dtype=np.int64).reshape(n_images, 1)
@@ -172,6 +171,13 @@ class BoxFinder:
         if self.multi:
             return component_boxes(score_map, self.threshold, self.min_area_share)
         return largest_box(score_map, self.threshold)
+
+
+def class_probabilities(logits: FloatArray) -> FloatArray:
+    """The softmax of logits (B, C)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: FloatArray = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def check_pictures(
