@@ -3,9 +3,9 @@
 Every criterion sees the same held-out training images of a run, and one forward pass; ``boxed`` is `cdtr calibrate`,
 ``oracle`` the best threshold on the evaluated images. The rows:
 
-otsu: `cdtr calibrate --label-free`, Otsu's threshold of all maps' pixels. mean: the mean of the maps' means. flips:
-where the boxes of an image and of its mirror image agree most, above what boxes of two different images agree. clip:
-where the run's CLIP tells the class best from what is inside the box, against what is outside.
+halfway: `cdtr calibrate --label-free`. otsu: Otsu's threshold of all maps' pixels. mean: the mean of the maps' means.
+flips: where the boxes of an image and of its mirror image agree most, above what boxes of two different images agree.
+clip: where the run's CLIP tells the class best from what is inside the box, against what is outside.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -27,7 +28,7 @@ from cdtr.config import Config
 from cdtr.data.loader import eval_loader
 from cdtr.data.transforms import denormalise
 from cdtr.evaluation import Tally, find_protocol, tally_images
-from cdtr.evaluation.calibration import middle_of_plateau, otsu_threshold
+from cdtr.evaluation.calibration import halfway_threshold, middle_of_plateau
 from cdtr.evaluation.forward import answers
 from cdtr.evaluation.measure import place_answer
 from cdtr.evaluation.protocols import Protocol
@@ -45,6 +46,12 @@ def boxes_over_grid(frame_map: Array, frame_hw: tuple[int, int]) -> Array:
     whole = np.array([[0, 0, frame_hw[1], frame_hw[0]]], dtype=np.float64)
     found = [largest_box(frame_map, threshold) for threshold in GRID]
     return np.concatenate([box if len(box) else whole for box in found])
+
+
+def otsu_threshold(maps: Array) -> float:
+    """Otsu's (1979) for the pixels of all maps (N, H, W) in [0, 1] together."""
+    levels = np.rint(255 * maps).astype(np.uint8).reshape(len(maps), -1)
+    return float(cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)[0]) / 255
 
 
 def flip_agreement(boxes: Array, mirrored: Array) -> Array:
@@ -102,7 +109,8 @@ def choose(run: RunFolder, source: DataSource, method: Method, protocol: Protoco
     own = np.array([boxes_over_grid(one, protocol.frame_hw) for one in maps])
     found = {
         "mean": float(np.mean([one.mean() for one in maps])),
-        "otsu": otsu_threshold(sum(np.histogram(one, bins=256, range=(0, 1))[0] for one in maps)),
+        "halfway": float(np.mean([halfway_threshold(one) for one in maps])),
+        "otsu": otsu_threshold(np.stack(maps)),
         "flips": float(GRID[middle_of_plateau(flip_agreement(both[:, 0], both[:, 1]))]),
     }
     agreement = clip_agreement(batches, own, protocol.frame_hw, config, source.class_names)

@@ -14,7 +14,7 @@ from cdtr.evaluation import (
     fit_box_scores,
     tally_images,
 )
-from cdtr.evaluation.calibration import middle_of_plateau, otsu_threshold, smoothed
+from cdtr.evaluation.calibration import halfway_threshold, middle_of_plateau, smoothed
 from cdtr.runs import hash_names
 from oracles.toy_methods import ImageIsMap, annotate_from, batch_of
 
@@ -94,21 +94,18 @@ def test_a_peak_of_chance_loses_against_a_broad_one():
     assert smoothed(rates, 0).tolist() == rates.tolist()
 
 
-def test_label_free_is_otsus_threshold_and_looks_at_no_box():
+def test_label_free_is_halfway_up_the_maps_and_looks_at_no_box():
+    # Of 224 x 224 pixels 400 are core, 9,600 edge, 22,400 surround: the brightest fifth is 400, 9,600 and 36 of them.
     data = batches(nested(1, 0.6, 0.2), nested(1, 0.8, 0.4))
     sat = find_protocol("sat")
     found = calibrate_label_free(ImageIsMap(), data, [WSOL, sat])
     assert [one.protocol for one in found] == ["wsol", "sat"]
-    pixels = np.concatenate([image.numpy().ravel() for batch in data for image in batch.images])
-    cuts = np.unique(pixels)[:-1]
-    between = [
-        (pixels <= t).mean()
-        * (pixels > t).mean()
-        * np.ptp([pixels[pixels <= t].mean(), pixels[pixels > t].mean()]) ** 2
-        for t in cuts
-    ]
-    best = int(np.argmax(between))
-    assert cuts[best] < found[0].threshold < np.unique(pixels)[best + 1], "between the two groups that differ most"
+    halfway = []
+    for edge, surround in ((0.6, 0.2), (0.8, 0.4)):
+        mean = (400 + 9_600 * edge + 22_400 * surround) / 224**2
+        bright = (400 + 9_600 * edge + 36 * surround) / 10_036
+        halfway.append((mean + bright) / 2)
+    assert found[0].threshold == pytest.approx(np.mean(halfway), abs=1e-4)
     tree = found[0].to_json()
     assert (tree["gt_known_loc"], tree["curve"], tree["n_images"]) == (None, None, 2)
     assert tree["criterion"].startswith("label-free")
@@ -116,18 +113,13 @@ def test_label_free_is_otsus_threshold_and_looks_at_no_box():
 
 
 @pytest.mark.parametrize(
-    ("counts", "expected"),
-    [([5, 0, 0, 5], 0.5), ([0, 7, 0, 0], 0.0), ([9, 1, 0, 0], 0.25), ([4, 0, 0, 0, 0, 0, 3, 3], 0.4375)],
-    ids=["two groups", "constant", "neighbours", "off the middle"],
+    ("values", "expected"),
+    [([0, 0, 0, 0, 1], 0.6), ([0, 0, 0, 0, 0], 0.0), ([0, 0.5, 0.5, 1, 1], 0.8), ([1], 1.0)],
+    ids=["peak", "constant", "hill", "one pixel"],
 )
-def test_otsu(counts, expected):
-    assert otsu_threshold(np.array(counts)) == pytest.approx(expected)
-
-
-def test_otsu_of_a_large_data_set():
-    """Products of its counts pass what 64-bit integers hold."""
-    few = np.random.default_rng(0).integers(0, 20, 256)
-    assert otsu_threshold(few * 10**9) == otsu_threshold(few)
+def test_halfway(values, expected):
+    assert halfway_threshold(np.array([values])) == pytest.approx(expected)
+    assert halfway_threshold(np.array([values[::-1]]).T) == pytest.approx(expected)
 
 
 def test_label_free_needs_an_image():

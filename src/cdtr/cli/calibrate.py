@@ -28,9 +28,7 @@ def command(
         typer.Option("--split", help="val, train-fullsup, ...; by default the training images that were held out."),
     ] = None,
     boxes: BoxesOption = None,
-    label_free: Annotated[
-        bool, typer.Option("--label-free", help="Look at no box: take Otsu's threshold of the maps.")
-    ] = False,
+    label_free: Annotated[bool, typer.Option("--label-free", help="Look at no box: cut halfway up the maps.")] = False,
     mirror: Annotated[
         bool,
         typer.Option("--mirror", help="Let scores of boxes see the mirrored image; localizing takes twice as long."),

@@ -20,8 +20,8 @@ from cdtr.metrics import LOC_IOU, MaxBoxAcc
 from cdtr.records import Batch, Method
 from cdtr.runs import hash_names
 
-LABEL_FREE = "label-free: Otsu's threshold of the maps, no box was looked at"
-_LEVELS = 256
+LABEL_FREE = "label-free: halfway up the maps, no box was looked at"
+_BRIGHT = 0.2  # the share of a map's pixels that stands for the object
 _SMOOTHED = 0.08  # to either side of a threshold: a peak of a few images must not win over a broad one
 
 
@@ -106,47 +106,40 @@ def calibrate_label_free(
     *,
     workers: int | None = None,
 ) -> list[Calibration]:
-    """For each protocol a threshold without any box: that of Otsu (1979) for the pixels of all maps together.
+    """For each protocol a threshold without any box: the mean of ``halfway_threshold`` over the maps.
 
-    It parts them into two groups that differ most. See docs/benchmarks.md for what it costs beside boxes, and for the
-    criteria that did worse. DataError without an image.
+    See docs/benchmarks.md for what it costs beside boxes, and for the criteria that did worse. DataError without an
+    image.
     """
-    counts = np.zeros((len(protocols), _LEVELS), dtype=np.int64)
+    totals = np.zeros(len(protocols))
     seen: set[str] = set()
 
-    def histograms(answer: ImageAnswer) -> tuple[str, list[npt.NDArray[np.int64]]]:
-        maps = [score_map(answer, protocol) for protocol in protocols]
-        return answer.sample.image_id, [np.histogram(one, bins=_LEVELS, range=(0, 1))[0] for one in maps]
+    def thresholds(answer: ImageAnswer) -> tuple[str, list[float]]:
+        return answer.sample.image_id, [halfway_threshold(score_map(answer, protocol)) for protocol in protocols]
 
-    for image_id, found in map_in_order(histograms, answers(method, batches, device), workers):
+    for image_id, found in map_in_order(thresholds, answers(method, batches, device), workers):
         if image_id not in seen:
             seen.add(image_id)
-            counts += found
+            totals += found
         if progress is not None:
             progress(1)
     if not seen:
         raise DataError("no image to calibrate on: expected some held-out images that can be read")
     return [
-        Calibration(otsu_threshold(of_protocol), None, len(seen), protocol.name, hash_names(seen), None)
-        for of_protocol, protocol in zip(counts, protocols, strict=True)
+        Calibration(float(total) / len(seen), None, len(seen), protocol.name, hash_names(seen), None)
+        for total, protocol in zip(totals, protocols, strict=True)
     ]
 
 
-def otsu_threshold(counts: npt.NDArray[np.number[Any]]) -> float:
-    """The value in [0, 1) that parts a histogram over [0, 1] into two groups of the largest variance between them.
+def halfway_threshold(score_map: npt.NDArray[np.floating[Any]]) -> float:
+    """Halfway from the mean of a map (H, W) to the mean of its brightest fifth.
 
-    counts: (bins,). Of equally good values the middle; 0 where all pixels share a bin.
+    Bright pixels stand for the object and the mean for what it stands out from, so that broad hills are cut higher up
+    than sharp peaks, which leave most of the map dark.
     """
-    values = (np.arange(len(counts)) + 0.5) / len(counts)
-    counts = counts.astype(np.float64)  # their products pass what 64-bit integers hold
-    below, total = np.cumsum(counts), counts.sum()
-    sum_below = np.cumsum(counts * values)
-    above, sum_above = total - below, sum_below[-1] - sum_below
-    between = below * above * (sum_below / np.maximum(below, 1) - sum_above / np.maximum(above, 1)) ** 2
-    if not between.max() > 0:
-        return 0.0
-    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
-    return float(best.mean() + 1) / len(counts)
+    pixels = score_map.ravel()
+    start = int((1 - _BRIGHT) * pixels.size)
+    return float(pixels.mean() + np.partition(pixels, start)[start:].mean()) / 2
 
 
 def _choose(metric: MaxBoxAcc, protocol: Protocol, images_sha256: str) -> Calibration:
