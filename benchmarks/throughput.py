@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -57,23 +58,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--overlays", action="store_true")
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's choice)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="batches at a time (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    localizer = Localizer.from_pretrained(arguments.run, threshold=0.5)
+    threads = torch.get_num_threads()
+    localizer = Localizer.from_pretrained(arguments.run, threshold=0.5, workers=arguments.workers)
     transform = EvalTransform(localizer.config.data)
     some = [path for _, path in find_pictures([arguments.images])][: arguments.batch]
     ready = torch.stack([transform(read_image(path, 10**9)) for path in some]).to(localizer.device)
     localizer.engine.predictor(BoxFinder(localizer.class_names, 0.5)).predict([read_image(some[0], 10**9)], ["warm"])
     whole, network, count = [], [], 0
     for _ in range(arguments.rounds):
+        torch.set_num_threads(1 if arguments.workers > 1 else threads)
         seconds, count = end_to_end(localizer, arguments.images, arguments.batch, arguments.overlays)
         whole.append(seconds)
+        torch.set_num_threads(threads)
         network.append(bare(localizer, ready, count))
     ratio = statistics.median(network) / statistics.median(whole)
     result = {
         "images": count,
         "batch": arguments.batch,
+        "workers": arguments.workers,
         "overlays": arguments.overlays,
         "end_to_end_images_per_second": round(count / statistics.median(whole), 1),
         "bare_images_per_second": round(count / statistics.median(network), 1),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -173,6 +176,39 @@ def test_an_endless_generator_is_not_read_far_ahead(run: Path, picture: Image.Im
     assert [next(stream)[1].image_id for _ in range(4)] == ["1", "2", "3", "4"]
     stream.close()
     assert len(taken) <= 4 + 3 * 2, "the batch that is asked for, one in work, one that is decoded"
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """PyTorch's threads, put back afterwards."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_workers_answer_the_same_in_the_same_order(run: Path, picture: Image.Image, threads: None) -> None:
+    items = [(str(angle), picture.rotate(angle)) for angle in range(0, 90, 10)]
+    alone = cdtr.Localizer.from_pretrained(run, "cpu", threshold=0.4)
+    together = cdtr.Localizer.from_pretrained(run, "cpu", threshold=0.4, workers=3)
+    assert torch.get_num_threads() == 1
+    barrier = threading.Barrier(3, timeout=30)
+    forward = together.method.forward
+
+    def wait_for_the_others(*arguments: Any, **options: Any) -> Any:
+        barrier.wait()  # breaks unless three batches are in work at a time
+        return forward(*arguments, **options)
+
+    together.method.forward = wait_for_the_others  # type: ignore[method-assign]
+    found = list(together.stream(items, batch_size=1))
+    assert [one.image_id for _, one in found] == [image_id for image_id, _ in items]
+    for (_, one), (_, same) in zip(found, alone.stream(items, batch_size=1), strict=True):
+        np.testing.assert_array_equal(one.boxes_xyxy, same.boxes_xyxy)
+        np.testing.assert_allclose(one.map, same.map, atol=1e-5)
+
+
+def test_no_worker_is_refused(run: Path) -> None:
+    with pytest.raises(ConfigError, match="0 workers"):
+        cdtr.Localizer.from_pretrained(run, workers=0)
 
 
 def test_half_precision_finds_nearly_the_same(run: Path, picture: Image.Image) -> None:

@@ -48,6 +48,8 @@ def test_file_localizes_as_its_run(
     assert of_file.threshold == 0.4
     assert_same(of_file(pictures, batch_size=2, **rules), of_run(pictures, batch_size=2, **rules))
     assert of_file([]) == []
+    of_workers = cdtr.Localizer.from_pretrained(exported, workers=2)
+    assert_same(of_workers(pictures, batch_size=1, **rules), of_file(pictures, batch_size=1, **rules))
 
 
 def test_scores_that_look_twice_do_so_in_the_file_too(

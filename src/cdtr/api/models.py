@@ -62,6 +62,16 @@ def find_device(device: torch.device | str | None) -> torch.device:
     return found
 
 
+def one_thread_each(workers: int, device: torch.device) -> int:
+    """How many forward passes run at a time: on a CPU the number asked for, each on one of PyTorch's threads."""
+    import torch
+
+    if device.type != "cpu" or workers == 1:
+        return 1
+    torch.set_num_threads(1)
+    return workers
+
+
 def as_method(module: nn.Module) -> Method:
     """The module under the protocol that it fulfils, for the layers that ask for it."""
     method: Any = module
@@ -85,7 +95,10 @@ def load_method(run: RunFolder, device: torch.device) -> nn.Module:
 
 @dataclass(frozen=True, slots=True)
 class MethodEngine:
-    """A method in PyTorch, as a localizer runs it. run: the folder it was loaded from, if any. half: in 16 bits."""
+    """A method in PyTorch, as a localizer runs it.
+
+    run: the folder it was loaded from, if any. half: in 16 bits. workers: forward passes at a time.
+    """
 
     method: nn.Module
     config: Config
@@ -93,6 +106,7 @@ class MethodEngine:
     device: torch.device
     run: RunFolder | None = None
     half: bool = False
+    workers: int = 1
 
     @property
     def max_pixels(self) -> int:

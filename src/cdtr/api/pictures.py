@@ -83,7 +83,7 @@ def _tensor_pixels(image: Any) -> npt.NDArray[Any]:
 def read_ahead(
     items: Iterable[tuple[str, ImageLike]], max_pixels: int, ahead: int
 ) -> Iterator[tuple[str, Image.Image | DataError]]:
-    """Decode in threads, in order, never more than a batch ahead of the one in work."""
+    """Decode in threads, in order, at most ``ahead`` images before they are needed."""
 
     def read(image: ImageLike) -> Image.Image | DataError:
         try:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from cdtr.cli._shared import core_count
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -76,11 +78,6 @@ def run_cells(cells: Sequence[Cell], jobs: int | None, after: Callable[[Cell, st
             pool.shutdown(wait=False, cancel_futures=True)  # those that run hear the same interrupt from the terminal
             raise
     return failed
-
-
-def core_count() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def job_count(jobs: int | None, waiting: int) -> int:

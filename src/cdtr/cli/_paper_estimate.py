@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cdtr.api import find_device
-from cdtr.cli._cells import core_count, job_count
+from cdtr.cli._cells import job_count
 from cdtr.cli._paper_runs import PaperPlan, PaperRun, Place, Scale, by_reason, class_count, result_file
-from cdtr.cli._shared import progress_bar
+from cdtr.cli._shared import core_count, progress_bar
 from cdtr.config import Reproduction
 from cdtr.model.clip import is_named_model
 from cdtr.training.estimate import IMAGES, StepCost, step_cost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pkgutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -48,7 +49,11 @@ def command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write over what an earlier run wrote to --out.")
     ] = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")] = 8,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")] = 8,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Batches at a time on a CPU, one core each; by default one a core."),
+    ] = None,
     device: DeviceOption = None,
 ) -> None:
     """Find the object in each image and write its box, and heat maps or overlays if asked.
@@ -60,7 +65,7 @@ def command(
     """
     from cdtr.api import Localizer
     from cdtr.cli._pictures import find_pictures
-    from cdtr.cli._shared import require_folder
+    from cdtr.cli._shared import core_count, require_folder
     from cdtr.deployment.session import is_exported
     from cdtr.errors import ConfigError, DataError
     from cdtr.exports import Target, find_exporter
@@ -68,7 +73,8 @@ def command(
     exporters = [find_exporter(name) for name in dict.fromkeys(formats.split(","))]
     require_folder(out)
     pictures = find_pictures(images)
-    localizer = Localizer.from_pretrained(run, device, threshold)
+    at_a_time = workers or min(core_count(), math.ceil(len(pictures) / batch_size))
+    localizer = Localizer.from_pretrained(run, device, threshold, workers=at_a_time)
     scored = localizer.quality is not None
     if not scored and (min_score > 0 or any(exporter.name == REVIEW for exporter in exporters)):
         again = " and export the run again" if is_exported(run) else ""

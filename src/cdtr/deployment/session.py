@@ -38,16 +38,17 @@ def is_exported(path: str | Path) -> bool:
 class OnnxEngine:
     """An exported file, opened. device: cpu, cuda or cuda:N; by default CUDA where ONNX Runtime has it.
 
-    threads: for one operator; by default as many as there are cores. CheckpointError for a file that is missing, broken
-    or not of ``cdtr export``; ConfigError where ONNX Runtime or the device is missing.
+    workers: forward passes at a time, each on one core; a single one takes all cores. CheckpointError for a file that
+    is missing, broken or not of ``cdtr export``; ConfigError where ONNX Runtime or the device is missing.
     """
 
     batch_size = _BATCH_SIZE
 
-    def __init__(self, path: Path, device: str | None = None, threads: int | None = None) -> None:
+    def __init__(self, path: Path, device: str | None = None, workers: int = 1) -> None:
         if not path.is_file():
             raise CheckpointError(f"no file {path}: expected the --onnx of `cdtr export`")
-        self.session = open_session(path, device, threads)
+        self.workers = workers
+        self.session = open_session(path, device, threads=None if workers == 1 else 1)
         self.facts = _facts(self.session, str(path))
         _check_shapes(self.session, self.facts, str(path))
 
