@@ -276,5 +276,18 @@ def test_every_verb_has_help_with_an_example(capsys: pytest.CaptureFixture[str])
         assert f"Example: cdtr {verb}" in out
 
 
+@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_leave_the_cores_to_others(
+    given: str | None, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two trainings side by side spun away most of each other's time; OpenMP reads the variable when torch comes."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert os.environ["OMP_WAIT_POLICY"] == used
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert in_process(capsys, "--version")[:2] == (0, f"cdtr {importlib.metadata.version('cdtr')}\n")

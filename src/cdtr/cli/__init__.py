@@ -33,6 +33,9 @@ _OUT_OF_MEMORY = (
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; whatever goes wrong ends in one line on stderr and an exit code."""
     warnings.showwarning = _show_warning
+    # OpenMP's threads spin while they wait for each other. Where two programs share the cores, each spins away the time
+    # that the other one's threads need; it is read once, when PyTorch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = os.environ.get("CDTR_DEBUG", "") not in ("", "0") or "--debug" in arguments
     arguments = [word for word in arguments if word != "--debug"]  # it may stand before or after the verb
