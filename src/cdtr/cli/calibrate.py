@@ -55,7 +55,7 @@ def command(
     found, quality = calibrate_run(folder, source, device, split, label_free, mirror)
     chosen = LABEL_FREE if found.gt_known_loc is None else f"GT-known Loc {found.gt_known_loc:.1f}%"
     print(
-        f"threshold {found.threshold:g}: {chosen}, on {found.n_images} {chosen_on(split)} (protocol {found.protocol})"
+        f"threshold {found.threshold:.3g}: {chosen}, on {found.n_images} {chosen_on(split)} (protocol {found.protocol})"
     )
     if quality is not None:
         print(f"scores of boxes: fitted on {quality.n_images} boxes, {100 * quality.hit_rate:.1f}% of them hits")

@@ -115,7 +115,7 @@ def command(
     boxes = sum(len(one.boxes_xyxy) for one in found)
     without = sum(not len(one.boxes_xyxy) for one in found)
     print(
-        f"{boxes} boxes in {len(found)} images at threshold {localizer.threshold:g}"
+        f"{boxes} boxes in {len(found)} images at threshold {localizer.threshold:.3g}"
         + (f", {without} without a box" if without else "")
         + (f", {broken} could not be read" if broken else "")
     )
