@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from cdtr.errors import DataError
 
@@ -43,15 +41,6 @@ class BoxFile:
     unread: Mapping[str, int]
 
 
-def load_json(path: Path, what: str) -> Any:
-    """A JSON file's content; DataError for one too large, nested too deep or broken."""
-    check_size(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as {what} ({error}): export it again") from error
-
-
 def check_size(path: Path) -> None:
     size = path.stat().st_size
     if size > MOST_BYTES:
@@ -62,31 +51,6 @@ def peek(path: Path) -> str:
     """The start of a file, by which formats are told apart."""
     with path.open("rb") as file:
         return file.read(4096).decode("utf-8-sig", errors="replace").lstrip()
-
-
-def field(entry: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
-    """A value of a JSON object; DataError if it is missing or of another kind."""
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise DataError(f"{where}: {key} is {value!r:.60}, expected {_name(kind)}")
-    return value
-
-
-def entries(tree: Any, key: str, where: str) -> list[Any]:
-    """A list of a JSON object."""
-    found: list[Any] = field(tree, key, list, where)
-    return found
-
-
-def numbers(values: Sequence[Any], where: str) -> list[float]:
-    """The values as finite numbers; DataError otherwise."""
-    try:
-        found = [math.nan if isinstance(value, bool) else float(value) for value in values]
-    except (TypeError, ValueError, OverflowError):
-        found = [math.nan]
-    if not all(map(math.isfinite, found)):
-        raise DataError(f"{where}: {list(values)!r:.80}, expected finite numbers")
-    return found
 
 
 def checked_box(label: str, corners: Sequence[float], size_hw: tuple[int, int] | None, where: str) -> Corners:
@@ -110,12 +74,3 @@ def image_size(height: Any, width: Any, where: str) -> tuple[int, int]:
     if min(size) < 1:
         raise DataError(f"{where}: size {width!r:.40} x {height!r:.40}, expected pixels")
     return size
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number of JSON")
-
-
-def _name(kind: type | tuple[type, ...]) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", int: "a number"}
-    return " or ".join(names[one] for one in (kind if isinstance(kind, tuple) else (kind,)))

@@ -6,19 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from cdtr.corrections._boxes import (
-    BoxFile,
-    ImageBoxes,
-    NamedBox,
-    checked_box,
-    entries,
-    field,
-    image_size,
-    load_json,
-    peek,
-)
-from cdtr.corrections._boxes import numbers as finite
+from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, check_size, checked_box, image_size, peek
 from cdtr.errors import DataError
+from cdtr.json_tree import entries, field, load_json, numbers
 
 WRITTEN_AS = "coco.json"
 
@@ -29,6 +19,7 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path, reviewed: bool) -> BoxFile:
     """An image that is listed without a box counts as one whose boxes were all deleted. Crowds are passed over."""
+    check_size(path)
     tree = load_json(path, "COCO JSON")
     if not isinstance(tree, dict) or not {"images", "annotations", "categories"} <= set(tree):
         raise DataError(f"{path} has no images, annotations and categories: expected COCO for detection")
@@ -69,5 +60,5 @@ def _box(entry: Any, names: dict[int | str, str], size_hw: tuple[int, int] | Non
     values = entries(entry, "bbox", where)
     if len(values) != 4:
         raise DataError(f"{where}: bbox has {len(values)} values, expected x, y, width and height")
-    x, y, width, height = finite(values, f"{where}: bbox")
+    x, y, width, height = numbers(values, f"{where}: bbox")
     return NamedBox(names[category], checked_box(names[category], (x, y, x + width, y + height), size_hw, where))

@@ -6,8 +6,9 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, check_size, checked_box, image_size, numbers, peek
+from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, check_size, checked_box, image_size, peek
 from cdtr.errors import DataError
+from cdtr.json_tree import numbers
 
 WRITTEN_AS = "boxes.csv"
 _CORNERS = ("x_min", "y_min", "x_max", "y_max")

@@ -9,19 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from cdtr.corrections._boxes import (
-    BoxFile,
-    ImageBoxes,
-    NamedBox,
-    checked_box,
-    entries,
-    field,
-    image_size,
-    load_json,
-    peek,
-)
-from cdtr.corrections._boxes import numbers as finite
+from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, check_size, checked_box, image_size, peek
 from cdtr.errors import DataError
+from cdtr.json_tree import entries, field, load_json, numbers
 
 WRITTEN_AS = "label_studio/tasks.json"
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # Label Studio's own prefix of uploaded files
@@ -37,6 +27,7 @@ def read(path: Path, reviewed: bool) -> BoxFile:
 
     Relations, choices and regions other than rectangles are passed over.
     """
+    check_size(path)
     tree = load_json(path, "Label Studio JSON")
     if not isinstance(tree, list):
         raise DataError(f"{path} is no list of tasks: expected an export of Label Studio as JSON")
@@ -101,10 +92,10 @@ def _box(region: Any, size_hw: tuple[int, int], where: str) -> NamedBox:
     if len(labels) != 1 or not isinstance(labels[0], str):
         raise DataError(f"{where}: a box with the labels {labels!r:.60}, expected one")
     where = f"{where}, box of {labels[0]!r:.60}"
-    x, y, width, height = finite([value.get(key) for key in ("x", "y", "width", "height")], where)
+    x, y, width, height = numbers([value.get(key) for key in ("x", "y", "width", "height")], where)
     if min(x, y, width, height) < -_SLACK or max(x + width, y + height) > 100 + _SLACK:
         raise DataError(f"{where}: x {x:g}, y {y:g}, width {width:g}, height {height:g}, expected percent of the image")
-    (turned,) = finite([value.get("rotation") or 0], where)
+    (turned,) = numbers([value.get("rotation") or 0], where)
     if turned % 360:
         raise DataError(f"{where}: turned by {turned:g} degrees, expected upright boxes")
     shares = (x, y, x + width, y + height)

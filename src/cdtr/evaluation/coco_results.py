@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from cdtr.errors import DataError
 from cdtr.evaluation.measure import ScoredBox
+from cdtr.json_tree import entries, field, load_json, numbers
 from cdtr.records import Sample
 
 
@@ -25,10 +23,10 @@ def read_coco_boxes(
     the image's file name, and ``category_id`` 1 is the first class. A file name meets an image whose path
     ends with it, its suffix aside. DataError names what does not fit.
     """
-    tree = _read(path)
+    tree = load_json(path, "JSON")
     results, index = (tree, {}) if isinstance(tree, list) else (_annotations(tree), tree)
     if images_file is not None:
-        index = _read(images_file)
+        index = load_json(images_file, "JSON")
     if not isinstance(results, list) or not isinstance(index, dict):
         raise DataError(f"{path} is no list of COCO results and has no annotations: expected one of the two")
     files = _by_number(index, "images", "file_name", path)
@@ -38,7 +36,7 @@ def read_coco_boxes(
     met = 0
     for number, result in enumerate(results):
         where = f"{path}, result {number}"
-        image = _field(result, "image_id", where)
+        image = field(result, "image_id", (int, str), where)
         name = files.get(image) if files else image
         if name is None:
             raise DataError(f"{where}: image_id {image!r} is not in the images of the file")
@@ -46,7 +44,7 @@ def read_coco_boxes(
         if image_id is None:
             continue
         met += 1
-        category = _field(result, "category_id", where)
+        category = field(result, "category_id", (int, str), where)
         if category not in labels:
             raise DataError(f"{where}: category_id {category!r}, expected one of {', '.join(map(str, labels))}")
         found.setdefault(image_id, []).append(_box(result, labels[category], where))
@@ -58,28 +56,14 @@ def read_coco_boxes(
     return found
 
 
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error})") from error
-
-
 def _annotations(tree: Any) -> Any:
     return tree.get("annotations") if isinstance(tree, dict) else None
 
 
-def _field(entry: Any, key: str, where: str) -> Any:
-    if not isinstance(entry, dict) or not isinstance(entry.get(key), str | int):
-        raise DataError(f"{where} has no {key} that is a number or a name")
-    return entry[key]
-
-
 def _by_number(index: Mapping[str, Any], section: str, key: str, path: Path) -> dict[Any, str]:
-    entries = index.get(section) or []
-    return {
-        _field(entry, "id", f"{path}, {section}"): str(_field(entry, key, f"{path}, {section}")) for entry in entries
-    }
+    where = f"{path}, {section}"
+    listed = entries(index, section, str(path)) if index.get(section) else ()
+    return {field(entry, "id", (int, str), where): field(entry, key, str, where) for entry in listed}
 
 
 def _labels(index: Mapping[str, Any], class_names: Sequence[str], path: Path) -> dict[Any, int]:
@@ -120,13 +104,8 @@ def _find(known: Mapping[PurePosixPath, set[str]], name: str, where: str) -> str
 
 
 def _box(result: Mapping[str, Any], label: int, where: str) -> ScoredBox:
-    try:
-        x, y, width, height = (float(value) for value in result["bbox"])
-        score = float(result["score"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: expected bbox [x, y, width, height] and score as numbers") from error
-    if not (width >= 0 and height >= 0 and np.isfinite([x, y, width, height, score]).all()):
-        raise DataError(
-            f"{where}: bbox {result['bbox']} with score {score}, expected finite numbers and no negative size"
-        )
+    *box, score = numbers([*entries(result, "bbox", where), result.get("score")], f"{where}: bbox and score")
+    if len(box) != 4 or min(box[2:]) < 0:
+        raise DataError(f"{where}: bbox {box!r:.80}, expected x, y, width and height, and no negative size")
+    x, y, width, height = box
     return ScoredBox(label, score, (x, y, x + width, y + height))

@@ -6,7 +6,6 @@ in each split's folder (``_annotations.coco.json``, as Roboflow writes). Crowds 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from cdtr.data.annotations._images import Images, NamedBox, named_box, own_boxes, report_unmatched
 from cdtr.data.files import visible_folders
 from cdtr.errors import DataError
+from cdtr.json_tree import entries, field, load_json, numbers
 from cdtr.records import Annotation, Sample
 
 _NAMES = ("annotations.json", "_annotations.coco.json", "coco.json", "boxes.json")
@@ -48,17 +48,17 @@ def _read_file(path: Path, images: Images) -> tuple[dict[str, list[NamedBox]], s
     unmatched: list[str] = []
     for number, entry in enumerate(tree["images"]):
         where = f"{path}, images[{number}]"
-        name, key = _value(entry, "file_name", str, where), _value(entry, "id", (int, str), where)
+        name, key = field(entry, "file_name", str, where), field(entry, "id", (int, str), where)
         sample = images.find(name, where, below)
         if sample is None:
             unmatched.append(name)
         ids[key] = "" if sample is None else sample.image_id
     boxes: dict[str, list[NamedBox]] = {image_id: [] for image_id in ids.values() if image_id}
     report_unmatched(unmatched, len(boxes), images, str(path))
-    names = _categories(path, tree.get("categories") or [])
+    names = _categories(path, tree)
     for number, entry in enumerate(tree["annotations"]):
         where = f"{path}, annotations[{number}]"
-        image = _value(entry, "image_id", (int, str), where)
+        image = field(entry, "image_id", (int, str), where)
         if image not in ids:
             raise DataError(f"{where}: image_id {image!r} is none of its images")
         if ids[image] and not entry.get("iscrowd"):
@@ -67,10 +67,7 @@ def _read_file(path: Path, images: Images) -> tuple[dict[str, list[NamedBox]], s
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as COCO JSON ({error}): write it again") from error
+    tree: dict[str, Any] = load_json(path, "COCO JSON")
     if not isinstance(tree, dict) or not all(isinstance(tree.get(key), list) for key in ("images", "annotations")):
         raise DataError(
             f"{path} is no COCO file: expected an object with the lists images and annotations; "
@@ -88,32 +85,20 @@ def _folder_of(path: Path, images: Images) -> str:
     return start if any(sample.image_id.startswith(start) for sample in images.samples) else ""
 
 
-def _categories(path: Path, entries: Any) -> dict[Any, str]:
-    if not isinstance(entries, list):
-        raise DataError(f"{path}: categories is no list, expected objects with id and name")
+def _categories(path: Path, tree: dict[str, Any]) -> dict[Any, str]:
     names: dict[Any, str] = {}
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(entries(tree, "categories", str(path)) if tree.get("categories") else ()):
         where = f"{path}, categories[{number}]"
-        names[_value(entry, "id", (int, str), where)] = _value(entry, "name", str, where)
+        names[field(entry, "id", (int, str), where)] = field(entry, "name", str, where)
     return names
 
 
 def _box(entry: dict[str, Any], names: dict[Any, str], where: str) -> NamedBox:
-    values = entry.get("bbox")
-    if not isinstance(values, list) or len(values) != 4 or not all(isinstance(v, int | float) for v in values):
-        raise DataError(f"{where}: bbox {values!r}, expected the numbers x, y, width and height")
-    try:
-        x, y, width, height = (float(value) for value in values)
-    except OverflowError as error:
-        raise DataError(f"{where}: bbox {values!r}: {error}") from error
+    values = numbers(entries(entry, "bbox", where), f"{where}: bbox")
+    if len(values) != 4:
+        raise DataError(f"{where}: bbox has {len(values)} values, expected x, y, width and height")
+    x, y, width, height = values
     category = entry.get("category_id")
     if names and (not isinstance(category, int | str) or category not in names):
         raise DataError(f"{where}: category_id {category!r} is none of its categories")
     return named_box(names[category] if names else None, (x, y, x + width, y + height), where)
-
-
-def _value(entry: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, kind):
-        raise DataError(f"{where} has {key} = {value!r}: expected a name or number there")
-    return value

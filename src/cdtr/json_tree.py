@@ -1,0 +1,49 @@
+"""JSON that other programs wrote: whatever is missing or of another kind is one clear error that says where."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cdtr.errors import DataError
+
+
+def load_json(path: Path, what: str) -> Any:
+    """A file's content; DataError for one that is nested too deep or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as {what} ({error}): write it again") from error
+
+
+def field(entry: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
+    """A value of a JSON object; DataError if it is missing or of another kind."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise DataError(f"{where}: {key} is {value!r:.60}, expected {_name(kind)}")
+    return value
+
+
+def entries(tree: Any, key: str, where: str) -> list[Any]:
+    """A list of a JSON object."""
+    found: list[Any] = field(tree, key, list, where)
+    return found
+
+
+def numbers(values: Sequence[Any], where: str) -> list[float]:
+    """The values as finite numbers; DataError otherwise."""
+    try:
+        found = [math.nan if isinstance(value, bool) else float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise DataError(f"{where}: {list(values)!r:.80}, expected finite numbers")
+    return found
+
+
+def _name(kind: type | tuple[type, ...]) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", int: "a number"}
+    return " or ".join(names[one] for one in (kind if isinstance(kind, tuple) else (kind,)))
