@@ -1,6 +1,6 @@
 """The maps of several runs on the same random images, as one picture: a column an image, a row a run.
 
-The map is that of the image's label, the green box the run's own at its threshold, the red ones are true.
+The map is that of the image's label, the solid box the run's own at its threshold, the dashed ones are true.
 """
 
 from __future__ import annotations
