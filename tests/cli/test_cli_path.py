@@ -173,6 +173,23 @@ def test_evaluate_finds_a_copy_of_a_calibration_image_under_another_name(
     assert "1 of these images are among them" in err
 
 
+def test_calibrate_leaves_out_what_a_split_for_scores_has_too(
+    calibrated: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Brain Tumor has such copies in the original; the run can be scored all the same."""
+    run, copied = shutil.copytree(calibrated[0], tmp_path / "run"), shutil.copytree(neu, tmp_path / "neu")
+    chosen_on = set(json.loads((run / "calibration.json").read_text())["contents"])
+    leaked = [path for path in sorted((neu / "IMAGES").iterdir()) if content_hash(path) in chosen_on][:2]
+    for name, path in zip((copied / "val.txt").read_text().split(), leaked, strict=False):
+        shutil.copy(path, copied / "IMAGES" / name)
+    code, _, err = in_process(capsys, "calibrate", run, "--data", copied)
+    assert code == 0, err
+    assert "2 of 12 held-out images are also in val: the threshold is not chosen on them" in err
+    assert json.loads((run / "calibration.json").read_text())["n_images"] == 10
+    code, _, err = in_process(capsys, "evaluate", run, "--data", copied)
+    assert code == 0, err
+
+
 def test_calibrate_refuses_the_training_images_and_takes_another_split(
     calibrated: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,11 +124,27 @@ def calibration_samples(run: RunFolder, source: DataSource, split: str | None) -
     from cdtr.errors import DataError
 
     if split is None:
-        return held_out_samples(run, source)
+        return without_scored(held_out_samples(run, source), source)
     if split in NOT_TO_CHOOSE_ON:
         reason = "a threshold chosen on it would flatter the scores" if split == "test" else "the run was fitted to it"
         raise DataError(f"--split {split}: {reason}; choose a held-out split, or leave --split out")
     return find_split(run, source, split)
+
+
+def without_scored(held: Sequence[Sample], source: DataSource) -> Sequence[Sample]:
+    """Without the images that a split for scores has as well: `cdtr evaluate` refuses a threshold chosen on them."""
+    from dataclasses import replace
+
+    from cdtr.cli._shared import TEST_SPLITS, note
+    from cdtr.data.duplicates import find_copies
+
+    scored = {name: source.splits[name] for name in TEST_SPLITS if name in source.splits}
+    copies = find_copies(replace(source, splits={**scored, "train": tuple(held)}))
+    copied = {copy.sample.path for copy in copies if copy.split == "train"}
+    if copied:
+        splits = " and ".join(sorted({copy.kept_split for copy in copies if copy.split == "train"}))
+        note(f"{len(copied)} of {len(held)} held-out images are also in {splits}: the threshold is not chosen on them")
+    return [sample for sample in held if sample.path not in copied]
 
 
 def chosen_on(split: str | None) -> str:
