@@ -22,7 +22,8 @@ import numpy.typing as npt
 import torch
 
 from cdtr.api import as_method, load_model
-from cdtr.cli._shared import held_out_samples, open_source
+from cdtr.cli._shared import open_source
+from cdtr.cli.calibrate import calibration_samples
 from cdtr.cli.evaluate import choose_split
 from cdtr.config import Config
 from cdtr.data.loader import eval_loader
@@ -96,7 +97,7 @@ def clip_agreement(
 
 def choose(run: RunFolder, source: DataSource, method: Method, protocol: Protocol) -> dict[str, float]:
     """The threshold of each criterion, on the images that the run held out."""
-    samples, config = held_out_samples(run, source), run.config()
+    samples, config = calibration_samples(run, source, None), run.config()
     batches = list(eval_loader(samples, config))
     maps, turned = [], []
     for answer in answers(method, batches, "cpu", mirrored=True):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -19,7 +18,7 @@ import torch
 
 from cdtr.api import Localizer
 from cdtr.cli._pictures import find_pictures
-from cdtr.cli.localize import localize_pictures
+from cdtr.cli.localize import default_workers, localize_pictures
 from cdtr.data.images import read_image
 from cdtr.data.transforms import EvalTransform
 from cdtr.exports import Target, find_exporter
@@ -58,19 +57,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--overlays", action="store_true")
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's choice)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="batches at a time (default: %(default)s)")
+    parser.add_argument("--workers", type=int, help="batches at a time (default: as `cdtr localize` does)")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     threads = torch.get_num_threads()
-    localizer = Localizer.from_pretrained(arguments.run, threshold=0.5, workers=arguments.workers)
+    paths = [path for _, path in find_pictures([arguments.images])]
+    workers = arguments.workers or default_workers(len(paths), arguments.batch)
+    localizer = Localizer.from_pretrained(arguments.run, threshold=0.5, workers=workers)
+    shared = torch.get_num_threads()
     transform = EvalTransform(localizer.config.data)
-    some = [path for _, path in find_pictures([arguments.images])][: arguments.batch]
+    some = paths[: arguments.batch]
     ready = torch.stack([transform(read_image(path, 10**9)) for path in some]).to(localizer.device)
     localizer.engine.predictor(BoxFinder(localizer.class_names, 0.5)).predict([read_image(some[0], 10**9)], ["warm"])
     whole, network, count = [], [], 0
     for _ in range(arguments.rounds):
-        torch.set_num_threads(1 if arguments.workers > 1 else threads)
+        torch.set_num_threads(shared)
         seconds, count = end_to_end(localizer, arguments.images, arguments.batch, arguments.overlays)
         whole.append(seconds)
         torch.set_num_threads(threads)
@@ -79,7 +81,7 @@ def main() -> None:
     result = {
         "images": count,
         "batch": arguments.batch,
-        "workers": arguments.workers,
+        "workers": localizer.engine.workers,
         "overlays": arguments.overlays,
         "end_to_end_images_per_second": round(count / statistics.median(whole), 1),
         "bare_images_per_second": round(count / statistics.median(network), 1),

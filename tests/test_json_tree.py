@@ -26,7 +26,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     ("entry", "found"), [({}, "None"), ([1], "None"), ({"id": True}, "True"), ({"id": 1.5}, "1.5"), (None, "None")]
 )
 def test_a_value_of_another_kind_is_named(entry: Any, found: str) -> None:
-    with pytest.raises(DataError, match=rf"images\[3\]: id is {found}, expected a number or a text"):
+    with pytest.raises(DataError, match=rf"images\[3\]: id is {found}, expected a whole number or a text"):
         field(entry, "id", (int, str), "images[3]")
 
 

@@ -34,7 +34,7 @@ def entries(tree: Any, key: str, where: str) -> list[Any]:
 
 
 def numbers(values: Sequence[Any], where: str) -> list[float]:
-    """The values as finite numbers; DataError otherwise."""
+    """The values, numbers or their text, as finite numbers; DataError otherwise."""
     try:
         found = [math.nan if isinstance(value, bool) else float(value) for value in values]
     except (TypeError, ValueError, OverflowError):
@@ -45,5 +45,5 @@ def numbers(values: Sequence[Any], where: str) -> list[float]:
 
 
 def _name(kind: type | tuple[type, ...]) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", int: "a number"}
+    names = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
     return " or ".join(names[one] for one in (kind if isinstance(kind, tuple) else (kind,)))

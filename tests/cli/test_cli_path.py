@@ -184,7 +184,7 @@ def test_calibrate_leaves_out_what_a_split_for_scores_has_too(
         shutil.copy(path, copied / "IMAGES" / name)
     code, _, err = in_process(capsys, "calibrate", run, "--data", copied)
     assert code == 0, err
-    assert "2 of 12 held-out images are also in val: the threshold is not chosen on them" in err
+    assert "2 of the 12 held-out training images are also in val: the threshold is not chosen on them" in err
     assert json.loads((run / "calibration.json").read_text())["n_images"] == 10
     code, _, err = in_process(capsys, "evaluate", run, "--data", copied)
     assert code == 0, err

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
-from cdtr.api.models import MethodEngine, find_device, find_run, load_method, one_thread_each
+from cdtr.api.models import MethodEngine, find_device, find_run, load_method, share_cores
 from cdtr.api.pictures import ImageLike, OnBroken, each_image, image_name, read_ahead
 from cdtr.api.results import LocalizedImage
 from cdtr.api.thresholds import DEFAULT_THRESHOLD, box_quality, choose_threshold, given_threshold
@@ -79,9 +79,9 @@ class Localizer:
 
         map_location: the device, by default CUDA where there is one. A threshold given here goes before the run's
         calibration. half: compute in 16 bits, float16 on CUDA and bfloat16 on a CPU, where that is faster; an exported
-        file has the precision that it was exported in. workers: batches at a time on a CPU, each on one core, which
-        gets through many images faster than one batch on all cores; with more than one, PyTorch computes on single
-        threads in the whole process.
+        file has the precision that it was exported in. workers: batches at a time on a CPU, each
+        with its share of the cores, which gets through many images faster than one batch on all of them; PyTorch's
+        threads are set to that share in the whole process.
         """
         if workers < 1:
             raise ConfigError(f"{workers} workers: expected 1 or more")
@@ -97,8 +97,8 @@ class Localizer:
             folder = find_run(run)
             chosen, _ = choose_threshold(folder, threshold)
             names = folder.class_names()
-            at_a_time = one_thread_each(workers, found)
-            engine = MethodEngine(load_method(folder, found), folder.config(), names, found, folder, half, at_a_time)
+            method, config = load_method(folder, found), folder.config()
+            engine = MethodEngine(method, config, names, found, folder, half, share_cores(workers, found))
             quality = box_quality(folder)
         if chosen is None:
             chosen = DEFAULT_THRESHOLD
@@ -199,7 +199,7 @@ class Localizer:
         label: int | None = None,
         threshold: float | None = None,
     ) -> Iterator[tuple[Image.Image, Localization]]:
-        """Localize (image id, image) pairs one batch at a time: any number of images, the memory of a few batches.
+        """Localize (image id, image) pairs batch by batch: any number of images, the memory of two batches a worker.
 
         Threads decode ahead, and the next batches are computed while the caller uses this one. An image that cannot be
         read goes to ``on_broken`` with the reason and is left out; without that function it raises DataError. With

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdtr.config import Config
+from cdtr.cores import threads_each
 from cdtr.errors import ConfigError
 from cdtr.localization.finder import BoxFinder
 from cdtr.records import Method
@@ -62,13 +63,16 @@ def find_device(device: torch.device | str | None) -> torch.device:
     return found
 
 
-def one_thread_each(workers: int, device: torch.device) -> int:
-    """How many forward passes run at a time: on a CPU the number asked for, each on one of PyTorch's threads."""
+def share_cores(workers: int, device: torch.device) -> int:
+    """Set PyTorch's threads, in the whole process, so that ``workers`` forward passes at a time share the cores.
+
+    Answers how many there will be: a GPU does one at a time.
+    """
     import torch
 
     if device.type != "cpu" or workers == 1:
         return 1
-    torch.set_num_threads(1)
+    torch.set_num_threads(min(torch.get_num_threads(), threads_each(workers)))
     return workers
 
 

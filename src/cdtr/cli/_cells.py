@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from cdtr.cli._shared import core_count
+from cdtr.cores import core_count
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from rich.table import Table
 from cdtr.api import find_device
 from cdtr.cli._cells import job_count
 from cdtr.cli._paper_runs import PaperPlan, PaperRun, Place, Scale, by_reason, class_count, result_file
-from cdtr.cli._shared import core_count, progress_bar
+from cdtr.cli._shared import progress_bar
 from cdtr.config import Reproduction
+from cdtr.cores import threads_each
 from cdtr.model.clip import is_named_model
 from cdtr.training.estimate import IMAGES, StepCost, step_cost
 
@@ -35,7 +36,7 @@ def estimate(
     left = {place: [s for s in seeds if not result_file(out, run, s).is_file()] for place, run in runs.items()}
     trainings = sum(map(len, left.values()))
     count = job_count(jobs, trainings)
-    torch.set_num_threads(max(core_count() // count, 1))
+    torch.set_num_threads(threads_each(count))
     steps = _time_steps(found, scale, {place: run for place, run in runs.items() if left[place]}, device)
     table, total = _table(found), 0.0
     for place, run in runs.items():

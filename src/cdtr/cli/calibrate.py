@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CHOSEN_ON = "held-out training images"
 NOT_TO_CHOOSE_ON = ("test", "train")
+_CHOSEN_ON = "the images to choose on"  # comes after the splits for scores in the search for copies
 
 
 def command(
@@ -28,7 +29,7 @@ def command(
         typer.Option("--split", help="val, train-fullsup, ...; by default the training images that were held out."),
     ] = None,
     boxes: BoxesOption = None,
-    label_free: Annotated[bool, typer.Option("--label-free", help="Look at no box: cut halfway up the maps.")] = False,
+    label_free: Annotated[bool, typer.Option("--label-free", help="Look at no box: the maps alone choose it.")] = False,
     mirror: Annotated[
         bool,
         typer.Option("--mirror", help="Let scores of boxes see the mirrored image; localizing takes twice as long."),
@@ -123,28 +124,38 @@ def calibration_samples(run: RunFolder, source: DataSource, split: str | None) -
     from cdtr.cli._shared import find_split, held_out_samples
     from cdtr.errors import DataError
 
-    if split is None:
-        return without_scored(held_out_samples(run, source), source)
     if split in NOT_TO_CHOOSE_ON:
         reason = "a threshold chosen on it would flatter the scores" if split == "test" else "the run was fitted to it"
         raise DataError(f"--split {split}: {reason}; choose a held-out split, or leave --split out")
-    return find_split(run, source, split)
+    return without_scored(
+        held_out_samples(run, source) if split is None else find_split(run, source, split), source, split
+    )
 
 
-def without_scored(held: Sequence[Sample], source: DataSource) -> Sequence[Sample]:
-    """Without the images that a split for scores has as well: `cdtr evaluate` refuses a threshold chosen on them."""
+def without_scored(samples: Sequence[Sample], source: DataSource, split: str | None) -> Sequence[Sample]:
+    """Without the images that another split, for scores, has as well: a threshold chosen on them could not be scored.
+
+    DataError where none is left.
+    """
     from dataclasses import replace
 
     from cdtr.cli._shared import TEST_SPLITS, note
     from cdtr.data.duplicates import find_copies
+    from cdtr.errors import DataError
 
-    scored = {name: source.splits[name] for name in TEST_SPLITS if name in source.splits}
-    copies = find_copies(replace(source, splits={**scored, "train": tuple(held)}))
-    copied = {copy.sample.path for copy in copies if copy.split == "train"}
+    scored = {name: source.splits[name] for name in TEST_SPLITS if name in source.splits and name != split}
+    copies = find_copies(replace(source, splits={**scored, _CHOSEN_ON: tuple(samples)}))
+    copies = [copy for copy in copies if copy.split == _CHOSEN_ON]
+    copied = {copy.sample.path for copy in copies}
+    left = [sample for sample in samples if sample.path not in copied]
     if copied:
-        splits = " and ".join(sorted({copy.kept_split for copy in copies if copy.split == "train"}))
-        note(f"{len(copied)} of {len(held)} held-out images are also in {splits}: the threshold is not chosen on them")
-    return [sample for sample in held if sample.path not in copied]
+        found = (
+            f"{len(samples) - len(left)} of the {len(samples)} {chosen_on(split)} are also in {copies[0].kept_split}"
+        )
+        if not left:
+            raise DataError(f"{found}: give another --split, or train with --deduplicate")
+        note(f"{found}: the threshold is not chosen on them")
+    return left
 
 
 def chosen_on(split: str | None) -> str:

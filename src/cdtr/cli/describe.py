@@ -61,7 +61,7 @@ def _threshold(run: RunFolder) -> str:
     from cdtr.api import choose_threshold
 
     threshold, origin = choose_threshold(run)
-    return "none yet, run `cdtr calibrate`" if threshold is None else f"{threshold:g}, {origin}"
+    return "none yet, run `cdtr calibrate`" if threshold is None else f"{threshold:.3g}, {origin}"
 
 
 def _differences(default: dict[str, Any], found: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cdtr.records import Localization
 
 REVIEW = "review"
+_MOST_WORKERS = 8
 
 # By the names of the files: to import the package would take seconds that --help does not have.
 _MODULES = pkgutil.iter_modules([str(Path(__file__).parents[1] / "exports")])
@@ -52,7 +53,7 @@ def command(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")] = 8,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Batches at a time on a CPU, one core each; by default one a core."),
+        typer.Option("--workers", min=1, help="Batches at a time on a CPU; by default one a core, up to 8."),
     ] = None,
     device: DeviceOption = None,
 ) -> None:
@@ -65,7 +66,7 @@ def command(
     """
     from cdtr.api import Localizer
     from cdtr.cli._pictures import find_pictures
-    from cdtr.cli._shared import core_count, require_folder
+    from cdtr.cli._shared import require_folder
     from cdtr.deployment.session import is_exported
     from cdtr.errors import ConfigError, DataError
     from cdtr.exports import Target, find_exporter
@@ -73,7 +74,7 @@ def command(
     exporters = [find_exporter(name) for name in dict.fromkeys(formats.split(","))]
     require_folder(out)
     pictures = find_pictures(images)
-    at_a_time = workers or min(core_count(), math.ceil(len(pictures) / batch_size))
+    at_a_time = workers or default_workers(len(pictures), batch_size)
     localizer = Localizer.from_pretrained(run, device, threshold, workers=at_a_time)
     scored = localizer.quality is not None
     if not scored and (min_score > 0 or any(exporter.name == REVIEW for exporter in exporters)):
@@ -119,6 +120,13 @@ def command(
         + (f", {without} without a box" if without else "")
         + (f", {broken} could not be read" if broken else "")
     )
+
+
+def default_workers(n_images: int, batch_size: int) -> int:
+    """A batch a core, as far as there are batches; not more than memory for large pictures allows."""
+    from cdtr.cores import core_count
+
+    return max(min(_MOST_WORKERS, core_count(), math.ceil(n_images / batch_size)), 1)
 
 
 def require_absent(paths: Sequence[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cdtr.cores import core_count
 from cdtr.data.tar_members import file_size, in_tar, open_file
 from cdtr.errors import DataError
 from cdtr.records import FloatArray, Sample
@@ -79,7 +79,7 @@ def check_images(
     tar files count as good unseen: they are there to be read in a row.
     """
     Image.init()  # registering the formats is not safe from several threads
-    with ThreadPoolExecutor(threads or min(16, 4 + (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(threads or min(16, 4 + core_count())) as pool:
         reasons = list(pool.map(lambda sample: _header_fault(sample.path, max_pixels), samples))
     good = [sample for sample, reason in zip(samples, reasons, strict=True) if reason is None]
     broken = [(sample, reason) for sample, reason in zip(samples, reasons, strict=True) if reason is not None]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cdtr.cores import threads_each
 from cdtr.data.pixels import eval_pixels
 from cdtr.deployment.facts import METADATA_KEY, Facts
 from cdtr.errors import CheckpointError, ConfigError
@@ -38,8 +39,8 @@ def is_exported(path: str | Path) -> bool:
 class OnnxEngine:
     """An exported file, opened. device: cpu, cuda or cuda:N; by default CUDA where ONNX Runtime has it.
 
-    workers: forward passes at a time, each on one core; a single one takes all cores. CheckpointError for a file that
-    is missing, broken or not of ``cdtr export``; ConfigError where ONNX Runtime or the device is missing.
+    workers: forward passes at a time on a CPU, each with its share of the cores. CheckpointError for a file that is
+    missing, broken or not of ``cdtr export``; ConfigError where ONNX Runtime or the device is missing.
     """
 
     batch_size = _BATCH_SIZE
@@ -47,8 +48,8 @@ class OnnxEngine:
     def __init__(self, path: Path, device: str | None = None, workers: int = 1) -> None:
         if not path.is_file():
             raise CheckpointError(f"no file {path}: expected the --onnx of `cdtr export`")
-        self.workers = workers
-        self.session = open_session(path, device, threads=None if workers == 1 else 1)
+        self.session = open_session(path, device, threads=None if workers == 1 else threads_each(workers))
+        self.workers = workers if self.session.get_providers() == ["CPUExecutionProvider"] else 1
         self.facts = _facts(self.session, str(path))
         _check_shapes(self.session, self.facts, str(path))
 

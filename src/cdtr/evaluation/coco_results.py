@@ -29,8 +29,9 @@ def read_coco_boxes(
         index = load_json(images_file, "JSON")
     if not isinstance(results, list) or not isinstance(index, dict):
         raise DataError(f"{path} is no list of COCO results and has no annotations: expected one of the two")
-    files = _by_number(index, "images", "file_name", path)
-    labels = _labels(index, class_names, path)
+    origin = images_file or path
+    files = _by_number(index, "images", "file_name", origin)
+    labels = _labels(index, class_names, origin)
     known = _by_ending(samples)
     found: dict[str, list[ScoredBox]] = {}
     met = 0
@@ -61,9 +62,11 @@ def _annotations(tree: Any) -> Any:
 
 
 def _by_number(index: Mapping[str, Any], section: str, key: str, path: Path) -> dict[Any, str]:
-    where = f"{path}, {section}"
-    listed = entries(index, section, str(path)) if index.get(section) else ()
-    return {field(entry, "id", (int, str), where): field(entry, key, str, where) for entry in listed}
+    names: dict[Any, str] = {}
+    for number, entry in enumerate(entries(index, section, str(path)) if index.get(section) else ()):
+        where = f"{path}, {section}[{number}]"
+        names[field(entry, "id", (int, str), where)] = field(entry, key, str, where)
+    return names
 
 
 def _labels(index: Mapping[str, Any], class_names: Sequence[str], path: Path) -> dict[Any, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from cdtr.cores import core_count
 from cdtr.errors import DataError
 from cdtr.evaluation.forward import ImageAnswer
 from cdtr.evaluation.protocols import Protocol, place_boxes, place_map, place_mask, scale_boxes
@@ -216,7 +216,7 @@ def map_in_order(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Iterator[Result]:
     """``map`` with threads that keeps the order and never holds more than a few items; OpenCV releases the GIL."""
-    n_threads = workers or min(8, os.cpu_count() or 1)
+    n_threads = workers or min(8, core_count())
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(n_threads) as pool:
         try:

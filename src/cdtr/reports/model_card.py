@@ -116,7 +116,7 @@ def _scores(scores: list[dict[str, Any]]) -> Iterator[str]:
         at = (
             "no threshold"
             if threshold is None
-            else f"threshold {threshold:g} ({_plain(entry.get('threshold_source'))})"
+            else f"threshold {threshold:.3g} ({_plain(entry.get('threshold_source'))})"
         )
         split, data, protocol = (_code(entry.get(key)) for key in ("split", "data", "protocol"))
         yield f"### `{split}` of `{data}`, protocol `{protocol}`\n"

@@ -103,7 +103,7 @@ def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
     oracles = [(evaluation.oracle or {}).get("gt_known_loc") for evaluation in evaluations]
     table.add_row("best threshold here*", *(percent(score) for score in oracles))
     table.add_section()
-    thresholds = ["-" if one.threshold is None else f"{one.threshold:g}" for one in evaluations]
+    thresholds = ["-" if one.threshold is None else f"{one.threshold:.3g}" for one in evaluations]
     table.add_row("map threshold", *thresholds)
     table.caption = "\n".join(
         [f"{one.protocol}: {one.threshold_source or 'no threshold'}" for one in evaluations]
@@ -145,7 +145,7 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
     """What the numbers were measured on and with, and what must not be mistaken for them."""
     yield f"{evaluation.n_images} images, {evaluation.n_annotated} of them with boxes"
     if evaluation.threshold is not None:
-        yield f"threshold {evaluation.threshold:g}, {evaluation.threshold_source}"
+        yield f"threshold {evaluation.threshold:.3g}, {evaluation.threshold_source}"
     if evaluation.errors:
         shares = (f"{ERROR_NAMES[kind]} {percent(found['percent'])}" for kind, found in evaluation.errors.items())
         yield f"boxes, in percent: {', '.join(shares)}"

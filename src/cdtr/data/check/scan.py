@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 from PIL import Image
 
+from cdtr.cores import core_count
 from cdtr.data.files import content_hash
 from cdtr.data.images import TooManyPixelsError, read_image
 from cdtr.data.near_copies import picture_hash, require_imagehash
@@ -72,7 +72,7 @@ def in_threads(
     function: Callable[[Item], Result], items: Sequence[Item], progress: Callable[[int], None] | None = None
 ) -> Iterator[Result]:
     """``map`` by as many threads as there are cores, in order; decoders release the GIL."""
-    with ThreadPoolExecutor(min(16, 1 + (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(min(16, 1 + core_count())) as pool:
         for start in range(0, len(items), _BLOCK):
             for result in pool.map(function, items[start : start + _BLOCK]):
                 yield result

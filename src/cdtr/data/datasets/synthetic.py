@@ -8,7 +8,6 @@ last: without it the generation was cut short, and ``generate`` starts again.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cdtr.cores import core_count
 from cdtr.data.drawing import PATTERN_NAMES, draw_picture, tight_box
 from cdtr.data.files import inside
 from cdtr.errors import DataError
@@ -112,7 +112,7 @@ def _draw_all(
     jobs = [(split, index) for split in _SPLITS for index in range(counts[split])]
     boxes: dict[str, list[tuple[int, ...]]] = {}
     # Threads do: nearly all the time goes to numpy, OpenCV and Pillow, which let go of the interpreter.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(core_count()) as pool:
         for image_id, box in pool.map(lambda job: _draw_one(root, job[0], job[1], size, seed), jobs):
             boxes[image_id] = [box]
             if progress is not None:
