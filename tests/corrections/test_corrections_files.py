@@ -129,7 +129,7 @@ HOSTILE: dict[str, tuple[object, str]] = {
     "coco huge number": (coco(annotations=annotation(bbox=[10**400, 20, 10, 5])), "expected finite numbers"),
     "coco not a number": (coco(annotations=annotation(bbox=[math.nan, 20, 10, 5])), "expected finite numbers"),
     "coco truth value": (coco(annotations=annotation(bbox=[True, 20, 10, 5])), "expected finite numbers"),
-    "coco image a number": (coco(images=[4]), "expected a number or a text"),
+    "coco image a number": (coco(images=[4]), "expected a whole number or a text"),
     "coco annotations no list": (coco(annotations={}), "expected a list"),
     "cvat no number": (cvat(box("left")), "expected finite numbers"),
     "cvat infinite": (cvat(box("-inf")), "expected finite numbers"),
