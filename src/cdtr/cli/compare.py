@@ -47,7 +47,8 @@ def command(
     print(f"a: {run_a}\nb: {run_b}\n{name} of {data}, protocol {rules.name}, {len(results[0].rows)} images")
     Console().print(differences_table(differences))
     for letter, result in zip("ab", results, strict=True):
-        print(f"threshold of {letter}: {result.threshold:.3g}, {result.threshold_source}")
+        threshold = "none" if result.threshold is None else f"{result.threshold:.3g}, {result.threshold_source}"
+        print(f"threshold of {letter}: {threshold}")
     if json_file is not None:
         tree = {
             "a": run_a,
