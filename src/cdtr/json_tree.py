@@ -6,15 +6,18 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cdtr.errors import DataError
 
 
-def load_json(path: Path, what: str) -> Any:
-    """A file's content; DataError for one that is nested too deep or broken."""
+def load_json(path: Path, what: str, allow_nan: bool = True) -> Any:
+    """A file's content; DataError for one that is nested too deep or broken.
+
+    allow_nan: NaN and Infinity are read, which are no JSON, but which NumPy's users write.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=None if allow_nan else _refuse)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as {what} ({error}): write it again") from error
 
@@ -42,6 +45,10 @@ def numbers(values: Sequence[Any], where: str) -> list[float]:
     if not all(map(math.isfinite, found)):
         raise DataError(f"{where}: {list(values)!r:.80}, expected finite numbers")
     return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _name(kind: type | tuple[type, ...]) -> str:

@@ -127,7 +127,7 @@ HOSTILE: dict[str, tuple[object, str]] = {
     "coco negative side": (coco(annotations=annotation(bbox=[50, 20, -10, 5])), "covers nothing"),
     "coco far outside": (coco(annotations=annotation(bbox=[900, 20, 10, 5])), "covers nothing"),
     "coco huge number": (coco(annotations=annotation(bbox=[10**400, 20, 10, 5])), "expected finite numbers"),
-    "coco not a number": (coco(annotations=annotation(bbox=[math.nan, 20, 10, 5])), "expected finite numbers"),
+    "coco not a number": (coco(annotations=annotation(bbox=[math.nan, 20, 10, 5])), "NaN is no number"),
     "coco truth value": (coco(annotations=annotation(bbox=[True, 20, 10, 5])), "expected finite numbers"),
     "coco image a number": (coco(images=[4]), "expected a whole number or a text"),
     "coco annotations no list": (coco(annotations={}), "expected a list"),
@@ -155,9 +155,10 @@ def test_hostile_files_are_one_clear_line(content: object, message: str, tmp_pat
         ("", "no known format"),
         ("[" * 200_000, "cannot be read as Label Studio JSON"),
         ('{"images": [', "cannot be read as COCO JSON"),
+        ('{"images": [NaN]}', "NaN is no number"),
         ("\ufeff[]", "0 reviewed"),
     ],
-    ids=["empty", "deep", "cut", "no task"],
+    ids=["empty", "deep", "cut", "not a number", "no task"],
 )
 def test_broken_text(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(text, encoding="utf-8")

@@ -40,6 +40,12 @@ def test_numbers_stand_for_the_images_and_categories_of_another_file(tmp_path: P
     assert read(tmp_path, {**index, "annotations": [result(9, 5)]}) == {"val/d.jpg": [ScoredBox(1, 0.5, (1, 2, 4, 6))]}
 
 
+def test_a_file_may_be_named_by_a_number(tmp_path: Path) -> None:
+    index = {"images": [{"id": 9, "file_name": 7}], "annotations": [result(9)]}
+    with pytest.raises(DataError, match="none of them of the 3 images"):
+        read(tmp_path, index)
+
+
 @pytest.mark.parametrize(
     ("content", "images", "message"),
     [

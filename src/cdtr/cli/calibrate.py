@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,7 +92,8 @@ def calibrate_run(
             f"{source.root} has no boxes: calibration needs some for the held-out images; without any, take "
             "--label-free, or a threshold that looks right on the overlays of `cdtr localize --threshold T --overlays`"
         )
-    samples, config, where = calibration_samples(run, source, split), run.config(), find_device(device)
+    hash_of = cache(content_hash)
+    samples, config, where = calibration_samples(run, source, split, hash_of), run.config(), find_device(device)
     batches = eval_loader(samples, config, on_broken=report_broken)
     own, method = find_protocol(config.evaluation.protocol), as_method(load_model(run.path, where))
     protocols = [own, *(protocol for protocol in PROTOCOLS.values() if protocol != own)]
@@ -113,26 +115,33 @@ def calibrate_run(
         **found[0].to_json(),
         "by_protocol": {one.protocol: {"threshold": one.threshold, "gt_known_loc": one.gt_known_loc} for one in found},
         "box_scores": None if quality is None else quality.to_json(),
-        "contents": sorted({content_hash(sample.path) or "unreadable" for sample in samples} - {"unreadable"}),
+        "contents": sorted({hash_of(sample.path) or "unreadable" for sample in samples} - {"unreadable"}),
     }
     write_json(run.calibration_file, content)
     return found[0], quality
 
 
-def calibration_samples(run: RunFolder, source: DataSource, split: str | None) -> Sequence[Sample]:
-    """The images to choose on; DataError for the test split and for what the run was fitted to."""
+def calibration_samples(
+    run: RunFolder, source: DataSource, split: str | None, hash_of: Callable[[Path], str | None] | None = None
+) -> Sequence[Sample]:
+    """The images to choose on; DataError for the test split and for what the run was fitted to.
+
+    hash_of: hashes a file, where the caller wants the hashes as well.
+    """
     from cdtr.cli._shared import find_split, held_out_samples
+    from cdtr.data.files import content_hash
     from cdtr.errors import DataError
 
     if split in NOT_TO_CHOOSE_ON:
         reason = "a threshold chosen on it would flatter the scores" if split == "test" else "the run was fitted to it"
         raise DataError(f"--split {split}: {reason}; choose a held-out split, or leave --split out")
-    return without_scored(
-        held_out_samples(run, source) if split is None else find_split(run, source, split), source, split
-    )
+    samples = held_out_samples(run, source) if split is None else find_split(run, source, split)
+    return without_scored(samples, source, split, hash_of or content_hash)
 
 
-def without_scored(samples: Sequence[Sample], source: DataSource, split: str | None) -> Sequence[Sample]:
+def without_scored(
+    samples: Sequence[Sample], source: DataSource, split: str | None, hash_of: Callable[[Path], str | None]
+) -> Sequence[Sample]:
     """Without the images that another split, for scores, has as well: a threshold chosen on them could not be scored.
 
     DataError where none is left.
@@ -144,7 +153,7 @@ def without_scored(samples: Sequence[Sample], source: DataSource, split: str | N
     from cdtr.errors import DataError
 
     scored = {name: source.splits[name] for name in TEST_SPLITS if name in source.splits and name != split}
-    copies = find_copies(replace(source, splits={**scored, _CHOSEN_ON: tuple(samples)}))
+    copies = find_copies(replace(source, splits={**scored, _CHOSEN_ON: tuple(samples)}), hash_of)
     copies = [copy for copy in copies if copy.split == _CHOSEN_ON]
     copied = {copy.sample.path for copy in copies}
     left = [sample for sample in samples if sample.path not in copied]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdtr.errors import DataError
+from cdtr.json_tree import load_json
 
 Corners = tuple[float, float, float, float]
 
@@ -39,6 +40,12 @@ class BoxFile:
     images: tuple[ImageBoxes, ...]
     class_names: tuple[str, ...] | None
     unread: Mapping[str, int]
+
+
+def load_export(path: Path, what: str) -> Any:
+    """The content of a tool's JSON; DataError for one too large, nested too deep or broken."""
+    check_size(path)
+    return load_json(path, what, allow_nan=False)
 
 
 def check_size(path: Path) -> None:

@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, check_size, checked_box, image_size, peek
+from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, checked_box, image_size, load_export, peek
 from cdtr.errors import DataError
-from cdtr.json_tree import entries, field, load_json, numbers
+from cdtr.json_tree import entries, field, numbers
 
 WRITTEN_AS = "coco.json"
 
@@ -19,8 +19,7 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path, reviewed: bool) -> BoxFile:
     """An image that is listed without a box counts as one whose boxes were all deleted. Crowds are passed over."""
-    check_size(path)
-    tree = load_json(path, "COCO JSON")
+    tree = load_export(path, "COCO JSON")
     if not isinstance(tree, dict) or not {"images", "annotations", "categories"} <= set(tree):
         raise DataError(f"{path} has no images, annotations and categories: expected COCO for detection")
     names = _categories(tree, str(path))

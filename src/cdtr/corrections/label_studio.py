@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, check_size, checked_box, image_size, peek
+from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, checked_box, image_size, load_export, peek
 from cdtr.errors import DataError
-from cdtr.json_tree import entries, field, load_json, numbers
+from cdtr.json_tree import entries, field, numbers
 
 WRITTEN_AS = "label_studio/tasks.json"
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # Label Studio's own prefix of uploaded files
@@ -27,8 +27,7 @@ def read(path: Path, reviewed: bool) -> BoxFile:
 
     Relations, choices and regions other than rectangles are passed over.
     """
-    check_size(path)
-    tree = load_json(path, "Label Studio JSON")
+    tree = load_export(path, "Label Studio JSON")
     if not isinstance(tree, list):
         raise DataError(f"{path} is no list of tasks: expected an export of Label Studio as JSON")
     images = []

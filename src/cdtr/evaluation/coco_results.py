@@ -65,7 +65,7 @@ def _by_number(index: Mapping[str, Any], section: str, key: str, path: Path) -> 
     names: dict[Any, str] = {}
     for number, entry in enumerate(entries(index, section, str(path)) if index.get(section) else ()):
         where = f"{path}, {section}[{number}]"
-        names[field(entry, "id", (int, str), where)] = field(entry, key, str, where)
+        names[field(entry, "id", (int, str), where)] = str(field(entry, key, (int, str), where))
     return names
 
 

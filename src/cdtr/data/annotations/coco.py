@@ -94,10 +94,10 @@ def _categories(path: Path, tree: dict[str, Any]) -> dict[Any, str]:
 
 
 def _box(entry: dict[str, Any], names: dict[Any, str], where: str) -> NamedBox:
-    values = numbers(entries(entry, "bbox", where), f"{where}: bbox")
-    if len(values) != 4:
-        raise DataError(f"{where}: bbox has {len(values)} values, expected x, y, width and height")
-    x, y, width, height = values
+    values = entries(entry, "bbox", where)
+    if len(values) != 4 or any(isinstance(value, str) for value in values):
+        raise DataError(f"{where}: bbox {values!r:.80}, expected the numbers x, y, width and height")
+    x, y, width, height = numbers(values, f"{where}: bbox")
     category = entry.get("category_id")
     if names and (not isinstance(category, int | str) or category not in names):
         raise DataError(f"{where}: category_id {category!r} is none of its categories")
