@@ -2,11 +2,11 @@
 
     python benchmarks/cost.py --batch 16 --rounds 7
 
-Every variant is DeiT-S with random weights in float32 on the CPU, in one process, measured in turns:
-``plain`` is timm's classifier; ``tscam``, ``catr`` and ``cdtr`` (SBA off) are this package's methods, with logits and
-all class maps; ``cdtr_keeps`` is the same CDTR with attention computed in the open and every block's (B, S, N, N)
-matrix kept until the forward pass ends; ``cdtr_stacks`` also stacks them to (L, B, S, N, N) and averages whole
-matrices, as released code for this family of methods does.
+Every variant is DeiT-S with random weights in float32, on the CPU or with ``--device cuda``, in one process, measured
+in turns: ``plain`` is timm's classifier; ``tscam``, ``catr`` and ``cdtr`` (SBA off) are this package's methods, with
+logits and all class maps; ``cdtr_keeps`` is the same CDTR with attention computed in the open and every block's
+(B, S, N, N) matrix kept until the forward pass ends; ``cdtr_stacks`` also stacks them to (L, B, S, N, N) and averages
+whole matrices, as released code for this family of methods does.
 
 Multiply-adds: ``FlopCounterMode`` / 2 for one image in evaluation mode. It counts linear layers, convolutions and the
 two matrix products of attention (through the unfused path, so that they are seen), not norms, activations, softmax
@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from cdtr.config import Config
 from cdtr.model.backbone import Backbone, Tokens
-from cdtr.model.cost import MIB, forward_call, interleaved_seconds, multiply_adds, peak_live_bytes
+from cdtr.model.cost import MIB, forward_call, interleaved_seconds, multiply_adds, peak_bytes
 from cdtr.model.methods import build_method
 from cdtr.records import Batch
 from harness import arguments, check_peak_live_bytes, machine_facts, ms_per_image, ratio_to, show
@@ -115,6 +115,8 @@ def training_call(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[
             loss, _ = method.weigh(method.losses(output, batch))
         loss.backward()
         optimiser.step()
+        if images.device.type == "cuda":
+            torch.cuda.synchronize(images.device)
         return None
 
     return call
@@ -122,13 +124,14 @@ def training_call(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[
 
 def main() -> None:
     options = arguments(__doc__, batch=16, rounds=7).parse_args()
+    device = options.device
     if options.threads:
         torch.set_num_threads(options.threads)
     check_peak_live_bytes()
     torch.manual_seed(0)
-    images = torch.randn(options.batch, 3, options.size, options.size)
-    labels = torch.randint(options.classes, (options.batch,))
-    variants = build_variants(options.classes, options.size)
+    images = torch.randn(options.batch, 3, options.size, options.size, device=device)
+    labels = torch.randint(options.classes, (options.batch,), device=device)
+    variants = {name: model.to(device) for name, model in build_variants(options.classes, options.size).items()}
     check_equal(variants, images[:2])
 
     for model in variants.values():
@@ -138,7 +141,7 @@ def main() -> None:
         rows[name] = {
             "parameters": sum(p.numel() for p in model.parameters()),
             "gmacs": round(multiply_adds(forward_call(model, images[:1])) / 1e9, 3),
-            "forward_peak_mib": round(peak_live_bytes(forward_call(model, images)) / MIB, 1),
+            "forward_peak_mib": round(peak_bytes(forward_call(model, images), device) / MIB, 1),
         }
     calls = {name: forward_call(model, images) for name, model in variants.items()}
     forward = interleaved_seconds(calls, options.warmup, options.rounds)
@@ -150,13 +153,13 @@ def main() -> None:
     for name in variants:
         # Steps are behind it, so the optimiser's state lives already.
         variants[name].zero_grad()
-        rows[name]["training_peak_mib"] = round(peak_live_bytes(calls[name]) / MIB, 1)
+        rows[name]["training_peak_mib"] = round(peak_bytes(calls[name], device) / MIB, 1)
         rows[name]["forward_ms_per_image"] = ms_per_image(forward[name], options.batch)
         rows[name]["training_ms_per_image"] = ms_per_image(training[name], options.batch)
     show(
         {
             "benchmark": "cost",
-            "machine": machine_facts(),
+            "machine": machine_facts(device),
             "arguments": vars(options),
             "variants": rows,
             "forward_time_to_plain": ratio_to(forward, "plain"),

@@ -15,6 +15,8 @@ import torch
 
 from cdtr.model.cost import MIB, peak_live_bytes
 
+_CPU = torch.device("cpu")
+
 
 def arguments(description: str | None, batch: int, rounds: int) -> argparse.ArgumentParser:
     """A parser with the options that every benchmark has."""
@@ -25,12 +27,14 @@ def arguments(description: str | None, batch: int, rounds: int) -> argparse.Argu
     parser.add_argument("--rounds", type=int, default=rounds, help="timed rounds (default: %(default)s)")
     parser.add_argument("--warmup", type=int, default=1, help="rounds before them, not timed (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=None, help="torch threads (default: torch's choice)")
+    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda (default: %(default)s)")
     return parser
 
 
-def machine_facts() -> dict[str, Any]:
+def machine_facts(device: torch.device = _CPU) -> dict[str, Any]:
     """What a reader needs to judge the milliseconds."""
     return {
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -66,7 +70,7 @@ def ratio_to(seconds: Mapping[str, Sequence[float]], reference: str) -> dict[str
 
 
 def ms_per_image(seconds: Sequence[float], batch: int) -> float:
-    return round(statistics.median(seconds) / batch * 1000, 1)
+    return float(f"{statistics.median(seconds) / batch * 1000:.4g}")
 
 
 def check_peak_live_bytes() -> None:
@@ -87,4 +91,4 @@ def gradient_bytes(module: torch.nn.Module) -> int:
 
 
 def show(report: Mapping[str, Any]) -> None:
-    print(json.dumps(report, indent=2))
+    print(json.dumps(report, indent=2, default=str))

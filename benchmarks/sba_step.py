@@ -2,8 +2,9 @@
 
     python benchmarks/sba_step.py --batch 8 --rounds 5
 
-All weights are random (nothing is downloaded): DeiT-S for CDTR, ViT-B-32-quickgelu for CLIP, float32 on the CPU. A step
-is forward, losses, backward and AdamW. Each variant lives in a process of its own, and they take turns.
+All weights are random (nothing is downloaded): DeiT-S for CDTR, ViT-B-32-quickgelu for CLIP, float32 on the CPU or with
+``--device cuda``. A step is forward, losses, backward and AdamW. Each variant lives in a process of its own, and they
+take turns.
 
 ``ours``: prompts encoded once for the run, frozen weights, foreground and background in one pass of CLIP.
 ``released``: for the foreground, then for the background, the images and the batch's prompts go through CLIP, whose
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from cdtr.config import Config
 from cdtr.model.clip import FrozenClip, clean_class_name, load_clip
-from cdtr.model.cost import MIB, interleaved_seconds, peak_live_bytes
+from cdtr.model.cost import MIB, interleaved_seconds, peak_bytes
 from cdtr.model.methods import build_method
 from cdtr.model.sba import Sba
 from cdtr.records import Batch
@@ -100,14 +101,16 @@ class Step:
             "sba": {"enabled": True, "pretrained": "none"},
         }
         config = Config(method="cdtr").updated(**changes)
-        self.sba = build_sba(variant, config, options.classes)
+        self.device = options.device
+        self.sba = build_sba(variant, config, options.classes).to(self.device)
         torch.manual_seed(0)  # CLIP and CDTR start alike in every variant, however much chance was used in between.
-        self.method: Any = build_method(config, options.classes, self.sba).train()
+        self.method: Any = build_method(config, options.classes, self.sba).to(self.device).train()
         if variant != "ours":
             self.method.backbone = KeepingBackbone(self.method.backbone.vit, stack=True)
         self.optimiser = torch.optim.AdamW(self.method.parameters(), lr=5e-5)
-        images = torch.randn(options.batch, 3, options.size, options.size)
-        self.batch = Batch(images, torch.randint(options.classes, (options.batch,)), samples=(), sizes_hw=())
+        images = torch.randn(options.batch, 3, options.size, options.size).to(self.device)
+        labels = torch.randint(options.classes, (options.batch,)).to(self.device)
+        self.batch = Batch(images, labels, samples=(), sizes_hw=())
 
     def __call__(self) -> float:
         self.optimiser.zero_grad()
@@ -121,7 +124,7 @@ class Step:
         """Call after a step or more: CLIP's gradients, which no optimiser clears, are then held already."""
         self.optimiser.zero_grad()
         held = gradient_bytes(self.sba.clip.model)
-        peak = held + peak_live_bytes(self)
+        peak = held + peak_bytes(self, self.device)
         return {"peak_mib": round(peak / MIB, 1), "of_which_clip_gradients_mib": round(held / MIB, 1)}
 
 
@@ -180,7 +183,7 @@ def report(
     share = round(memory["ours"]["peak_mib"] / memory["released"]["peak_mib"], 3)
     return {
         "benchmark": "sba_step",
-        "machine": machine_facts(),
+        "machine": machine_facts(options.device),
         "arguments": vars(options),
         "variants": {
             variant: {

@@ -1,5 +1,6 @@
 """The order of training batches is one function of seed and epoch, however it is cut, resumed or loaded."""
 
+import os
 import pickle
 import random
 import warnings
@@ -140,6 +141,19 @@ def test_workers_load_the_same_batches(samples: list[Sample]) -> None:
     here = _epoch(train_loader(samples, _config(workers=0, augment="official")), 1)
     there = _epoch(train_loader(samples, _config(workers=2, augment="official")), 1)
     assert _same(here, there)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not say which cores a process has")
+def test_no_more_workers_than_this_process_has_cores(samples: list[Sample]) -> None:
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # PyTorch warns of too many
+            batches = _epoch(train_loader(samples, _config(workers=2)), 0)
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert _same(batches, _epoch(train_loader(samples, _config(workers=0)), 0))
 
 
 def test_loading_leaves_the_random_states_alone(samples: list[Sample]) -> None:

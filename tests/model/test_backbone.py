@@ -131,6 +131,37 @@ def test_bf16_autocast_gives_float32_attention_near_the_exact_one():
     assert not torch.equal(attention, attention.bfloat16().float())
 
 
+class FusedTypes(TorchDispatchMode):
+    """The types of the queries that PyTorch's fused attention was given, forward and backward."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if "flash_attention" in str(func):
+            query = args[1] if "backward" in str(func) else args[0]
+            self.found.setdefault("backward" if "backward" in str(func) else "forward", set()).add(query.dtype)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "fused"), [("vit_tiny_patch16_224", {"forward", "backward"}), ("vit_relpos_base_patch16_cls_224", set())]
+)
+def test_bf16_training_on_a_cpu_attends_in_float32(name, fused):
+    """bfloat16's way back is several times as slow there. A learned mask takes the unfused path."""
+    backbone = make(name, (48, 32), {})
+    images = torch.randn(2, 3, 48, 32)
+    exact = backbone(images).patches
+    with FusedTypes() as types:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            tokens = backbone(images)
+        tokens.patches.float().square().mean().backward()
+    assert types.found == {way: {torch.float32} for way in fused}
+    torch.testing.assert_close(tokens.patches.float(), exact, rtol=0.1, atol=0.1)
+    assert all(block.attn.qkv.weight.grad.any() for block in backbone.vit.blocks)
+
+
 def test_attention_gradient_reaches_queries_and_keys_of_every_block():
     backbone = make("vit_tiny_patch16_224", (32, 32), {"patch_size": 8})
     attention = backbone(torch.randn(2, 3, 32, 32)).attention

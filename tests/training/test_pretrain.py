@@ -58,6 +58,7 @@ def test_every_term_is_logged_and_the_run_is_one_of_tscam(pretrained):
     (_, last) = lines_of(pretrained, "epoch")
     assert set(last["terms"]) == {"cls", "token", "patches", "total"}
     assert set(last["held_out"]) == {"top1_cls", "top5_cls"}
+    assert last["attention"] == {}  # it is not taught, and nobody need be warned of it
     output = load_model(pretrained)(torch.zeros(1, 3, 32, 32))
     assert output.maps.shape == (1, 2, 4, 4)
 

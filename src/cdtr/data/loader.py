@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cdtr.config import Config, DataConfig
+from cdtr.cores import core_count
 from cdtr.data.batches import BatchLoader, Item, OnBroken, collate, one_thread
 from cdtr.data.images import read_image
 from cdtr.data.sampler import EpochSampler, Key, augmentation_seed
@@ -127,7 +128,7 @@ def _data_loader(
         images,
         batch_size=batch_size,
         batch_sampler=batch_sampler,
-        num_workers=config.data.workers,
+        num_workers=min(config.data.workers, core_count()),  # more only take turns on the cores that this process has
         collate_fn=collate,
         worker_init_fn=one_thread,
         generator=torch.Generator().manual_seed(config.seed),  # else each iterator draws from the global one

@@ -183,7 +183,8 @@ class Trainer:
     @torch.inference_mode()
     def validate(self) -> tuple[dict[str, float], dict[str, float]]:
         """Of the held-out training images: classification in percent, and how much the attention is like the label's
-        class map, ``attention_agreement``, by the name ``class_map``; both empty where none is held out.
+        class map, ``attention_agreement``, by the name ``class_map``; both empty where none is held out, the latter
+        in pretraining too, which teaches no maps.
         """
         # Without DDP's wrapper, which talks at every batch: the processes may have different numbers of them.
         model = self.ema if self.ema is not None else _bare(self.accelerator, self.model)
@@ -199,7 +200,9 @@ class Trainer:
         first, five, likeness, seen = self.accelerator.reduce(counts, reduction="sum").tolist()
         if not seen:
             return {}, {}
-        return {"top1_cls": 100 * first / seen, "top5_cls": 100 * five / seen}, {"class_map": likeness / seen}
+        accuracy = {"top1_cls": 100 * first / seen, "top5_cls": 100 * five / seen}
+        taught = _bare(self.accelerator, self.model)
+        return accuracy, {} if isinstance(taught, Distilled) else {"class_map": likeness / seen}
 
 
 def _accelerator(precision: str) -> Accelerator:
