@@ -52,14 +52,14 @@ def trained_guide(run: RunFolder) -> Guide:
     return guide
 
 
-def score(maps: PriorMaps, samples: list[Sample], config: Config, source: DataSource) -> dict[str, Any]:
-    """GT-known Loc at the best threshold of all classes together, and each class's at that."""
+def score(maps: PriorMaps, samples: list[Sample], config: Config, source: DataSource, iou: int) -> dict[str, Any]:
+    """GT-known Loc at an IoU in percent and the best threshold of all classes together, and each class's at that."""
     hits, counts, labels = [], [], sorted({sample.label for sample in samples})
     for label in labels:
         tally = Tally(find_protocol(config.evaluation.protocol), None)
         of_class = [sample for sample in samples if sample.label == label]
         tally_images([tally], as_method(maps), eval_loader(of_class, config), source.annotate)
-        hits.append(tally.single.hits[tally.single.iou.index(50)])
+        hits.append(tally.single.hits[tally.single.iou.index(iou)])
         counts.append(tally.single.count)
     best = int(np.sum(hits, axis=0).argmax())
     by_class = {
@@ -85,8 +85,9 @@ def main() -> None:
         chosen = [samples[index] for index in order]
         for prior in sorted(PRIORS):
             guide.prior = prior
-            scores = score(PriorMaps(guide), chosen, run.config(), source)
-            rows.append({"run": str(path), "prior": prior, "images": len(chosen)} | scores)
+            for iou in (30, 50):
+                scores = score(PriorMaps(guide), chosen, run.config(), source, iou)
+                rows.append({"run": str(path), "prior": prior, "images": len(chosen), "iou": iou} | scores)
     print(json.dumps(rows, indent=2))
 
 

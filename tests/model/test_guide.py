@@ -64,7 +64,7 @@ def test_its_terms_and_gradients(make_method, batch) -> None:  # type: ignore[no
     assert "x_guide" not in method.eval()(batch.images).aux
 
 
-@pytest.mark.parametrize("prior", ["border", "rarity"])
+@pytest.mark.parametrize("prior", ["border", "contrast", "rarity"])
 def test_with_ocms_prior_everything_learns_where_it_is(make_method, batch, prior) -> None:  # type: ignore[no-untyped-def]
     method = make_method(guide={"enabled": True}, ocm={"k": 2, "prior": prior})
     output = method(batch.images)

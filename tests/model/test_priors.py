@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cdtr.model.priors import PRIORS, border, rarity
+from cdtr.model.priors import PRIORS, border, contrast, rarity
 
 
 def centred(features: np.ndarray) -> np.ndarray:
@@ -52,6 +52,31 @@ def test_border_equals_the_slow_one() -> None:
     np.testing.assert_allclose(border(features), expected, atol=1e-6)
 
 
+def slow_contrast(colours: np.ndarray) -> np.ndarray:
+    """One image (D, h, w), patch by patch."""
+    _, height, width = colours.shape
+    places = [(y, x) for y in range(height) for x in range(width) if y in (0, height - 1) or x in (0, width - 1)]
+    mean = np.mean([colours[:, y, x] for y, x in places], axis=0)
+    far = np.array([[np.linalg.norm(colours[:, y, x] - mean) for x in range(width)] for y in range(height)])
+    return far / far.max()
+
+
+def test_contrast_equals_the_slow_one() -> None:
+    colours = torch.randn(3, 3, 4, 6, generator=torch.Generator().manual_seed(3))
+    expected = np.stack([slow_contrast(one) for one in colours.double().numpy()])
+    np.testing.assert_allclose(contrast(colours), expected, atol=1e-6)
+
+
+def test_contrast_tells_a_bright_spot_from_the_grey_around_it() -> None:
+    """A slice of a head: black around it, grey tissue, a white spot. The border's cosines see one thing, the head."""
+    colours = torch.zeros(1, 3, 9, 9)
+    colours[:, :, 1:8, 1:8] = 0.5
+    colours[:, :, 3:5, 3:5] = 1
+    (found,) = contrast(colours)
+    assert found[3:5, 3:5].unique().tolist() == [1]
+    assert found.sum() == pytest.approx(4 + 0.5 * 45)
+
+
 def pictures(rows: slice, columns: slice) -> torch.Tensor:
     """Two noisy images (2, 8, 8, 8) of one descriptor, and another one at these places."""
     generator = torch.Generator().manual_seed(1)
@@ -64,11 +89,18 @@ def pictures(rows: slice, columns: slice) -> torch.Tensor:
     ("prior", "rows", "columns"),
     [
         ("rarity", slice(2, 5), slice(3, 6)),
+        ("contrast", slice(2, 5), slice(3, 6)),
         ("border", slice(2, 5), slice(3, 6)),
         ("border", slice(1, 7), slice(1, 7)),
         ("border", slice(1, 8), slice(1, 7)),
     ],
-    ids=["rarity: small", "border: small", "border: over half the image", "border: that touches one side"],
+    ids=[
+        "rarity: small",
+        "contrast: small",
+        "border: small",
+        "border: over half the image",
+        "border: that touches one side",
+    ],
 )
 def test_it_is_high_on_the_object(prior: str, rows: slice, columns: slice) -> None:
     found = PRIORS[prior](pictures(rows, columns))  # type: ignore[index]

@@ -17,7 +17,7 @@ from cdtr.errors import ConfigError
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 AnySection = TypeVar("AnySection", bound="Section")
 Padding = Literal["zeros", "replicate"]
-Prior = Literal["rarity", "border"]
+Prior = Literal["border", "contrast", "rarity"]
 AttentionReduce = Literal["mean", "sum_heads", "sum_blocks"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 

@@ -5,7 +5,8 @@ maps of a transformer from scratch may carry the evidence around the object or o
 attention may paint the object dark, all at the same classification accuracy. A pretrained transformer brings the right
 side along. Here a small convolutional network of small receptive field (in the manner of BagNet, Brendel and Bethge
 2019) learns the same labels from what each patch shows by itself: its class maps can only be where the evidence is, and
-its features say where the image is unlike its border, or rare, which is where an object is (``priors.py``).
+its features, or the patches' colours, say where the image is unlike its border, or rare, which is where an object is
+(``priors.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from cdtr.config import GuideConfig, Padding, Prior
 from cdtr.model.maps import correlation, pooled_logits, standardised
 from cdtr.model.norm import SyncedBatchNorm2d
-from cdtr.model.priors import PRIORS
+from cdtr.model.priors import OF_COLOURS, PRIORS
 from cdtr.model.stem import halving_layers
 
 _MOMENTUM = 0.02  # of the running agreement
@@ -73,7 +74,13 @@ class Guide(nn.Module):
     def forward(self, images: Tensor) -> Guidance:
         """images: (B, 3, H, W), normalised."""
         features = F.adaptive_avg_pool2d(self.layers[:-1](images), self.grid_hw)
-        return Guidance(self.layers[-1](features), None if self.prior is None else PRIORS[self.prior](features))
+        return Guidance(self.layers[-1](features), self._prior(images, features))
+
+    def _prior(self, images: Tensor, features: Tensor) -> Tensor | None:
+        if self.prior is None:
+            return None
+        compared = F.adaptive_avg_pool2d(images, self.grid_hw) if self.prior in OF_COLOURS else features
+        return PRIORS[self.prior](compared)
 
     def losses(
         self, seen: Guidance, m_ca: Tensor, evidence: Tensor, labels: Tensor, m_ocm: Tensor | None = None

@@ -19,11 +19,20 @@ def border(features: Tensor) -> Tensor:
     detection (Wei et al., ECCV 2012). An object may cover most of the image, as long as it leaves most of the border.
     """
     unit = _directions(features)
-    outermost = torch.ones(unit.shape[2:], dtype=torch.bool, device=unit.device)
-    outermost[1:-1, 1:-1] = False
     # The mean of cosines is the product with the mean direction.
-    mean = unit[:, :, outermost].mean(dim=2)
-    return -torch.einsum("bdhw,bd->bhw", unit, mean)
+    return -torch.einsum("bdhw,bd->bhw", unit, _border_mean(unit))
+
+
+def contrast(colours: Tensor) -> Tensor:
+    """How far a patch's colour is from the border's: for objects that are brighter or of another colour than all else.
+
+    colours: (B, D, h, w), the patches' mean colours; detached here. Answers (B, h, w) in [0, 1]: the distance from the
+    mean of the outermost patches, as a share of the image's largest. Unlike ``border`` it tells degrees of being
+    unlike: a bright spot in a grey object on black stands out from the object.
+    """
+    exact = colours.detach().float()
+    distance: Tensor = torch.linalg.vector_norm(exact - _border_mean(exact)[:, :, None, None], dim=1)
+    return distance / distance.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def rarity(features: Tensor, blur: int = 3) -> Tensor:
@@ -40,7 +49,15 @@ def rarity(features: Tensor, blur: int = 3) -> Tensor:
     return -F.avg_pool2d(padded, blur, stride=1).squeeze(1)
 
 
-PRIORS: Mapping[Prior, Callable[[Tensor], Tensor]] = {"border": border, "rarity": rarity}
+PRIORS: Mapping[Prior, Callable[[Tensor], Tensor]] = {"border": border, "contrast": contrast, "rarity": rarity}
+OF_COLOURS: frozenset[Prior] = frozenset({"contrast"})  # the others compare learned features
+
+
+def _border_mean(descriptors: Tensor) -> Tensor:
+    """(B, D, h, w) to (B, D), over the outermost patches."""
+    outermost = torch.ones(descriptors.shape[2:], dtype=torch.bool, device=descriptors.device)
+    outermost[1:-1, 1:-1] = False
+    return descriptors[:, :, outermost].mean(dim=2)
 
 
 def _directions(features: Tensor) -> Tensor:

@@ -8,6 +8,12 @@ from cdtr.config import Config
 from cdtr.runs import RunFolder
 
 _CLASSES_SHOWN = 20
+_OCM_STARTS = {
+    "none": "",
+    "border": ", starts from what is unlike the image's border",
+    "contrast": ", starts from what is of another colour than the image's border",
+    "rarity": ", starts from what is rare in the image",
+}
 _STARTS = {"none": "random weights", "hub": "the pretrained weights of timm's hub"}
 
 
@@ -99,7 +105,7 @@ def modules(run: RunFolder) -> list[Module]:
     config, fit = run.config(), manifest_of(run).get("clip_fit")
     clip = f", CLIP {config.sba.model}" + (f", its fit to the classes {fit['fit']:.2f}" if fit else "")
     ocm = f"K = {config.ocm.k} blocks, p = {config.ocm.p:g}"
-    ocm += ", starts from what is rare in the image" if config.ocm.prior == "rarity" else ""
+    ocm += _OCM_STARTS[config.ocm.prior]
     rows = (
         ("CSM", "class maps from the attention", config.csm.enabled, f"G = {config.csm.g}"),
         ("OCM", "suppresses clutter in the attention, awakens the object", config.ocm.enabled, ocm),
