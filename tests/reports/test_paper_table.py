@@ -55,6 +55,18 @@ def test_markdown_has_paper_ours_difference_and_protocol() -> None:
     assert "Ours: nothing yet." in text.split("## NEU-DET")[0]
 
 
+def test_a_note_of_all_lines_is_said_once() -> None:
+    found = load_reproduction("XIV")
+    reason = "no data: give --data brain-tumor=DIR"
+    missing = Findings("wsol", "brain-tumor", notes=dict.fromkeys(found.table.rows, reason))
+    parts = compare(found, neu() | {"brain-tumor": missing})
+    assert parts[0].facts == "Ours: nothing yet. No data: give --data brain-tumor=DIR."
+    text = to_markdown(found, parts)
+    assert text.count("no data") + text.count("No data") == 1
+    assert [len(table.columns) for table in to_tables(found, parts)] == [9, 10]
+    assert all(row["note"] == reason for row in csv.DictReader(io.StringIO(to_csv(found, parts[:1]))))
+
+
 def _table(markdown: str, section: str) -> list[str]:
     return [line for line in markdown.split(f"## {section}")[1].splitlines() if line.startswith("|")]
 

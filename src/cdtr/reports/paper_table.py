@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from rich.table import Table
 from tabulate import tabulate
@@ -105,7 +105,10 @@ def _part(found: Reproduction, data: str, known: Findings) -> Part:
         for key in (BASELINE_NAMES if everything else ())
     }
     shown = {key: values for key, values in trivial.items() if any(value is not None for value in values)}
-    return Part(data, found.data[data].label, known.protocol, _facts(known, everything), tuple(lines), shown)
+    facts, notes = _facts(known, everything), {line.note for line in lines}
+    if len(notes) == 1 and (note := notes.pop()):
+        facts += f" {note[0].upper()}{note[1:]}."
+    return Part(data, found.data[data].label, known.protocol, facts, tuple(lines), shown)
 
 
 def _ours(metric: str, evaluations: Any, costs: Mapping[str, float]) -> Spread | None:
@@ -131,8 +134,7 @@ def to_markdown(found: Reproduction, parts: Sequence[Part]) -> str:
     lines = [f"# {found.caption}. {found.table.title}", "", _legend(parts), ""]
     for part in parts:
         header, *rows = _cells(found, part)
-        align = ["right" if index > len(found.table.columns) else "left" for index in range(len(header) - 1)] + ["left"]
-        table = tabulate(rows, header, tablefmt="pipe", disable_numparse=True, colalign=align)
+        table = tabulate(rows, header, tablefmt="pipe", disable_numparse=True, colalign=_alignment(found, header))
         lines += [f"## {part.label}", "", part.facts, "", table, ""]
     if any(part.baselines for part in parts):
         lines += [f"\\{STARRED}", ""]
@@ -196,9 +198,8 @@ def to_tables(found: Reproduction, parts: Sequence[Part]) -> Iterator[Table]:
         title = f"{found.caption}, {part.label}, protocol {part.protocol}"
         table = Table(title=title, title_justify="left", caption=part.facts, caption_justify="left")
         header, *rows = _cells(found, part)
-        for index, name in enumerate(header):
-            right = len(found.table.columns) < index < len(header) - 1
-            table.add_column(name, justify="right" if right else "left")
+        for name, justify in zip(header, _alignment(found, header), strict=True):
+            table.add_column(name, justify=justify)
         for row in rows:
             table.add_row(*row)
         yield table
@@ -213,12 +214,19 @@ def _legend(parts: Sequence[Part]) -> str:
     )
 
 
+def _alignment(found: Reproduction, header: Sequence[str]) -> list[Literal["left", "right"]]:
+    words = len(found.table.columns)  # after the row's name
+    return ["left" if index <= words or name == "note" else "right" for index, name in enumerate(header)]
+
+
 def _cells(found: Reproduction, part: Part) -> list[list[str]]:
+    """The header and the lines. A note that all lines share stands in the part's facts and has no column here."""
     columns, metrics = found.table.columns, found.table.metrics
     header = ["", *columns]
     for metric in metrics:
         header += [f"{(METRIC_NAMES | COST_NAMES)[metric]}: paper", "ours", "Δ"]
-    lines = [[*header, "protocol", "seeds", "note"]]
+    noted = len({line.note for line in part.lines}) > 1
+    lines = [[*header, "protocol", "seeds", *(["note"] if noted else [])]]
     for line in part.lines:
         cells = [line.label, *("✓" if word == "x" else word for word in line.text)]
         for index, metric in enumerate(metrics):
@@ -226,12 +234,13 @@ def _cells(found: Reproduction, part: Part) -> list[list[str]]:
             change = line.difference(index)
             cells += [_number(line.paper[index], 2), _spread_text(line.ours[index], digits)]
             cells.append("" if change is None else f"{change:+.{digits}f}")
-        lines.append([*cells, part.protocol if line.seeds else "", str(len(line.seeds) or ""), line.note])
+        cells += [part.protocol if line.seeds else "", str(len(line.seeds) or "")]
+        lines.append([*cells, line.note] if noted else cells)
     for name, scores in part.baselines.items():
         cells = [BASELINE_NAMES[name], *("" for _ in columns)]
         for score in scores:
             cells += ["", percent(score), ""]
-        lines.append([*cells, part.protocol, "", ""])
+        lines.append([*cells, part.protocol, "", *([""] if noted else [])])
     return lines
 
 
