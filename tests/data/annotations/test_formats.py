@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from cdtr.config import DataConfig
 from cdtr.data.annotations import format_names
+from cdtr.data.annotations.yolo import read_yolo
 from cdtr.data.datasets import load_source
 from cdtr.data.opening import open_data
 from cdtr.errors import DataError
@@ -150,6 +152,24 @@ def test_classes_named_otherwise_are_an_error(folder: Path, format: str) -> None
     source = load_source(folder)
     with pytest.raises(DataError, match=r"has boxes of hund, katze, the images are of cat, dog"):
         _all(source)
+
+
+@given(st.integers(1, 5000), st.data(), st.integers(6, 17))
+def test_whole_pixels_come_back_whole_from_yolos_decimals(side: int, data: st.DataObject, decimals: int) -> None:
+    """What the protocols cut off behind the point is not what the decimals have lost."""
+    start = data.draw(st.integers(0, side - 1))
+    end = data.draw(st.integers(start + 1, side))
+    centre, length = round((start + end) / 2 / side, decimals), round((end - start) / side, decimals)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "a.txt"
+        file.write_text(f"0 {centre:.17f} {centre:.17f} {length:.17f} {length:.17f}\n")
+        assert read_yolo(file, (side, side)) == [(0, (start, start, end, end))]
+
+
+def test_what_six_decimals_can_tell_from_a_whole_pixel_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0 0.505002 0.500000 0.490000 0.200000\n")
+    [(_, corners)] = read_yolo(tmp_path / "a.txt", (99, 100))
+    np.testing.assert_allclose(corners, (26.0002, 39.6, 75.0002, 59.4), atol=1e-9)
 
 
 def test_yolo_numbers_without_names_are_an_error(folder: Path) -> None:

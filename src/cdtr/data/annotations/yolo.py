@@ -3,6 +3,9 @@
 ``a.txt`` lies beside ``a.jpg``, in a folder ``labels`` beside its folder ``images``, or in ``labels`` in the root,
 under the end of the image's path that tells it apart. An empty file is an image without a box. The classes' names come
 from ``data.yaml`` or ``dataset.yaml`` (``names``), ``classes.txt`` or ``obj.names``, in the root or in ``labels``.
+
+Shares are written with six decimals as a rule. What that many cannot tell from a whole pixel is taken to be one: the
+protocols scale boxes and cut off what is behind the point, which would cost 59.9999 a pixel.
 """
 
 from __future__ import annotations
@@ -10,16 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from cdtr.config import read_tree
 from cdtr.data.annotations._images import Images, NamedBox, check_box, faulty_box, own_boxes
 from cdtr.data.files import read_lines
 from cdtr.data.images import read_size
 from cdtr.errors import ConfigError, DataError
-from cdtr.records import Annotation, Sample
+from cdtr.records import Annotation, FloatArray, Sample
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml")
 _LISTS = ("classes.txt", "obj.names")
 _MAX_PIXELS = 2**31  # only headers are read
+_DECIMALS = 1e-6  # of the image; a centre and half a size that are off by half of the sixth decimal make 0.75 of it
 
 
 def find(images: Images) -> list[Path]:
@@ -47,7 +53,6 @@ def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation
 
 def read_yolo(path: Path, size_hw: tuple[int, int]) -> list[tuple[int, tuple[float, float, float, float]]]:
     """(class number, half-open box in pixels) of each line; DataError names the line that is none."""
-    height, width = size_hw
     found = []
     for number, line in enumerate(read_lines(path), start=1):
         where = f"{path}, line {number}"
@@ -61,9 +66,20 @@ def read_yolo(path: Path, size_hw: tuple[int, int]) -> list[tuple[int, tuple[flo
                 f"{where}: {line[:60]!r}, expected a class number and cx, cy, width, height, or a polygon of at least "
                 "three points"
             )
-        x0, y0, x1, y1 = _corners(values)
-        found.append((int(kind), check_box((x0 * width, y0 * height, x1 * width, y1 * height), where)))
+        x0, y0, x1, y1 = _on_whole_pixels(np.array(_corners(values)), size_hw).tolist()
+        found.append((int(kind), check_box((x0, y0, x1, y1), where)))
     return found
+
+
+def _on_whole_pixels(shares_xyxy: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    """(4,) corners in pixels; those that six decimals cannot tell from a whole pixel lie on it."""
+    height, width = size_hw
+    sides = np.array([width, height, width, height])
+    pixels = shares_xyxy * sides
+    whole = np.rint(pixels)
+    near = np.isclose(pixels, whole, rtol=0, atol=_DECIMALS * sides)
+    corners: FloatArray = np.where(near, whole, pixels)
+    return corners
 
 
 def _corners(values: list[float]) -> tuple[float, float, float, float]:
