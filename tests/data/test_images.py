@@ -191,9 +191,10 @@ def test_suffixes_are_known_to_pillow() -> None:
     assert set(Image.registered_extensions()) >= IMAGE_SUFFIXES
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_size_from_the_header_is_that_of_the_upright_picture(orientation, tmp_path):
-    path = tmp_path / "turned.jpg"
+def test_size_from_the_header_is_that_of_the_upright_picture(orientation, suffix, tmp_path):
+    path = tmp_path / f"turned{suffix}"
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (30, 20)).save(path, exif=exif)

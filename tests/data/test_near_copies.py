@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from cdtr.data.near_copies import HASH_BYTES, NEAR, link_alike, picture_hash
+from cdtr.errors import DataError
 
 
 def _photo(seed: int) -> Image.Image:
@@ -90,3 +91,12 @@ def test_no_hash_is_no_pair() -> None:
     node, alike = link_alike(np.zeros((0, HASH_BYTES), dtype=np.uint8))
     assert node.shape == (0,)
     assert alike.shape == (0, 0)
+
+
+def test_more_pairs_than_can_be_held_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = np.zeros((40, HASH_BYTES), dtype=np.uint8)
+    hashes[:, 0] = np.arange(40)
+    assert link_alike(hashes, distance=6)[1].nnz == 40 * 40
+    monkeypatch.setattr("cdtr.data.near_copies._MOST_PAIRS", 779)
+    with pytest.raises(DataError, match="more than 779 pairs of 40 pictures differ in at most 6 bits"):
+        link_alike(hashes, distance=6)

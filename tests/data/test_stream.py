@@ -16,6 +16,7 @@ from PIL import Image
 
 from cdtr.config import Config, load_config
 from cdtr.data.datasets import load_source
+from cdtr.data.duplicates import KEEPING_ORDER
 from cdtr.data.files import content_hash
 from cdtr.data.images import check_images, read_image, read_size
 from cdtr.data.loader import eval_loader, train_loader
@@ -121,7 +122,7 @@ def test_nothing_half_written_is_left(files: DataSource, tmp_path: Path) -> None
 
     with pytest.raises(KeyboardInterrupt):
         write_shards(dataclasses.replace(files, annotate=cut), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["files"]
     write_shards(files, tmp_path / "out")
     with pytest.raises(DataError, match="is not empty"):
         write_shards(files, tmp_path / "out")
@@ -134,6 +135,46 @@ def test_missing_images_are_reported_and_left_out(files: DataSource, tmp_path: P
     write_shards(files, tmp_path / "out", on_broken=lambda sample, _reason: broken.append(sample.image_id))
     assert broken == [lost.image_id]
     assert len(load_source(tmp_path / "out").splits["train"]) == COUNT - 1
+
+
+def test_boxes_that_cannot_be_read_are_reported_and_the_image_kept(files: DataSource, tmp_path: Path) -> None:
+    bad = files.splits["train"][3].image_id
+
+    def annotate(sample: Sample) -> Annotation | None:
+        if sample.image_id == bad:
+            raise DataError("a.xml is cut")
+        return files.annotate(sample)
+
+    reported: list[tuple[str, str]] = []
+    changed = dataclasses.replace(files, annotate=annotate)
+    write_shards(changed, tmp_path / "out", on_broken=lambda sample, why: reported.append((sample.image_id, why)))
+    assert reported == [(bad, "its boxes alone, a.xml is cut")]
+    read = load_source(tmp_path / "out")
+    assert [s.image_id for s in read.splits["train"] if read.annotate(s) is None] == [bad]
+
+
+def test_every_split_comes_back_under_its_name(files: DataSource, tmp_path: Path) -> None:
+    parts = {name: files.splits["train"][3 * i : 3 * i + 3] for i, name in enumerate(KEEPING_ORDER)}
+    counts = write_shards(dataclasses.replace(files, splits=parts), tmp_path / "out", images_per_shard=2)
+    assert counts == dict.fromkeys(KEEPING_ORDER, 2)
+    for read in (load_source(tmp_path / "out"), _without_index(tmp_path / "out")):
+        found = {split: {sample.path.parent.name for sample in samples} for split, samples in read.splits.items()}
+        assert found == {name: {f"{name}-000000.tar", f"{name}-000001.tar"} for name in KEEPING_ORDER}
+
+
+def _without_index(root: Path) -> DataSource:
+    (root / "shards.json").unlink()
+    return load_source(root)
+
+
+def test_an_index_of_other_names_is_an_error_not_an_endless_search(shards: DataSource) -> None:
+    samples = [_renamed(sample) for sample in shards.splits["train"]]
+    with pytest.raises(DataError, match="has none of the images that are listed of it"):
+        _epoch(train_loader(samples, _config()))
+
+
+def _renamed(sample: Sample) -> Sample:
+    return dataclasses.replace(sample, path=sample.path.with_name(f"other-{sample.path.name}"))
 
 
 def test_an_epoch_has_every_image_once(shards: DataSource) -> None:
@@ -218,9 +259,11 @@ def _png(shade: int = 9) -> bytes:
 def test_shards_of_others_are_read(tmp_path: Path) -> None:
     members = {"./n1/a.png": _png(), "./n1/a.json": b'{"class": "dog", "boxes_xyxy": [[1, 2, 3, 4]]}'}
     _tar(tmp_path / "s" / "imagenet-train-0000.tar", {**members, "b.jpg": _png(), "b.cls": b"0\n", "notes.txt": b"x"})
-    _tar(tmp_path / "s" / "imagenet_val-0000.tar", {"c.PNG": _png(), "c.cls": b"cat"})
+    _tar(tmp_path / "s" / "imagenet_validation-00.tar", {"c.PNG": _png(), "c.cls": b"cat"})
+    _tar(tmp_path / "s" / "more.tar", {"d.png": _png(), "d.cls": b"cat"})
     (tmp_path / "s" / "classes.txt").write_text("cat\ndog\n")
-    source = load_source(tmp_path / "s")
+    with pytest.warns(UserWarning, match=r"1 tar files are left out, such as more\.tar"):
+        source = load_source(tmp_path / "s")
     assert [sample.label for sample in source.splits["train"]] == [1, 0]
     assert [sample.label for sample in source.splits["val"]] == [0]
     assert source.annotated
@@ -285,3 +328,27 @@ def test_a_broken_image_is_replaced_and_reported_once(tmp_path: Path) -> None:
     for epoch in range(3):
         assert [len(batch.samples) for batch in _epoch(loader, epoch)] == [4, 4]
     assert reported == ["train-0000/0.png"]
+
+
+@pytest.mark.parametrize(("batch", "accumulation"), [(1, 1), (4, 4)])
+def test_broken_images_alone_in_their_micro_batch_are_replaced(tmp_path: Path, batch: int, accumulation: int) -> None:
+    members: dict[str, bytes] = {}
+    for number in range(8):
+        members |= {f"{number}.png": _png(number) if number % 4 else b"no", f"{number}.cls": str(number % 2).encode()}
+    _tar(tmp_path / "s" / "train-0000.tar", members)
+    samples = load_source(tmp_path / "s").splits["train"]
+    reported: set[str] = set()
+    config = _config(batch=batch, accumulation=accumulation, shuffle_buffer=1)
+    loader = train_loader(samples, config, on_broken=lambda sample, _reason: reported.add(sample.image_id))
+    whole = _epoch(loader)
+    assert [len(found.samples) for found in whole] == [1] * 8
+    assert reported == {"train-0000/0.png", "train-0000/4.png"}
+    for step in range(len(whole) // accumulation):
+        assert _ids(_epoch(loader, 0, step)) == _ids(whole)[step * accumulation :]
+
+
+def test_a_set_of_broken_images_alone_ends(tmp_path: Path) -> None:
+    _tar(tmp_path / "s" / "train-0000.tar", {"0.png": b"no", "0.cls": b"0", "1.png": b"no", "1.cls": b"1"})
+    samples = load_source(tmp_path / "s").splits["train"]
+    with pytest.raises(DataError, match=r"can be read; the first: .* is no image that Pillow knows"):
+        _epoch(train_loader(samples, _config(batch=1)))

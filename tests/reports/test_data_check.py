@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,15 @@ def test_the_tables_hold_the_numbers(tmp_path: Path) -> None:
     assert "33%" in printed
     assert "12.3" in printed
     assert "class 2" in _printed(classes_table(_check(tmp_path)))
+
+
+def test_brackets_in_a_name_are_no_markup(tmp_path: Path) -> None:
+    (tmp_path / "a [b]").mkdir()
+    check = _check(tmp_path / "a [b]")
+    names = ("part [a]", "part [b]", "part")
+    changed = replace(check, source=replace(check.source, root=Path("a [b]"), class_names=names))
+    assert "part [b]" in _printed(classes_table(changed))
+    assert "a [b], read as made" in _printed(splits_table(changed))
 
 
 def test_of_many_classes_the_smallest_and_largest_are_shown(tmp_path: Path) -> None:

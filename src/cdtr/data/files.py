@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,12 @@ def find_images(folder: Path, root: Path) -> tuple[list[Path], int]:
         else:
             images.append(path)
     return sorted(images, key=lambda path: natural_key(path.as_posix())), skipped
+
+
+def warn_of_links(root: Path, skipped: int) -> None:
+    """Say that links were passed over: what they lead to may be anywhere, and gone tomorrow."""
+    if skipped:
+        warnings.warn(f"{root}: {skipped} links lead out of it and are left out, copy what they lead to", stacklevel=3)
 
 
 def require_images(folder: Path) -> list[Path]:

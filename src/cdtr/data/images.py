@@ -9,6 +9,7 @@ from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from cdtr.cores import core_count
 from cdtr.data.tar_members import file_size, in_tar, open_file
@@ -18,6 +19,7 @@ from cdtr.records import FloatArray, Sample
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 
 _ORIENTATION = 0x0112  # EXIF tag; from 5 on the picture lies on its side
+_TIFF_WIDTH, _TIFF_LENGTH = 256, 257
 
 
 class TooManyPixelsError(DataError):
@@ -57,8 +59,9 @@ def read_size(path: Path, max_pixels: int) -> tuple[int, int]:
     try:
         with open_file(path) as file, Image.open(file) as image:
             _check_size(image, path, max_pixels)
+            width, height = _stored_size(image)
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width)
+            return (width, height) if turned else (height, width)
     except DataError:
         raise
     except Exception as error:
@@ -107,6 +110,13 @@ def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:
             f"{path} has {width} x {height} pixels, more than data.max_pixels = {max_pixels}: "
             "scale it down or raise the limit"
         )
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of the pixels in the file; of TIFF, Pillow's may be turned already."""
+    if isinstance(image, TiffImageFile):
+        return int(image.tag_v2[_TIFF_WIDTH]), int(image.tag_v2[_TIFF_LENGTH])
+    return image.size
 
 
 def _unreadable(path: Path, error: Exception, max_pixels: int) -> DataError:

@@ -15,7 +15,7 @@ from numba import njit
 from PIL import Image
 from scipy.sparse import csr_matrix, identity
 
-from cdtr.errors import ConfigError
+from cdtr.errors import ConfigError, DataError
 from cdtr.records import UInt8Array
 
 HASH_SIDE = 16
@@ -25,6 +25,7 @@ HASH_BYTES = HASH_SIDE**2 // 8
 NEAR = 12
 
 _BLANK = 1.0  # standard deviation, of 255 grey levels: below, the bits of a hash are noise
+_MOST_PAIRS = 10_000_000  # about a gigabyte
 _ROWS = 2048  # that are compared with all others before the progress moves
 
 IntArray = npt.NDArray[np.int64]
@@ -57,14 +58,22 @@ def link_alike(
 
     Pictures of one hash share a node, so that a thousand equal ones are no million pairs. Answers each picture's node
     (N,), and for K nodes the symmetric matrix (K, K) with 1 where two hashes differ in at most ``distance`` bits, its
-    diagonal included. ``progress`` is called with the nodes done.
+    diagonal included. ``progress`` is called with the nodes done. DataError where there are too many pairs to hold, as
+    of a camera that never moves.
     """
     words = np.ascontiguousarray(hashes).reshape(-1, HASH_BYTES).view(np.uint64)
     different, node_of = np.unique(words, axis=0, return_inverse=True)
     found = [np.zeros((0, 2), dtype=np.int64)]
+    room = _MOST_PAIRS
     for start in range(0, len(different), _ROWS):
         stop = min(start + _ROWS, len(different))
-        found.append(_compare(different, start, stop, np.uint64(distance)))
+        found.append(_compare(different, start, stop, np.uint64(distance), room))
+        room -= len(found[-1])
+        if room < 0:
+            raise DataError(
+                f"more than {_MOST_PAIRS} pairs of {len(different)} pictures differ in at most {distance} bits, as "
+                "those of a camera that never moves: take a smaller --distance, or --no-near"
+            )
         if progress is not None:
             progress(stop - start)
     rows, columns = np.concatenate(found).T
@@ -74,10 +83,10 @@ def link_alike(
 
 
 @njit(cache=True, nogil=True)
-def _compare(words, start, stop, distance):  # type: ignore[no-untyped-def]
+def _compare(words, start, stop, distance, room):  # type: ignore[no-untyped-def]
     """Pairs (M, 2) of rows ``start`` to ``stop`` of (N, 4) words with those that follow them.
 
-    Nearly every pair is given up after its first word.
+    Nearly every pair is given up after its first word. Once there are more than ``room``, the search ends with the row.
     """
     found = [(0, 0)]  # tells numba what the list holds
     for i in range(start, stop):
@@ -89,6 +98,8 @@ def _compare(words, start, stop, distance):  # type: ignore[no-untyped-def]
                     break
             if total <= distance:
                 found.append((i, j))
+        if len(found) - 1 > room:
+            break
     pairs = np.empty((len(found) - 1, 2), np.int64)
     for row in range(1, len(found)):
         pairs[row - 1, 0], pairs[row - 1, 1] = found[row]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,45 +33,55 @@ def write_shards(
     """Write every split of a set into ``out`` and answer how many shards each has.
 
     The images are mixed by ``seed``, since training reads a shard in a row, and are copied byte for byte, with their
-    boxes and masks. All is written beside ``out`` and renamed when it is whole. Raises DataError for an ``out`` that
+    boxes and masks; images and boxes that cannot be read go to ``on_broken`` with the reason, and are left out. All is
+    written beside ``out`` and renamed when it is whole. Raises DataError for an ``out`` that
     holds something, ConfigError without the library webdataset.
     """
     wds = require_webdataset()
-    out = out.resolve()
+    counts: dict[str, int] = {}
+    with _whole_or_nothing(out.resolve()) as draft:
+        index: dict[str, dict[str, Any]] = {}
+        for position, (split, samples) in enumerate(source.splits.items()):
+            if not samples:
+                continue
+            pattern = str(draft / f"{split}-%06d.tar").replace("%06d", "\0").replace("%", "%%")
+            order = np.random.default_rng([seed, position]).permutation(len(samples))
+            with wds.ShardWriter(
+                pattern.replace("\0", "%06d"), images_per_shard, megabytes * 1e6, verbose=0, encoder=False, mtime=0
+            ) as writer:
+                for key, number in enumerate(order.tolist()):
+                    sample = samples[number]
+                    record = _record(source, sample, key, on_broken)
+                    if record is not None:
+                        writer.write(record)
+                        images = index.setdefault(Path(writer.fname).name, {"images": []})["images"]
+                        images.append([_member(record), sample.label, sample.image_id])
+                    if progress is not None:
+                        progress(1)
+            counts[split] = sum(name.rpartition("-")[0] == split for name in index)
+        for name, shard in index.items():
+            shard["bytes"] = (draft / name).stat().st_size
+        (draft / CLASSES_FILE).write_text("".join(f"{name}\n" for name in source.class_names), encoding="utf-8")
+        tree = {"shards": index, "annotated": source.annotated}
+        (draft / INDEX_FILE).write_text(json.dumps(tree, separators=(",", ":")), encoding="utf-8")
+    return counts
+
+
+@contextmanager
+def _whole_or_nothing(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its place in the end, and goes if there is none; DataError as above."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is not empty: choose another folder as --out")
     draft = out.with_name(out.name + _UNFINISHED)
     shutil.rmtree(draft, ignore_errors=True)  # of a writing that was killed
     draft.mkdir(parents=True)
-    index: dict[str, dict[str, Any]] = {}
-    counts: dict[str, int] = {}
-    for position, (split, samples) in enumerate(source.splits.items()):
-        if not samples:
-            continue
-        pattern = str(draft / f"{split}-%06d.tar").replace("%06d", "\0").replace("%", "%%")
-        order = np.random.default_rng([seed, position]).permutation(len(samples))
-        with wds.ShardWriter(
-            pattern.replace("\0", "%06d"), images_per_shard, megabytes * 1e6, verbose=0, encoder=False, mtime=0
-        ) as writer:
-            for key, number in enumerate(order.tolist()):
-                sample = samples[number]
-                record = _record(source, sample, key, on_broken)
-                if record is not None:
-                    writer.write(record)
-                    images = index.setdefault(Path(writer.fname).name, {"images": []})["images"]
-                    images.append([_member(record), sample.label, sample.image_id])
-                if progress is not None:
-                    progress(1)
-        counts[split] = sum(name.startswith(f"{split}-") for name in index)
-    for name, shard in index.items():
-        shard["bytes"] = (draft / name).stat().st_size
-    (draft / CLASSES_FILE).write_text("".join(f"{name}\n" for name in source.class_names), encoding="utf-8")
-    tree = {"shards": index, "annotated": source.annotated}
-    (draft / INDEX_FILE).write_text(json.dumps(tree, separators=(",", ":")), encoding="utf-8")
-    if out.is_dir():
-        out.rmdir()
-    draft.replace(out)
-    return counts
+    try:
+        yield draft
+        if out.is_dir():
+            out.rmdir()
+        draft.replace(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def require_webdataset() -> Any:
@@ -90,7 +101,7 @@ def _member(record: dict[str, Any]) -> str:
 def _record(
     source: DataSource, sample: Sample, key: int, on_broken: Callable[[Sample, str], None] | None
 ) -> dict[str, Any] | None:
-    """The members of one sample; None for an image that cannot be read."""
+    """The members of one sample, without its boxes where those cannot be read; None for an image that cannot."""
     try:
         with open_file(sample.path) as file:
             content = file.read()
@@ -98,7 +109,12 @@ def _record(
         if on_broken is not None:
             on_broken(sample, f"{sample.path}: {error.strerror or error}")
         return None
-    annotation = source.annotate(sample)
+    try:
+        annotation = source.annotate(sample)
+    except DataError as error:
+        annotation = None
+        if on_broken is not None:
+            on_broken(sample, f"its boxes alone, {error}")
     about: dict[str, Any] = {"image_id": sample.image_id, "class": source.class_names[sample.label]}
     record: dict[str, Any] = {"__key__": f"{key:08d}", sample.path.suffix.lower().lstrip("."): content}
     if annotation is not None:

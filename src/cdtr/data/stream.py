@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cdtr.config import Config
@@ -29,6 +30,7 @@ from cdtr.errors import DataError
 from cdtr.records import Sample
 
 Raw = tuple[Sample, bytes]
+_MOST_TRIED = 1000  # images, until one can be decoded
 _ORDER = 3  # keeps these random numbers apart from those of cdtr.data.sampler
 
 
@@ -64,7 +66,11 @@ class Shards:
             order = random.Random(f"{self._seed} {epoch} {self._rank} {worker} {turn}")
             order.shuffle(own)
             mix = wds.shuffle(self._buffer, initial=self._buffer, rng=order)
-            yield from mix(self._read(own))
+            found = None
+            for found in mix(self._read(own)):
+                yield found
+            if found is None:
+                raise DataError(f"{own[0]} has none of the images that are listed of it: write the set again")
 
     def _read(self, shards: Sequence[Path]) -> Iterator[Raw]:
         for shard in shards:
@@ -86,7 +92,11 @@ class Shards:
 
 
 class StreamedBatches(IterableDataset[Loaded]):
-    """The micro-batches of this worker; an image that cannot be decoded is replaced by another of its micro-batch."""
+    """The micro-batches of this worker.
+
+    An image that cannot be decoded is replaced by another of its micro-batch; where none of that can, by the first that
+    can of the worker's, so that a run that goes on meets the same.
+    """
 
     def __init__(self, shards: Shards, sampler: EpochSampler, config: Config) -> None:
         self._shards, self._sampler, self._config = shards, sampler, config
@@ -100,18 +110,17 @@ class StreamedBatches(IterableDataset[Loaded]):
         for part in range(worker, sampler.steps_per_epoch * sampler.accumulation, workers):
             positions = sampler.positions(part)
             chunk = list(islice(raw, len(positions)))
-            yield Loaded(None, ()) if part < first else collate(self._decode(chunk, epoch, positions))
+            if part < first:
+                yield Loaded(None, ())
+                continue
+            others = islice(self._shards.images(epoch, worker, workers), _MOST_TRIED)
+            yield collate(self._items(chunk, others, epoch, positions))
 
-    def _decode(self, chunk: Sequence[Raw], epoch: int, positions: Sequence[int]) -> list[Item]:
-        images, broken = [], []
-        for sample, content in chunk:
-            try:
-                image = decode_image(io.BytesIO(content), sample.path, self._config.data.max_pixels)
-                images.append((sample, image))
-            except DataError as error:
-                broken.append((sample, str(error)))
+    def _items(self, chunk: Sequence[Raw], others: Iterator[Raw], epoch: int, positions: Sequence[int]) -> list[Item]:
+        broken: list[tuple[Sample, str]] = []
+        images = list(self._decode(chunk, broken)) or list(islice(self._decode(others, broken), 1))
         if not images:
-            raise DataError(f"none of {len(chunk)} images in a row can be read; the first: {broken[0][1]}")
+            raise DataError(f"none of {len(broken)} images can be read; the first: {broken[0][1]}")
         items = []
         for number, position in enumerate(positions):
             sample, image = images[number % len(images)]
@@ -121,6 +130,14 @@ class StreamedBatches(IterableDataset[Loaded]):
             faults = tuple(broken) if number == 0 else ()
             items.append(Item(sample, tensor, clean, (image.height, image.width), faults))
         return items
+
+    def _decode(self, found: Iterable[Raw], broken: list[tuple[Sample, str]]) -> Iterator[tuple[Sample, Image.Image]]:
+        """The pictures that can be decoded; the others are added to ``broken``."""
+        for sample, content in found:
+            try:
+                yield sample, decode_image(io.BytesIO(content), sample.path, self._config.data.max_pixels)
+            except DataError as error:
+                broken.append((sample, str(error)))
 
 
 class StreamLoader(BatchLoader):

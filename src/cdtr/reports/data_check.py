@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from cdtr.data.check import Finding, counted, plain
@@ -73,7 +74,7 @@ def splits_table(check: DataCheck) -> Table:
     """A column a split: images, sizes, modes, boxes, and what boxes score that never look."""
     splits = order_splits(check.source)[::-1]
     facts = {split: _split_facts(check, split) for split in splits}
-    table = Table(title=f"{plain(str(check.source.root))}, read as {check.source.name}", title_justify="left")
+    table = Table(title=f"{escape(plain(str(check.source.root)))}, read as {check.source.name}", title_justify="left")
     table.add_column("")
     for split in splits:
         table.add_column(split, justify="right")
@@ -120,7 +121,7 @@ def classes_table(check: DataCheck) -> Table:
     for split in splits:
         table.add_column(split, justify="right")
     for place, label in enumerate(order):
-        table.add_row(plain(names[label]), *(str(counts[split][label]) for split in splits))
+        table.add_row(escape(plain(names[label])), *(str(counts[split][label]) for split in splits))
         if len(names) > _SHOWN_CLASSES and place == _SHOWN_CLASSES // 2 - 1:
             table.add_section()
     return table

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from cdtr.evaluation import Evaluation
@@ -123,7 +124,7 @@ def per_class_table(evaluation: Evaluation, class_names: Sequence[str]) -> Table
     counts = Counter(row.label for row in evaluation.rows)
     by_score = sorted(evaluation.per_class.items(), key=lambda item: (item[1]["gt_known_loc"] or 0.0, item[0]))
     for label, scores in by_score:
-        table.add_row(class_names[label], str(counts[label]), *(percent(scores[key]) for key in keys))
+        table.add_row(escape(class_names[label]), str(counts[label]), *(percent(scores[key]) for key in keys))
     return table
 
 

@@ -38,6 +38,22 @@ def test_boxes_of_the_images_own_class_count(tmp_path: Path) -> None:
     assert _boxes(source, unknown) is None
 
 
+def test_the_originals_folder_with_a_blank_is_the_same_class(tmp_path: Path) -> None:
+    files = {name.replace("NoTumor", "No Tumor"): content for name, content in FILES.items()}
+    source = open_data(write_files(tmp_path, files), DataConfig(unboxed_classes=("NoTumor",)))
+    assert (source.name, source.class_names) == ("brain_tumor", ("Glioma", "Meningioma", "NoTumor", "Pituitary"))
+    assert source.splits["train"][2].path == tmp_path / "Train" / "No Tumor" / "images" / "b.jpg"
+    assert _boxes(source, source.splits["train"][2]) is None
+    assert _boxes(load_source(tmp_path), source.splits["train"][2]) == [[0, 0, 10, 10]]
+
+
+def test_numbers_in_the_files_stay_where_a_class_is_left_out(tmp_path: Path) -> None:
+    files = {name: content for name, content in FILES.items() if "Meningioma" not in name}
+    source = load_source(write_files(tmp_path, files))
+    assert source.class_names == ("Glioma", "NoTumor", "Pituitary")
+    assert _boxes(source, source.splits["train"][1]) == [[0, 0, 10, 10]]
+
+
 def test_outlines_of_the_head_can_be_left_out(tmp_path: Path) -> None:
     source = open_data(write_files(tmp_path, FILES), DataConfig(unboxed_classes=("NoTumor",)))
     first, _, head = source.splits["train"]

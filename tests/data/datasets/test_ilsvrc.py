@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ SORTED: Files = {k: v for k, v in PLAIN.items() if not k.startswith("val/")} | {
     f"val/{BIRD}/{VAL}.JPEG": (500, 375),
     f"Annotations/val/{VAL}.xml": PLAIN[f"val/{VAL}.xml"],
 }
+BENCHMARK: Files = {
+    f"dataset/ILSVRC/train/{CRANE}/1.JPEG": (9, 9),
+    f"dataset/ILSVRC/train/{BIRD}/1.JPEG": (9, 9),
+    f"dataset/ILSVRC/val/{VAL}.JPEG": (500, 375),
+    "metadata/ILSVRC/test/image_ids.txt": f"val/{VAL}.JPEG\n",
+    "metadata/ILSVRC/test/class_labels.txt": f"val/{VAL}.JPEG,1\n",
+    "metadata/ILSVRC/test/localization.txt": f"val/{VAL}.JPEG,0,0,499,374\nval/{VAL}.JPEG,5,6,7,8\n",
+}
 
 
 def _boxes(source: DataSource, split: str, number: int = 0) -> list[list[float]] | None:
@@ -35,7 +44,7 @@ def _boxes(source: DataSource, split: str, number: int = 0) -> list[list[float]]
     return None if found is None else found.boxes_xyxy.tolist()
 
 
-@pytest.mark.parametrize("files", [KAGGLE, PLAIN, SORTED], ids=["kaggle", "tars", "sorted-val"])
+@pytest.mark.parametrize("files", [KAGGLE, PLAIN, SORTED, BENCHMARK], ids=["kaggle", "tars", "sorted-val", "benchmark"])
 def test_all_layouts_are_read_without_opening_an_image(
     tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +69,30 @@ def test_classes_of_one_name_are_told_apart_and_training_boxes_are_read(tmp_path
     assert source.class_names == (f"crane ({CRANE})", f"crane ({BIRD})")
     assert _boxes(source, "train", 0) == [[0, 1, 8, 7]]
     assert _boxes(source, "train", 1) is None
+
+
+def test_lists_of_more_classes_than_are_there_are_an_error(tmp_path: Path) -> None:
+    lists = {"metadata/ILSVRC/test/class_labels.txt": f"val/{VAL}.JPEG,2\n"}
+    with pytest.raises(DataError, match="has the class 2, train has 2: bring all of train"):
+        load_source(write_files(tmp_path, {**BENCHMARK, **lists}))
+
+
+def test_links_inside_are_followed_and_those_that_leave_are_counted(tmp_path: Path) -> None:
+    outside = write_files(tmp_path / "elsewhere", {f"{CRANE}/2.JPEG": (9, 9), "3.JPEG": (9, 9)})
+    root = write_files(tmp_path / "set", PLAIN)
+    (root / "val" / BIRD).mkdir()
+    (root / "val" / f"{VAL}.JPEG").rename(root / "flat.JPEG")
+    (root / "val" / BIRD / f"{VAL}.JPEG").symlink_to(root / "flat.JPEG")
+    (root / "train" / BIRD / "3.JPEG").symlink_to(outside / "3.JPEG")
+    with pytest.warns(UserWarning, match="1 links lead out of it and are left out"):
+        source = load_source(root)
+    assert [(sample.image_id, sample.label) for sample in source.splits["val"]] == [(f"val/{VAL}.JPEG", 1)]
+    assert [sample.path.name for sample in source.splits["train"]] == ["1.JPEG", "1.JPEG"]
+    shutil.rmtree(root / "train")
+    (root / "train").mkdir()
+    (root / "train" / CRANE).symlink_to(outside / CRANE)
+    with pytest.raises(DataError, match=r"expected train/WNID.* and found 1 links that leave it"):
+        load_source(root, "ilsvrc")
 
 
 def test_image_net_v2_is_the_split_to_calibrate_on(tmp_path: Path) -> None:

@@ -52,6 +52,26 @@ def test_without_lists_the_last_fifth_by_number_is_val(tmp_path: Path) -> None:
     assert len(source.splits["train"]) == 16
 
 
+def test_kaggles_mirror_is_read_as_it_is(tmp_path: Path) -> None:
+    for split, number in (("train", 1), ("train", 2), ("validation", 3)):
+        for name in ("crazing", "inclusion", "patches"):
+            image = tmp_path / split / "images" / name / f"{name}_{number}.jpg"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (10, 10)).save(image)
+            xml = tmp_path / split / "annotations" / f"{name}_{number}.xml"
+            xml.parent.mkdir(parents=True, exist_ok=True)
+            body = BOX.format(name, 1, 2, 3, 4) + BOX.format("other", 1, 1, 10, 10)
+            xml.write_text(f"<annotation>{body}</annotation>")
+    source = load_source(tmp_path)
+    assert (source.name, source.class_names) == ("neu_det", ("crazing", "inclusion", "patches"))
+    assert {split: len(samples) for split, samples in source.splits.items()} == {"train": 6, "val": 3}
+    sample = source.splits["val"][1]
+    assert (sample.image_id, sample.label) == ("validation/images/inclusion/inclusion_3.jpg", 1)
+    annotation = source.annotate(sample)
+    assert annotation is not None
+    assert annotation.boxes_xyxy.tolist() == [[0, 1, 3, 4]]
+
+
 def test_annotations_are_read_lazily(tmp_path: Path) -> None:
     root = _make(tmp_path)
     (root / "ANNOTATIONS" / "spot_1.xml").write_text("broken")

@@ -68,7 +68,17 @@ def test_masks_outside_are_refused(tmp_path: Path) -> None:
         source.annotate(source.splits["train-fullsup"][0])
 
 
-def test_masks_of_several_sizes_are_an_error(tmp_path: Path) -> None:
+def test_boxes_of_masks_stored_at_another_scale_are_the_images(tmp_path: Path) -> None:
+    large = np.kron(OBJECT, np.ones((2, 2), dtype=bool))
+    source = load_source(write_files(tmp_path, {**FOLDERS, "val/0bt_c3/c_m0bt_c3_6932e993.png": large}))
+    found = source.annotate(source.splits["train-fullsup"][0])
+    assert found is not None
+    assert found.mask is not None
+    assert found.mask.tolist() == np.kron(np.array(MASK), np.ones((2, 2), dtype=int)).tolist()
+    assert sorted(found.boxes_xyxy.tolist()) == [[0, 0, 2, 1], [3, 2, 4, 3]]
+
+
+def test_masks_of_several_shapes_are_an_error(tmp_path: Path) -> None:
     source = load_source(write_files(tmp_path, {**FOLDERS, "val/0bt_c3/c_ignore.png": np.zeros((5, 5))}))
-    with pytest.raises(DataError, match="its masks have sizes"):
+    with pytest.raises(DataError, match=r"its masks have sizes .* expected the same proportions"):
         source.annotate(source.splits["train-fullsup"][0])

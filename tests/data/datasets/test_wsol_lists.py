@@ -29,6 +29,19 @@ def test_lists_are_read_without_images(tmp_path):
     assert source.annotate(second).boxes_xyxy.tolist() == [[0, 0, 9, 19]]
 
 
+def test_sizes_that_no_list_has_are_the_images_own(tmp_path):
+    source = load_source(write(tmp_path, image_sizes="val/c.jpg,10,20\n"))
+    first, second = source.splits["test"]
+    assert source.size_hw(second) == (20, 10)
+    with pytest.raises(DataError, match="does not exist"):
+        source.size_hw(first)
+    first.path.parent.mkdir()
+    Image.new("L", (7, 5)).save(first.path)
+    assert source.size_hw(first) == (5, 7)
+    (tmp_path / "image_sizes.txt").unlink()
+    assert load_source(tmp_path).size_hw is None
+
+
 def test_folders_are_splits_and_names_may_be_given(tmp_path):
     for name in ("train-fullsup", "test"):
         write(tmp_path / name)
@@ -39,7 +52,8 @@ def test_folders_are_splits_and_names_may_be_given(tmp_path):
 
 
 def test_masks_become_one_with_the_ignored_region_under_the_objects(tmp_path):
-    write(tmp_path, localization="val/c.jpg,m/1.png,m/i.png\nval/c.jpg,m/2.png,\n")
+    places = "val/c.jpg,m/1.png,m/i.png\nval/c.jpg,m/2.png,\n"
+    write(tmp_path, localization=places, image_sizes="val/c.jpg,8,6\n")
     (tmp_path / "m").mkdir()
     for name, (rows, columns) in {"1": ([0], [0, 1]), "2": ([2], [3]), "i": ([0, 1], [1])}.items():
         mask = np.zeros((3, 4), dtype=np.uint8)
@@ -48,7 +62,7 @@ def test_masks_become_one_with_the_ignored_region_under_the_objects(tmp_path):
     source = load_source(tmp_path)
     found = source.annotate(source.splits["test"][1])
     assert found.mask.tolist() == [[1, 1, 0, 0], [0, 255, 0, 0], [0, 0, 0, 1]]
-    assert found.boxes_xyxy.tolist() == [[0, 0, 2, 1], [3, 2, 4, 3]]
+    assert found.boxes_xyxy.tolist() == [[0, 0, 4, 2], [6, 4, 8, 6]], "in pixels of the image, not of the mask"
     assert source.annotate(source.splits["test"][0]) is None
     Image.fromarray(np.zeros((5, 5), dtype=np.uint8)).save(tmp_path / "m" / "2.png")
     with pytest.raises(DataError, match="its masks have sizes"):
@@ -66,11 +80,24 @@ def test_masks_become_one_with_the_ignored_region_under_the_objects(tmp_path):
         ({"class_labels": "val/a,b.jpg,-1\nval/c.jpg,0\n"}, "entry 1: label '-1'"),
         ({"localization": "val/c.jpg,9,0,1,19\n"}, "entry 1: box 9,0,1,19 is inverted"),
         ({"localization": "val/c.jpg,a,0,1,19\n"}, "entry 1: .*expected numbers"),
+        ({"localization": "val/c.jpg,0,0,1,19\nval/c.jpg,m,i\n"}, r"entry 2: val/c\.jpg has boxes and masks"),
+        ({"localization": "val/c.jpg,m,i\nval/c.jpg,0,0,1,19\n"}, r"entry 2: val/c\.jpg has boxes and masks"),
         ({"localization": "val/d.jpg,0,0,1,19\n"}, r"entry 1: 'val/d\.jpg.*is not an id"),
         ({"image_sizes": "val/c.jpg,0,4\n"}, "entry 1: size"),
         ({"image_ids": "../c.jpg\n", "class_labels": "../c.jpg,0\n", "localization": "", "image_sizes": ""}, "outside"),
     ],
-    ids=["twice", "no-label", "negative", "inverted", "word", "unknown", "no-size", "leaves-the-root"],
+    ids=[
+        "twice",
+        "no-label",
+        "negative",
+        "inverted",
+        "word",
+        "mixed",
+        "mixed-masks-first",
+        "unknown",
+        "no-size",
+        "leaves-the-root",
+    ],
 )
 def test_bad_list_names_the_entry(changes, message, tmp_path):
     with pytest.raises(DataError, match=message):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import Protocol, TypeAlias, cast
 
 from cdtr.data.annotations._images import Images as Images
@@ -79,15 +80,17 @@ def _refuse(message: str, _sample: Sample) -> Annotation | None:
 
 
 class _Once:
-    """Reads the files when the first annotation is asked for: training never asks."""
+    """Reads the files when the first annotation is asked for: training never asks, evaluation does in threads."""
 
     def __init__(self, read: Callable[[], Annotate]) -> None:
         self._read = read
         self._annotate: Annotate | None = None
+        self._lock = Lock()
 
     def __call__(self, sample: Sample) -> Annotation | None:
-        if self._annotate is None:
-            self._annotate = self._read()
+        with self._lock:
+            if self._annotate is None:
+                self._annotate = self._read()
         return self._annotate(sample)
 
 

@@ -38,6 +38,7 @@ class Images:
         self._by_id = {sample.image_id: sample for sample in self.samples}
         self._by_base: dict[str, list[Sample]] = {}
         self._by_stem: dict[str, list[tuple[PurePosixPath, Sample]]] = {}
+        self._longer: dict[str, str] = {}  # names that say more than an image's id does, by id
         for sample in self.samples:
             path = PurePosixPath(sample.image_id)
             self._by_base.setdefault(path.name, []).append(sample)
@@ -46,8 +47,8 @@ class Images:
     def find(self, name: str, where: str, below: str = "") -> Sample | None:
         """The image of a name: its whole id, or as much of the end of it as tells it apart; None if there is none.
 
-        ``below`` keeps to the images of a folder. DataError for a name that leaves the data set, and for one that
-        several images have.
+        ``below`` keeps to the images of a folder. DataError for a name that leaves the data set, for one that several
+        images have, and for a second one of an image that says more than its id does: it is of another folder.
         """
         path = PurePosixPath(name.strip().replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
@@ -63,7 +64,18 @@ class Images:
             raise DataError(
                 f"{where}: image {name!r} may be {found[0].image_id} or {found[1].image_id}: name it with its folder"
             )
+        if found:
+            self._check_longer(path, found[0], where)
         return found[0] if found else None
+
+    def _check_longer(self, name: PurePosixPath, sample: Sample, where: str) -> None:
+        if len(name.parts) > len(PurePosixPath(sample.image_id).parts):
+            before = self._longer.setdefault(sample.image_id, str(name))
+            if before != str(name):
+                raise DataError(
+                    f"{where}: {sample.image_id} of {self.root} may be {before} or {name}: give the folder that both "
+                    "lie below as the data, or leave the others out of the file"
+                )
 
     def with_files(self, folder: Path, suffix: str) -> Iterator[tuple[Path, Sample]]:
         """The files below a folder that are of one image each, and their images: ``a.txt`` of ``a.jpg``.
@@ -84,6 +96,15 @@ class Images:
                 )
             if found:
                 yield path, found[0]
+
+
+def one_file(first: Path | None, second: Path, sample: Sample) -> None:
+    """DataError where an image has a second file of boxes that says something else."""
+    if first is not None and first.read_bytes() != second.read_bytes():
+        raise DataError(
+            f"{sample.image_id} has two files of boxes, {first} and {second}: remove one, or name the folder of those "
+            "to use with --boxes or data.boxes"
+        )
 
 
 def own_boxes(

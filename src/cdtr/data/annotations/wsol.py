@@ -18,6 +18,7 @@ from PIL import Image
 
 from cdtr.data.annotations._images import Images, report_unmatched
 from cdtr.data.files import inside, read_lines, visible_folders
+from cdtr.data.images import read_size
 from cdtr.errors import DataError
 from cdtr.records import Annotation, Sample, UInt8Array
 
@@ -26,6 +27,9 @@ BOXES_LIST = "localization.txt"
 Places = dict[str, list[tuple[str, ...]]]
 _OBJECT, _IGNORE = 1, 255
 _MAX_MASK_PIXELS = 100_000_000
+_MAX_PIXELS = 2**31  # only headers are read
+_STRETCH = 0.05  # more would move a mask's edge by more than a few pixels of the frame
+BoolArray = npt.NDArray[np.bool_]
 
 
 def find(images: Images) -> list[Path]:
@@ -48,7 +52,7 @@ def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation
             if sample is None:
                 unmatched.append(name)
             else:
-                places.setdefault(sample.image_id, []).append(_checked(fields, where))
+                _add(places, sample.image_id, fields, where)
         report_unmatched(unmatched, len(places), images, str(path))
     return partial(annotate_place, images.root, places)
 
@@ -83,38 +87,79 @@ def read_sizes(folder: Path, known: Mapping[str, int]) -> dict[str, tuple[int, i
     return sizes
 
 
+def size_reader(sizes: Mapping[str, tuple[int, int]]) -> Callable[[Sample], tuple[int, int]] | None:
+    """Height and width of an image, from its header where no list has it; None without lists."""
+    if not sizes:
+        return None
+    return lambda sample: sizes.get(sample.image_id) or read_size(sample.path, _MAX_PIXELS)
+
+
 def read_places(folder: Path, known: Mapping[str, int]) -> Places:
     """The fields of an image's lines in ``localization.txt``, checked if they are boxes; empty without that file."""
     path = folder / BOXES_LIST
     places: Places = {}
     for image_id, fields, where in _fields(path, known, (4, 2)) if path.is_file() else ():
-        places.setdefault(image_id, []).append(_checked(fields, where))
+        _add(places, image_id, fields, where)
     return places
 
 
-def annotate_place(root: Path, places: Places, sample: Sample) -> Annotation | None:
-    """The boxes of an image; of masks, read from below ``root``, also the mask, and a box around each object."""
+def annotate_place(
+    root: Path, places: Places, sample: Sample, sizes: Mapping[str, tuple[int, int]] | None = None
+) -> Annotation | None:
+    """The boxes of an image; of masks, read from below ``root``, also the mask, and a box around each object.
+
+    sizes: height and width of images, where lists have them, so that a mask's image need not be there.
+    """
     found = places.get(sample.image_id)
     if found is None:
         return None
     if len(found[0]) == 4:
         return Annotation(boxes_xyxy=np.array(found, dtype=np.float64))
     objects = [inside(root, mask) for mask, _ in found]
-    return mask_annotation(sample, objects, [inside(root, ignore) for _, ignore in found if ignore])
+    ignored = [inside(root, ignore) for _, ignore in found if ignore]
+    return mask_annotation(sample, objects, ignored, sizes.get(sample.image_id) if sizes else None)
 
 
-def mask_annotation(sample: Sample, objects: Sequence[Path], ignored: Sequence[Path]) -> Annotation:
-    """One mask of files of instances and of regions to pass over: 1 object, 0 background, 255 ignore."""
+def mask_annotation(
+    sample: Sample, objects: Sequence[Path], ignored: Sequence[Path], size_hw: tuple[int, int] | None = None
+) -> Annotation:
+    """One mask of files of instances and of regions to pass over: 1 object, 0 background, 255 ignore.
+
+    Masks may be stored smaller or larger than their image, and than each other. The boxes are in pixels of the image:
+    of ``size_hw``, else of its header, else, where it cannot be read, of the largest mask.
+    """
     regions, passed = [_read_mask(path) for path in objects], [_read_mask(path) for path in ignored]
-    shapes = {mask.shape for mask in regions + passed}
-    if len(shapes) > 1:
-        raise DataError(f"{sample.image_id}: its masks have sizes {sorted(shapes)}")
-    mask: UInt8Array = np.zeros(next(iter(shapes)), dtype=np.uint8)
+    shapes = sorted({mask.shape for mask in regions + passed}, key=lambda shape: (shape[0] * shape[1], shape))
+    height, width = shapes[-1]
+    if any(not _proportional(shape, (height, width)) for shape in shapes):
+        raise DataError(f"{sample.image_id}: its masks have sizes {shapes}, expected the same proportions")
+    mask: UInt8Array = np.zeros((height, width), dtype=np.uint8)
     for region, value in [(region, _IGNORE) for region in passed] + [(region, _OBJECT) for region in regions]:
-        mask[region] = value
-    return Annotation(
-        boxes_xyxy=np.array([_around(region) for region in regions if region.any()]).reshape(-1, 4), mask=mask
-    )
+        mask[_enlarged(region, (height, width))] = value
+    shown = size_hw or _size_of(sample.path) or (height, width)
+    boxes = [_around(region, shown) for region in regions if region.any()]
+    return Annotation(boxes_xyxy=np.array(boxes).reshape(-1, 4), mask=mask)
+
+
+def _proportional(first_hw: tuple[int, int], second_hw: tuple[int, int]) -> bool:
+    """Whether one may be the other, stored at another scale."""
+    one, other = first_hw[0] * second_hw[1], first_hw[1] * second_hw[0]
+    return max(one, other) <= (1 + _STRETCH) * min(one, other)
+
+
+def _enlarged(region: BoolArray, size_hw: tuple[int, int]) -> BoolArray:
+    if region.shape == size_hw:
+        return region
+    height, width = size_hw
+    nearest = Image.fromarray(region).resize((width, height), Image.Resampling.NEAREST)
+    return np.asarray(nearest, dtype=np.bool_)
+
+
+def _size_of(path: Path) -> tuple[int, int] | None:
+    try:
+        return read_size(path, _MAX_PIXELS)
+    except DataError:
+        return None
 
 
 def _folders(root: Path) -> list[Path]:
@@ -166,6 +211,13 @@ def _numbers(fields: list[str], where: str) -> list[float]:
     return found
 
 
+def _add(places: Places, image_id: str, fields: list[str], where: str) -> None:
+    found = places.setdefault(image_id, [])
+    if found and len(found[0]) != len(fields):
+        raise DataError(f"{where}: {image_id} has boxes and masks, expected lines of one kind for each image")
+    found.append(_checked(fields, where))
+
+
 def _checked(fields: list[str], where: str) -> tuple[str, ...]:
     if len(fields) == 4:
         x0, y0, x1, y1 = _numbers(fields, where)
@@ -174,7 +226,7 @@ def _checked(fields: list[str], where: str) -> tuple[str, ...]:
     return tuple(fields)
 
 
-def _read_mask(path: Path) -> npt.NDArray[np.bool_]:
+def _read_mask(path: Path) -> BoolArray:
     try:
         with Image.open(path) as image:
             if image.width * image.height > _MAX_MASK_PIXELS:
@@ -186,6 +238,8 @@ def _read_mask(path: Path) -> npt.NDArray[np.bool_]:
         raise DataError(f"{path}: cannot be read as a mask ({error})") from error
 
 
-def _around(region: npt.NDArray[np.bool_]) -> list[float]:
+def _around(region: BoolArray, size_hw: tuple[int, int]) -> list[float]:
+    """The half-open box around what is set, in pixels of an image of ``size_hw``."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    return [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
+    down, across = size_hw[0] / region.shape[0], size_hw[1] / region.shape[1]
+    return [columns[0] * across, rows[0] * down, (columns[-1] + 1) * across, (rows[-1] + 1) * down]

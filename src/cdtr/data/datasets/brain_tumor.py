@@ -1,9 +1,10 @@
 """Brain tumours in MRI slices: ``Train|Val/CLASS/images`` and ``Train|Val/CLASS/labels`` with YOLO files.
 
-The classes' numbers are their places in alphabetical order: Glioma, Meningioma, NoTumor, Pituitary. Of an image's boxes
-those of its own class count; some images also have one of another class. An empty label file is an image without a box,
-and a missing one is not known about. ``NoTumor`` boxes outline the whole head: they count as boxes of that class unless
-``data.unboxed_classes`` names it. The original has 218 validation images in training as well (``data.deduplicate``).
+The classes' numbers in the files are their places in alphabetical order: Glioma, Meningioma, NoTumor (in the original a
+folder ``No Tumor``), Pituitary. Of an image's boxes those of its own class count; some images also have one of another
+class. An empty label file is an image without a box, and a missing one is not known about. ``NoTumor`` boxes outline
+the whole head: they count as boxes of that class unless ``data.unboxed_classes`` names it. The original has 218
+validation images in training as well (``data.deduplicate``).
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from cdtr.data.annotations.yolo import read_yolo
-from cdtr.data.files import find_images, is_inside, natural_key, visible_folders
+from cdtr.data.files import find_images, is_inside, natural_key, visible_folders, warn_of_links
 from cdtr.data.images import read_size
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 
+_CLASSES = ("Glioma", "Meningioma", "NoTumor", "Pituitary")  # by their numbers in the label files
 _SPLITS = {"train": "train", "val": "val", "test": "test"}
 _MAX_PIXELS = 2**31  # only headers are read
 
@@ -32,7 +34,7 @@ def recognises(root: Path) -> bool:
     return (
         "train" in folders
         and not named
-        and {"NoTumor"} <= {folder.name for folder in classes}
+        and "NoTumor" in {_published(folder.name) for folder in classes}
         and all((folder / "images").is_dir() for folder in classes)
     )
 
@@ -46,25 +48,36 @@ def load(root: Path) -> DataSource:
     classes = sorted(set(chain.from_iterable(found.values())), key=natural_key)
     if not classes:
         raise DataError(f"{root} is not the brain tumour set: expected Train/CLASS/images and Val/CLASS/images in it")
-    splits = {
-        split: tuple(
-            Sample(path.relative_to(root).as_posix(), path, classes.index(name))
-            for name, folder in sorted(by_class.items(), key=lambda item: natural_key(item[0]))
-            for path in find_images(folder / "images", root)[0]
-        )
-        for split, by_class in found.items()
-    }
-    return DataSource("brain_tumor", root, tuple(classes), splits, True, partial(_annotate, root))
+    splits: dict[str, tuple[Sample, ...]] = {}
+    linked = 0
+    for split, by_class in found.items():
+        samples: list[Sample] = []
+        for name, folder in sorted(by_class.items(), key=lambda item: natural_key(item[0])):
+            paths, skipped = find_images(folder / "images", root)
+            linked += skipped
+            samples += [Sample(path.relative_to(root).as_posix(), path, classes.index(name)) for path in paths]
+        splits[split] = tuple(samples)
+    warn_of_links(root, linked)
+    names = tuple(_published(name) for name in classes)
+    # Labels leave out a class that is not there, numbers in the files do not.
+    numbers = [_CLASSES.index(name) for name in names] if set(names) <= set(_CLASSES) else list(range(len(names)))
+    return DataSource("brain_tumor", root, names, splits, True, partial(_annotate, root, numbers))
+
+
+def _published(folder: str) -> str:
+    """The class of a folder: ``No Tumor`` is ``NoTumor``."""
+    plain = folder.replace(" ", "").casefold()
+    return next((name for name in _CLASSES if name.casefold() == plain), folder)
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
     return {name: folder for folder in visible_folders(root) if (name := folder.name.casefold()) in _SPLITS}
 
 
-def _annotate(root: Path, sample: Sample) -> Annotation | None:
+def _annotate(root: Path, numbers: list[int], sample: Sample) -> Annotation | None:
     path = sample.path.parent.parent / "labels" / f"{sample.path.stem}.txt"
     if not path.is_file() or not is_inside(path, root):
         return None
     lines = read_yolo(path, read_size(sample.path, _MAX_PIXELS)) if path.stat().st_size else []
-    own = [box for kind, box in lines if kind == sample.label]
+    own = [box for kind, box in lines if kind == numbers[sample.label]]
     return Annotation(np.array(own, dtype=np.float64).reshape(-1, 4))

@@ -12,7 +12,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cdtr.data.annotations.wsol import LABEL_LISTS, Places, annotate_place, read_labels, read_places, read_sizes
+from cdtr.data.annotations.wsol import (
+    LABEL_LISTS,
+    Places,
+    annotate_place,
+    read_labels,
+    read_places,
+    read_sizes,
+    size_reader,
+)
 from cdtr.data.datasets import cub
 from cdtr.data.files import inside
 from cdtr.errors import DataError
@@ -62,7 +70,7 @@ def _from_benchmark(root: Path) -> DataSource:
         splits=splits,
         annotated=bool(places),
         annotate=partial(annotate_place, root, places),
-        size_hw=(lambda sample: sizes[sample.image_id]) if len(sizes) == sum(map(len, splits.values())) else None,
+        size_hw=size_reader(sizes),
     )
 
 

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from cdtr.data.annotations import Images, find_boxes, no_annotation
-from cdtr.data.files import find_images, natural_key, visible_folders
+from cdtr.data.files import find_images, natural_key, visible_folders, warn_of_links
 from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.errors import DataError
 from cdtr.records import DataSource, Sample
@@ -39,8 +39,7 @@ def load(root: Path) -> DataSource:
         splits[split], skipped = _read_classes(folder, root)
         linked += skipped
     _check_not_empty(root, splits, linked)
-    if linked:
-        warnings.warn(f"{root}: {linked} links lead out of it and are left out, copy what they lead to", stacklevel=3)
+    warn_of_links(root, linked)
     names = sorted({name for classes in splits.values() for name in classes}, key=natural_key)
     _check_known(folders, splits)
     samples = {split: _samples(root, classes, names) for split, classes in splits.items()}

@@ -2,10 +2,11 @@
 
 Kaggle's: ``ILSVRC/Data/CLS-LOC/train/WNID`` and ``val``, ``LOC_val_solution.csv``, ``LOC_synset_mapping.txt`` and
 ``ILSVRC/Annotations/CLS-LOC``. The tar files' own: ``train/WNID``, and ``val`` flat or sorted into class folders, with
-the XML of ``ILSVRC2012_bbox_val_v3.tgz`` in ``val`` or ``Annotations/val``. Labels and boxes are the CSV's, else the
-XML's. Boxes count pixels from 0 and pass unchanged, as the public WSOL evaluator takes them; an image may have several.
-No image is opened to list the set. Where ``val2`` (ImageNetV2) and the benchmark's lists ``metadata/ILSVRC/val`` are
-there as well, they are the split ``train-fullsup``.
+the XML of ``ILSVRC2012_bbox_val_v3.tgz`` in ``val`` or ``Annotations/val``. The public WSOL benchmark's:
+``dataset/ILSVRC/train/WNID`` and ``val``, with the lists ``metadata/ILSVRC/test``. Labels and boxes are the CSV's, else
+those of the lists, else the XML's. Boxes count pixels from 0 and pass unchanged, as the benchmark's evaluator takes
+them; an image may have several. No image is opened to list the set. Where ``val2`` (ImageNetV2) and the lists
+``metadata/ILSVRC/val`` are there as well, they are the split ``train-fullsup``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 from cdtr.data.annotations.voc import read_voc
 from cdtr.data.annotations.wsol import LABEL_LISTS, Places, annotate_place, read_labels, read_places
-from cdtr.data.files import inside, is_inside, read_lines
+from cdtr.data.files import inside, is_inside, read_lines, warn_of_links
 from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.data.wordnet import class_names
 from cdtr.errors import DataError
@@ -50,19 +51,26 @@ def recognises(root: Path) -> bool:
 
 def load(root: Path) -> DataSource:
     layout = _layout(root)
-    wnids = _wnids(layout.images / "train") if layout else []
+    listing = _Listing(root)
+    wnids = listing.folders(layout.images / "train") if layout else []
     if layout is None or not wnids:
-        raise DataError(f"{root} is not ILSVRC: expected train/WNID, or ILSVRC/Data/CLS-LOC/train/WNID, and val in it")
+        linked = f", and found {listing.linked} links that leave it" if listing.linked else ""
+        raise DataError(
+            f"{root} is not ILSVRC: expected train/WNID, or ILSVRC/Data/CLS-LOC/train/WNID, and val in it{linked}"
+        )
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     train = [
         Sample(f"train/{wnid}/{name}", layout.images / "train" / wnid / name, label_of[wnid])
         for wnid in wnids
-        for name in _image_names(layout.images / "train" / wnid)
+        for name in listing.images(layout.images / "train" / wnid)
     ]
     solution = _read_solution(root)
-    val = _val_samples(layout, label_of, solution)
+    labels, places = ({}, {}) if solution else _lists(root, "test", len(wnids))
+    val = _val_samples(layout, listing, label_of, solution, labels)
     splits = {"train": tuple(train), "val": tuple(val)}
-    extra, places = _fullsup(root, layout, len(wnids))
+    warn_of_links(root, listing.linked)
+    extra, extra_places = _fullsup(root, layout, len(wnids))
+    places |= extra_places
     if extra:
         splits["train-fullsup"] = extra
     annotated = bool(solution or places) or any((folder / "val").is_dir() for folder in layout.boxes)
@@ -88,40 +96,63 @@ def _layout(root: Path) -> Layout | None:
     return None
 
 
-def _wnids(train: Path) -> list[str]:
-    return sorted(folder.name for folder in train.iterdir() if _is_wnid(folder.name) and is_inside(folder, train))
+class _Listing:
+    """Lists names alone: a thousand folders of a thousand files are not opened. ``linked`` counts links that leave."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.linked = 0
+
+    def folders(self, folder: Path) -> list[str]:
+        """The class folders in a folder."""
+        return sorted(name for name in self._names(folder) if _is_wnid(name))
+
+    def images(self, folder: Path) -> list[str]:
+        return sorted(name for name in self._names(folder) if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+
+    def _names(self, folder: Path) -> Iterator[str]:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_symlink() and not is_inside(Path(entry.path), self._root):
+                    self.linked += 1
+                else:
+                    yield entry.name
 
 
 def _is_wnid(name: str) -> bool:
     return len(name) == 9 and name[0] == "n" and name[1:].isdecimal()
 
 
-def _image_names(folder: Path) -> list[str]:
-    """Names alone: a thousand folders of a thousand files are listed, not opened."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if not entry.is_symlink() or is_inside(Path(entry.path), folder)]
-    return sorted(name for name in names if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _val_samples(layout: Layout, label_of: Mapping[str, int], solution: Mapping[str, str]) -> Iterator[Sample]:
+def _val_samples(
+    layout: Layout,
+    listing: _Listing,
+    label_of: Mapping[str, int],
+    solution: Mapping[str, str],
+    labels: Mapping[str, int],
+) -> Iterator[Sample]:
     folder = layout.images / "val"
     if not folder.is_dir():
         return
-    for wnid in sorted(label_of):
-        if (folder / wnid).is_dir():
-            for name in _image_names(folder / wnid):
+    for wnid in listing.folders(folder):
+        if wnid in label_of:
+            for name in listing.images(folder / wnid):
                 yield Sample(f"val/{name}", folder / wnid / name, label_of[wnid])
     unknown = []
-    for name in _image_names(folder):
-        wnid = solution[Path(name).stem].split()[0] if Path(name).stem in solution else _wnid_of(layout, name)
-        if wnid not in label_of:
+    for name in listing.images(folder):
+        label = labels.get(f"val/{name}")
+        if label is None:
+            wnid = solution[Path(name).stem].split()[0] if Path(name).stem in solution else _wnid_of(layout, name)
+            label = label_of.get(wnid)
+        if label is None:
             unknown.append(name)
             continue
-        yield Sample(f"val/{name}", folder / name, label_of[wnid])
+        yield Sample(f"val/{name}", folder / name, label)
     if unknown:
         raise DataError(
             f"{folder}: {len(unknown)} images are of no known class, such as {unknown[0]}: expected {_SOLUTION} in the "
-            "root, or XML for each in Annotations/CLS-LOC/val"
+            "root, XML for each in Annotations/CLS-LOC/val, or the lists metadata/ILSVRC/test"
         )
 
 
@@ -192,12 +223,18 @@ def _words(root: Path) -> dict[str, str]:
 
 def _fullsup(root: Path, layout: Layout, n_classes: int) -> tuple[tuple[Sample, ...], Places]:
     """ImageNetV2 with the benchmark's boxes, where both are there."""
-    lists = root / "metadata" / "ILSVRC" / "val"
-    if not (layout.images / "val2").is_dir() or not all((lists / name).is_file() for name in LABEL_LISTS):
+    if not (layout.images / "val2").is_dir():
         return (), {}
-    labels = read_labels(lists)
-    if labels and max(labels.values()) >= n_classes:
-        raise DataError(f"{lists} has the class {max(labels.values())}, train has {n_classes}: bring all of train")
-    return tuple(Sample(name, inside(layout.images, name), label) for name, label in labels.items()), read_places(
-        lists, labels
-    )
+    labels, places = _lists(root, "val", n_classes)
+    return tuple(Sample(name, inside(layout.images, name), label) for name, label in labels.items()), places
+
+
+def _lists(root: Path, name: str, n_classes: int) -> tuple[dict[str, int], Places]:
+    """Labels and boxes by image from the benchmark's lists, empty where they are not there."""
+    folder = root / "metadata" / "ILSVRC" / name
+    if not all((folder / of).is_file() for of in LABEL_LISTS):
+        return {}, {}
+    labels = read_labels(folder)
+    if max(labels.values()) >= n_classes:
+        raise DataError(f"{folder} has the class {max(labels.values())}, train has {n_classes}: bring all of train")
+    return labels, read_places(folder, labels)

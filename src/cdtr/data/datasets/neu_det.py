@@ -1,29 +1,74 @@
 """NEU-DET, defects of hot-rolled steel: ROOT/IMAGES, ROOT/ANNOTATIONS (Pascal VOC). Song and Yan 2013.
 
 The class is the file name's prefix, ``rolled-in_scale_12.jpg``. ``train.txt`` and ``val.txt`` name the images of the
-splits; the original has no lists, and then the last fifth by number of each class is ``val``. Boxes count pixels from 1
-and include the last one (their coordinates run from 1 to 200 in 200 pixels). Some images also have boxes of a class
-that is not theirs: only those of the image's own class count, since a method is asked for that class.
+splits; the original has no lists, and then the last fifth by number of each class is ``val``. Kaggle's mirror has
+``train|validation/images/CLASS`` and ``train|validation/annotations`` instead. Boxes count pixels from 1 and include
+the last one (their coordinates run from 1 to 200 in 200 pixels). Some images also have boxes of a class that is not
+theirs: only those of the image's own class count, since a method is asked for that class.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from cdtr.data.annotations.voc import read_voc, voc_to_half_open
-from cdtr.data.files import find_images, inside, natural_key, read_lines
+from cdtr.data.files import find_images, inside, natural_key, read_lines, visible_folders, warn_of_links
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 
+_MIRROR = {"train": "train", "validation": "val"}
+_SOME_CLASSES = {"crazing", "inclusion", "patches"}
+
 
 def recognises(root: Path) -> bool:
-    return (root / "IMAGES").is_dir() and (root / "ANNOTATIONS").is_dir()
+    return ((root / "IMAGES").is_dir() and (root / "ANNOTATIONS").is_dir()) or _is_mirror(root)
 
 
 def load(root: Path) -> DataSource:
     if not recognises(root):
-        raise DataError(f"{root} is not NEU-DET: expected the folders IMAGES and ANNOTATIONS in it")
+        raise DataError(
+            f"{root} is not NEU-DET: expected the folders IMAGES and ANNOTATIONS in it, or train/images and "
+            "train/annotations"
+        )
+    return _from_mirror(root) if _is_mirror(root) else _from_original(root)
+
+
+def _is_mirror(root: Path) -> bool:
+    images = root / "train" / "images"
+    if not (images.is_dir() and (root / "train" / "annotations").is_dir()):
+        return False
+    return {folder.name for folder in visible_folders(images)} >= _SOME_CLASSES
+
+
+def _from_mirror(root: Path) -> DataSource:
+    folders = {split: root / name / "images" for name, split in _MIRROR.items() if (root / name / "images").is_dir()}
+    classes = sorted({entry.name for folder in folders.values() for entry in visible_folders(folder)}, key=natural_key)
+    found = {split: find_images(folder, root) for split, folder in folders.items()}
+    warn_of_links(root, sum(skipped for _, skipped in found.values()))
+    splits = {
+        split: tuple(
+            Sample(path.relative_to(root).as_posix(), path, classes.index(path.relative_to(folders[split]).parts[0]))
+            for path in paths
+            if path.parent != folders[split]
+        )
+        for split, (paths, _) in found.items()
+    }
+    names = tuple(classes)
+    return DataSource("neu_det", root, names, splits, True, partial(_annotate, root, names, _mirror_xml))
+
+
+def _mirror_xml(sample: Sample, root: Path) -> Path:
+    split = sample.path.relative_to(root).parts[0]
+    return root / split / "annotations" / f"{sample.path.stem}.xml"
+
+
+def _original_xml(sample: Sample, root: Path) -> Path:
+    return root / "ANNOTATIONS" / f"{sample.path.stem}.xml"
+
+
+def _from_original(root: Path) -> DataSource:
     listed = {split: root / f"{split}.txt" for split in ("train", "val") if (root / f"{split}.txt").is_file()}
     names = {split: _read_list(root, path) for split, path in listed.items()} or _last_fifth(root)
     classes = sorted({_class_of(name) for split in names.values() for name in split}, key=natural_key)
@@ -38,7 +83,7 @@ def load(root: Path) -> DataSource:
             split: tuple(_sample(root, name, labels) for name in split_names) for split, split_names in names.items()
         },
         annotated=True,
-        annotate=partial(_annotate, root, tuple(classes)),
+        annotate=partial(_annotate, root, tuple(classes), _original_xml),
     )
 
 
@@ -52,7 +97,9 @@ def _read_list(root: Path, path: Path) -> list[str]:
 
 def _last_fifth(root: Path) -> dict[str, list[str]]:
     by_class: dict[str, list[str]] = {}
-    for path in find_images(root / "IMAGES", root)[0]:
+    paths, skipped = find_images(root / "IMAGES", root)
+    warn_of_links(root, skipped)
+    for path in paths:
         by_class.setdefault(_class_of(path.name), []).append(path.name)
     cut = {name: len(images) - len(images) // 5 for name, images in by_class.items()}
     return {
@@ -73,8 +120,10 @@ def _sample(root: Path, name: str, labels: dict[str, int]) -> Sample:
     return Sample(image_id=path.relative_to(root).as_posix(), path=path, label=labels[_class_of(name)])
 
 
-def _annotate(root: Path, classes: tuple[str, ...], sample: Sample) -> Annotation | None:
-    path = root / "ANNOTATIONS" / f"{sample.path.stem}.xml"
+def _annotate(
+    root: Path, classes: tuple[str, ...], xml_of: Callable[[Sample, Path], Path], sample: Sample
+) -> Annotation | None:
+    path = xml_of(sample, root)
     if not path.is_file():
         return None
     objects = [found for found in read_voc(path) if found.name == classes[sample.label]]

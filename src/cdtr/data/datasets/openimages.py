@@ -23,8 +23,9 @@ from cdtr.data.annotations.wsol import (
     read_labels,
     read_places,
     read_sizes,
+    size_reader,
 )
-from cdtr.data.files import find_images, inside, natural_key, visible_folders
+from cdtr.data.files import find_images, inside, natural_key, visible_folders, warn_of_links
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 
@@ -85,24 +86,25 @@ def _from_lists(root: Path) -> DataSource:
         class_names=_spoken(root, classes),
         splits=splits,
         annotated=bool(places),
-        annotate=partial(annotate_place, images, places),
-        size_hw=(lambda sample: sizes[sample.image_id]) if len(sizes) == sum(map(len, splits.values())) else None,
+        annotate=partial(annotate_place, images, places, sizes=sizes),
+        size_hw=size_reader(sizes),
     )
 
 
 def _from_folders(root: Path) -> DataSource:
     folders = {split: root / name for name, split in _SPLITS.items() if (root / name).is_dir()}
     classes = sorted({c.name for folder in folders.values() for c in visible_folders(folder)}, key=natural_key)
-    splits = {
-        split: tuple(
-            Sample(path.relative_to(root).as_posix(), path, label)
-            for label, name in enumerate(classes)
-            if (folder / name).is_dir()
-            for path in find_images(folder / name, root)[0]
-            if not _MASK.fullmatch(path.name)
-        )
-        for split, folder in folders.items()
-    }
+    splits: dict[str, tuple[Sample, ...]] = {}
+    linked = 0
+    for split, folder in folders.items():
+        samples: list[Sample] = []
+        for label, name in enumerate(classes):
+            paths, skipped = find_images(folder / name, root) if (folder / name).is_dir() else ([], 0)
+            linked += skipped
+            images = (path for path in paths if not _MASK.fullmatch(path.name))
+            samples += [Sample(path.relative_to(root).as_posix(), path, label) for path in images]
+        splits[split] = tuple(samples)
+    warn_of_links(root, linked)
     return DataSource("openimages", root, _spoken(root, classes), splits, True, _masks_beside)
 
 

@@ -3,7 +3,7 @@
 A sample is the members of one key: an image (``.jpg``, ...), its class in ``.cls`` (a number or a name) or in ``.json``
 (``label`` or ``class``), and if wanted boxes (``boxes_xyxy`` in the JSON) and a mask (``.mask.png``: 1 object, 255
 ignore). Shards of other names than a split's are training. `cdtr data shards` writes such a set, with ``shards.json``,
-an index that saves reading all tar files to list them; a shard that it does not know, or that has changed, is read.
+an index that saves reading all tar files to list them; a shard that it does not know, or of another size, is read.
 
 The shards are files: on a disk, or on a mounted network share. Training reads them in a row (``cdtr.data.stream``),
 everything else jumps to the image it wants. Nothing is unpacked.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -27,8 +28,16 @@ from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 
 INDEX_FILE, CLASSES_FILE, MASK_SUFFIX = "shards.json", "classes.txt", ".mask.png"
-_NAME = re.compile(r"(.+)-\d{4,}\.tar")
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_NAME = re.compile(r"(.+)-\d+\.tar")
+_SPLITS = {
+    "train-fullsup": "train-fullsup",
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+_SPLIT = re.compile(rf"(?:.*[-_.])?({'|'.join(_SPLITS)})")
 _MAX_MASK_PIXELS = 100_000_000
 _MOST_CLASSES = 10**6
 _MAX_TEXT = 10_000_000  # bytes of a .cls or .json member
@@ -50,6 +59,7 @@ def load(root: Path) -> DataSource:
     shards = _shards(root)
     if not shards:
         raise DataError(f"{root} has no shards: expected tar files such as train-000000.tar")
+    _warn_of_others(root, shards)
     listed = read_lines(root / CLASSES_FILE) if (root / CLASSES_FILE).is_file() else []
     if len(set(listed)) < len(listed):
         raise DataError(f"{root / CLASSES_FILE} has a class twice: keep one line a class")
@@ -78,15 +88,25 @@ def load(root: Path) -> DataSource:
 
 
 def split_of(shard: Path) -> str:
-    """By the last word before the number: ``imagenet-train-000000.tar`` is of train."""
-    match = _NAME.fullmatch(shard.name)
-    words = re.split(r"[-_.]", match[1].casefold()) if match else [""]
-    return _SPLITS.get(words[-1], "train")
+    """By what stands before the number: ``imagenet-train-000000.tar`` is of train."""
+    name = _NAME.fullmatch(shard.name)
+    split = _SPLIT.fullmatch(name[1].casefold()) if name else None
+    return _SPLITS[split[1]] if split else "train"
 
 
 def _shards(root: Path) -> list[Path]:
     found = [path for path in root.glob("*.tar") if _NAME.fullmatch(path.name) and is_inside(path, root)]
     return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def _warn_of_others(root: Path, shards: Sequence[Path]) -> None:
+    others = sorted(path.name for path in set(root.glob("*.tar")) - set(shards))
+    if others:
+        warnings.warn(
+            f"{root}: {len(others)} tar files are left out, such as {others[0]}: expected files in it, no links out of "
+            "it, with names such as train-000000.tar",
+            stacklevel=3,
+        )
 
 
 def _read_index(root: Path) -> tuple[dict[str, dict[int, list[Entry]]], bool]:

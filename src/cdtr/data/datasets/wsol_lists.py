@@ -9,7 +9,15 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from cdtr.data.annotations.wsol import LABEL_LISTS, Places, annotate_place, read_labels, read_places, read_sizes
+from cdtr.data.annotations.wsol import (
+    LABEL_LISTS,
+    Places,
+    annotate_place,
+    read_labels,
+    read_places,
+    read_sizes,
+    size_reader,
+)
 from cdtr.data.files import inside, read_lines
 from cdtr.errors import DataError
 from cdtr.records import DataSource, Sample
@@ -46,8 +54,8 @@ def load(root: Path) -> DataSource:
             for split, found in labels.items()
         },
         annotated=bool(places),
-        annotate=partial(annotate_place, root, places),
-        size_hw=(lambda sample: sizes[sample.image_id]) if sizes else None,
+        annotate=partial(annotate_place, root, places, sizes=sizes),
+        size_hw=size_reader(sizes),
     )
 
 
