@@ -18,6 +18,8 @@ FILES = ("model.safetensors", "config.yaml", "classes.txt", "calibration.json", 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Names of the user's files, with places of this machine in the reasons.
 _STAYS_HERE = ("broken_images",)
+# Settings that may be a path; where they are a word or a name instead, that is its own last part.
+_PATHS = ("data.boxes", "backbone.weights", "pretrain.teacher_weights", "sba.model", "sba.pretrained")
 
 
 def is_hub_id(text: str) -> bool:
@@ -113,10 +115,10 @@ def check_repo_id(repo_id: str) -> None:
 
 def without_paths(config: Config) -> Config:
     """The settings with the last part of every path: where files lay on this machine is nobody's business."""
-    changes: dict[str, dict[str, Any]] = {
-        "backbone": {"weights": _last_part(config.backbone.weights)},
-        "sba": {"model": _last_part(config.sba.model), "pretrained": _last_part(config.sba.pretrained)},
-    }
+    changes: dict[str, dict[str, Any]] = {}
+    for key in _PATHS:
+        section, name = key.split(".")
+        changes.setdefault(section, {})[name] = _last_part(getattr(getattr(config, section), name))
     return config.updated(**changes)
 
 
@@ -133,4 +135,14 @@ def _public_manifest(run: RunFolder) -> dict[str, Any]:
     if isinstance(manifest.get("requested_config"), str):
         requested = parse_config(manifest["requested_config"], str(run.manifest_file))
         manifest["requested_config"] = without_paths(requested).to_yaml()
+    if isinstance(manifest.get("started_from"), dict):
+        started = manifest["started_from"]
+        manifest["started_from"] = {**started, "file": _last_part(str(started.get("file", "")))}
+    if isinstance(manifest.get("resumed_with"), list):
+        manifest["resumed_with"] = [_public_resumption(again) for again in manifest["resumed_with"]]
     return manifest
+
+
+def _public_resumption(again: dict[str, Any]) -> dict[str, Any]:
+    settings = {key: _last_part(str(value)) if key in _PATHS else value for key, value in again["settings"].items()}
+    return {**again, "settings": settings}

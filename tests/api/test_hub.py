@@ -17,17 +17,20 @@ import cdtr
 from cdtr.api.models import MethodEngine
 from cdtr.config import load_config
 from cdtr.errors import CheckpointError, ConfigError
-from cdtr.hub import CARD, FILES, check_repo_id, save_pretrained
+from cdtr.hub import CARD, FILES, check_repo_id, save_pretrained, without_paths
 from cdtr.runs import RunFolder
 from oracles.untrained_run import write_untrained_run
 
 SETTINGS = (
     "data.input_size=[32, 32]",
+    "data.boxes=/home/maria/boxes.json",
     "backbone.overrides={patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}",
     "backbone.weights=/home/maria/deit.pth",
     "ocm.k=2",
     "sba.enabled=false",
     "sba.model=/home/maria/clips/0",
+    "sba.pretrained=/home/maria/clip.pt",
+    "pretrain.teacher_weights=/home/maria/teacher.pth",
 )
 
 
@@ -38,6 +41,9 @@ def run(tmp_path: Path) -> RunFolder:
     broken = {"a.jpg": "/home/maria/photos/a.jpg cannot be read"}
     manifest = {"versions": {"cdtr": "0.1.0"}, "broken_images": broken, "requested_config": run.config_file.read_text()}
     manifest |= {"data": {"format": "folder", "root": "/home/maria/photos"}}
+    manifest["started_from"] = {"file": "/home/maria/deit.pth", "sha256": "0", "notes": {}, "input_size": [32, 32]}
+    again = {"train.lr": 0.001, "data.boxes": "C:\\Users\\maria\\boxes.csv", "data.unboxed_classes": ["dog"]}
+    manifest["resumed_with"] = [{"step": 4, "settings": again}, {"step": 6, "settings": {"data.boxes": "none"}}]
     run.manifest_file.write_text(json.dumps(manifest))
     (run.path / "state").mkdir()
     (run.path / "state" / "optimiser.pkl").write_bytes(b"stays here")
@@ -116,6 +122,21 @@ def test_no_path_of_this_machine_leaves_it(run: RunFolder, tmp_path: Path) -> No
         assert b"/home" not in file.read_bytes(), file.name
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["backbone"]["weights"], config["sba"]["model"]) == ("deit.pth", "0")
+    assert (config["sba"]["pretrained"], config["data"]["boxes"]) == ("clip.pt", "boxes.json")
+    assert config["pretrain"]["teacher_weights"] == "teacher.pth"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert yaml.safe_load(manifest["requested_config"]) == config
+    assert manifest["started_from"] == {"file": "deit.pth", "sha256": "0", "notes": {}, "input_size": [32, 32]}
+    assert [again["settings"] for again in manifest["resumed_with"]] == [
+        {"train.lr": 0.001, "data.boxes": "boxes.csv", "data.unboxed_classes": ["dog"]},
+        {"data.boxes": "none"},
+    ]
+
+
+@pytest.mark.parametrize(("boxes", "teacher"), [("auto", "package"), ("none", "hub")])
+def test_words_in_the_place_of_a_path_stay(boxes: str, teacher: str) -> None:
+    config = load_config("small", [f"data.boxes={boxes}", f"pretrain.teacher_weights={teacher}"])
+    assert without_paths(config) == config
 
 
 def test_models_of_the_hub_keep_their_name(run: RunFolder, tmp_path: Path) -> None:

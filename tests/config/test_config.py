@@ -149,6 +149,24 @@ def test_the_last_override_wins_and_neighbours_stay():
     assert config.backbone.overrides == {**load_config("small").backbone.overrides, "depth": 2}
 
 
+@pytest.mark.parametrize(
+    ("overrides", "left"),
+    [
+        (["backbone.overrides=null"], {}),
+        (["backbone.overrides=null", "backbone.overrides.depth=2"], {"depth": 2}),
+        (["backbone.overrides.depth=2", "backbone.overrides=null"], {}),
+    ],
+    ids=["alone", "then-own", "at-last"],
+)
+def test_null_takes_a_presets_overrides_away(tmp_path, overrides, left):
+    assert load_config("small", overrides).backbone.overrides == left
+    write(tmp_path, own="extends: small\nbackbone: {overrides: null}")
+    config = load_config(tmp_path / "own.yaml")
+    assert config.backbone == load_config("small", ["backbone.overrides=null"]).backbone
+    assert parse_config(config.to_yaml(), "config.yaml") == config
+    assert load_config("small").updated(backbone={"overrides": None}).backbone.overrides == {}
+
+
 @given(st.floats(1e-12, 1e6))
 def test_every_way_python_prints_a_number_is_read_back(value):
     for text in (repr(value), f"{value:e}", f"{value:g}"):
@@ -188,6 +206,31 @@ def test_bad_overrides_are_one_clear_line(override, message):
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(None, [override])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("epochs", ", did you mean 'train.epochs'?"),
+        ("lr", ", did you mean 'train.lr'?"),
+        ("batch_size", ", did you mean 'train.batch_size' or 'evaluation.batch_size'?"),
+        ("alpha", ", did you mean 'sba.alpha'?"),
+        ("p", ", did you mean 'ocm.p'?"),
+        ("epoch", ", did you mean 'train.epochs'?"),
+        ("pretrain.lr", ", did you mean 'train.lr'?"),
+        ("train.seed", ", did you mean 'seed'?"),
+        ("train.weights", ", did you mean 'backbone.weights'?"),
+        ("guide.weights", ", did you mean 'guide.weight'?"),
+        ("csm.enabeld", ", did you mean 'csm.enabled'?"),
+        ("ocm.kk", ", did you mean 'ocm.k'?"),
+        ("pretrain.colour", ""),
+    ],
+)
+def test_the_hint_is_by_the_last_part_near_by_or_in_the_whole_tree(key, hint):
+    """``train.weights``: ``train.weight_decay`` is a little like it, but the very name is elsewhere."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [f"{key}=1"])
+    assert str(caught.value).partition("; known here: ")[0] == f"overrides: unknown key {key!r}{hint}"
 
 
 @pytest.mark.parametrize(

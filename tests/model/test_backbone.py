@@ -220,7 +220,10 @@ def test_hub_weights_that_do_not_fit_are_no_network_fault(monkeypatch):
         raise RuntimeError("Error(s) in loading state_dict:\n\tsize mismatch for cls_token")
 
     monkeypatch.setattr("timm.create_model", misfit)
-    with pytest.raises(ConfigError, match=r"do not fit stem/overrides: set backbone\.weights=none .*size mismatch"):
+    with pytest.raises(
+        ConfigError,
+        match=r"do not fit stem/overrides: set backbone\.weights=none .*backbone\.overrides=null .*size mismatch",
+    ):
         build_backbone(BackboneConfig(overrides=TINY), (224, 224))
 
 

@@ -10,19 +10,40 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from cdtr.config import BackboneConfig
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.model.backbone import build_backbone
+from cdtr.model.notes import with_notes
 from cdtr.model.weights import check_fit, read_state_dict
 
 TINY = {"embed_dim": 48, "depth": 2, "num_heads": 2, "patch_size": 8}
 
 
-def make(weights="none", size=(32, 32), name="vit_tiny_patch16_224", **overrides):
-    config = BackboneConfig(name=name, weights=str(weights), overrides={**TINY, **overrides})
+def make(weights="none", size=(32, 32), name="vit_tiny_patch16_224", stem="patch", **overrides):
+    config = BackboneConfig(name=name, stem=stem, weights=str(weights), overrides={**TINY, **overrides})
     return build_backbone(config, size)
+
+
+def start_file(path, size, noted=True, name="vit_tiny_patch16_224", **more):
+    """A file as `cdtr pretrain` writes it. Position embeddings: 7 at prefix tokens, and over the patches a ramp from 0
+    at the left border of the image to 1 at the right one, the same in each row."""
+    source = make(size=size, name=name, **more)
+    height, width = source.grid_hw
+    ramp = (torch.arange(float(width)) + 0.5) / width
+    positions = source.vit.pos_embed.data
+    positions[:, -height * width :] = ramp[None, :, None].expand(height, width, 48).reshape(1, -1, 48)
+    positions[:, : -height * width] = 7
+    notes = with_notes({"input_size": "x".join(map(str, size))}) if noted else None
+    save_file(source.vit.state_dict(), path, metadata=notes)
+    return source
+
+
+def positions_of(backbone):
+    """(h, w), the first channel."""
+    height, width = backbone.grid_hw
+    return backbone.vit.pos_embed.data[0, -height * width :, 0].reshape(height, width)
 
 
 def states_equal(one, other):
@@ -75,6 +96,68 @@ def test_position_embeddings_are_resampled_to_the_grid(tmp_path):
     torch.testing.assert_close(grid, grid[:1, :, :1].expand(4, 8, 48), rtol=1e-3, atol=1e-3)
     assert (grid[0, :, 0].diff() > 0).all()
     assert float(grid.mean()) == pytest.approx(1.5, abs=0.05)
+
+
+@pytest.mark.parametrize("stem", ["patch", "conv"])
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ((64, 64), (32, 128)),
+        ((32, 128), (64, 64)),
+        ((64, 128), (64, 64)),
+        ((64, 128), (128, 64)),
+        ((32, 64), (64, 128)),
+    ],
+    ids=["square-to-wide", "wide-to-square", "no-square-number", "turned", "finer"],
+)
+def test_a_start_of_any_grid_is_resampled_from_its_own(tmp_path, stem, before, now):
+    start_file(tmp_path / "w.safetensors", before, stem=stem)
+    loaded = make(tmp_path / "w.safetensors", size=now, stem=stem)
+    (height, width), grid = loaded.grid_hw, positions_of(loaded)
+    ramp = (torch.arange(float(width)) + 0.5) / width
+    torch.testing.assert_close(grid, ramp.expand(height, width), rtol=0, atol=0.05)
+    assert (grid.diff(dim=1) > 0).all()
+    assert (loaded.vit.pos_embed[:, 0] == 7).all()
+
+
+@pytest.mark.parametrize(
+    "size", [(32, 32), (32, 64), (112, 448)], ids=["square", "wide", "as-many-as-a-square-of-timm"]
+)
+def test_a_start_on_its_own_grid_stays_bit_by_bit(tmp_path, size):
+    source = start_file(tmp_path / "w.safetensors", size)
+    assert states_equal(source.vit.state_dict(), make(tmp_path / "w.safetensors", size=size).vit.state_dict())
+
+
+@pytest.mark.parametrize("now", [(32, 32), (64, 64), (48, 80)], ids=["same", "finer", "wide"])
+@pytest.mark.parametrize(
+    "name",
+    ["vit_tiny_patch16_224", "deit3_small_patch16_224", "deit_tiny_distilled_patch16_224", "eva02_tiny_patch14_224"],
+)
+def test_a_square_start_is_resampled_as_timm_does_it(tmp_path, name, now):
+    start_file(tmp_path / "noted.safetensors", (32, 32), name=name)
+    torch.save(load_file(tmp_path / "noted.safetensors"), tmp_path / "plain.pth")
+    noted, plain = (make(tmp_path / file, size=now, name=name) for file in ("noted.safetensors", "plain.pth"))
+    assert states_equal(noted.vit.state_dict(), plain.vit.state_dict())
+
+
+def test_the_grid_of_a_start_is_told_apart_from_its_size_in_pixels(tmp_path):
+    source = start_file(tmp_path / "w.safetensors", (32, 64))
+    loaded = make(tmp_path / "w.safetensors", size=(64, 128), patch_size=16)
+    assert source.grid_hw == loaded.grid_hw == (4, 8)
+    assert torch.equal(source.vit.pos_embed, loaded.vit.pos_embed)
+
+
+@pytest.mark.parametrize("noted", [None, "32x8", "wide", "0x0"], ids=["no-notes", "too-small", "a-word", "zero"])
+def test_a_grid_that_nobody_knows_is_refused_where_it_has_to_be_resampled(tmp_path, noted):
+    file = tmp_path / "w.safetensors"
+    source = start_file(file, (32, 64), noted=False)
+    if noted is not None:
+        save_file(source.vit.state_dict(), file, metadata=with_notes({"input_size": noted}))
+    with pytest.raises(
+        CheckpointError, match=r"w\.safetensors has position embeddings of 32 patches .* to 8x8: set data"
+    ):
+        make(file, size=(64, 64))
+    assert torch.equal(make(file, size=(32, 64)).vit.pos_embed, source.vit.pos_embed)
 
 
 def test_missing_names_are_told(tmp_path):

@@ -79,11 +79,27 @@ def test_weights_of_another_network_are_refused(own_file):
         load_teacher(PretrainConfig(teacher="resnet18", teacher_weights=str(own_file)), DATA)
 
 
-def test_a_transformer_is_no_teacher(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("test_vit", ""), ("vit_tiny_patch16_224", r".*Input height \(64\) doesn't match model \(224\)")],
+    ids=["answers-tokens", "one-size-only"],
+)
+def test_a_transformer_is_no_teacher(tmp_path, name, reason):
     path = tmp_path / "vit.safetensors"
-    save_file(timm.create_model("test_vit").state_dict(), path)
-    with pytest.raises(ConfigError, match="choose a convolutional network"):
-        load_teacher(PretrainConfig(teacher="test_vit", teacher_weights=str(path)), DATA)
+    save_file(timm.create_model(name).state_dict(), path)
+    with pytest.raises(ConfigError, match=f"choose a convolutional network{reason}"):
+        load_teacher(PretrainConfig(teacher=name, teacher_weights=str(path)), DATA)
+
+
+def test_a_tensor_more_in_the_teachers_file_does_no_harm(own_file, tmp_path):
+    more = {**load_file(own_file), "ema.decay": torch.zeros(1)}
+    save_file(more, tmp_path / "more.safetensors")
+    whole, plain = (
+        load_teacher(PretrainConfig(teacher="test_efficientnet", teacher_weights=str(path)), DATA)
+        for path in (tmp_path / "more.safetensors", own_file)
+    )
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(whole(images)[0], plain(images)[0])
 
 
 def test_names_are_matched_in_order_only_where_shape_and_kind_agree():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import Any
 
 import pytest
 
-from cdtr.config import load_reproduction
+from cdtr.config import load_reproduction, reproduction_names
 from cdtr.errors import DataError
 from cdtr.reports.paper_figure import iou_data, iou_figure, sweep_figure, sweep_values, training_data, training_figure
 from cdtr.reports.paper_table import Findings, check_paper_metrics, compare, to_csv, to_latex, to_markdown, to_tables
@@ -91,6 +92,28 @@ def test_latex_is_escaped_and_plain_ascii() -> None:
     assert r"\checkmark" in text
     assert text.isascii()
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\bottomrule") == 2
+
+
+@pytest.mark.parametrize("name", [name for name in reproduction_names() if name.startswith("table-")])
+def test_latex_has_the_notes_and_the_star_under_each_table(name: str) -> None:
+    """A baseline's name has a star only where there is a baseline."""
+    found = load_reproduction(name)
+    shown = found.table.model_copy(update={"notes": (*found.table.notes, "50% of A_b & #1 {x} ± 2")})
+    found = type(found)(found.name, shown, found.data)
+    (first, *others) = found.data
+    measured = {next(iter(found.table.rows)): {0: evaluation(30.0)}}
+    findings = {first: Findings("wsol", "small", "D", measured)} | {data: Findings("wsol", data) for data in others}
+    parts = compare(found, findings)
+    tables = to_latex(found, parts).split("\n\n")
+    assert len(tables) == len(parts)
+    for table, part in zip(tables, parts, strict=True):
+        below = table.partition("\\end{tabular}\n")[2]
+        lines = ["* chosen on the evaluated images, which flatters it."] if part.baselines else []
+        lines += [re.sub(r"([%&#_{}$])", r"\\\1", note).replace("±", r"$\pm$") for note in shown.notes]
+        small = "\\par\\smallskip\\raggedright\\footnotesize\n"
+        assert below.rstrip() == small + "".join(f"{line}\\par\n" for line in lines) + "\\end{table}"
+        assert table.isascii()
+        assert bool(part.baselines) == ("box*" in table)
 
 
 def test_costs_need_no_run() -> None:

@@ -1,7 +1,8 @@
 """YAML files, presets and overrides to checked settings; the only reader of YAML.
 
 Settings are layered: the defaults (``sections.py``), then the bundle of ``fidelity``, then the chain of presets or
-files that extend each other, then ``--set`` overrides. Unknown keys are refused.
+files that extend each other, then ``--set`` overrides. Mappings are merged key by key: an empty one changes nothing,
+and ``null`` takes away what ``backbone.overrides`` has so far. Unknown keys are refused.
 """
 
 from __future__ import annotations

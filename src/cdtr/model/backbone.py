@@ -165,7 +165,10 @@ def _create(config: BackboneConfig, input_size: tuple[int, int], padding: Paddin
         )
     if pretrained and not timm.is_model_pretrained(config.name):
         raise ConfigError(f"timm has no pretrained weights for {config.name}: set backbone.weights to a file or none")
-    unfit = f"the pretrained weights of {config.name} do not fit stem/overrides: set backbone.weights=none or drop them"
+    unfit = (
+        f"the pretrained weights of {config.name} do not fit stem/overrides: set backbone.weights=none or drop them "
+        "with backbone.stem=patch, backbone.overrides=null"
+    )
     if pretrained and config.stem == "conv":
         raise ConfigError(f"{unfit} (backbone.stem conv has no pretrained weights)")
     try:

@@ -34,13 +34,17 @@ class Teacher:
             torch.tensor(cnn.pretrained_cfg[key])[:, None, None] for key in ("mean", "std")
         )
         self.classes = int(cnn.num_classes)
-        with torch.no_grad():
-            features = cnn.forward_features(torch.zeros(1, 3, 64, 64))
+        unfit = (
+            f"pretrain.teacher {cnn.pretrained_cfg.get('architecture')} answers no map of features or no classes: "
+            "choose a convolutional network such as tf_efficientnet_lite0 or resnet50"
+        )
+        try:
+            with torch.no_grad():
+                features = cnn.forward_features(torch.zeros(1, 3, 64, 64))
+        except (AssertionError, RuntimeError) as error:
+            raise ConfigError(f"{unfit} ({(str(error).splitlines() or [''])[0][:160]})") from error
         if features.ndim != 4 or not self.classes:
-            raise ConfigError(
-                f"pretrain.teacher {cnn.pretrained_cfg.get('architecture')} answers no map of features or no classes: "
-                "choose a convolutional network such as tf_efficientnet_lite0 or resnet50"
-            )
+            raise ConfigError(unfit)
         self.features = int(features.shape[1])
 
     def __deepcopy__(self, _memo: dict[int, object]) -> Teacher:
@@ -101,7 +105,7 @@ def load_teacher(config: PretrainConfig, data: DataConfig) -> Teacher:
         state = read_state_dict(path)
         state = in_order_of(model.state_dict(), state, path) if weights == "package" else state
         check_fit(state, model, path)
-        model.load_state_dict(state)
+        model.load_state_dict({name: state[name] for name in model.state_dict()})
     return Teacher(model, data, config.teacher_size)
 
 

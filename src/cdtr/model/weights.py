@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from timm.layers import resample_abs_pos_embed
 from timm.models import vision_transformer
 from torch import Tensor, nn
 
 from cdtr.errors import CheckpointError
+from cdtr.model.notes import noted_grid, position_prefix
 
 _HEADS = ("head.", "head_dist.", "fc_norm.", "fc.", "lin_head.")
 # Training scripts like DeiT's store their options beside the weights: a plain record, built without code of the file.
@@ -46,13 +49,18 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_backbone_weights(vit: nn.Module, path: str) -> None:
-    """Load a file into a headless timm transformer, resampling position embeddings to its grid as timm does.
+    """Load a file into a headless timm transformer, resampling position embeddings to its grid.
 
-    Raises CheckpointError that names the first missing, misshapen or unused tensor.
+    A file of `cdtr pretrain` says which grid they are of; of another one timm takes a square. Raises CheckpointError
+    that names the first missing, misshapen or unused tensor, and for position embeddings of an unknown grid.
     """
     state = read_state_dict(path)
+    positions = _known_positions(state, vit, path)
     try:
-        converted = _converter(vit)(state, vit)
+        converted = {
+            **_converter(vit)({name: value for name, value in state.items() if name not in positions}, vit),
+            **positions,
+        }
     except (RuntimeError, ValueError, IndexError, KeyError, AttributeError, TypeError, AssertionError) as error:
         raise CheckpointError(
             f"{path} cannot be fitted to this backbone ({str(error)[:160]}): is it a checkpoint of this model?"
@@ -98,6 +106,34 @@ def _converter(vit: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], Mappi
     # DeiT-III's layer scale has another name in its files; timm renames it for the models that have one.
     renames = "adapt_layer_scale" in inspect.signature(convert).parameters
     return lambda state, model: convert(state, model, **({"adapt_layer_scale": True} if renames else {}))
+
+
+def _known_positions(state: Mapping[str, Tensor], vit: Any, path: str) -> dict[str, Tensor]:
+    """The position embeddings at the model's grid, where the file says of which grid they are; else nothing."""
+    before = noted_grid(Path(path), vit)
+    if before is None:
+        _refuse_unknown_grid(state, vit, path)
+        return {}
+    now, prefix = list(vit.patch_embed.grid_size), position_prefix(vit)
+    return {"pos_embed": resample_abs_pos_embed(state["pos_embed"], now, list(before), num_prefix_tokens=prefix)}
+
+
+def _refuse_unknown_grid(state: Mapping[str, Tensor], vit: Any, path: str) -> None:
+    """CheckpointError for position embeddings that would have to be resampled from a grid that is not square.
+
+    Files with names of other libraries are left to timm, which may count their tokens in another way.
+    """
+    wanted = vit.state_dict()
+    if "pos_embed" not in wanted or not wanted.keys() <= state.keys():
+        return
+    tokens = state["pos_embed"].shape[1] - position_prefix(vit) if state["pos_embed"].ndim == 3 else 0
+    height, width = vit.patch_embed.grid_size
+    if tokens > 0 and tokens != height * width and math.isqrt(tokens) ** 2 != tokens:
+        raise CheckpointError(
+            f"{path} has position embeddings of {tokens} patches and does not say how many in height and width, so "
+            f"that they cannot be resampled to {height}x{width}: set data.input_size to what the file was made for, "
+            "or take a file of `cdtr pretrain`, which says it"
+        )
 
 
 def _refuse_unused(state: Mapping[str, Tensor], vit: nn.Module, path: str) -> None:

@@ -20,7 +20,7 @@ COST_NAMES = {
     "ms_per_image": "ms per image",
     "memory": "memory (MiB)",
 }
-IN_LATEX = {"±": r"$\pm$", "Δ": r"$\Delta$", "α": r"$\alpha$", "✓": r"\checkmark"}
+IN_LATEX = {"±": r"$\pm$", "Δ": r"$\Delta$", "✓": r"\checkmark"}
 STARRED = "* chosen on the evaluated images, which flatters it."
 
 
@@ -151,12 +151,20 @@ def to_latex(found: Reproduction, parts: Sequence[Part]) -> str:
         caption = _escape(f"{found.caption}. {found.table.title}, {part.label}. {_legend([part])} {part.facts}")
         label = f"tab:{found.name}-{part.data}"
         blocks.append(
-            f"\\begin{{table}}\n\\caption{{{caption}}}\n\\label{{{label}}}\n\\centering\n{table}\n\\end{{table}}\n"
+            f"\\begin{{table}}\n\\caption{{{caption}}}\n\\label{{{label}}}\n\\centering\n{table}\n"
+            f"{_below_in_latex(found, part)}\\end{{table}}\n"
         )
     text = "\n".join(blocks)
     for sign, command in IN_LATEX.items():
         text = text.replace(sign, command)
     return text
+
+
+def _below_in_latex(found: Reproduction, part: Part) -> str:
+    """What the star stands for, and the notes, each a small paragraph under its table."""
+    lines = [*([STARRED] if part.baselines else []), *found.table.notes]
+    start = "\\par\\smallskip\\raggedright\\footnotesize\n" if lines else ""
+    return start + "".join(_escape(line) + "\\par\n" for line in lines)
 
 
 def to_csv(found: Reproduction, parts: Sequence[Part], key: Mapping[str, float] | None = None) -> str:

@@ -61,7 +61,7 @@ def train(
     load_weights = saved_state(prepared.run) is None
     method = build_method(prepared.config, len(source.class_names), prepared.sba, load_weights)
     if load_weights and prepared.start is not None:
-        say(prepared.start.line())
+        say(prepared.start.line(method))
     if teacher is not None:
         method = Distilled(method, teacher, config.pretrain)
     trainer = Trainer(accelerator, method, prepared, console)

@@ -8,11 +8,11 @@ from rich.console import Console
 from safetensors.torch import load_file, save
 
 from cdtr.config import Config
+from cdtr.model.notes import with_notes
 from cdtr.model.teacher import load_teacher
 from cdtr.records import DataSource
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.training.loop import train
-from cdtr.training.start import with_notes
 
 BACKBONE_FILE = "backbone.safetensors"
 _BACKBONE = "backbone.vit."  # before the names of the transformer's tensors in a run's weights

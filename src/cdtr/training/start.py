@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from cdtr.config import Config
+from cdtr.model.backbone import Backbone
+from cdtr.model.notes import noted_grid, read_notes
 from cdtr.runs import hash_file
-
-_KEY = "cdtr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +23,18 @@ class Start:
     notes: Mapping[str, str] = field(default_factory=dict)
     input_size: tuple[int, int] = (0, 0)
 
-    def line(self) -> str:
+    def line(self, method: nn.Module) -> str:
+        """For the log. method: what was built from the file."""
         parts = [f"transformer starts from {self.file}"]
         if "pretrained_on" in self.notes:
             parts.append(f"pretrained on {self.notes['pretrained_on']}")
-        made_for, now = self.notes.get("input_size"), "x".join(map(str, self.input_size))
-        if made_for is not None and made_for != now:
-            parts.append(f"position embeddings resampled from {made_for} to {now} pixels")
+        backbone = next((part for part in method.modules() if isinstance(part, Backbone)), None)
+        before = None if backbone is None else noted_grid(Path(self.file), backbone.vit)
+        if backbone is not None and before is not None and before != backbone.grid_hw:
+            parts.append(
+                f"position embeddings resampled from {self.notes['input_size']} to {_by(self.input_size)} pixels "
+                f"({_by(before)} to {_by(backbone.grid_hw)} patches)"
+            )
         return ", ".join(parts)
 
 
@@ -39,21 +43,8 @@ def find_start(config: Config) -> Start | None:
     path = Path(config.backbone.weights)
     if config.backbone.weights in {"hub", "none"} or not path.is_file():
         return None
-    return Start(str(path), hash_file(path), _notes(path), config.data.input_size)
+    return Start(str(path), hash_file(path), read_notes(path), config.data.input_size)
 
 
-def with_notes(notes: Mapping[str, str]) -> dict[str, str]:
-    """A ``.safetensors`` file's metadata that holds ``notes``. One key: safetensors writes several in any order, and
-    the same training should give the same file."""
-    return {_KEY: json.dumps(notes)}
-
-
-def _notes(path: Path) -> dict[str, str]:
-    if path.suffix != ".safetensors":
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            notes = json.loads((file.metadata() or {}).get(_KEY, "{}"))
-    except (SafetensorError, ValueError):  # whoever loads the weights says if they are broken
-        return {}
-    return {str(name): str(value) for name, value in notes.items()} if isinstance(notes, dict) else {}
+def _by(size_hw: tuple[int, int]) -> str:
+    return "x".join(map(str, size_hw))

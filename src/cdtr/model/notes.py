@@ -1,0 +1,57 @@
+"""What a weights file of `cdtr pretrain` says of itself, in the metadata of its ``.safetensors``."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+_KEY = "cdtr"
+
+
+def with_notes(notes: Mapping[str, str]) -> dict[str, str]:
+    """A ``.safetensors`` file's metadata that holds ``notes``. One key: safetensors writes several in any order, and
+    the same training should give the same file."""
+    return {_KEY: json.dumps(notes)}
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """The notes of a file; empty for one that has none or cannot be read."""
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+    except (OSError, SafetensorError, ValueError):  # whoever loads the weights says if they are broken
+        return {}
+    return {str(name): str(value) for name, value in notes.items()} if isinstance(notes, dict) else {}
+
+
+def noted_grid(path: Path, vit: nn.Module) -> tuple[int, int] | None:
+    """The patch grid (height, width) that a file's position embeddings were made for, by its ``input_size``.
+
+    None where the file does not say it, and where the file or the transformer has no position embeddings.
+    """
+    size = re.fullmatch(r"(\d+)x(\d+)", read_notes(path).get("input_size", ""))
+    if size is None or getattr(vit, "pos_embed", None) is None:
+        return None
+    with safe_open(path, framework="pt") as file:
+        if "pos_embed" not in file.keys():  # noqa: SIM118
+            return None
+        shape = file.get_slice("pos_embed").get_shape()
+    height, width = int(size[1]), int(size[2])
+    tokens = shape[1] - position_prefix(vit) if len(shape) == 3 else 0
+    patch = math.isqrt(height * width // tokens) if tokens > 0 else 0
+    grid = (height // patch, width // patch) if patch else (0, 0)
+    return grid if grid[0] * grid[1] == tokens > 0 else None
+
+
+def position_prefix(vit: Any) -> int:
+    """How many of a transformer's position embeddings are of no patch but of the class token and its kin."""
+    return int(vit.pos_embed.shape[1] - math.prod(vit.patch_embed.grid_size))
