@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
 from packaging.version import InvalidVersion, Version
 
 from cdtr.config import Config, parse_config
@@ -20,6 +21,7 @@ from cdtr.errors import CheckpointError, ConfigError, DataError
 
 LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy")
 _SCORED = ("data", "split", "protocol")
+_LOADERS_LIVE_ON = 15.0  # seconds, at most, after the training that they load for was killed
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -72,6 +74,24 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the same run folder; ConfigError while one of them does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=_LOADERS_LIVE_ON)
+    except Timeout as error:
+        raise ConfigError(
+            f"{path} is being trained by another process: wait for it to end, or choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _temporary(path: Path) -> Path:

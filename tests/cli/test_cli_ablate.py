@@ -57,7 +57,7 @@ def test_a_grid_is_trained_and_goes_on_after_a_failure(grid: Path, tmp_path: Pat
     grid.write_text(yaml.safe_dump({**plan, "rows": {"plain": {"method": "catr"}}}))
     done = run_cdtr("ablate", grid, "--out", out)
     assert (done.returncode, "plain.yaml has other settings than the grid has now" in done.stderr) == (2, True)
-    grid.write_text(yaml.safe_dump({**plan, "split": "held-out"}))
+    grid.write_text(yaml.safe_dump({**plan, "split": "train"}))
     done = run_cdtr("ablate", grid, "--out", out)
     assert (done.returncode, "grid.json has other settings" in done.stderr) == (2, True)
 
@@ -75,7 +75,10 @@ def test_a_grid_is_trained_and_goes_on_after_a_failure(grid: Path, tmp_path: Pat
         ({"rows": {"a": {"evaluation": {"protocol": "nope"}}}}, "unknown protocol 'nope'"),
         ({"rows": {"a": {}, "b": {"evaluation": {"protocol": "sat"}}}}, "several protocols"),
         ({"rows": {"a": {}, "b": {"data": {"holdout": 0.5}}}, "small_clip": True}, "one CLIP for all"),
+        ({"rows": {"a": {}, "b": {"data": {"deduplicate": True}}}, "small_clip": True}, "another data.deduplicate"),
         ({"split": "tset"}, "no split 'tset', choose one of"),
+        ({"split": "held-out"}, "thresholds are chosen on held-out images, and no other is left to score"),
+        ({"rows": {"a": {}, "b": {"data": {"holdout": 0}}}}, "set data.holdout above 0"),
         ({"seeds": [1, 1]}, "different numbers"),
         ({"base": "c"}, "base = 'c' is no row"),
         ({"metrics": ["gt_konwn_loc"]}, "unknown metric 'gt_konwn_loc'"),
@@ -93,7 +96,10 @@ def test_a_grid_is_trained_and_goes_on_after_a_failure(grid: Path, tmp_path: Pat
         "protocol",
         "protocols",
         "clip",
+        "copies",
         "split",
+        "held-out",
+        "none held out",
         "seeds",
         "base",
         "metric",
@@ -107,3 +113,17 @@ def test_a_grid_that_cannot_work_is_refused_before_any_training(
     grid.write_text(yaml.safe_dump({**yaml.safe_load(grid.read_text()), **change}))
     code, _, err = in_process(capsys, "ablate", grid, "--out", tmp_path / "out")
     assert (code, message in err, (tmp_path / "out").exists()) == (2, True, False), err
+
+
+def test_a_start_that_was_pretrained_anew_is_another_grid(
+    grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start, out = tmp_path / "start.safetensors", tmp_path / "out"
+    start.write_bytes(b"one")
+    rows = {"a": {"backbone": {"weights": str(start)}}}
+    grid.write_text(yaml.safe_dump({**yaml.safe_load(grid.read_text()), "rows": rows}))
+    code, _, err = in_process(capsys, "ablate", grid, "--out", out)
+    assert (code, "start.safetensors" in err) == (1, True), "it is no such file, which the training says"
+    start.write_bytes(b"two")
+    code, _, err = in_process(capsys, "ablate", grid, "--out", out)
+    assert (code, "grid.json has other settings than the grid has now" in err) == (2, True)

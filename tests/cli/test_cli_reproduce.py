@@ -95,6 +95,8 @@ def test_the_list_names_every_table(capsys: pytest.CaptureFixture[str]) -> None:
         (("V", "--seeds", "1,1"), "different numbers"),
         (("V", "--seeds", "a"), "different numbers"),
         (("V", "--protocol", "nope"), "unknown protocol 'nope'"),
+        (("V", "--set", "evaluation.protocol=nope"), "unknown protocol 'nope'"),
+        (("V", "--data", "cub=NEU", "--preset", "small", "--set", "data.holdout=0"), "set data.holdout above 0"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_training(
@@ -126,18 +128,18 @@ def test_rows_of_equal_settings_share_a_run(neu: Path) -> None:
 
 
 def test_a_preset_without_sba_trains_a_row_once(neu: Path, tmp_path: Path) -> None:
-    found, scale, known = plan("V", neu, "cub-50-small", small_clip=True)
+    _, scale, known = plan("V", neu, "cub-50-small", small_clip=True)
     runs = {row: run for (_, row), run in known.runs.items()}
     assert runs["cdtr"].key == runs["ski"].key
     assert runs["sba"].key == runs["catr"].key
     assert runs["cdtr"].wanted == ("csm", "ocm", "ski", "sba")
-    clips, cells = plan_cells(found, known, scale, [0, 1], tmp_path)
+    clips, cells = plan_cells(known, scale, {"cub": "held-out"}, [0, 1], tmp_path)
     assert (len(clips), len(cells)) == (0, 2 * 5)
 
 
 def test_one_small_clip_a_seed_serves_all_rows(neu: Path, tmp_path: Path) -> None:
-    found, scale, known = plan("V", neu, "neu-det-small", small_clip=True)
-    clips, cells = plan_cells(found, known, scale, [0, 1], tmp_path)
+    _, scale, known = plan("V", neu, "neu-det-small", small_clip=True)
+    clips, cells = plan_cells(known, scale, {"cub": "held-out"}, [0, 1], tmp_path)
     assert (len(clips), len(cells)) == (2, 2 * 7)
     with_clip = [cell for cell in cells if any("sba.model=" in word for word in cell.commands[0])]
     assert len(with_clip) == 2 * 2
@@ -158,15 +160,46 @@ def test_rows_that_the_scale_cannot_have_say_so(neu: Path) -> None:
     assert sat.reasons["cub", "cdtr-sat"] == "spatial-token maps are not implemented"
 
 
-def test_a_threshold_comes_from_the_papers_split_where_the_data_has_it(neu: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
+def test_a_deduplicated_row_has_a_clip_of_its_own(neu: Path, tmp_path: Path) -> None:
+    clips = []
+    for changes in ((), ("data.deduplicate=true",), ("data.augment=none",), ("data.workers=0", "data.boxes=none")):
+        _, scale, known = plan("V", neu, "neu-det-small", *changes, small_clip=True)
+        clips.append(plan_cells(known, scale, {"cub": "held-out"}, [0], tmp_path)[0][0].done)
+    assert len(set(clips)) == 3
+    assert clips[3] == clips[0], "neither how images are read nor boxes matter to it"
 
-    found, scale, known = plan("XIII", neu, "small")
-    source = scale.sources["cub-v2"]
-    for splits, expected in ((source.splits, False), ({**source.splits, "train-fullsup": source.splits["val"]}, True)):
-        given = Scale({"cub-v2": replace(source, splits=splits)}, scale.presets)
-        _, cells = plan_cells(found, known, given, [0], tmp_path)
-        assert all(("train-fullsup" in cell.commands[1]) is expected for cell in cells)
+
+def test_a_threshold_comes_from_the_papers_split_where_the_data_has_it(neu: Path, tmp_path: Path) -> None:
+    _, scale, known = plan("V", neu, "small")
+    for chosen, expected in (("held-out", False), ("train-fullsup", True)):
+        _, cells = plan_cells(known, scale, {"cub": chosen}, [0], tmp_path)
+        assert all((cell.commands[1][-2:] == ("--split", "train-fullsup")) is expected for cell in cells)
+
+
+def test_what_changes_nothing_is_no_other_run(neu: Path) -> None:
+    _, _, first = plan("V", neu, "cub")
+    for harmless in (
+        "data.workers=0",
+        "evaluation.batch_size=8",
+        "train.save_every_steps=9",
+        "pretrain.label_weight=2",
+    ):
+        _, _, again = plan("V", neu, "cub", harmless)
+        assert {place: run.key for place, run in again.runs.items()} == {
+            place: run.key for place, run in first.runs.items()
+        }
+    for change in ("data.deduplicate=true", "evaluation.protocol=sat", "train.lr=0.5"):
+        _, _, other = plan("V", neu, "cub", change)
+        assert not {run.key for run in other.runs.values()} & {run.key for run in first.runs.values()}
+
+
+def test_a_start_counts_by_what_is_in_its_file(neu: Path, tmp_path: Path) -> None:
+    keys = []
+    for name, content in (("a", b"one"), ("b", b"one"), ("a", b"two")):
+        (tmp_path / name).write_bytes(content)
+        _, _, known = plan("V", neu, "small", f"backbone.weights={tmp_path / name}")
+        keys.append(known.runs["cub", "tscam"].key)
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_the_settings_of_a_run_are_those_of_its_row(neu: Path) -> None:

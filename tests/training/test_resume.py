@@ -28,7 +28,7 @@ from cdtr.config import Config
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.model.backbone import build_backbone
 from cdtr.model.methods import with_switches
-from cdtr.runs import RunFolder
+from cdtr.runs import RunFolder, one_at_a_time
 
 
 def eventful_config() -> Config:
@@ -95,6 +95,16 @@ def test_worker_processes_change_nothing(class_folder: Path, whole_run: Path, tm
     assert train_fresh(config, class_folder, out, die="after a step that no state has") == -signal.SIGKILL
     assert train_fresh(config, class_folder, out, resume=True) == 0
     assert_same_weights(out, whole_run)
+
+
+def test_a_run_that_is_being_trained_is_left_alone(
+    class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    monkeypatch.setattr("cdtr.runs._LOADERS_LIVE_ON", 0.1)
+    with one_at_a_time(out), pytest.raises(ConfigError, match="is being trained by another process"):
+        run_training(eventful_config(), class_folder, out, resume=True)
+    assert not any(tmp_path.iterdir()), "neither a run nor a lock is left"
 
 
 def test_only_the_last_state_is_kept(whole_run: Path) -> None:

@@ -6,11 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cdtr.cli._cells import Cell, run_cells
-from cdtr.cli._shared import note, progress_bar
-from cdtr.errors import ConfigError, TrainingError
+from cdtr.cli._shared import HELD_OUT, has_test_split, note, progress_bar
+from cdtr.config import Config
+from cdtr.data.split import training_samples
+from cdtr.errors import ConfigError, DataError, TrainingError
+from cdtr.records import DataSource, Sample
 from cdtr.training.clip import WEIGHTS_FILE
+from cdtr.training.start import find_start
 
 RESULT_FILE = "evaluation.json"
+FULLSUP = "train-fullsup"  # the split on which the WSOL benchmark chooses its thresholds
+_LOOKED_AT = 1000  # training images, for one with a box
 
 
 def clip_cell(name: str, data: Path, config: Path, seed: int, clip: Path, log: Path) -> Cell:
@@ -41,6 +47,51 @@ def training_cell(
         ("evaluate", str(run), *place, *evaluate, "--json", str(result)),
     )
     return Cell(name, commands, log, result)
+
+
+def choose_calibration(source: DataSource, configs: Iterable[Config], scored: str | None = None) -> str:
+    """The images to choose thresholds on: ``train-fullsup`` where the data has it, else those held out of training.
+
+    scored: the split to evaluate, None for the test split. DataError, before anything is trained, where that split
+    would be the same, where there is none, or where no image to choose on has a box.
+    """
+    chosen = FULLSUP if source.splits.get(FULLSUP) else HELD_OUT
+    if scored == chosen or (scored is None and not has_test_split(source)):
+        raise DataError(
+            f"{source.root}: thresholds are chosen on {chosen} images, and no other is left to score: bring a split "
+            "val or test"
+        )
+    if chosen == HELD_OUT and not all(config.data.holdout for config in configs):
+        raise DataError(
+            f"{source.root} has no split {FULLSUP}, so thresholds are chosen on held-out training images: set "
+            "data.holdout above 0"
+        )
+    samples = source.splits[FULLSUP] if chosen == FULLSUP else training_samples(source)
+    if not any(_has_box(source, sample) for sample in samples[:: -(-len(samples) // _LOOKED_AT)]):
+        raise DataError(
+            f"{source.root} has no box of a training image and no split {FULLSUP}: bring boxes of either, on which "
+            "thresholds can be chosen"
+        )
+    return chosen
+
+
+def calibrate_options(chosen: str) -> tuple[str, ...]:
+    """Of `cdtr calibrate`, to choose on these images."""
+    return () if chosen == HELD_OUT else ("--split", chosen)
+
+
+def start_hash(config: Config) -> str | None:
+    """A hash of the file that a run starts from; None for other starts."""
+    start = find_start(config)
+    return None if start is None else start.sha256
+
+
+def _has_box(source: DataSource, sample: Sample) -> bool:
+    try:
+        annotation = source.annotate(sample)
+    except DataError:  # of one image; data check and the calibration say so
+        return False
+    return annotation is not None and len(annotation.boxes_xyxy) > 0
 
 
 def run_grid(clips: Sequence[Cell], runs: Sequence[Cell], jobs: int | None) -> dict[str, str]:

@@ -13,12 +13,20 @@ from typing import Any
 import torch
 
 from cdtr.cli._cells import Cell
-from cdtr.cli._grid import RESULT_FILE, clip_cell, training_cell
-from cdtr.config import Config, PaperRow, Reproduction, load_config
+from cdtr.cli._grid import RESULT_FILE, calibrate_options, clip_cell, start_hash, training_cell
+from cdtr.config import Config, PaperRow, Reproduction, clip_settings, load_config
 from cdtr.errors import ConfigError, DataError
+from cdtr.evaluation import find_protocol
 from cdtr.model.methods import SWITCHES, build_method, builder_name, method_names, with_switches
 from cdtr.records import DataSource
 
+_WITHOUT_EFFECT: dict[str, Any] = {
+    "seed": True,
+    "pretrain": True,
+    "data": {"workers"},
+    "train": {"save_every_steps"},
+    "evaluation": {"batch_size"},
+}
 Place = tuple[str, str]  # the data set's name in the paper, the row's name
 
 
@@ -68,6 +76,7 @@ def plan_paper(found: Reproduction, scale: Scale) -> PaperPlan:
         raise ConfigError(f"{found.name} has no row {unknown[0]!r}: choose from {', '.join(found.table.rows)}")
     for data in found.data:
         base = load_config(scale.presets[data], scale.overrides)
+        find_protocol(base.evaluation.protocol)
         classes = class_count(found, scale, data)
         for name, row in found.table.rows_on(data).items():
             run, reason = _settle(base, data, name, row, scale.small_clip, classes)
@@ -113,8 +122,12 @@ def _with_modules_of_row(base: Config, config: Config, settings: Mapping[str, An
 
 
 def _key(config: Config, small_clip: bool) -> str:
-    """The modules that are on, and a digest of every setting that matters to the run, its seed aside."""
-    tree = with_switches(config).model_dump(mode="json", exclude={"seed"})
+    """The modules that are on, and a digest of every setting that matters to the run, its seed aside.
+
+    A start counts by what is in its file: pretrained anew, it is another one.
+    """
+    tree = with_switches(config).model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+    tree["backbone"]["weights"] = start_hash(config) or config.backbone.weights
     tree["method"] = builder_name(config.method)
     switched_on = [name for name in SWITCHES if tree[name]["enabled"]]
     for name in set(SWITCHES) - set(switched_on):
@@ -138,9 +151,12 @@ def config_file(out: Path, run: PaperRun) -> Path:
 
 
 def plan_cells(
-    found: Reproduction, plan: PaperPlan, scale: Scale, seeds: Sequence[int], out: Path
+    plan: PaperPlan, scale: Scale, calibration: Mapping[str, str], seeds: Sequence[int], out: Path
 ) -> tuple[list[Cell], list[Cell]]:
-    """The small CLIPs and the trainings, each once however many rows share it."""
+    """The small CLIPs and the trainings, each once however many rows share it.
+
+    calibration: by data set, the images to choose thresholds on, as ``choose_calibration`` answers.
+    """
     clips: dict[Path, Cell] = {}
     runs: dict[Path, Cell] = {}
     for seed in seeds:
@@ -155,17 +171,15 @@ def plan_cells(
                 log_of_clip = out / "logs" / f"{run.data}-{clip.name}.log"
                 name = f"CLIP for {run.data}, seed {seed}"
                 clips.setdefault(clip, clip_cell(name, source.root, config_file(out, run), seed, clip, log_of_clip))
-            split = found.table.calibrate
-            calibrate = ("--split", split) if split and source.splits.get(split) else ()
             folder = run_folder(out, run, seed)
+            calibrate = calibrate_options(calibration[run.data])
             runs.setdefault(folder, place(folder, log, clip, calibrate, ("--protocol", "all")))
     return list(clips.values()), list(runs.values())
 
 
 def _clip_folder(out: Path, run: PaperRun, seed: int) -> Path:
-    """A CLIP serves all rows that hold the same images out and ask with the same words."""
-    data, templates = run.config.data, run.config.sba.templates
-    text = json.dumps([data.holdout, data.format, data.max_pixels, templates])
+    """A CLIP serves all rows that train on the same images and ask with the same words."""
+    text = json.dumps(clip_settings(run.config), sort_keys=True)
     return out / "clips" / run.data / f"clip-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:10]}-{seed}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -46,9 +46,9 @@ def command(
     if data is None and plan.data is None:
         raise ConfigError(f"{grid} names no data: give --data")
     root = (data or grid.parent / str(plan.data)).resolve()
-    check_rows(grid, configs, root, plan.split)
-    settled = settle_files(plan, configs, root, out)
-    clips, runs = plan_cells(plan, configs, root, out)
+    calibration = check_rows(grid, configs, root, plan.split)
+    settled = settle_files(plan, configs, root, out, calibration)
+    clips, runs = plan_cells(plan, configs, root, out, calibration)
     if dry_run:
         for cell in [*clips, *runs]:
             print(f"{'done' if cell.done.is_file() else 'to do'}  {cell.name}")
@@ -67,8 +67,12 @@ def command(
     fail_if_any(failed, len(clips) + len(runs), out / "logs")
 
 
-def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | None) -> None:
-    """What every training, calibration or evaluation would refuse is an error now, not in every log."""
+def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | None) -> str:
+    """The images to choose thresholds on.
+
+    What every training, calibration or evaluation would refuse is an error now, not in every log.
+    """
+    from cdtr.cli._grid import choose_calibration
     from cdtr.cli._shared import HELD_OUT
     from cdtr.data.opening import open_data
     from cdtr.errors import ConfigError, DataError
@@ -87,27 +91,38 @@ def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | 
     choices = [*(name for name, samples in source.splits.items() if samples), HELD_OUT]
     if split is not None and split not in choices:
         raise DataError(f"{grid}: {root} has no split {split!r}, choose one of {', '.join(choices)}")
+    return choose_calibration(source, configs.values(), split)
 
 
-def settle_files(plan: Ablation, configs: dict[str, Config], root: Path, out: Path) -> dict[Path, str]:
+def settle_files(
+    plan: Ablation, configs: dict[str, Config], root: Path, out: Path, calibration: str
+) -> dict[Path, str]:
     """What the folder says about its runs; ConfigError where it says something else already.
 
     Runs that are done are not trained again, so they must not come under new settings.
     """
     import json
 
-    from cdtr.cli._grid import check_settled
+    from cdtr.cli._grid import check_settled, start_hash
+    from cdtr.cli._shared import HELD_OUT
 
-    about = {"data": str(root), "split": plan.split, "small_clip": plan.small_clip}
+    about: dict[str, Any] = {"data": str(root), "split": plan.split, "small_clip": plan.small_clip}
+    if calibration != HELD_OUT:
+        about["calibration"] = calibration
+    starts = {row: found for row, config in configs.items() if (found := start_hash(config)) is not None}
+    if starts:
+        about["starts"] = starts
     files = {out / "grid.json": json.dumps(about, indent=2) + "\n"}
     files |= {out / "configs" / f"{name}.yaml": config.to_yaml() for name, config in configs.items()}
     check_settled(files.items(), f"the grid has now: choose another --out, or remove {out} to train and measure anew")
     return files
 
 
-def plan_cells(plan: Ablation, configs: dict[str, Config], data: Path, out: Path) -> tuple[list[Cell], list[Cell]]:
+def plan_cells(
+    plan: Ablation, configs: dict[str, Config], data: Path, out: Path, calibration: str
+) -> tuple[list[Cell], list[Cell]]:
     """The small CLIPs, which must be there first, and the trainings."""
-    from cdtr.cli._grid import clip_cell, training_cell
+    from cdtr.cli._grid import calibrate_options, clip_cell, training_cell
 
     def clip(seed: int) -> Path:
         return out / "clips" / str(seed)
@@ -129,6 +144,7 @@ def plan_cells(plan: Ablation, configs: dict[str, Config], data: Path, out: Path
             result_file(out, row, seed).parent,
             logs / f"{row}-{seed}.log",
             clip(seed) if plan.small_clip else None,
+            calibrate_options(calibration),
             evaluate=("--split", plan.split) if plan.split else (),
         )
         for seed in plan.seeds

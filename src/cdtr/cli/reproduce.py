@@ -59,12 +59,12 @@ def command(
     if list_all or table is None:
         list_tables()  # before what is heavy
         return
-    from cdtr.cli._grid import fail_if_any, run_grid
+    from cdtr.cli._grid import choose_calibration, fail_if_any, run_grid
     from cdtr.cli._paper_estimate import estimate
     from cdtr.cli._paper_report import write_report
     from cdtr.cli._paper_runs import Scale, plan_cells, plan_paper, settle_paper
     from cdtr.cli._shared import note, require_folder
-    from cdtr.config import load_reproduction
+    from cdtr.config import load_config, load_reproduction
     from cdtr.errors import ConfigError
     from cdtr.evaluation import find_protocol
     from cdtr.reports.paper_table import check_paper_metrics
@@ -81,18 +81,21 @@ def command(
         raise ConfigError(
             f"--rows {rows!r}: expected names with commas, such as {', '.join(list(found.table.rows)[:2])}"
         )
-    scale = Scale(load_data(found, data or [], presets, overrides or []), presets, overrides or [], small_clip, only)
+    sources = load_data(found, data or [], presets, overrides or [])
+    calibration = {
+        name: choose_calibration(source, [load_config(presets[name], overrides or [])])
+        for name, source in sources.items()
+    }
+    scale = Scale(sources, presets, overrides or [], small_clip, only)
     plan = plan_paper(found, scale)
     files = settle_paper(plan, scale, out)
-    clips, runs = plan_cells(found, plan, scale, chosen_seeds, out)
+    clips, runs = plan_cells(plan, scale, calibration, chosen_seeds, out)
     if dry_run:
         waiting = sum(not cell.done.is_file() for cell in clips)
         estimate(found, plan, scale, chosen_seeds, out, waiting, jobs)
         return
-    split = found.table.calibrate
-    for name, source in scale.sources.items():
-        if split and not source.splits.get(split):
-            note(f"{name}: no split {split}, so the thresholds are chosen on held-out training images")
+    for name, chosen in calibration.items():
+        note(f"{name}: thresholds are chosen on {chosen} images")
     for path, text in files.items() if runs else ():
         write_atomic(path, text)
     failed = run_grid(clips, runs, jobs)

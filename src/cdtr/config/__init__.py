@@ -1,6 +1,6 @@
 """Everything a run depends on, in one checked tree, and how it is read."""
 
-from cdtr.config.ablation import Ablation, load_ablation
+from cdtr.config.ablation import Ablation, clip_settings, load_ablation
 from cdtr.config.loading import load_config, parse_config, preset_names, read_tree
 from cdtr.config.paper import (
     PAPER_PROTOCOL,
@@ -55,6 +55,7 @@ __all__ = [
     "SkiConfig",
     "TrainConfig",
     "WeightingConfig",
+    "clip_settings",
     "load_ablation",
     "load_config",
     "load_reproduction",

@@ -12,10 +12,14 @@ from cdtr.config.loading import load_config, read_tree
 from cdtr.config.sections import Config, Section, checked_section
 from cdtr.errors import ConfigError
 
+# A small CLIP has a size of its own and never sees a box.
+_NO_MATTER_TO_CLIP = ("input_size", "resize", "workers", "boxes", "unboxed_classes")
+
 
 class Ablation(Section):
-    """Rows of settings, each trained with every seed. Paths are relative to the grid's file.
+    """Rows of settings, each trained with every seed.
 
+    data, config: paths are relative to the grid's file; those in rows are seen from where the command is called.
     rows: name -> settings that differ from ``config``, as nested keys. base: the row that the others are compared with,
     by default the first. small_clip: train one small CLIP a seed from the same labels, and give it to ``sba.model``.
     """
@@ -71,9 +75,16 @@ def _check_alike(grid: Ablation, configs: Mapping[str, Config], path: Path) -> N
     for name, config in configs.items():
         if config.evaluation.protocol != first.evaluation.protocol:
             raise ConfigError(f"{path}: rows of several protocols cannot stand in one table, see row {name!r}")
-        mine, others = ((c.data.holdout, c.data.format, c.sba.templates) for c in (config, first))
+        mine, others = clip_settings(config), clip_settings(first)
         if grid.small_clip and mine != others:
+            key = next(key for key in mine if mine[key] != others[key])
             raise ConfigError(
-                f"{path}: row {name!r} has another data.holdout, data.format or sba.templates than the first, but "
-                "small_clip trains one CLIP for all of them: give them grids of their own"
+                f"{path}: row {name!r} has another {key} than the first, but small_clip trains one CLIP for all of "
+                "them: give them grids of their own"
             )
+
+
+def clip_settings(config: Config) -> dict[str, Any]:
+    """What a small CLIP that is trained for a run depends on, by the settings' names."""
+    data = config.data.model_dump(mode="json", exclude=set(_NO_MATTER_TO_CLIP))
+    return {**{f"data.{key}": value for key, value in data.items()}, "sba.templates": list(config.sba.templates)}

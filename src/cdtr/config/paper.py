@@ -51,13 +51,12 @@ class PaperFigure(Section):
 
 
 class PaperTable(Section):
-    """A table or figure. calibrate: the split to choose the threshold on, where the data has it."""
+    """A table or figure."""
 
     title: str
     data: tuple[str, ...] = Field(min_length=1)
     columns: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
-    calibrate: str | None = None
     figure: PaperFigure | None = None
     notes: tuple[str, ...] = ()
     rows: dict[str, PaperRow] = Field(min_length=1)

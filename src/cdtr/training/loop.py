@@ -26,7 +26,7 @@ from cdtr.model.maps import attention_agreement
 from cdtr.model.methods import build_method
 from cdtr.model.teacher import Teacher
 from cdtr.records import Batch, DataSource, Method, ModelOutput
-from cdtr.runs import RunFolder
+from cdtr.runs import RunFolder, one_at_a_time
 from cdtr.training.log import TrainingLog
 from cdtr.training.optimiser import build_optimiser, learning_rate
 from cdtr.training.prepare import Prepared, finish_run, prepare_run, start_run
@@ -47,18 +47,32 @@ def train(
 
     teacher: what the method's transformer learns from beside the labels, as ``config.pretrain`` says.
     Training sees images and class labels only: no sample has a box. Raises ConfigError for a run folder that is in
-    the way, TrainingError when a loss term is no longer a number; the last saved state stays.
+    the way or that another process is training, TrainingError when a loss term is no longer a number; the last saved
+    state stays.
     """
     accelerator = _accelerator(config.train.precision)
     console = console or Console(stderr=True)
+    with one_at_a_time(out) if accelerator.is_main_process else nullcontext():
+        return _train(accelerator, config, source, RunFolder(out), resume, console, teacher)
+
+
+def _train(
+    accelerator: Accelerator,
+    config: Config,
+    source: DataSource,
+    run: RunFolder,
+    resume: bool,
+    console: Console,
+    teacher: Teacher | None,
+) -> RunFolder:
     say = partial(console.print, highlight=False, soft_wrap=True) if accelerator.is_main_process else _silent
-    prepared = prepare_run(accelerator, config, source, RunFolder(out), resume, say)
-    if prepared.run.weights.is_file():
-        say(f"{prepared.run.path} is trained already")
-        return prepared.run
+    prepared = prepare_run(accelerator, config, source, run, resume, say)
+    if run.weights.is_file():
+        say(f"{run.path} is trained already")
+        return run
     set_seed(config.seed)
     # A saved state brings its own weights, so that going on needs no hub.
-    load_weights = saved_state(prepared.run) is None
+    load_weights = saved_state(run) is None
     method = build_method(prepared.config, len(source.class_names), prepared.sba, load_weights)
     if load_weights and prepared.start is not None:
         say(prepared.start.line(method))
@@ -70,7 +84,7 @@ def train(
         set_seed(config.seed, device_specific=True)
     start_run(accelerator, prepared, source.class_names)
     trainer.run()
-    return prepared.run
+    return run
 
 
 class Trainer:
