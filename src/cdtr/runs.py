@@ -20,6 +20,7 @@ from cdtr.config import Config, parse_config
 from cdtr.errors import CheckpointError, ConfigError, DataError
 
 LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy")
+LOCK_FILE = ".lock"
 _SCORED = ("data", "split", "protocol")
 _LOADERS_LIVE_ON = 15.0  # seconds, at most, after the training that they load for was killed
 
@@ -78,9 +79,16 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
 
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Keep other processes from writing the same run folder; ConfigError while one of them does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    """Keep other processes from writing the same run folder; ConfigError while one of them does.
+
+    The lock's file stays in a run, as taking it away while others wait for it is not safe everywhere. Where there is no
+    run in the end nothing is left, nor a folder that was made for it.
+    """
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path} is a file: choose a folder as --out")
+    new = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK_FILE)
     try:
         lock.acquire(timeout=_LOADERS_LIVE_ON)
     except Timeout as error:
@@ -90,7 +98,10 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
+        if not RunFolder(path).config_file.is_file():
+            (path / LOCK_FILE).unlink(missing_ok=True)
+            if new and not any(path.iterdir()):
+                path.rmdir()
         lock.release()
 
 

@@ -77,7 +77,7 @@ def test_a_grid_is_trained_and_goes_on_after_a_failure(grid: Path, tmp_path: Pat
         ({"rows": {"a": {}, "b": {"data": {"holdout": 0.5}}}, "small_clip": True}, "one CLIP for all"),
         ({"rows": {"a": {}, "b": {"data": {"deduplicate": True}}}, "small_clip": True}, "another data.deduplicate"),
         ({"split": "tset"}, "no split 'tset', choose one of"),
-        ({"split": "held-out"}, "thresholds are chosen on held-out images, and no other is left to score"),
+        ({"split": "held-out"}, "thresholds are chosen on held-out training images: score another split"),
         ({"rows": {"a": {}, "b": {"data": {"holdout": 0}}}}, "set data.holdout above 0"),
         ({"seeds": [1, 1]}, "different numbers"),
         ({"base": "c"}, "base = 'c' is no row"),
@@ -115,15 +115,19 @@ def test_a_grid_that_cannot_work_is_refused_before_any_training(
     assert (code, message in err, (tmp_path / "out").exists()) == (2, True, False), err
 
 
-def test_a_start_that_was_pretrained_anew_is_another_grid(
+def test_a_start_that_was_pretrained_anew_is_another_one(
     grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start, out = tmp_path / "start.safetensors", tmp_path / "out"
-    start.write_bytes(b"one")
-    rows = {"a": {"backbone": {"weights": str(start)}}}
+    rows = {"scratch": {}, "started": {"backbone": {"weights": str(start)}}}
     grid.write_text(yaml.safe_dump({**yaml.safe_load(grid.read_text()), "rows": rows}))
-    code, _, err = in_process(capsys, "ablate", grid, "--out", out)
-    assert (code, "start.safetensors" in err) == (1, True), "it is no such file, which the training says"
-    start.write_bytes(b"two")
-    code, _, err = in_process(capsys, "ablate", grid, "--out", out)
-    assert (code, "grid.json has other settings than the grid has now" in err) == (2, True)
+    assert in_process(capsys, "ablate", grid, "--out", out, "--dry-run")[0] == 0
+    start.write_bytes(b"pretrained later")
+    assert in_process(capsys, "ablate", grid, "--out", out, "--dry-run")[0] == 0, "what was done before is kept"
+    run = out / "runs" / "started-3"
+    run.mkdir(parents=True)
+    (run / "manifest.json").write_text(json.dumps({"started_from": {"sha256": "another"}}))
+    code, _, err = in_process(capsys, "ablate", grid, "--out", out, "--dry-run")
+    assert (code, "started-3 started from another" in err) == (2, True), err
+    start.unlink()
+    assert in_process(capsys, "ablate", grid, "--out", out, "--dry-run")[0] == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import TINY, in_process, run_cdtr
 
-from cdtr.cli._paper_runs import Scale, plan_cells, plan_paper
+from cdtr.cli._paper_runs import Scale, plan_cells, plan_paper, settle_paper
 from cdtr.config import load_config, load_reproduction
 from cdtr.data.datasets import load_source
 
@@ -176,30 +176,19 @@ def test_a_threshold_comes_from_the_papers_split_where_the_data_has_it(neu: Path
         assert all((cell.commands[1][-2:] == ("--split", "train-fullsup")) is expected for cell in cells)
 
 
-def test_what_changes_nothing_is_no_other_run(neu: Path) -> None:
-    _, _, first = plan("V", neu, "cub")
-    for harmless in (
-        "data.workers=0",
-        "evaluation.batch_size=8",
-        "train.save_every_steps=9",
-        "pretrain.label_weight=2",
-    ):
-        _, _, again = plan("V", neu, "cub", harmless)
-        assert {place: run.key for place, run in again.runs.items()} == {
-            place: run.key for place, run in first.runs.items()
-        }
+def test_what_changes_nothing_is_the_same_run_and_taken_as_it_is_asked_for(neu: Path, tmp_path: Path) -> None:
+    _, scale, first = plan("V", neu, "cub")
+    for path, text in settle_paper(first, scale, [0], tmp_path).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    _, scale, again = plan("V", neu, "cub", "data.workers=0", "evaluation.batch_size=8")
+    keys = [{place: run.key for place, run in one.runs.items()} for one in (first, again)]
+    assert keys[0] == keys[1]
+    files = settle_paper(again, scale, [0], tmp_path)
+    assert all("workers: 0" in text for path, text in files.items() if path.suffix == ".yaml")
     for change in ("data.deduplicate=true", "evaluation.protocol=sat", "train.lr=0.5"):
         _, _, other = plan("V", neu, "cub", change)
         assert not {run.key for run in other.runs.values()} & {run.key for run in first.runs.values()}
-
-
-def test_a_start_counts_by_what_is_in_its_file(neu: Path, tmp_path: Path) -> None:
-    keys = []
-    for name, content in (("a", b"one"), ("b", b"one"), ("a", b"two")):
-        (tmp_path / name).write_bytes(content)
-        _, _, known = plan("V", neu, "small", f"backbone.weights={tmp_path / name}")
-        keys.append(known.runs["cub", "tscam"].key)
-    assert keys[0] == keys[1] != keys[2]
 
 
 def test_the_settings_of_a_run_are_those_of_its_row(neu: Path) -> None:

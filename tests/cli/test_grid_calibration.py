@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdtr.cli._grid import calibrate_options, choose_calibration
+from cdtr.cli._grid import FULLSUP, calibrate_options, choose_calibration
 from cdtr.config import Config
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 
 
-def _source(boxed: str, *splits: str, count: int = 3) -> DataSource:
-    """A data set with boxes for the images of the splits that ``boxed`` names."""
+def _source(boxed: str, *splits: str, count: int = 3, first: int = 1, damaged: bool = True) -> DataSource:
+    """A data set with boxes in the splits that ``boxed`` names, from image ``first`` on; image 0 may be damaged."""
 
     def annotate(sample: Sample) -> Annotation | None:
         split, _, number = sample.image_id.partition("/")
-        if number == "0":
-            raise DataError("one damaged file says nothing about the others")
-        return Annotation(np.array([[0.0, 0, 4, 4]])) if split in boxed.split() else None
+        if damaged and number == "0":
+            raise DataError("the file of image 0 is damaged")
+        return Annotation(np.array([[0.0, 0, 4, 4]])) if split in boxed.split() and int(number) >= first else None
 
     samples = {
         split: tuple(Sample(f"{split}/{number}", Path("x.png"), number % 2) for number in range(count))
@@ -29,28 +29,43 @@ def _source(boxed: str, *splits: str, count: int = 3) -> DataSource:
     return DataSource("made", Path("made"), ("a", "b"), samples, True, annotate)
 
 
+UNBOXED = _source("test", "train", "test", damaged=False)
+UNBOXED_FULLSUP = _source("train", "train", FULLSUP, "test", damaged=False)
+
+
 @pytest.mark.parametrize(
-    ("source", "chosen"),
+    ("source", "scored", "chosen"),
     [
-        pytest.param(_source("train test", "train", "test"), "held-out", id="training-boxes"),
-        pytest.param(_source("train", "train", "val", count=2500), "held-out", id="large"),
-        pytest.param(_source("train train-fullsup", "train", "train-fullsup", "test"), "train-fullsup", id="both"),
-        pytest.param(_source("train-fullsup test", "train", "train-fullsup", "test"), "train-fullsup", id="openimages"),
+        pytest.param(_source("train test", "train", "test"), None, "held-out", id="training-boxes"),
+        pytest.param(_source("train", "train", "val", count=2500, first=2499), None, "held-out", id="a-single-box"),
+        pytest.param(
+            _source("train train-fullsup", "train", "train-fullsup", "test"), None, "train-fullsup", id="both"
+        ),
+        pytest.param(
+            _source("train-fullsup", "train", "train-fullsup", "test"), None, "train-fullsup", id="openimages"
+        ),
+        pytest.param(UNBOXED_FULLSUP, None, "held-out", id="fullsup-without-boxes"),
+        pytest.param(
+            _source("train train-fullsup", "train", "train-fullsup"), "train-fullsup", "held-out", id="scored"
+        ),
+        pytest.param(_source("train-fullsup", "train", "train-fullsup"), "held-out", "train-fullsup", id="held-out"),
     ],
 )
-def test_the_benchmarks_split_comes_first(source: DataSource, chosen: str) -> None:
-    assert choose_calibration(source, [Config()]) == chosen
+def test_the_benchmarks_split_comes_first(source: DataSource, scored: str | None, chosen: str) -> None:
+    assert choose_calibration(source, [Config()], scored) == chosen
     assert calibrate_options(chosen) == (() if chosen == "held-out" else ("--split", chosen))
 
 
 @pytest.mark.parametrize(
     ("source", "config", "scored", "message"),
     [
-        pytest.param(_source("test", "train", "test"), {}, None, "no box of a training image", id="no-boxes"),
-        pytest.param(_source("test", "train", "train-fullsup", "test"), {}, None, "no box", id="fullsup-without"),
-        pytest.param(_source("train", "train"), {}, None, "no other is left to score", id="no-test-split"),
-        pytest.param(_source("train", "train", "val"), {}, "held-out", "no other is left to score", id="held-out"),
+        pytest.param(
+            _source("test", "train", "test", damaged=False), {}, None, "has no box of a training image", id="no-boxes"
+        ),
+        pytest.param(_source("train", "train"), {}, None, "has no split val or test to score", id="no-test-split"),
+        pytest.param(_source("train", "train", "val"), {}, "held-out", "score another split", id="held-out"),
         pytest.param(_source("train", "train", "val"), {"holdout": 0}, None, "above 0", id="none-held-out"),
+        pytest.param(_source("", "train", "val"), {}, None, "image 0 is damaged", id="why-there-is-none"),
     ],
 )
 def test_what_could_not_be_calibrated_or_scored_is_refused(

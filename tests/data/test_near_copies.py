@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from cdtr.data.near_copies import HASH_BYTES, NEAR, link_alike, picture_hash
-from cdtr.errors import DataError
+from cdtr.data.near_copies import HASH_BYTES, NEAR, TooManyPairsError, link_alike, picture_hash
 
 
 def _photo(seed: int) -> Image.Image:
@@ -98,5 +97,5 @@ def test_more_pairs_than_can_be_held_are_one_line(monkeypatch: pytest.MonkeyPatc
     hashes[:, 0] = np.arange(40)
     assert link_alike(hashes, distance=6)[1].nnz == 40 * 40
     monkeypatch.setattr("cdtr.data.near_copies._MOST_PAIRS", 779)
-    with pytest.raises(DataError, match="more than 779 pairs of 40 pictures differ in at most 6 bits"):
+    with pytest.raises(TooManyPairsError, match="more than 779 pairs of 40 pictures differ in at most 6 bits"):
         link_alike(hashes, distance=6)

@@ -256,6 +256,11 @@ def _png(shade: int = 9) -> bytes:
     return file.getvalue()
 
 
+def test_an_archive_beside_class_folders_is_no_shard(files: DataSource) -> None:
+    _tar(files.root / "flowers-102.tar", {"a.png": _png()})
+    assert load_source(files.root).name == "folder"
+
+
 def test_shards_of_others_are_read(tmp_path: Path) -> None:
     members = {"./n1/a.png": _png(), "./n1/a.json": b'{"class": "dog", "boxes_xyxy": [[1, 2, 3, 4]]}'}
     _tar(tmp_path / "s" / "imagenet-train-0000.tar", {**members, "b.jpg": _png(), "b.cls": b"0\n", "notes.txt": b"x"})

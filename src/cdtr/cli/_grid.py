@@ -11,12 +11,12 @@ from cdtr.config import Config
 from cdtr.data.split import training_samples
 from cdtr.errors import ConfigError, DataError, TrainingError
 from cdtr.records import DataSource, Sample
+from cdtr.runs import RunFolder
 from cdtr.training.clip import WEIGHTS_FILE
 from cdtr.training.start import find_start
 
 RESULT_FILE = "evaluation.json"
 FULLSUP = "train-fullsup"  # the split on which the WSOL benchmark chooses its thresholds
-_LOOKED_AT = 1000  # training images, for one with a box
 
 
 def clip_cell(name: str, data: Path, config: Path, seed: int, clip: Path, log: Path) -> Cell:
@@ -50,29 +50,25 @@ def training_cell(
 
 
 def choose_calibration(source: DataSource, configs: Iterable[Config], scored: str | None = None) -> str:
-    """The images to choose thresholds on: ``train-fullsup`` where the data has it, else those held out of training.
+    """The images to choose thresholds on: ``train-fullsup`` where it has boxes, else those held out of training.
 
-    scored: the split to evaluate, None for the test split. DataError, before anything is trained, where that split
-    would be the same, where there is none, or where no image to choose on has a box.
+    scored: the split to evaluate, None for the test split. DataError, before anything is trained, where there is
+    nothing to score, or nothing with a box to choose on that is not scored.
     """
-    chosen = FULLSUP if source.splits.get(FULLSUP) else HELD_OUT
-    if scored == chosen or (scored is None and not has_test_split(source)):
+    if scored is None and not has_test_split(source):
+        raise DataError(f"{source.root} has no split val or test to score: bring one")
+    if scored != FULLSUP and _any_box(source, source.splits.get(FULLSUP, ())):
+        return FULLSUP
+    if scored == HELD_OUT:
+        raise DataError(f"{source.root}: thresholds are chosen on {HELD_OUT} training images: score another split")
+    if not all(config.data.holdout for config in configs):
+        raise DataError(f"{source.root}: thresholds are chosen on {HELD_OUT} training images: set data.holdout above 0")
+    if not _any_box(source, training_samples(source)):
         raise DataError(
-            f"{source.root}: thresholds are chosen on {chosen} images, and no other is left to score: bring a split "
-            "val or test"
+            f"{source.root} has no box of a training image, on which a threshold could be chosen: bring some, or a "
+            f"split {FULLSUP} with boxes"
         )
-    if chosen == HELD_OUT and not all(config.data.holdout for config in configs):
-        raise DataError(
-            f"{source.root} has no split {FULLSUP}, so thresholds are chosen on held-out training images: set "
-            "data.holdout above 0"
-        )
-    samples = source.splits[FULLSUP] if chosen == FULLSUP else training_samples(source)
-    if not any(_has_box(source, sample) for sample in samples[:: -(-len(samples) // _LOOKED_AT)]):
-        raise DataError(
-            f"{source.root} has no box of a training image and no split {FULLSUP}: bring boxes of either, on which "
-            "thresholds can be chosen"
-        )
-    return chosen
+    return HELD_OUT
 
 
 def calibrate_options(chosen: str) -> tuple[str, ...]:
@@ -80,18 +76,40 @@ def calibrate_options(chosen: str) -> tuple[str, ...]:
     return () if chosen == HELD_OUT else ("--split", chosen)
 
 
-def start_hash(config: Config) -> str | None:
-    """A hash of the file that a run starts from; None for other starts."""
-    start = find_start(config)
-    return None if start is None else start.sha256
+def check_starts(runs: Iterable[tuple[Path, Config]]) -> None:
+    """ConfigError where a run folder that is there already started from another file than its settings name now.
+
+    A start that was pretrained anew under its old name is another one, and its runs do not belong beside the old ones.
+    """
+    hashes: dict[str, str | None] = {}
+    for folder, config in runs:
+        name = config.backbone.weights
+        if name not in hashes:
+            start = find_start(config)
+            hashes[name] = None if start is None else start.sha256
+        run = RunFolder(folder)
+        before = run.manifest().get("started_from") if run.manifest_file.is_file() else None
+        if before and hashes[name] not in (None, before["sha256"]):
+            raise ConfigError(
+                f"{folder} started from another {name} than the one that is there now: choose another --out, or remove "
+                f"{folder} to train and measure it anew"
+            )
 
 
-def _has_box(source: DataSource, sample: Sample) -> bool:
-    try:
-        annotation = source.annotate(sample)
-    except DataError:  # of one image; data check and the calibration say so
-        return False
-    return annotation is not None and len(annotation.boxes_xyxy) > 0
+def _any_box(source: DataSource, samples: Iterable[Sample]) -> bool:
+    """Whether an image has a box; where none has, a DataError of one of them is the reason."""
+    fault: DataError | None = None
+    for sample in samples:
+        try:
+            annotation = source.annotate(sample)
+        except DataError as error:
+            fault = fault or error
+            continue
+        if annotation is not None and len(annotation.boxes_xyxy):
+            return True
+    if fault is not None:
+        raise fault
+    return False
 
 
 def run_grid(clips: Sequence[Cell], runs: Sequence[Cell], jobs: int | None) -> dict[str, str]:

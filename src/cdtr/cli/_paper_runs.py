@@ -13,20 +13,15 @@ from typing import Any
 import torch
 
 from cdtr.cli._cells import Cell
-from cdtr.cli._grid import RESULT_FILE, calibrate_options, clip_cell, start_hash, training_cell
+from cdtr.cli._grid import RESULT_FILE, calibrate_options, check_starts, clip_cell, training_cell
 from cdtr.config import Config, PaperRow, Reproduction, clip_settings, load_config
 from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation import find_protocol
 from cdtr.model.methods import SWITCHES, build_method, builder_name, method_names, with_switches
 from cdtr.records import DataSource
 
-_WITHOUT_EFFECT: dict[str, Any] = {
-    "seed": True,
-    "pretrain": True,
-    "data": {"workers"},
-    "train": {"save_every_steps"},
-    "evaluation": {"batch_size"},
-}
+# What a run may go on with as it is asked for now, and comes out the same.
+_WITHOUT_EFFECT: dict[str, Any] = {"seed": True, "data": {"workers"}, "evaluation": {"batch_size"}}
 Place = tuple[str, str]  # the data set's name in the paper, the row's name
 
 
@@ -122,12 +117,8 @@ def _with_modules_of_row(base: Config, config: Config, settings: Mapping[str, An
 
 
 def _key(config: Config, small_clip: bool) -> str:
-    """The modules that are on, and a digest of every setting that matters to the run, its seed aside.
-
-    A start counts by what is in its file: pretrained anew, it is another one.
-    """
+    """The modules that are on, and a digest of every setting that matters to the run, its seed aside."""
     tree = with_switches(config).model_dump(mode="json", exclude=_WITHOUT_EFFECT)
-    tree["backbone"]["weights"] = start_hash(config) or config.backbone.weights
     tree["method"] = builder_name(config.method)
     switched_on = [name for name in SWITCHES if tree[name]["enabled"]]
     for name in set(SWITCHES) - set(switched_on):
@@ -183,10 +174,10 @@ def _clip_folder(out: Path, run: PaperRun, seed: int) -> Path:
     return out / "clips" / run.data / f"clip-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:10]}-{seed}"
 
 
-def settle_paper(plan: PaperPlan, scale: Scale, out: Path) -> dict[Path, str]:
-    """The files to write before the first run; ConfigError where the folder holds runs of other data.
+def settle_paper(plan: PaperPlan, scale: Scale, seeds: Sequence[int], out: Path) -> dict[Path, str]:
+    """The files to write before the first run; ConfigError where the folder holds runs of other data or other starts.
 
-    A configuration is named by what it says, so that those there already are right.
+    A configuration is named by what it says, but for what a run may go on with anew.
     """
     place = out / "data.json"
     known: dict[str, str] = {}
@@ -202,9 +193,8 @@ def settle_paper(plan: PaperPlan, scale: Scale, out: Path) -> dict[Path, str]:
             )
     files = {place: json.dumps(known, indent=2) + "\n"}
     for run in plan.runs.values():
-        path = config_file(out, run)
-        if not path.is_file():
-            files.setdefault(path, run.config.to_yaml())
+        files.setdefault(config_file(out, run), run.config.to_yaml())
+    check_starts((run_folder(out, run, seed), run.config) for run in plan.runs.values() for seed in seeds)
     return files
 
 

@@ -103,18 +103,16 @@ def settle_files(
     """
     import json
 
-    from cdtr.cli._grid import check_settled, start_hash
+    from cdtr.cli._grid import check_settled, check_starts
     from cdtr.cli._shared import HELD_OUT
 
     about: dict[str, Any] = {"data": str(root), "split": plan.split, "small_clip": plan.small_clip}
     if calibration != HELD_OUT:
         about["calibration"] = calibration
-    starts = {row: found for row, config in configs.items() if (found := start_hash(config)) is not None}
-    if starts:
-        about["starts"] = starts
     files = {out / "grid.json": json.dumps(about, indent=2) + "\n"}
     files |= {out / "configs" / f"{name}.yaml": config.to_yaml() for name, config in configs.items()}
     check_settled(files.items(), f"the grid has now: choose another --out, or remove {out} to train and measure anew")
+    check_starts((result_file(out, row, seed).parent, config) for row, config in configs.items() for seed in plan.seeds)
     return files
 
 

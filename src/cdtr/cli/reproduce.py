@@ -88,7 +88,7 @@ def command(
     }
     scale = Scale(sources, presets, overrides or [], small_clip, only)
     plan = plan_paper(found, scale)
-    files = settle_paper(plan, scale, out)
+    files = settle_paper(plan, scale, chosen_seeds, out)
     clips, runs = plan_cells(plan, scale, calibration, chosen_seeds, out)
     if dry_run:
         waiting = sum(not cell.done.is_file() for cell in clips)

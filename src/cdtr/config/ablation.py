@@ -13,6 +13,7 @@ from cdtr.config.sections import Config, Section, checked_section
 from cdtr.errors import ConfigError
 
 # A small CLIP has a size of its own and never sees a box.
+_SEEN_BY_CLIP = ("data.holdout", "data.format", "data.deduplicate", "sba.templates")  # images, and words for them
 _NO_MATTER_TO_CLIP = ("input_size", "resize", "workers", "boxes", "unboxed_classes")
 
 
@@ -76,8 +77,8 @@ def _check_alike(grid: Ablation, configs: Mapping[str, Config], path: Path) -> N
         if config.evaluation.protocol != first.evaluation.protocol:
             raise ConfigError(f"{path}: rows of several protocols cannot stand in one table, see row {name!r}")
         mine, others = clip_settings(config), clip_settings(first)
-        if grid.small_clip and mine != others:
-            key = next(key for key in mine if mine[key] != others[key])
+        key = next((key for key in _SEEN_BY_CLIP if mine[key] != others[key]), None)
+        if grid.small_clip and key is not None:
             raise ConfigError(
                 f"{path}: row {name!r} has another {key} than the first, but small_clip trains one CLIP for all of "
                 "them: give them grids of their own"

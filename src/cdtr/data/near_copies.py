@@ -31,6 +31,10 @@ _ROWS = 2048  # that are compared with all others before the progress moves
 IntArray = npt.NDArray[np.int64]
 
 
+class TooManyPairsError(DataError):
+    """More pictures look alike than can be told."""
+
+
 def require_imagehash() -> Any:
     """The library, which only this needs."""
     try:
@@ -58,7 +62,7 @@ def link_alike(
 
     Pictures of one hash share a node, so that a thousand equal ones are no million pairs. Answers each picture's node
     (N,), and for K nodes the symmetric matrix (K, K) with 1 where two hashes differ in at most ``distance`` bits, its
-    diagonal included. ``progress`` is called with the nodes done. DataError where there are too many pairs to hold, as
+    diagonal included. ``progress`` is called with the nodes done. TooManyPairsError where they cannot all be held, as
     of a camera that never moves.
     """
     words = np.ascontiguousarray(hashes).reshape(-1, HASH_BYTES).view(np.uint64)
@@ -70,7 +74,7 @@ def link_alike(
         found.append(_compare(different, start, stop, np.uint64(distance), room))
         room -= len(found[-1])
         if room < 0:
-            raise DataError(
+            raise TooManyPairsError(
                 f"more than {_MOST_PAIRS} pairs of {len(different)} pictures differ in at most {distance} bits, as "
                 "those of a camera that never moves: take a smaller --distance, or --no-near"
             )

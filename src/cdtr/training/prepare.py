@@ -19,7 +19,7 @@ from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.model.methods import with_switches
 from cdtr.model.sba import Sba
 from cdtr.records import DataSource, Sample
-from cdtr.runs import RunFolder, hash_names, library_versions, write_atomic, write_json
+from cdtr.runs import LOCK_FILE, RunFolder, hash_names, library_versions, write_atomic, write_json
 from cdtr.training.clip_fit import ClipFit
 from cdtr.training.log import Say
 from cdtr.training.sba_choice import agree_on_sba, load_sba
@@ -100,15 +100,13 @@ def finish_run(run: RunFolder, method: nn.Module, broken: Mapping[str, str]) -> 
 
 
 def _check_folder(run: RunFolder, resume: bool) -> None:
-    if run.path.is_dir() and any(run.path.iterdir()):
-        if not resume:
-            raise ConfigError(f"{run.path} is not empty: choose another --out, or go on with --resume")
-        own = {run.manifest_file.name, run.classes_file.name}  # a run killed before its first step
-        others = [e.name for e in run.path.iterdir() if e.name not in own and not e.name.endswith(".tmp")]
-        if not run.config_file.is_file() and others:
-            raise ConfigError(f"{run.path} is not empty and holds no run to resume: choose another --out")
-    elif run.path.exists() and not run.path.is_dir():
-        raise ConfigError(f"{run.path} is a file: choose a folder as --out")
+    found = {entry.name for entry in run.path.iterdir()} - {LOCK_FILE} if run.path.is_dir() else set()
+    if found and not resume:
+        raise ConfigError(f"{run.path} is not empty: choose another --out, or go on with --resume")
+    own = {run.manifest_file.name, run.classes_file.name}  # a run killed before its first step
+    others = [name for name in found - own if not name.endswith(".tmp")]
+    if others and not run.config_file.is_file():
+        raise ConfigError(f"{run.path} is not empty and holds no run to resume: choose another --out")
 
 
 def _check_same(run: RunFolder, requested: Config, source: DataSource, splits: Mapping[str, Sequence[Sample]]) -> None:

@@ -47,6 +47,14 @@ def test_the_originals_folder_with_a_blank_is_the_same_class(tmp_path: Path) -> 
     assert _boxes(load_source(tmp_path), source.splits["train"][2]) == [[0, 0, 10, 10]]
 
 
+def test_both_spellings_are_one_class(tmp_path: Path) -> None:
+    files = {**FILES, "Val/No Tumor/images/e.jpg": (10, 10), "Val/No Tumor/labels/e.txt": "2 0.5 0.5 1 1\n"}
+    source = load_source(write_files(tmp_path, files))
+    assert source.class_names == ("Glioma", "Meningioma", "NoTumor", "Pituitary")
+    assert [sample.label for sample in source.splits["val"]] == [2, 3]
+    assert _boxes(source, source.splits["val"][0]) == [[0, 0, 10, 10]]
+
+
 def test_numbers_in_the_files_stay_where_a_class_is_left_out(tmp_path: Path) -> None:
     files = {name: content for name, content in FILES.items() if "Meningioma" not in name}
     source = load_source(write_files(tmp_path, files))

@@ -71,10 +71,13 @@ def test_classes_of_one_name_are_told_apart_and_training_boxes_are_read(tmp_path
     assert _boxes(source, "train", 1) is None
 
 
-def test_lists_of_more_classes_than_are_there_are_an_error(tmp_path: Path) -> None:
+def test_lists_of_classes_that_are_not_all_here_are_passed_over(tmp_path: Path) -> None:
     lists = {"metadata/ILSVRC/test/class_labels.txt": f"val/{VAL}.JPEG,2\n"}
-    with pytest.raises(DataError, match="has the class 2, train has 2: bring all of train"):
-        load_source(write_files(tmp_path, {**BENCHMARK, **lists}))
+    with pytest.raises(DataError, match="1 images are of no known class"):
+        load_source(write_files(tmp_path / "flat", {**BENCHMARK, **lists}))
+    metadata = {name: text for name, text in {**BENCHMARK, **lists}.items() if name.startswith("metadata")}
+    source = load_source(write_files(tmp_path / "sorted", {**SORTED, **metadata}))
+    assert _boxes(source, "val") == [[0, 0, 499, 374], [5, 6, 7, 8]], "a part of the classes, with the XML"
 
 
 def test_links_inside_are_followed_and_those_that_leave_are_counted(tmp_path: Path) -> None:
@@ -83,7 +86,7 @@ def test_links_inside_are_followed_and_those_that_leave_are_counted(tmp_path: Pa
     (root / "val" / BIRD).mkdir()
     (root / "val" / f"{VAL}.JPEG").rename(root / "flat.JPEG")
     (root / "val" / BIRD / f"{VAL}.JPEG").symlink_to(root / "flat.JPEG")
-    (root / "train" / BIRD / "3.JPEG").symlink_to(outside / "3.JPEG")
+    (root / "val" / "3.JPEG").symlink_to(outside / "3.JPEG")
     with pytest.warns(UserWarning, match="1 links lead out of it and are left out"):
         source = load_source(root)
     assert [(sample.image_id, sample.label) for sample in source.splits["val"]] == [(f"val/{VAL}.JPEG", 1)]

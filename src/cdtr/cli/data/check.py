@@ -131,7 +131,10 @@ def check_data(
         collected_warnings(said),
     ):
         boxes = scan_boxes(source, facts, move)
-    with progress_bar("comparing pictures", readable) if near else nullcontext() as move:
+    with (
+        progress_bar("comparing pictures", readable) if near else nullcontext() as move,
+        collected_warnings(said),
+    ):
         copies = compare_images(facts, NEAR if distance is None else distance, move)
     baselines = score_splits(source, boxes, protocol)
     findings = [

@@ -90,7 +90,10 @@ class _Once:
     def __call__(self, sample: Sample) -> Annotation | None:
         with self._lock:
             if self._annotate is None:
-                self._annotate = self._read()
+                try:
+                    self._annotate = self._read()
+                except DataError as error:
+                    self._annotate = partial(_refuse, str(error))
         return self._annotate(sample)
 
 

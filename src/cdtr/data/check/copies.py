@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from cdtr.data.check.findings import Finding, counted
 from cdtr.data.check.scan import ImageFacts
 from cdtr.data.duplicates import describe_copies, find_copies, order_splits
-from cdtr.data.near_copies import NEAR, link_alike
+from cdtr.data.near_copies import NEAR, TooManyPairsError, link_alike
 from cdtr.records import DataSource, UInt8Array
 
 IntArray = npt.NDArray[np.int64]
@@ -64,13 +65,19 @@ class Copies:
 def compare_images(
     facts: Sequence[ImageFacts], distance: int = NEAR, progress: Callable[[int], None] | None = None
 ) -> Copies:
-    """Which of the images that can be read are copies of each other; of images with a hash also the near ones."""
+    """Which of the images that can be read are copies of each other; of images with a hash also the near ones.
+
+    Where those are too many, a warning says so and equal files alone are told.
+    """
     readable = tuple(one for one in facts if one.fault is None)
     _, content = np.unique([one.content or one.sample.image_id for one in readable], return_inverse=True)
     content = content.ravel().astype(np.int64)
     node, alike = content, identity(int(content.max(initial=-1)) + 1, dtype=np.int64, format="csr")
     if any(one.picture is not None for one in readable):
-        node, alike = link_alike(np.stack([_hash_of(one) for one in readable]), distance, progress)
+        try:
+            node, alike = link_alike(np.stack([_hash_of(one) for one in readable]), distance, progress)
+        except TooManyPairsError as error:
+            warnings.warn(f"alike pictures are not told, {error}", stacklevel=2)
     return Copies(readable, content, node, alike)
 
 

@@ -10,7 +10,6 @@ validation images in training as well (``data.deduplicate``).
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -42,26 +41,26 @@ def recognises(root: Path) -> bool:
 def load(root: Path) -> DataSource:
     folders = _split_folders(root)
     found = {
-        split: {entry.name: entry for entry in visible_folders(folder) if (entry / "images").is_dir()}
+        split: [entry for entry in visible_folders(folder) if (entry / "images").is_dir()]
         for split, folder in folders.items()
     }
-    classes = sorted(set(chain.from_iterable(found.values())), key=natural_key)
-    if not classes:
+    names = sorted({_published(entry.name) for entries in found.values() for entry in entries}, key=natural_key)
+    if not names:
         raise DataError(f"{root} is not the brain tumour set: expected Train/CLASS/images and Val/CLASS/images in it")
     splits: dict[str, tuple[Sample, ...]] = {}
     linked = 0
-    for split, by_class in found.items():
+    for split, entries in found.items():
         samples: list[Sample] = []
-        for name, folder in sorted(by_class.items(), key=lambda item: natural_key(item[0])):
-            paths, skipped = find_images(folder / "images", root)
+        for entry in entries:
+            paths, skipped = find_images(entry / "images", root)
             linked += skipped
-            samples += [Sample(path.relative_to(root).as_posix(), path, classes.index(name)) for path in paths]
+            label = names.index(_published(entry.name))
+            samples += [Sample(path.relative_to(root).as_posix(), path, label) for path in paths]
         splits[split] = tuple(samples)
     warn_of_links(root, linked)
-    names = tuple(_published(name) for name in classes)
     # Labels leave out a class that is not there, numbers in the files do not.
     numbers = [_CLASSES.index(name) for name in names] if set(names) <= set(_CLASSES) else list(range(len(names)))
-    return DataSource("brain_tumor", root, names, splits, True, partial(_annotate, root, numbers))
+    return DataSource("brain_tumor", root, tuple(names), splits, True, partial(_annotate, root, numbers))
 
 
 def _published(folder: str) -> str:

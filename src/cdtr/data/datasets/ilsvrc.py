@@ -65,7 +65,9 @@ def load(root: Path) -> DataSource:
         for name in listing.images(layout.images / "train" / wnid)
     ]
     solution = _read_solution(root)
-    labels, places = ({}, {}) if solution else _lists(root, "test", len(wnids))
+    labels, places = ({}, {}) if solution else _lists(root, "test")
+    if max(labels.values(), default=-1) >= len(wnids):  # numbers of classes that are not all here
+        labels, places = {}, {}
     val = _val_samples(layout, listing, label_of, solution, labels)
     splits = {"train": tuple(train), "val": tuple(val)}
     warn_of_links(root, listing.linked)
@@ -97,11 +99,16 @@ def _layout(root: Path) -> Layout | None:
 
 
 class _Listing:
-    """Lists names alone: a thousand folders of a thousand files are not opened. ``linked`` counts links that leave."""
+    """Lists names alone: a thousand folders of a thousand files are not opened."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.linked = 0
+        self._links: set[str] = set()
+
+    @property
+    def linked(self) -> int:
+        """How many links that leave the root were met."""
+        return len(self._links)
 
     def folders(self, folder: Path) -> list[str]:
         """The class folders in a folder."""
@@ -116,7 +123,7 @@ class _Listing:
                 if entry.name.startswith("."):
                     continue
                 if entry.is_symlink() and not is_inside(Path(entry.path), self._root):
-                    self.linked += 1
+                    self._links.add(entry.path)
                 else:
                     yield entry.name
 
@@ -225,16 +232,19 @@ def _fullsup(root: Path, layout: Layout, n_classes: int) -> tuple[tuple[Sample, 
     """ImageNetV2 with the benchmark's boxes, where both are there."""
     if not (layout.images / "val2").is_dir():
         return (), {}
-    labels, places = _lists(root, "val", n_classes)
+    labels, places = _lists(root, "val")
+    if max(labels.values(), default=-1) >= n_classes:
+        raise DataError(
+            f"{root / 'metadata/ILSVRC/val'} has the class {max(labels.values())}, train has {n_classes}: bring all of "
+            "train"
+        )
     return tuple(Sample(name, inside(layout.images, name), label) for name, label in labels.items()), places
 
 
-def _lists(root: Path, name: str, n_classes: int) -> tuple[dict[str, int], Places]:
+def _lists(root: Path, name: str) -> tuple[dict[str, int], Places]:
     """Labels and boxes by image from the benchmark's lists, empty where they are not there."""
     folder = root / "metadata" / "ILSVRC" / name
     if not all((folder / of).is_file() for of in LABEL_LISTS):
         return {}, {}
     labels = read_labels(folder)
-    if max(labels.values()) >= n_classes:
-        raise DataError(f"{folder} has the class {max(labels.values())}, train has {n_classes}: bring all of train")
     return labels, read_places(folder, labels)

@@ -45,16 +45,16 @@ def _is_mirror(root: Path) -> bool:
 def _from_mirror(root: Path) -> DataSource:
     folders = {split: root / name / "images" for name, split in _MIRROR.items() if (root / name / "images").is_dir()}
     classes = sorted({entry.name for folder in folders.values() for entry in visible_folders(folder)}, key=natural_key)
-    found = {split: find_images(folder, root) for split, folder in folders.items()}
-    warn_of_links(root, sum(skipped for _, skipped in found.values()))
-    splits = {
-        split: tuple(
-            Sample(path.relative_to(root).as_posix(), path, classes.index(path.relative_to(folders[split]).parts[0]))
-            for path in paths
-            if path.parent != folders[split]
-        )
-        for split, (paths, _) in found.items()
-    }
+    splits: dict[str, tuple[Sample, ...]] = {}
+    linked = 0
+    for split, folder in folders.items():
+        samples: list[Sample] = []
+        for label, name in enumerate(classes):
+            paths, skipped = find_images(folder / name, root) if (folder / name).is_dir() else ([], 0)
+            linked += skipped
+            samples += [Sample(path.relative_to(root).as_posix(), path, label) for path in paths]
+        splits[split] = tuple(samples)
+    warn_of_links(root, linked)
     names = tuple(classes)
     return DataSource("neu_det", root, names, splits, True, partial(_annotate, root, names, _mirror_xml))
 

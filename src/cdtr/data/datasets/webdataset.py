@@ -28,7 +28,8 @@ from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 
 INDEX_FILE, CLASSES_FILE, MASK_SUFFIX = "shards.json", "classes.txt", ".mask.png"
-_NAME = re.compile(r"(.+)-\d+\.tar")
+_NAME = re.compile(r"(.+)-(\d+)\.tar")
+_DIGITS = 4  # that few but shards have
 _SPLITS = {
     "train-fullsup": "train-fullsup",
     "train": "train",
@@ -52,7 +53,13 @@ class Entry(NamedTuple):
 
 
 def recognises(root: Path) -> bool:
-    return bool(_shards(root))
+    """An index, or names that can only be shards': other archives may lie beside class folders."""
+    return (root / INDEX_FILE).is_file() or any(_surely_a_shard(path) for path in _shards(root))
+
+
+def _surely_a_shard(path: Path) -> bool:
+    match = _NAME.fullmatch(path.name)
+    return match is not None and (len(match[2]) >= _DIGITS or _SPLIT.fullmatch(match[1].casefold()) is not None)
 
 
 def load(root: Path) -> DataSource:
