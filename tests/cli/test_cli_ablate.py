@@ -72,6 +72,10 @@ def test_a_grid_is_trained_and_goes_on_after_a_failure(grid: Path, tmp_path: Pat
         ({"rows": {"a": {"method": "ctdr"}}}, "did you mean 'cdtr'"),
         ({"rows": {"a": {"csm": {"enabled": False}}}}, "ski.enabled needs csm.enabled"),
         ({"rows": {"a": {"guide": {"enabled": False}}}}, "ocm.prior border needs guide.enabled"),
+        (
+            {"rows": {"a": {"method": "tscam", "guide": {"enabled": False, "attention": "border"}}}},
+            "guide.attention border needs guide.enabled",
+        ),
         ({"rows": {"a": {"evaluation": {"protocol": "nope"}}}}, "unknown protocol 'nope'"),
         ({"rows": {"a": {}, "b": {"evaluation": {"protocol": "sat"}}}}, "several protocols"),
         ({"rows": {"a": {}, "b": {"data": {"holdout": 0.5}}}, "small_clip": True}, "one CLIP for all"),
@@ -93,6 +97,7 @@ def test_a_grid_is_trained_and_goes_on_after_a_failure(grid: Path, tmp_path: Pat
         "method",
         "ski",
         "prior",
+        "guide",
         "protocol",
         "protocols",
         "clip",

@@ -38,6 +38,15 @@ def make(name, size, overrides, stem="patch"):
 
 
 @pytest.mark.parametrize(("name", "size", "overrides", "stem", "grid", "prefix"), CASES)
+def test_every_weight_learns(name, size, overrides, stem, grid, prefix):
+    """One that does not, as a norm that is passed by, also stops a training with several processes."""
+    backbone = make(name, size, overrides, stem)
+    tokens = backbone(torch.randn(2, 3, *size))
+    sum(part.square().sum() for part in (tokens.patches, tokens.class_token, tokens.attention)).backward()
+    assert [name for name, weight in backbone.named_parameters() if weight.grad is None] == []
+
+
+@pytest.mark.parametrize(("name", "size", "overrides", "stem", "grid", "prefix"), CASES)
 @torch.no_grad()
 def test_tokens_equal_timm(name, size, overrides, stem, grid, prefix):
     backbone = make(name, size, overrides, stem)
@@ -51,7 +60,7 @@ def test_tokens_equal_timm(name, size, overrides, stem, grid, prefix):
     assert expected.std() > 1e-3
     torch.testing.assert_close(tokens.attention, expected, rtol=1e-4, atol=1e-6)
 
-    features = backbone.vit.forward_features(images)
+    features = backbone.vit.fc_norm(backbone.vit.forward_features(images))
     torch.testing.assert_close(tokens.class_token, features[:, 0])
     for row in range(grid[0]):
         for column in range(grid[1]):

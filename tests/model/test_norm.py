@@ -55,7 +55,7 @@ def worker(rank, folder):
 def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
     torch.multiprocessing.spawn(worker, args=(str(tmp_path),), nprocs=len(SIZES))
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(len(SIZES))]
-    whole = run(nn.BatchNorm2d(4, momentum=0.01), *make_case())
+    whole = run(nn.BatchNorm2d(4, momentum=None), *make_case())  # torch's plain average
     for name in ("output", "input_gradient", "evaluated"):
         joined = torch.cat([part[name] for part in parts])
         torch.testing.assert_close(joined, whole[name], rtol=1e-4, atol=1e-4, msg=lambda text, n=name: f"{n}: {text}")
@@ -68,9 +68,36 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
 
 
 def test_alone_it_is_torchs_batch_norm():
-    ours, theirs = run(SyncedBatchNorm2d(4), *make_case()), run(nn.BatchNorm2d(4), *make_case())
+    ours, theirs = run(SyncedBatchNorm2d(4), *make_case()), run(nn.BatchNorm2d(4, momentum=None), *make_case())
     for name, value in theirs.items():
         assert torch.equal(ours[name], value), name
+
+
+def test_statistics_are_an_average_first_and_move_by_momentum_then():
+    norm, means = SyncedBatchNorm2d(1, momentum=0.25), []
+    expected = torch.zeros(1)
+    for step in range(1, 9):
+        maps = torch.full((2, 1, 2, 2), float(step))
+        norm(maps)
+        means.append(float(step))
+        expected = torch.tensor([sum(means) / step]) if step <= 4 else torch.lerp(expected, maps.mean(), 0.25)
+        torch.testing.assert_close(norm.running_mean, expected)
+    again = SyncedBatchNorm2d(1, momentum=0.25)
+    again.load_state_dict(norm.state_dict())
+    for one in (norm, again):
+        one(torch.full((2, 1, 2, 2), 30.0))
+    torch.testing.assert_close(again.running_mean, norm.running_mean)
+
+
+def test_maps_that_vary_by_little_are_normed_in_evaluation_as_in_training():
+    """What CSM and OCM see: attention of about one in the number of patches."""
+    generator = torch.Generator().manual_seed(0)
+    norm = SyncedBatchNorm2d(1, momentum=0.01)
+    for _ in range(50):
+        maps = (1 + 0.3 * torch.randn(8, 1, 16, 16, generator=generator)) / 256
+        trained = norm(maps)
+    evaluated = norm.eval()(maps)
+    assert evaluated.std().item() == pytest.approx(trained.std().item(), rel=0.05)
 
 
 @pytest.mark.parametrize(

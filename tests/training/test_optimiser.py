@@ -71,9 +71,13 @@ def test_learning_rate(changes: dict[str, object], step: int, expected: float) -
     steps=st.integers(1, 30),
     warmup=st.floats(0, 60),
     schedule=st.sampled_from(["cosine", "constant"]),
+    lowest=st.sampled_from([1e-5, 2e-3]),
 )
-def test_rate_rises_to_the_peak_and_then_only_falls(epochs: int, steps: int, warmup: float, schedule: str) -> None:
-    settings = TrainConfig(**{**PAPER, "epochs": epochs, "warmup_epochs": warmup, "schedule": schedule})
+def test_rate_rises_to_the_peak_and_then_only_falls(
+    epochs: int, steps: int, warmup: float, schedule: str, lowest: float
+) -> None:
+    changes = {"epochs": epochs, "warmup_epochs": warmup, "schedule": schedule, "min_lr": lowest}
+    settings = TrainConfig(**{**PAPER, **changes})
     rates = [learning_rate(step, steps, settings) for step in range(epochs * steps)]
     top = rates.index(max(rates))
     assert rates[:top] == sorted(rates[:top])

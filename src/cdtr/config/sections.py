@@ -64,7 +64,7 @@ class BackboneConfig(Section):
 class MapsConfig(Section):
     fuse: Literal["product", "softplus"] = "product"  # Eq. 3, or with the softplus of the class maps
     evidence: Literal["sum", "mean"] = "sum"  # of X_out and X_csm, in the maps (row 18)
-    padding: Padding = "zeros"  # at the image's border, of the convolutions over the patch grid
+    padding: Padding = "zeros"  # at the image's border, of the convolutions over the patch grid but SKI's
 
 
 class CsmConfig(Section):

@@ -108,10 +108,16 @@ class Backbone(nn.Module):
         self.prefix_tokens = int(timm_vit.num_prefix_tokens)
         self.heads = int(timm_vit.blocks[0].attn.num_heads)
 
+    def last_norm(self, tokens: Tensor) -> Tensor:
+        """BEiT and EVA keep their final norm in ``fc_norm``, for the mean of the patches that they classify by."""
+        norm: nn.Module = getattr(self.vit, "fc_norm", nn.Identity())
+        normed: Tensor = norm(tokens)
+        return normed
+
     def forward(self, images: Tensor) -> Tokens:
         """images: (B, 3, H, W), normalised, of the size the backbone was built for."""
         with ClassTokenRows() as attended:
-            tokens = self.vit.forward_features(images)  # type: ignore[operator]
+            tokens = self.last_norm(self.vit.forward_features(images))  # type: ignore[operator]
         batch, (height, width) = images.shape[0], self.grid_hw
         rows = torch.stack(attended.rows, dim=1)[..., self.prefix_tokens :]
         patches = tokens[:, self.prefix_tokens :].transpose(1, 2).reshape(batch, self.dim, height, width)

@@ -26,7 +26,8 @@ def build_optimiser(method: nn.Module, config: Config) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float:
-    """The rate of optimiser step ``step`` (from 0): linear warm-up, then a half cosine down to ``min_lr``.
+    """The rate of optimiser step ``step`` (from 0): linear warm-up, then a half cosine down to ``min_lr``, or to the
+    rate itself where that is lower.
 
     The warm-up takes half of the run at most, so that short trials reach the rate they name.
     """
@@ -38,4 +39,5 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float
     if config.schedule == "constant":
         return peak
     done = (step - warmup) / max(total - warmup, 1)
-    return config.min_lr + (peak - config.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
+    lowest = min(config.min_lr, peak)
+    return lowest + (peak - lowest) * 0.5 * (1 + math.cos(math.pi * done))

@@ -58,6 +58,8 @@ def with_switches(config: Config) -> Config:
         raise ConfigError("ski.enabled needs csm.enabled: SKI takes its offsets from CSM's maps (Eq. 10)")
     if config.ocm.enabled and config.ocm.prior != "none" and not config.guide.enabled:
         raise ConfigError(f"ocm.prior {config.ocm.prior} needs guide.enabled: it compares the guide's features")
+    if config.guide.attention != "evidence" and not config.guide.enabled:
+        raise ConfigError(f"guide.attention {config.guide.attention} needs guide.enabled: the guide is what teaches it")
     return config
 
 
