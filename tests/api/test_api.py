@@ -294,6 +294,19 @@ def test_stream_reports_broken_images_and_goes_on(run: Path, picture: Image.Imag
         localizer([tmp_path / "good.png", tmp_path / "bad.jpg"])
 
 
+def test_a_pil_image_that_is_cut_short_is_bad_input(run: Path, picture: Image.Image, tmp_path: Path) -> None:
+    picture.save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-300])
+    localizer = cdtr.Localizer.from_pretrained(run, threshold=0.4)
+    with Image.open(tmp_path / "cut.jpg") as cut, pytest.raises(DataError, match=r"cannot be decoded .*leave it out"):
+        localizer(cut)
+    broken: list[str] = []
+    with Image.open(tmp_path / "cut.jpg") as cut:
+        items = [("cut", cut), ("whole", picture)]
+        found = list(localizer.stream(items, on_broken=lambda name, reason: broken.append(name)))
+    assert (broken, [answer.image_id for _, answer in found]) == (["cut"], ["whole"])
+
+
 @pytest.mark.parametrize(
     "image",
     [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.float32), 7, torch.zeros(8, 8)],

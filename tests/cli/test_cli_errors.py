@@ -149,6 +149,26 @@ CASES: dict[str, Case] = {
         "train, val, held-out",
     ),
     "unknown protocol": lambda run, neu, tmp: (["evaluate", run, "--data", neu, "--protocol", "wsl"], "wsol"),
+    "json of evaluate is a folder": lambda run, neu, tmp: (
+        ["evaluate", run, "--data", tmp / "nowhere", "--json", tmp],
+        "is a folder: name the file to write as --json",
+    ),
+    "json of compare is a folder": lambda run, neu, tmp: (
+        ["compare", run, run, "--data", tmp / "nowhere", "--json", tmp],
+        "is a folder: name the file to write as --json",
+    ),
+    "json of score is a folder": lambda run, neu, tmp: (
+        ["score", tmp, "--data", tmp / "nowhere", "--json", tmp],
+        "is a folder: name the file to write as --json",
+    ),
+    "figures of evaluate are a file": lambda run, neu, tmp: (
+        ["evaluate", run, "--data", tmp / "nowhere", "--figures", _file(tmp)],
+        "is a file: choose a folder as --figures",
+    ),
+    "figures of score are a file": lambda run, neu, tmp: (
+        ["score", tmp, "--data", tmp / "nowhere", "--figures", _file(tmp)],
+        "is a file: choose a folder as --figures",
+    ),
     "bad counts": lambda run, neu, tmp: (["quickstart", "--out", tmp / "out", "--images", "many"], "two numbers"),
 }
 

@@ -287,6 +287,24 @@ def test_compare_prints_and_writes_paired_differences(
     differences = json.loads((tmp_path / "d.json").read_text())["differences"]
     assert {one["difference"] for one in differences.values()} == {0}
     assert {one["p_value"] for one in differences.values()} == {1}
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    stored = json.loads((other / "calibration.json").read_text())
+    (other / "calibration.json").write_text(json.dumps({**stored, "threshold": 0.9}))
+    for pair in ((run, other), (other, run)):
+        code, _, err = in_process(capsys, "compare", *pair, "--data", neu, "--json", tmp_path / f"{pair[0].name}.json")
+        assert code == 0, err
+    there, back = (
+        json.loads((tmp_path / f"{name}.json").read_text())["differences"]["mean_iou"] for name in (run.name, "other")
+    )
+    assert there["difference"] != 0
+    assert there["difference"] == -back["difference"]
+    assert (there["a"], there["b"]) == (back["b"], back["a"])
+    assert there["difference"] == pytest.approx(there["b"] - there["a"])
+    for name, threshold in (("a", stored["threshold"]), ("b", 0.9)):
+        at = ("evaluate", run, "--data", neu, "--threshold", threshold, "--json", tmp_path / "alone.json")
+        code, _, err = in_process(capsys, *at)
+        assert code == 0, err
+        assert there[name] == json.loads((tmp_path / "alone.json").read_text())["metrics"]["mean_iou"]
 
 
 def test_score_reads_anybody_s_maps(

@@ -62,6 +62,49 @@ def test_evaluate_says_how_good_the_scores_of_boxes_are(
     assert (tmp_path / "figures" / "wsol-box-scores.png").stat().st_size > 5000
 
 
+def test_scores_of_boxes_are_measured_only_at_their_threshold_and_on_other_images(
+    scored: tuple[Path, Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data, _ = scored
+    fitted_at = json.loads((run / "calibration.json").read_text())["threshold"]
+    other = 0.9 if fitted_at < 0.8 else 0.5
+
+    def evaluate(split: str, *more: object) -> tuple[bool, str]:
+        asked = ("evaluate", run, "--data", data, "--split", split, "--json", tmp_path / "n.json")
+        code, _, err = in_process(capsys, *asked, *more)
+        assert code == 0, err
+        numbers = json.loads((tmp_path / "n.json").read_text())
+        return numbers["box_scores"] is not None, " ".join(numbers["notes"])
+
+    assert evaluate("train") == (True, "")
+    assert evaluate("train", "--threshold", fitted_at) == (True, "")
+    measured, notes = evaluate("train", "--threshold", other)
+    assert (measured, f"fitted at the calibrated threshold {fitted_at:.3g}" in notes) == (False, True)
+    measured, notes = evaluate("val", "--threshold", fitted_at)
+    assert (measured, "fitted on 60 of these images, --allow-leak" in notes) == (False, True)
+    for more in ([], ["--threshold", fitted_at]):
+        measured, notes = evaluate("val", "--allow-leak", *more)
+        assert (measured, "fitted on 60 of these images, which flatters" in notes) == (True, True)
+    assert evaluate("val", "--allow-leak", "--threshold", other)[0] is False
+
+
+def test_localize_warns_of_scores_fitted_at_another_threshold(
+    scored: tuple[Path, Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data, _ = scored
+    fitted_at = json.loads((run / "calibration.json").read_text())["threshold"]
+    picture = next((data / "IMAGES").iterdir())
+    warned = {}
+    for given in ([], ["--threshold", fitted_at], ["--threshold", 0.93]):
+        code, _, err = in_process(capsys, "localize", run, picture, "--out", tmp_path / "o", "--overwrite", *given)
+        assert code == 0, err
+        warned[str(given)] = [line for line in err.splitlines() if line.startswith("warning: the scores of boxes")]
+    *none, one = warned.values()
+    assert none == [[], []]
+    assert len(one) == 1
+    assert f"fitted at the calibrated threshold {fitted_at:.3g}, and the one in use is 0.93" in one[0]
+
+
 def test_calibrate_without_boxes_is_label_free(
     tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

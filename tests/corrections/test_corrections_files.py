@@ -185,6 +185,46 @@ def test_files_that_are_none_of_ours(tmp_path: Path) -> None:
         read_written(tmp_path / "x.txt")
 
 
+@pytest.mark.parametrize("text", ["image;label;x_min\na.jpg;cat;1\n", ""], ids=["semicolons", "empty"])
+def test_our_csv_with_other_columns_names_those_expected(text: str, tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text(text)
+    with pytest.raises(DataError, match=r"boxes\.csv has no column 'image': expected image,label,x_min.*commas"):
+        read_written(tmp_path)
+
+
+def test_of_a_folder_the_file_in_the_format_of_the_review_counts(tmp_path: Path) -> None:
+    """Each is of another run of `cdtr localize`, with another left side."""
+    empty = {"id": 2, "file_name": "b.jpg", "width": 30, "height": 20}
+    tree = coco(annotations=annotation(bbox=[5, 20, 60, 40]), images=[*coco()["images"], empty])  # type: ignore[misc]
+    (tmp_path / "coco.json").write_text(json.dumps(tree))
+    header = "image,label,x_min,y_min,x_max,y_max,width,height\n"
+    (tmp_path / "boxes.csv").write_text(f"{header}a.jpg,cat,7,20,80,60,200,100\n")
+    (tmp_path / "cvat.xml").write_text(cvat(box(9)))
+    (tmp_path / "label_studio").mkdir()
+    ours: list[dict[str, Any]] = [
+        {"data": {"image_id": "a.jpg"}, "predictions": [{"result": [region(x=20)]}]},
+        {"data": {"image_id": "b.jpg"}, "predictions": [{"result": []}]},
+    ]
+    (tmp_path / "label_studio" / "tasks.json").write_text(json.dumps(ours))
+    (tmp_path / "export").mkdir()
+    reviewed: dict[str, object] = {
+        "label_studio/tasks.json": [task(region())],
+        "coco.json": coco(),
+        "cvat.xml": cvat(box()),
+    }
+    lefts = {}
+    for name, content in reviewed.items():
+        file, found = read_written(tmp_path, save(tmp_path / "export", content))
+        assert file == tmp_path / name
+        lefts[name] = found.images[0].boxes[0].xyxy[0]
+        if name.startswith("label_studio"):  # it has no place for these
+            assert (found.class_names, found.images[1].size_hw) == (("cat",), (20, 30))
+    assert lefts == {"label_studio/tasks.json": pytest.approx(40), "coco.json": 5, "cvat.xml": 9}
+    assert read_written(tmp_path)[0] == tmp_path / "coco.json"
+    (tmp_path / "cvat.xml").unlink()
+    assert read_written(tmp_path, tmp_path / "export" / "x.xml")[0] == tmp_path / "coco.json"
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdtr.data.files import find_images, inside, natural_key, read_lines
+from cdtr.data.files import find_images, inside, natural_key, read_lines, require_images
 from cdtr.errors import DataError
 
 
@@ -39,6 +39,26 @@ def test_finds_images_below_without_hidden_and_foreign_files(tmp_path: Path) -> 
     names = [path.relative_to(root).as_posix() for path in images]
     assert names == ["a/deep/x.jpg", "a/img9.png", "a/img10.JPG", "a/in.jpg"]
     assert skipped == 1
+
+
+def test_links_out_of_a_folder_of_images_are_told(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "outside.jpg").touch()
+    (root / "out.jpg").symlink_to(tmp_path / "outside.jpg")
+    with pytest.raises(DataError, match=r"holds no image but 1 links that lead out of it: .*copy what the links lead"):
+        require_images(root)
+    assert not recwarn.list
+    (root / "a.jpg").touch()
+    with pytest.warns(UserWarning, match="1 links lead out of it and are left out"):
+        assert require_images(root) == [root / "a.jpg"]
+    (root / "out.jpg").unlink()
+    recwarn.clear()
+    assert require_images(root) == [root / "a.jpg"]
+    (root / "a.jpg").unlink()
+    with pytest.raises(DataError, match="holds no image: expected"):
+        require_images(root)
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "a/../../x.jpg", "/etc/passwd"])

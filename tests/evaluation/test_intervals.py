@@ -26,8 +26,14 @@ def test_every_replicate_is_the_metric_of_the_drawn_images():
     hits = [100 * (single[index, 0] >= 0.5).mean() for index in drawn]
     assert found["gt_known_loc"] == pytest.approx(tuple(np.quantile(hits, [0.025, 0.975])), abs=1e-4)
     medians = [100 * np.median(single[index, 0]) for index in drawn]
-    assert found["median_iou"] == pytest.approx(tuple(np.quantile(medians, [0.025, 0.975])), abs=2)
+    assert found["median_iou"] == pytest.approx(tuple(np.quantile(medians, [0.025, 0.975])), abs=0.1)
     assert found["pxap"] is None
+
+
+@pytest.mark.parametrize("iou", [0.0, 0.25, 1.0])
+def test_interval_of_a_median_that_all_images_share_is_that_median(iou):
+    rows = [ImageRow(f"{n}", 0, 0, 1.0, True, iou, iou) for n in range(8)]
+    assert IntervalTally((50,), 1, 1).compute(rows)["median_iou"] == (100 * iou, 100 * iou)
 
 
 def test_average_precisions_are_those_of_each_row():

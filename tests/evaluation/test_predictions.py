@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from cdtr.errors import DataError
 from cdtr.evaluation import Tally, find_protocol, tally_answers
 from cdtr.evaluation.predictions import find_maps, read_answers, read_class_scores, without_classes
 from cdtr.records import Sample
+from cdtr.reports.tables import summary_lines
 from oracles import box_oracles as oracle
 from oracles.toy_methods import annotate_from
 
@@ -64,6 +66,15 @@ def test_without_class_scores_only_gt_known_figures_stand(tmp_path):
     assert found.metrics["top1_cls"] is found.metrics["top1_loc"] is found.intervals["top5_loc"] is None
     assert found.metrics["gt_known_loc"] is not None
     assert "no class scores" in found.notes[-1]
+    assert found.oracle["gt_known_loc"] is not None
+    for scores in (found.oracle, *found.baselines.values()):
+        assert scores["top1_loc"] is scores["top5_loc"] is None
+        assert scores["gt_known_loc"] is not None
+    (line,) = (line for line in summary_lines(found) if line.startswith("oracle"))
+    assert "GT-known Loc" in line
+    assert "Top-1" not in line
+    unannotated = without_classes(replace(found, oracle=None, baselines={"full_image": None}))
+    assert (unannotated.oracle, unannotated.baselines) == (None, {"full_image": None})
 
 
 @pytest.mark.parametrize(
@@ -124,3 +135,14 @@ def test_bad_class_scores_name_the_line(text, message, tmp_path):
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         read_class_scores(path, ["cat", "dog"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["image_id,cat,café\n".encode("latin-1"), b"image_id,cat,dog\na,1," + b"2" * 200_000 + b"\n"],
+    ids=["latin-1", "huge field"],
+)
+def test_class_scores_that_are_no_csv_are_one_clear_error(content, tmp_path):
+    (tmp_path / "scores.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"scores\.csv cannot be read as CSV .*save it as UTF-8 with commas"):
+        read_class_scores(tmp_path / "scores.csv", ["cat", "dog"])

@@ -189,6 +189,22 @@ def test_yolo_copies_images_where_the_disk_has_no_links(
     assert copy.read_bytes() == (photos / "day 1" / "a.jpg").read_bytes()
 
 
+def test_yolo_labels_of_a_folder_images_are_where_trainers_look(tmp_path: Path) -> None:
+    ids = ["train/images/a.jpg", "images/a.jpg", "images/images/images.jpg", "images_/a.jpg", "images_/a.png"]
+    for image_id in ids:
+        (tmp_path / image_id).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / image_id)
+    boxes = {image_id: [[0.0, 0.0, 1.0 + number, 1.0]] for number, image_id in enumerate(ids)}
+    found = [localization(image_id, one, [0], (9, 9)) for image_id, one in boxes.items()]
+    find_exporter("yolo").write(found, tmp_path / "yolo", CLASSES, tmp_path)
+    links = [path for path in (tmp_path / "yolo" / "images").rglob("*") if path.is_file()]
+    assert len(links) == len(ids)
+    for link in links:  # ultralytics' img2label_paths
+        labels = Path("/labels/".join(str(link).rsplit("/images/", 1)).rsplit(".", 1)[0] + ".txt")
+        width = float(labels.read_text(encoding="utf-8").split()[3]) * 9
+        assert width == pytest.approx(boxes[link.resolve().relative_to(tmp_path.resolve()).as_posix()][0][2])
+
+
 def test_voc_is_read_by_globox(tmp_path: Path) -> None:
     voc = write("voc", tmp_path / "voc")
     data = globox.AnnotationSet.from_pascal_voc(voc / "Annotations", recursive=True)
@@ -248,6 +264,12 @@ def test_label_studio_has_percent_scores_and_a_configuration(photos: Path, tmp_p
         tasks[2]["data"]["image"]
         == "/data/local-files/?d=" + photos.name.replace(" ", "%20").replace("&", "%26") + "/day%201/a.jpg"
     )
+
+
+def test_label_studio_serves_a_linked_folder_under_the_link_s_name(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "val").symlink_to(photos, target_is_directory=True)
+    tasks = json.loads((write("label-studio", tmp_path / "out", tmp_path / "val") / "tasks.json").read_text())
+    assert tasks[0]["data"]["image"] == "/data/local-files/?d=val/a.jpg"
 
 
 def test_fiftyone_has_shares_confidences_and_paths(photos: Path, tmp_path: Path) -> None:

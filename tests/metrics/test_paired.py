@@ -1,5 +1,8 @@
+import tracemalloc
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from cdtr.errors import DataError
 from cdtr.metrics import ImageRow
@@ -22,6 +25,26 @@ def test_sign_flips_of_few_differences_by_hand():
     # All of one sign: of 2^5 choices of signs two are as extreme.
     assert sign_flips(np.array([0.1, 0.2, 0.3, 0.2, 0.1])) == pytest.approx(2 / 32)
     assert sign_flips(np.zeros(4)) == 1
+    assert sign_flips(np.array([0.4])) == 1
+
+
+@pytest.mark.parametrize("n", [2, 13, 14, 200])
+def test_sign_flips_are_those_of_scipy(n):
+    rng = np.random.default_rng(n)
+    for differences in (rng.normal(0.1, 1, n), rng.integers(-2, 3, n) / 10):
+        known = stats.permutation_test(
+            (differences,), np.mean, permutation_type="samples", n_resamples=9999, vectorized=True, rng=0
+        )
+        assert sign_flips(differences) == pytest.approx(known.pvalue, abs=1e-12)
+
+
+def test_sign_flips_of_many_differences_fit_into_memory():
+    differences = np.random.default_rng(0).normal(0, 1, 2000)
+    tracemalloc.start()
+    sign_flips(differences)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3e7
 
 
 def test_differences_are_b_minus_a_whatever_the_order_of_the_rows():

@@ -7,7 +7,14 @@ from cdtr.api.localizer import Localizer
 from cdtr.api.models import as_method, find_device, find_run, load_model
 from cdtr.api.pictures import ImageLike, OnBroken
 from cdtr.api.results import LocalizedImage
-from cdtr.api.thresholds import DEFAULT_THRESHOLD, box_quality, choose_threshold, protocol_threshold
+from cdtr.api.thresholds import (
+    DEFAULT_THRESHOLD,
+    box_quality,
+    calibrated_threshold,
+    choose_threshold,
+    protocol_threshold,
+    scores_misfit,
+)
 
 __all__ = [
     "DEFAULT_THRESHOLD",
@@ -17,9 +24,11 @@ __all__ = [
     "OnBroken",
     "as_method",
     "box_quality",
+    "calibrated_threshold",
     "choose_threshold",
     "find_device",
     "find_run",
     "load_model",
     "protocol_threshold",
+    "scores_misfit",
 ]

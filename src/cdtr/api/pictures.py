@@ -51,7 +51,7 @@ def open_picture(image: ImageLike, max_pixels: int) -> Image.Image:
     if isinstance(image, str | Path):
         return read_image(Path(image), max_pixels)
     if isinstance(image, Image.Image):
-        return upright_rgb(image)
+        return _decode(image)
     pixels = _tensor_pixels(image) if _is_tensor(image) else image
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         found = f"{image.dtype} {tuple(image.shape)}" if hasattr(image, "shape") else type(image).__name__
@@ -60,6 +60,17 @@ def open_picture(image: ImageLike, max_pixels: int) -> Image.Image:
             f"found {found}: convert it first"
         )
     return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _decode(image: Image.Image) -> Image.Image:
+    """A PIL image, whose file may be read only now."""
+    try:
+        return upright_rgb(image)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # decoders of broken files raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"a PIL image that cannot be decoded ({reason}): replace it or leave it out") from error
 
 
 def _is_tensor(image: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,24 @@ def choose_threshold(run: RunFolder, given: float | None = None) -> tuple[float 
         return given_threshold(given), "given"
     calibration = run.calibration()
     if calibration is not None:
-        threshold = _checked_threshold(calibration.get("threshold"), str(run.calibration_file), CheckpointError)
-        return threshold, _calibrated_on(calibration)
+        return calibrated_threshold(run), _calibrated_on(calibration)
     configured = run.config().evaluation.threshold
     return configured, None if configured is None else "evaluation.threshold of the configuration"
+
+
+def calibrated_threshold(run: RunFolder) -> float | None:
+    """The threshold that `cdtr calibrate` stored, at which the scores of boxes were fitted; None before that."""
+    calibration = run.calibration()
+    if calibration is None:
+        return None
+    return _checked_threshold(calibration.get("threshold"), str(run.calibration_file), CheckpointError)
+
+
+def scores_misfit(fitted_at: float | None, threshold: float) -> str | None:
+    """Why scores of boxes do not fit the boxes of a threshold, in words; None where they do."""
+    if fitted_at is None or math.isclose(fitted_at, threshold, abs_tol=1e-6):
+        return None
+    return f"they were fitted at the calibrated threshold {fitted_at:.3g}, and the one in use is {threshold:.3g}"
 
 
 def given_threshold(given: float) -> float:

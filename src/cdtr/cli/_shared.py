@@ -121,10 +121,18 @@ def report_broken(sample: Sample, reason: str) -> None:
     note(f"left out {sample.image_id}: {reason}")
 
 
-def require_folder(out: Path) -> None:
+def require_folder(out: Path, option: str = "--out") -> None:
     """DataError if something that is no folder is in the way."""
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file: choose a folder as --out")
+        raise DataError(f"{out} is a file: choose a folder as {option}")
+
+
+def require_outputs(json_file: Path | None, figures: Path | None = None) -> None:
+    """DataError if --json is a folder or --figures a file, to be said before anything is measured."""
+    if json_file is not None and json_file.is_dir():
+        raise DataError(f"{json_file} is a folder: name the file to write as --json, such as {json_file / 'n.json'}")
+    if figures is not None:
+        require_folder(figures, "--figures")
 
 
 def next_steps(commands: Sequence[str]) -> None:

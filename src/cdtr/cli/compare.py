@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cdtr.cli._options import DeviceOption, JsonOption
+
+if TYPE_CHECKING:
+    from cdtr.records import DataSource, Sample
+    from cdtr.runs import RunFolder
 
 
 def command(
@@ -15,7 +20,8 @@ def command(
     run_b: Annotated[str, typer.Argument(help="Another, trained on the same classes.")],
     data: Annotated[Path, typer.Option("--data", help="The data set.")],
     split: Annotated[
-        str | None, typer.Option("--split", help="By default the first of test, val; not what a run held out.")
+        str | None,
+        typer.Option("--split", help="By default the first of test, val; held-out if both runs held out the same."),
     ] = None,
     protocol: Annotated[str | None, typer.Option("--protocol", help="By default that of the first run.")] = None,
     json_file: JsonOption = None,
@@ -30,19 +36,23 @@ def command(
     from rich.console import Console
 
     from cdtr.api import find_run
-    from cdtr.cli._shared import open_source
-    from cdtr.cli.evaluate import choose_split, evaluate_run
+    from cdtr.cli._shared import open_source, require_outputs
+    from cdtr.cli.evaluate import evaluate_run
     from cdtr.evaluation import find_protocol
     from cdtr.metrics.paired import compare_rows
     from cdtr.reports.tables import differences_table
     from cdtr.runs import write_json
 
+    require_outputs(json_file)
     first, second = (find_run(path) for path in (run_a, run_b))
     rules = find_protocol(protocol or first.config().evaluation.protocol)
     source = open_source(first, data)
     open_source(second, data)
-    name, samples = choose_split(first, source, split)
-    results = [evaluate_run(folder, source, samples, [rules], device=device)[0] for folder in (first, second)]
+    name, samples = choose_common_split(first, second, source, split)
+    results = [
+        evaluate_run(folder, source, samples, [rules], device=device, leak_advice="compare on another --split")[0]
+        for folder in (first, second)
+    ]
     differences = compare_rows(results[0].rows, results[1].rows)
     print(f"a: {run_a}\nb: {run_b}\n{name} of {data}, protocol {rules.name}, {len(results[0].rows)} images")
     Console().print(differences_table(differences))
@@ -59,3 +69,33 @@ def command(
         }
         write_json(json_file, tree)
         print(f"wrote {json_file}")
+
+
+def choose_common_split(
+    first: RunFolder, second: RunFolder, source: DataSource, split: str | None
+) -> tuple[str, Sequence[Sample]]:
+    """The named split's images; by default those of test, else val, which no run was fitted to.
+
+    DataError where there is neither, and for ``held-out`` unless both runs held out the same images.
+    """
+    from cdtr.cli._shared import HELD_OUT, TEST_SPLITS, find_split
+    from cdtr.errors import DataError
+
+    name = split or next((name for name in TEST_SPLITS if source.splits.get(name)), None)
+    if name is None:
+        raise DataError(f"{source.root} has neither {' nor '.join(TEST_SPLITS)}: name what to compare on with --split")
+    if name == HELD_OUT and _held_out_hash(first) != _held_out_hash(second):
+        raise DataError(
+            f"{first.path} and {second.path} did not hold out the same images, so one was fitted to some of the "
+            "other's: compare on another --split"
+        )
+    return name, find_split(first, source, name)
+
+
+def _held_out_hash(run: RunFolder) -> str | None:
+    """Of the ids of the images that a run held out; None where its manifest does not say."""
+    try:
+        sha256: str = run.manifest()["splits"]["held_out"]["sha256"]
+    except (KeyError, TypeError):
+        return None
+    return sha256

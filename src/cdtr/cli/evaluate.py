@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +14,12 @@ from cdtr.cli._options import BoxesOption, DeviceOption, FiguresOption, JsonOpti
 
 if TYPE_CHECKING:
     from cdtr.evaluation import Evaluation, Protocol
+    from cdtr.localization.quality import BoxQuality
     from cdtr.records import DataSource, Sample
     from cdtr.runs import RunFolder
 
 ALL = "all"
+_ANOTHER_SPLIT = "evaluate another split, give --threshold, or mark the result as an oracle's with --allow-leak"
 
 
 def command(
@@ -43,9 +47,10 @@ def command(
     Example: cdtr evaluate runs/neu --data NEU-DET --json neu.json
     """
     from cdtr.api import find_run
-    from cdtr.cli._shared import open_source, process_state
+    from cdtr.cli._shared import open_source, process_state, require_outputs
     from cdtr.evaluation import PROTOCOLS, find_protocol
 
+    require_outputs(json_file, figures)
     folder = find_run(run)
     names = list(PROTOCOLS) if protocol == ALL else [protocol or folder.config().evaluation.protocol]
     rules = [find_protocol(name) for name in names]
@@ -121,13 +126,15 @@ def evaluate_run(
     threshold: float | None = None,
     device: str | None = None,
     allow_leak: bool = False,
+    leak_advice: str = _ANOTHER_SPLIT,
 ) -> list[Evaluation]:
     """Measure a run on some images of a data set under each protocol, from one forward pass over whole images.
 
-    The threshold is the one given, else the protocol's published one for this data set, else the calibrated one. Of
-    several processes each measures its share, and all get the whole result.
+    The threshold is the one given, else the protocol's published one for this data set, else the calibrated one.
+    leak_advice: what to do where that was chosen on these images. Of several processes each measures its share, and
+    all get the whole result.
     """
-    from cdtr.api import as_method, box_quality, find_device, load_model, protocol_threshold
+    from cdtr.api import as_method, find_device, load_model, protocol_threshold
     from cdtr.cli._shared import process_state, progress_bar, report_broken
     from cdtr.data.loader import eval_loader
     from cdtr.evaluation import Tally, gather_tallies, tally_images
@@ -135,17 +142,19 @@ def evaluate_run(
     state = process_state()
     alone = state.num_processes == 1
     config, where = run.config(), find_device(device) if alone or device is not None else state.device
+    leaks = cache(partial(count_leaks, run, samples))
     chosen = [protocol_threshold(run, rules, source.name, threshold) for rules in protocols]
-    if any(origin and origin.startswith("calibrated") for _, origin in chosen):
-        leaked = count_leaks(run, samples)
-        if leaked and not allow_leak:
-            raise leak_error(run, leaked)
-        if leaked:
-            chosen = [(value, f"oracle: {origin}, {leaked} of them scored here") for value, origin in chosen]
-    quality = box_quality(run)
+    if any(_is_calibrated(origin) for _, origin in chosen) and leaks():
+        if not allow_leak:
+            raise leak_error(run, leaks(), leak_advice)
+        marked = f"{leaks()} of them scored here"
+        chosen = [(at, f"oracle: {why}, {marked}" if _is_calibrated(why) else why) for at, why in chosen]
+    own = [rules.name == config.evaluation.protocol for rules in protocols]
+    at = next((value for is_own, (value, _) in zip(own, chosen, strict=True) if is_own), None)
+    quality, remarks = fair_quality(run, at, leaks, allow_leak)
     tallies = [
-        Tally(rules, value, quality=quality if rules.name == config.evaluation.protocol else None)
-        for rules, (value, _) in zip(protocols, chosen, strict=True)
+        Tally(rules, value, quality=quality if is_own else None)
+        for rules, (value, _), is_own in zip(protocols, chosen, own, strict=True)
     ]
     method = as_method(load_model(run.path, where))
     batches = eval_loader(samples, config, state.process_index, state.num_processes, report_broken)
@@ -153,7 +162,39 @@ def evaluate_run(
         tally_images(tallies, method, batches, source.annotate, where, move)
     if not alone:
         tallies = gather_tallies(tallies)
-    return [tally.finish(origin) for tally, (_, origin) in zip(tallies, chosen, strict=True)]
+    results = [tally.finish(origin) for tally, (_, origin) in zip(tallies, chosen, strict=True)]
+    return [
+        replace(result, notes=(*result.notes, *remarks)) if is_own else result
+        for result, is_own in zip(results, own, strict=True)
+    ]
+
+
+def fair_quality(
+    run: RunFolder, threshold: float | None, leaks: Callable[[], int], allow_leak: bool
+) -> tuple[BoxQuality | None, tuple[str, ...]]:
+    """What scores the run's boxes at a threshold, where that can be measured fairly, and what to say of it.
+
+    threshold: in use under the run's own protocol, None where that is not asked for. leaks: counts the images that the
+    scores were fitted on.
+    """
+    from cdtr.api import box_quality, calibrated_threshold, scores_misfit
+
+    quality = None if threshold is None else box_quality(run)
+    if quality is None or threshold is None:
+        return None, ()
+    misfit = scores_misfit(calibrated_threshold(run), threshold)
+    if misfit is not None:
+        return None, (f"the scores of boxes are not measured: {misfit}",)
+    if not leaks():
+        return quality, ()
+    found = f"fitted on {leaks()} of these images"
+    if allow_leak:
+        return quality, (f"the scores of boxes were {found}, which flatters them",)
+    return None, (f"the scores of boxes are not measured: they were {found}, --allow-leak measures them all the same",)
+
+
+def _is_calibrated(origin: str | None) -> bool:
+    return origin is not None and origin.startswith("calibrated")
 
 
 def count_leaks(run: RunFolder, samples: Sequence[Sample]) -> int:
@@ -170,11 +211,10 @@ def count_leaks(run: RunFolder, samples: Sequence[Sample]) -> int:
     return sum(content_hash(sample.path) in chosen_on for sample in samples)
 
 
-def leak_error(run: RunFolder, leaked: int) -> Exception:
+def leak_error(run: RunFolder, leaked: int, advice: str) -> Exception:
     from cdtr.errors import DataError
 
     source = (run.calibration() or {}).get("source", "images")
     return DataError(
-        f"the threshold of {run.path} was chosen on {source}, and {leaked} of these images are among them: evaluate "
-        "another split, give --threshold, or mark the result as an oracle's with --allow-leak"
+        f"the threshold of {run.path} was chosen on {source}, and {leaked} of these images are among them: {advice}"
     )

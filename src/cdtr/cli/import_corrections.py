@@ -48,7 +48,7 @@ def command(
 
     if out is not None and out.suffix.lower() != ".json":
         raise ConfigError(f"--out {out}: expected a name that ends with .json, as it is a COCO file")
-    reference, ours = read_written(boxes)
+    reference, ours = read_written(boxes, file)
     if run is not None:
         class_names = RunFolder(run).require_trained().class_names()
     else:

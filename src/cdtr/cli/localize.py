@@ -82,6 +82,8 @@ def command(
         raise ConfigError(f"{run} has no scores of boxes: run `cdtr calibrate` on data with boxes{again}")
     if scored and all(exporter.name != REVIEW for exporter in exporters):
         exporters.append(find_exporter(REVIEW))
+    if scored and threshold is not None:
+        warn_of_misfit(localizer)
     folders = [out / name for name, asked in (("heatmaps", heatmaps), ("overlays", overlays)) if asked]
     if not overwrite:
         require_absent([*(out / exporter.file_name for exporter in exporters), *folders])
@@ -120,6 +122,22 @@ def command(
         + (f", {without} without a box" if without else "")
         + (f", {broken} could not be read" if broken else "")
     )
+
+
+def warn_of_misfit(localizer: Localizer) -> None:
+    """Say that scores of boxes are for another threshold's boxes than the one that was given."""
+    from cdtr.api import calibrated_threshold, scores_misfit
+    from cdtr.cli._shared import note
+    from cdtr.deployment.session import OnnxEngine
+
+    if isinstance(localizer.engine, OnnxEngine):
+        facts = localizer.engine.facts
+        fitted_at = facts.threshold if (facts.threshold_source or "").startswith("calibrated") else None
+    else:
+        fitted_at = None if localizer.run is None else calibrated_threshold(localizer.run)
+    misfit = scores_misfit(fitted_at, localizer.threshold)
+    if misfit is not None:
+        note(f"warning: the scores of boxes may be wrong: {misfit}")
 
 
 def default_workers(n_images: int, batch_size: int) -> int:

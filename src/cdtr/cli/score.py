@@ -51,6 +51,7 @@ def command(
 
     Example: cdtr score maps/ --data CUB --class-scores logits.csv --protocol all
     """
+    from cdtr.cli._shared import require_outputs
     from cdtr.cli.evaluate import ALL, report
     from cdtr.config import Config
     from cdtr.data.datasets import load_source
@@ -58,6 +59,7 @@ def command(
     from cdtr.errors import ConfigError, DataError
     from cdtr.evaluation import PROTOCOLS, find_protocol
 
+    require_outputs(json_file, figures)
     rules = [find_protocol(name) for name in (PROTOCOLS if protocol == ALL else [protocol])]
     source = load_source(data)
     name = split or next((name for name in ("test", "val") if source.splits.get(name)), "train")

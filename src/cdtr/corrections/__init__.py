@@ -7,6 +7,7 @@ reviewed)``, which answers a ``BoxFile``: of our own boxes, or with ``reviewed``
 from __future__ import annotations
 
 import pkgutil
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -44,28 +45,51 @@ def read_reviewed(path: Path) -> BoxFile:
     """What came back from a review; DataError for a file of no known format."""
     if not path.is_file():
         raise DataError(f"no file {path}: expected an export of Label Studio (JSON), COCO or CVAT (XML)")
-    for name in format_names():
-        if _module(name).recognises(path):
-            return _module(name).read(path, reviewed=True)
+    module = _format_of(path)
+    if module is not None:
+        return module.read(path, reviewed=True)
     raise DataError(
         f"{path} is of no known format: expected Label Studio or COCO (JSON), CVAT for images (XML) or our CSV"
     )
 
 
-def read_written(path: Path) -> tuple[Path, BoxFile]:
-    """The boxes as `cdtr localize` wrote them: a file of its, or the folder, where the first of these files counts."""
+def read_written(path: Path, reviewed: Path | None = None) -> tuple[Path, BoxFile]:
+    """The boxes as `cdtr localize` wrote them: a file of its, or the folder.
+
+    Of a folder the file in the format of the ``reviewed`` one counts, as that is what the tool was given, else the
+    first. What this format has no place for, classes and sizes of images without a box, is taken from the first.
+    """
     modules = [_module(name) for name in format_names()]
     if not path.is_dir():
-        for module in modules:
-            if path.is_file() and module.recognises(path):
-                return path, module.read(path, reviewed=False)
-        raise DataError(f"{path} is neither the --out of `cdtr localize` nor a file of boxes from it")
-    for module in modules:
-        file = path / module.WRITTEN_AS
-        if file.is_file():
-            return file, module.read(file, reviewed=False)
-    choices = ", ".join(module.WRITTEN_AS for module in modules)
-    raise DataError(f"{path} has none of {choices}: expected the --out of `cdtr localize`")
+        module = _format_of(path) if path.is_file() else None
+        if module is None:
+            raise DataError(f"{path} is neither the --out of `cdtr localize` nor a file of boxes from it")
+        return path, module.read(path, reviewed=False)
+    present = [module for module in modules if (path / module.WRITTEN_AS).is_file()]
+    if not present:
+        choices = ", ".join(module.WRITTEN_AS for module in modules)
+        raise DataError(f"{path} has none of {choices}: expected the --out of `cdtr localize`")
+    own = _format_of(reviewed) if reviewed is not None and reviewed.is_file() else None
+    first, chosen = present[0], own if own in present else present[0]
+    file = path / chosen.WRITTEN_AS
+    found = chosen.read(file, reviewed=False)
+    if chosen is not first and (found.class_names is None or any(image.size_hw is None for image in found.images)):
+        found = _completed(found, first.read(path / first.WRITTEN_AS, reviewed=False))
+    return file, found
+
+
+def _completed(boxes: BoxFile, other: BoxFile) -> BoxFile:
+    """With the classes and sizes that another file of the same images has; no box of it."""
+    sizes = {image.names[0]: image.size_hw for image in other.images}
+    images = (replace(image, size_hw=image.size_hw or sizes.get(image.names[0])) for image in boxes.images)
+    labels = {box.label for image in boxes.images for box in image.boxes}
+    classes = other.class_names if other.class_names is not None and labels <= {*other.class_names} else None
+    return replace(boxes, images=tuple(images), class_names=boxes.class_names or classes)
+
+
+def _format_of(path: Path) -> FormatModule | None:
+    """The format that a file looks like, if any."""
+    return next((module for module in map(_module, format_names()) if module.recognises(path)), None)
 
 
 def _module(name: str) -> FormatModule:

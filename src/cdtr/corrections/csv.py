@@ -26,7 +26,11 @@ def read(path: Path, reviewed: bool) -> BoxFile:
     sizes: dict[str, tuple[int, int]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
+            rows = csv.DictReader(file)
+            absent = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
+            if absent:
+                raise DataError(f"{path} has no column {absent[0]!r}: expected {','.join(_COLUMNS)}, commas between")
+            for row in rows:
                 where = f"{path}, {row['image']}"
                 sizes[row["image"]] = size = image_size(row["height"], row["width"], where)
                 found = boxes.setdefault(row["image"], [])

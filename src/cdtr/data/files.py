@@ -85,10 +85,13 @@ def warn_of_links(root: Path, skipped: int) -> None:
 
 
 def require_images(folder: Path) -> list[Path]:
-    """The images that ``find_images`` finds inside a folder; DataError where there is none."""
-    found, _ = find_images(folder, folder)
+    """The images that ``find_images`` finds inside a folder; DataError where there is none, a warning of links."""
+    found, skipped = find_images(folder, folder)
     if not found:
-        raise DataError(f"{folder} holds no image: expected files such as .jpg or .png at any depth")
+        links = f" but {skipped} links that lead out of it" if skipped else ""
+        rest = ", copy what the links lead to" if skipped else ""
+        raise DataError(f"{folder} holds no image{links}: expected files such as .jpg or .png at any depth{rest}")
+    warn_of_links(folder, skipped)
     return found
 
 

@@ -54,6 +54,7 @@ class IntervalTally:
 
 def _of_rows(rows: Iterable[ImageRow]) -> Intervals:
     classified, located, overlaps = BootstrapSum(2), BootstrapSum(5), BootstrapSum(_IOU_BINS)
+    bin_counts, bin_sums = np.zeros(_IOU_BINS), np.zeros(_IOU_BINS)
     for row in sorted(rows, key=lambda row: row.image_id):  # sums of IoUs round alike in any order of the images
         right = row.predicted == row.label
         classified.add(row.image_id, [right, row.in_top5])
@@ -62,13 +63,17 @@ def _of_rows(rows: Iterable[ImageRow]) -> Intervals:
         hit, strict = row.iou_label >= LOC_IOU, row.iou_label >= STRICT_LOC_IOU
         located.add(row.image_id, [hit and right, hit and row.in_top5, hit, strict, row.iou_label])
         one_hot = np.zeros(_IOU_BINS, dtype=np.float32)
-        one_hot[min(int(row.iou_label * _IOU_BINS), _IOU_BINS - 1)] = 1
+        at = min(int(row.iou_label * _IOU_BINS), _IOU_BINS - 1)
+        one_hot[at] = 1
         overlaps.add(row.image_id, one_hot)
+        bin_counts[at] += 1
+        bin_sums[at] += row.iou_label
     found: Intervals = {}
     names = ("top1_loc", "top5_loc", "gt_known_loc", "gt_known_loc_iou70", "mean_iou")
     for group, sums in ((("top1_cls", "top5_cls"), classified), (names, located)):
         found |= {name: percentile_interval(100 * sums.means[:, index]) for index, name in enumerate(group)}
     shares = overlaps.means.cumsum(axis=1)
-    medians = 100 * ((shares >= 0.5 - 1e-9).argmax(axis=1) + 0.5) / _IOU_BINS
+    means = 100 * bin_sums / np.maximum(bin_counts, 1)  # a bin's centre may be the IoU of none of its images
+    medians = means[(shares >= 0.5 - 1e-9).argmax(axis=1)]
     found["median_iou"] = percentile_interval(np.where(np.isnan(shares[:, -1]), np.nan, medians))
     return found

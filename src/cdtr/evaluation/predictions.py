@@ -19,6 +19,7 @@ from cdtr.records import FloatArray, Sample
 ClassScores = Mapping[str, npt.NDArray[np.float64]]
 
 _OF_CLASSES = ("top1_cls", "top5_cls", "top1_loc", "top5_loc")
+_LOC_OF_CLASSES = ("top1_loc", "top5_loc")
 
 
 def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
@@ -56,27 +57,34 @@ def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
 def read_class_scores(path: Path, class_names: Sequence[str]) -> ClassScores:
     """Scores (C,) by image id from a CSV file with the header ``image_id`` and then every class's name."""
     found: dict[str, npt.NDArray[np.float64]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file)
-        header = next(rows, [])
-        columns = {name: index for index, name in enumerate(header)}
-        absent = [name for name in ("image_id", *class_names) if name not in columns]
-        if absent:
-            raise DataError(f"{path} has no column {absent[0]!r}: expected image_id and then one a class")
-        for number, row in enumerate(rows, start=2):
-            if len(row) != len(header):
-                raise DataError(f"{path}, line {number}: {len(row)} fields, expected {len(header)}")
-            image_id = row[columns["image_id"]]
-            if image_id in found:
-                raise DataError(f"{path}, line {number}: {image_id} comes twice, keep one line an image")
-            try:
-                scores = np.array([float(row[columns[name]]) for name in class_names])
-            except ValueError as error:
-                raise DataError(f"{path}, line {number}: {error}, expected a number for each class") from error
-            if not np.isfinite(scores).all():
-                raise DataError(f"{path}, line {number}: scores of {image_id} that are not finite, correct them")
-            found[image_id] = scores
+    rows = _csv_rows(path)
+    header = next(rows, [])
+    columns = {name: index for index, name in enumerate(header)}
+    absent = [name for name in ("image_id", *class_names) if name not in columns]
+    if absent:
+        raise DataError(f"{path} has no column {absent[0]!r}: expected image_id and then one a class")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise DataError(f"{path}, line {number}: {len(row)} fields, expected {len(header)}")
+        image_id = row[columns["image_id"]]
+        if image_id in found:
+            raise DataError(f"{path}, line {number}: {image_id} comes twice, keep one line an image")
+        try:
+            scores = np.array([float(row[columns[name]]) for name in class_names])
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}, expected a number for each class") from error
+        if not np.isfinite(scores).all():
+            raise DataError(f"{path}, line {number}: scores of {image_id} that are not finite, correct them")
+        found[image_id] = scores
     return found
+
+
+def _csv_rows(path: Path) -> Iterator[list[str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from csv.reader(file)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}): save it as UTF-8 with commas between") from error
 
 
 def read_answers(
@@ -113,12 +121,14 @@ def read_answers(
 
 def without_classes(evaluation: Evaluation) -> Evaluation:
     """The evaluation of maps that came without class scores: what needs a predicted class is not known."""
-    unknown = dict.fromkeys(_OF_CLASSES)
+    unknown, unknown_loc = dict.fromkeys(_OF_CLASSES), dict.fromkeys(_LOC_OF_CLASSES)
     return replace(
         evaluation,
         metrics={**evaluation.metrics, **unknown},
         intervals={**evaluation.intervals, **unknown},
         errors={},
+        baselines={name: found and {**found, **unknown_loc} for name, found in evaluation.baselines.items()},
+        oracle=evaluation.oracle and {**evaluation.oracle, **unknown_loc},
         per_class={label: {**scores, **unknown} for label, scores in evaluation.per_class.items()},
         notes=(*evaluation.notes, "no class scores were given: only GT-known figures can be measured"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,5 +77,5 @@ def _task(localization: Localization, target: Target) -> dict[str, Any]:
 
 
 def _address(image_id: str, images_root: Path | None) -> str:
-    folder = "" if images_root is None else images_root.resolve().name
+    folder = "" if images_root is None else Path(os.path.abspath(images_root)).name  # noqa: PTH100, keeps links
     return "/data/local-files/?d=" + quote(f"{folder}/{image_id}".lstrip("/"))

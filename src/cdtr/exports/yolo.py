@@ -31,7 +31,7 @@ def open_writer(target: Target) -> Iterator[Add]:
             (folder / kind / "train").mkdir(parents=True)
 
         def add(localization: Localization) -> None:
-            name = stems.name(localization.image_id)
+            name = stems.name(_without_images(localization.image_id))
             labels = folder / "labels" / "train" / f"{name}.txt"
             labels.parent.mkdir(parents=True, exist_ok=True)
             labels.write_text("".join(_lines(localization, target.class_names)), encoding="utf-8")
@@ -44,6 +44,12 @@ def open_writer(target: Target) -> Iterator[Add]:
         content = {"train": "images/train", "val": "images/train", "names": dict(enumerate(target.class_names))}
         text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
         (folder / "data.yaml").write_text(text, encoding="utf-8")
+
+
+def _without_images(image_id: str) -> str:
+    """The id with each folder ``images`` renamed: trainers find the labels by replacing the last ``/images/``."""
+    path = PurePosixPath(image_id)
+    return PurePosixPath(*(f"{part}_" if part == "images" else part for part in path.parts[:-1]), path.name).as_posix()
 
 
 def _lines(localization: Localization, class_names: Sequence[str]) -> Iterator[str]:

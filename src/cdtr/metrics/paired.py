@@ -14,6 +14,9 @@ from cdtr.errors import DataError
 from cdtr.metrics.bootstrap import BootstrapSum, percentile_interval
 from cdtr.metrics.loc_accuracy import LOC_IOU, STRICT_LOC_IOU, ImageRow
 
+_DRAWS = 9999  # and the signs as they are
+_BATCH_BYTES, _BYTES_A_SIGN = 10_000_000, 40
+
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
@@ -60,10 +63,28 @@ def mcnemar(a_hits: npt.NDArray[np.bool_], b_hits: npt.NDArray[np.bool_]) -> flo
 
 
 def sign_flips(differences: npt.NDArray[np.float64]) -> float:
-    """Two-sided p of the mean of paired differences (n,): how often random signs make it as large; 10,000 draws."""
-    found = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=9999, vectorized=True, rng=0
-    )
+    """Two-sided p of the mean of paired differences (n,): how often random signs make it as large; 10,000 draws.
+
+    Of few differences every choice of signs counts. Memory does not grow with n: SciPy's permutation test draws the
+    same signs and gives the same p, but holds them all at once.
+    """
+    n = len(differences)
+    if n < 2:
+        return 1.0  # either sign is as large
+    if 2**n <= _DRAWS:
+        every = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=_DRAWS)
+        return float(every.pvalue)
+    random = np.random.default_rng(0)
+
+    def draw(size: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        return random.permuted(np.broadcast_to([1.0, -1.0], (*size, 2)), axis=-1)[..., 0]
+
+    def mean(signs: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
+        found: npt.NDArray[np.float64] = (signs * differences).mean(axis=axis)
+        return found
+
+    batch = max(1, _BATCH_BYTES // (_BYTES_A_SIGN * n))
+    found = stats.monte_carlo_test(np.ones(n), draw, mean, vectorized=True, n_resamples=_DRAWS, batch=batch)
     return float(found.pvalue)
 
 

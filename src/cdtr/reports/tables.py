@@ -168,9 +168,10 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
         yield "* chosen on the evaluated images, which flatters it"
     if evaluation.oracle is not None:
         oracle = evaluation.oracle
+        top1 = "" if oracle["top1_loc"] is None else f" and Top-1 Loc {percent(oracle['top1_loc'])}"
         yield (
             f"oracle, not a fair score: threshold {oracle['threshold']:.2f}, the best on these very images, gives "
-            f"GT-known Loc {percent(oracle['gt_known_loc'])} and Top-1 Loc {percent(oracle['top1_loc'])}"
+            f"GT-known Loc {percent(oracle['gt_known_loc'])}{top1}"
         )
     for text in evaluation.notes:
         yield f"note: {text}"

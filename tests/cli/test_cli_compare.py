@@ -1,0 +1,58 @@
+"""Which images `cdtr compare` takes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_helpers import in_process
+
+from cdtr.cli.compare import choose_common_split
+from cdtr.records import DataSource, Sample
+from cdtr.runs import RunFolder
+
+
+def test_test_goes_before_val(tmp_path: Path) -> None:
+    run, samples = RunFolder(tmp_path), (Sample("a.jpg", tmp_path / "a.jpg", 0),)
+    splits = {"train": samples, "val": samples, "test": samples}
+    for left in ("test", "val"):
+        source = DataSource("mine", tmp_path, ("cat",), splits, False, lambda _: None)
+        assert choose_common_split(run, run, source, None) == (left, samples)
+        del splits[left]
+
+
+def test_data_without_test_or_val_asks_for_a_split(
+    tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (neu / "train.txt").read_text().split():
+        target = tmp_path / "steel" / name.rpartition("_")[0] / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(neu / "IMAGES" / name, target)
+    code, _, err = in_process(capsys, "compare", tiny_run, tiny_run, "--data", tmp_path / "steel")
+    assert (code, "has neither test nor val: name what to compare on with --split" in err) == (2, True), err
+
+
+def test_held_out_is_compared_on_only_where_both_held_out_the_same(
+    tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(tiny_run, tmp_path / "other"))
+    asked = ("compare", tiny_run, other, "--data", neu, "--split", "held-out")
+    code, out, err = in_process(capsys, *asked)
+    assert (code, "12 images" in out) == (0, True), err
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["splits"]["held_out"]["sha256"] = "0" * 64
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    code, _, err = in_process(capsys, *asked)
+    assert (code, "did not hold out the same images" in err) == (2, True), err
+
+
+def test_a_leak_is_told_without_options_that_compare_lacks(
+    calibrated: tuple[Path, str], neu: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = calibrated
+    code, _, err = in_process(capsys, "compare", run, run, "--data", neu, "--split", "held-out")
+    assert (code, "are among them: compare on another --split" in err) == (2, True), err
+    assert "--threshold" not in err
+    assert "--allow-leak" not in err
