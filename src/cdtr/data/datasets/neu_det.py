@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from cdtr.data.annotations.voc import read_voc, voc_to_half_open
+from cdtr.data.datasets._class_folders import read_class_folders
 from cdtr.data.files import find_images, inside, natural_key, read_lines, visible_folders, warn_of_links
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
@@ -44,17 +45,7 @@ def _is_mirror(root: Path) -> bool:
 
 def _from_mirror(root: Path) -> DataSource:
     folders = {split: root / name / "images" for name, split in _MIRROR.items() if (root / name / "images").is_dir()}
-    classes = sorted({entry.name for folder in folders.values() for entry in visible_folders(folder)}, key=natural_key)
-    splits: dict[str, tuple[Sample, ...]] = {}
-    linked = 0
-    for split, folder in folders.items():
-        samples: list[Sample] = []
-        for label, name in enumerate(classes):
-            paths, skipped = find_images(folder / name, root) if (folder / name).is_dir() else ([], 0)
-            linked += skipped
-            samples += [Sample(path.relative_to(root).as_posix(), path, label) for path in paths]
-        splits[split] = tuple(samples)
-    warn_of_links(root, linked)
+    classes, splits = read_class_folders(root, folders)
     names = tuple(classes)
     return DataSource("neu_det", root, names, splits, True, partial(_annotate, root, names, _mirror_xml))
 

@@ -25,7 +25,8 @@ from cdtr.data.annotations.wsol import (
     read_sizes,
     size_reader,
 )
-from cdtr.data.files import find_images, inside, natural_key, visible_folders, warn_of_links
+from cdtr.data.datasets._class_folders import read_class_folders
+from cdtr.data.files import inside, visible_folders
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 
@@ -93,18 +94,7 @@ def _from_lists(root: Path) -> DataSource:
 
 def _from_folders(root: Path) -> DataSource:
     folders = {split: root / name for name, split in _SPLITS.items() if (root / name).is_dir()}
-    classes = sorted({c.name for folder in folders.values() for c in visible_folders(folder)}, key=natural_key)
-    splits: dict[str, tuple[Sample, ...]] = {}
-    linked = 0
-    for split, folder in folders.items():
-        samples: list[Sample] = []
-        for label, name in enumerate(classes):
-            paths, skipped = find_images(folder / name, root) if (folder / name).is_dir() else ([], 0)
-            linked += skipped
-            images = (path for path in paths if not _MASK.fullmatch(path.name))
-            samples += [Sample(path.relative_to(root).as_posix(), path, label) for path in images]
-        splits[split] = tuple(samples)
-    warn_of_links(root, linked)
+    classes, splits = read_class_folders(root, folders, lambda path: _MASK.fullmatch(path.name) is None)
     return DataSource("openimages", root, _spoken(root, classes), splits, True, _masks_beside)
 
 
