@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cdtr.cli._cells import Cell, run_cells
-from cdtr.cli._shared import HELD_OUT, has_test_split, note, progress_bar
+from cdtr.cli._shared import HELD_OUT, find_test_split, note, progress_bar
 from cdtr.config import Config
 from cdtr.data.split import training_samples
 from cdtr.errors import ConfigError, DataError, TrainingError
@@ -55,7 +55,7 @@ def choose_calibration(source: DataSource, configs: Iterable[Config], scored: st
     scored: the split to evaluate, None for the test split. DataError, before anything is trained, where there is
     nothing to score, or nothing with a box to choose on that is not scored.
     """
-    if scored is None and not has_test_split(source):
+    if scored is None and not find_test_split(source):
         raise DataError(f"{source.root} has no split val or test to score: bring one")
     if scored != FULLSUP and _any_box(source, source.splits.get(FULLSUP, ())):
         return FULLSUP

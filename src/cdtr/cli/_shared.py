@@ -85,9 +85,9 @@ def find_split(run: RunFolder, source: DataSource, split: str) -> Sequence[Sampl
     return samples
 
 
-def has_test_split(source: DataSource, chosen_on: str | None = None) -> bool:
-    """Whether the data has images to measure on that neither training nor the choice of a threshold has seen."""
-    return any(source.splits.get(name) for name in TEST_SPLITS if name != chosen_on)
+def find_test_split(source: DataSource, chosen_on: str | None = None) -> str | None:
+    """The split to measure on, which neither training nor the choice of a threshold has seen; None without one."""
+    return next((name for name in TEST_SPLITS if name != chosen_on and source.splits.get(name)), None)
 
 
 def process_state() -> PartialState:

@@ -46,7 +46,7 @@ def command(
     Example: cdtr calibrate runs/neu --data NEU-DET
     """
     from cdtr.api import find_run
-    from cdtr.cli._shared import has_test_split, next_steps, open_source
+    from cdtr.cli._shared import find_test_split, next_steps, open_source
     from cdtr.errors import ConfigError
     from cdtr.evaluation.calibration import LABEL_FREE
 
@@ -62,7 +62,7 @@ def command(
     if quality is not None:
         print(f"scores of boxes: fitted on {quality.n_images} boxes, {100 * quality.hit_rate:.1f}% of them hits")
     print(f"wrote {folder.calibration_file}")
-    test = [f"cdtr evaluate {run} --data {data}"] if has_test_split(source, split) else []
+    test = [f"cdtr evaluate {run} --data {data}"] if find_test_split(source, split) else []
     report = f"cdtr report {run} --data {data}"
     next_steps([*test, report, f"cdtr localize {run} IMAGES --out boxes --format coco,csv"])
 

@@ -78,10 +78,10 @@ def choose_common_split(
 
     DataError where there is neither, and for ``held-out`` unless both runs held out the same images.
     """
-    from cdtr.cli._shared import HELD_OUT, TEST_SPLITS, find_split
+    from cdtr.cli._shared import HELD_OUT, TEST_SPLITS, find_split, find_test_split
     from cdtr.errors import DataError
 
-    name = split or next((name for name in TEST_SPLITS if source.splits.get(name)), None)
+    name = split or find_test_split(source)
     if name is None:
         raise DataError(f"{source.root} has neither {' nor '.join(TEST_SPLITS)}: name what to compare on with --split")
     if name == HELD_OUT and _held_out_hash(first) != _held_out_hash(second):

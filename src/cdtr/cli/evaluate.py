@@ -111,10 +111,10 @@ def report(
 
 def choose_split(run: RunFolder, source: DataSource, split: str | None) -> tuple[str, Sequence[Sample]]:
     """The named split's images; by default those furthest from training."""
-    from cdtr.cli._shared import HELD_OUT, TEST_SPLITS, find_split
+    from cdtr.cli._shared import HELD_OUT, find_split, find_test_split
 
     if split is None:
-        split = next((name for name in TEST_SPLITS if source.splits.get(name)), HELD_OUT)
+        split = find_test_split(source) or HELD_OUT
     return split, find_split(run, source, split)
 
 

@@ -32,7 +32,7 @@ def command(
 
     Example: cdtr train photos/ --out runs/photos --set train.epochs=20
     """
-    from cdtr.cli._shared import has_test_split, next_steps, note
+    from cdtr.cli._shared import find_test_split, next_steps, note
     from cdtr.data.opening import open_data
     from cdtr.evaluation import find_protocol
     from cdtr.training.loop import train
@@ -48,7 +48,7 @@ def command(
     print(f"wrote {run.path}: {run.weights.name}, {run.config_file.name}, {run.classes_file.name} and the logs")
     calibrate = f"cdtr calibrate {out} --data {data}" + ("" if source.annotated else " --label-free")
     # Held-out images give a threshold, so only a split of its own measures what comes after it.
-    test = [f"cdtr evaluate {out} --data {data}"] if has_test_split(source) else []
+    test = [f"cdtr evaluate {out} --data {data}"] if find_test_split(source) else []
     next_steps([calibrate, *test, f"cdtr localize {out} IMAGES --out boxes --format coco,csv --overlays"])
 
 

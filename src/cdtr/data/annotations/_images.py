@@ -81,8 +81,10 @@ class Images:
         """The files below a folder that are of one image each, and their images: ``a.txt`` of ``a.jpg``.
 
         Their paths are compared from the end, without folders such as ``images`` and ``labels``. Links that leave the
-        folder are passed over. DataError for a file that may be of several images.
+        folder are passed over. DataError for a file that may be of several images, and for a second one of an image
+        that says something else.
         """
+        before: dict[str, Path] = {}
         for path in folder.rglob(f"*{suffix}"):
             of_stem = self._by_stem.get(path.stem)
             if of_stem is None or not path.is_file() or not is_inside(path, folder):
@@ -95,16 +97,13 @@ class Images:
                     "or name the boxes with data.boxes"
                 )
             if found:
+                first = before.setdefault(found[0].image_id, path)
+                if first != path and first.read_bytes() != path.read_bytes():
+                    raise DataError(
+                        f"{found[0].image_id} has two files of boxes, {first} and {path}: remove one, or name the "
+                        "folder of those to use with --boxes or data.boxes"
+                    )
                 yield path, found[0]
-
-
-def one_file(first: Path | None, second: Path, sample: Sample) -> None:
-    """DataError where an image has a second file of boxes that says something else."""
-    if first is not None and first.read_bytes() != second.read_bytes():
-        raise DataError(
-            f"{sample.image_id} has two files of boxes, {first} and {second}: remove one, or name the folder of those "
-            "to use with --boxes or data.boxes"
-        )
 
 
 def own_boxes(

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cdtr.data.annotations._images import Images, NamedBox, faulty_box, one_file, own_boxes
+from cdtr.data.annotations._images import Images, NamedBox, faulty_box, own_boxes
 from cdtr.errors import DataError
 from cdtr.records import Annotation, FloatArray, Sample
 
@@ -41,11 +41,8 @@ def accepts(path: Path) -> bool:
 
 def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation | None]:
     boxes: dict[str, list[NamedBox]] = {}
-    files: dict[str, Path] = {}
     for folder in paths:
         for path, sample in images.with_files(folder, ".xml"):
-            one_file(files.get(sample.image_id), path, sample)
-            files[sample.image_id] = path
             try:
                 objects = read_voc(path)
             except DataError as error:

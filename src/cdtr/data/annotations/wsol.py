@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,24 @@ def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation
                 _add(places, sample.image_id, fields, where)
         report_unmatched(unmatched, len(places), images, str(path))
     return partial(annotate_place, images.root, places)
+
+
+class Lists(NamedTuple):
+    """What lists say: class numbers of the images by split, and their places and sizes (height, width)."""
+
+    labels: dict[str, dict[str, int]]
+    places: Places
+    sizes: dict[str, tuple[int, int]]
+
+
+def read_lists(folders: Mapping[str, Path]) -> Lists:
+    """All lists of a set, from a folder a split."""
+    lists = Lists({}, {}, {})
+    for split, folder in folders.items():
+        labels = lists.labels[split] = read_labels(folder)
+        lists.places.update(read_places(folder, labels))
+        lists.sizes.update(read_sizes(folder, labels))
+    return lists
 
 
 def read_labels(folder: Path) -> dict[str, int]:

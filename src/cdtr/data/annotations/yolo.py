@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from cdtr.config import read_tree
-from cdtr.data.annotations._images import Images, NamedBox, check_box, faulty_box, one_file, own_boxes
+from cdtr.data.annotations._images import Images, NamedBox, check_box, faulty_box, own_boxes
 from cdtr.data.files import read_lines
 from cdtr.data.images import read_size
 from cdtr.errors import ConfigError, DataError
@@ -39,13 +39,10 @@ def accepts(path: Path) -> bool:
 
 def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation | None]:
     boxes: dict[str, list[NamedBox]] = {}
-    files: dict[str, Path] = {}
     for folder in paths:
         beside = [] if folder == images.root else [folder.parent]
         names = _class_names([folder, folder / "labels", *beside])
         for path, sample in images.with_files(folder, ".txt"):
-            one_file(files.get(sample.image_id), path, sample)
-            files[sample.image_id] = path
             boxes[sample.image_id] = _named(path, sample, names)
     where = ", ".join(map(str, paths))
     if not boxes:

@@ -17,8 +17,8 @@ from cdtr.data.annotations.wsol import (
     Places,
     annotate_place,
     read_labels,
+    read_lists,
     read_places,
-    read_sizes,
     size_reader,
 )
 from cdtr.data.datasets import cub
@@ -51,18 +51,12 @@ def _benchmark(root: Path) -> dict[str, Path]:
 
 
 def _from_benchmark(root: Path) -> DataSource:
-    places: Places = {}
-    sizes: dict[str, tuple[int, int]] = {}
-    splits: dict[str, tuple[Sample, ...]] = {}
-    names: dict[int, str] = {}
-    for split, folder in _benchmark(root).items():
-        labels = read_labels(folder)
-        places |= read_places(folder, labels)
-        sizes |= read_sizes(folder, labels)
-        splits[split] = tuple(
-            Sample(name, inside(root / "dataset" / "CUB", name), label) for name, label in labels.items()
-        )
-        names |= {label: name.split("/")[0] for name, label in labels.items()}
+    labels, places, sizes = read_lists(_benchmark(root))
+    splits = {
+        split: tuple(Sample(name, inside(root / "dataset" / "CUB", name), label) for name, label in found.items())
+        for split, found in labels.items()
+    }
+    names = {label: name.split("/")[0] for found in labels.values() for name, label in found.items()}
     return DataSource(
         name="cub_v2",
         root=root,

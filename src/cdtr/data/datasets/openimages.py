@@ -15,16 +15,7 @@ from functools import partial
 from glob import escape
 from pathlib import Path
 
-from cdtr.data.annotations.wsol import (
-    LABEL_LISTS,
-    Places,
-    annotate_place,
-    mask_annotation,
-    read_labels,
-    read_places,
-    read_sizes,
-    size_reader,
-)
+from cdtr.data.annotations.wsol import LABEL_LISTS, annotate_place, mask_annotation, read_lists, size_reader
 from cdtr.data.datasets._class_folders import read_class_folders
 from cdtr.data.files import inside, visible_folders
 from cdtr.errors import DataError
@@ -70,16 +61,12 @@ def _is_list(folder: Path) -> bool:
 
 def _from_lists(root: Path) -> DataSource:
     images = next((place for place in (root / "dataset" / "OpenImages",) if place.is_dir()), root)
-    splits: dict[str, tuple[Sample, ...]] = {}
-    names: dict[int, str] = {}
-    places: Places = {}
-    sizes: dict[str, tuple[int, int]] = {}
-    for split, folder in _lists(root).items():
-        labels = read_labels(folder)
-        places |= read_places(folder, labels)
-        sizes |= read_sizes(folder, labels)
-        splits[split] = tuple(Sample(name, inside(images, name), label) for name, label in labels.items())
-        names |= {label: name.split("/")[-2] for name, label in labels.items() if "/" in name}
+    labels, places, sizes = read_lists(_lists(root))
+    splits = {
+        split: tuple(Sample(name, inside(images, name), label) for name, label in found.items())
+        for split, found in labels.items()
+    }
+    names = {label: name.split("/")[-2] for found in labels.values() for name, label in found.items() if "/" in name}
     classes = [names.get(label, f"class {label}") for label in range(max(names, default=-1) + 1)]
     return DataSource(
         name="openimages",

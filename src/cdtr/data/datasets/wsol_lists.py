@@ -9,15 +9,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from cdtr.data.annotations.wsol import (
-    LABEL_LISTS,
-    Places,
-    annotate_place,
-    read_labels,
-    read_places,
-    read_sizes,
-    size_reader,
-)
+from cdtr.data.annotations.wsol import LABEL_LISTS, annotate_place, read_lists, size_reader
 from cdtr.data.files import inside, read_lines
 from cdtr.errors import DataError
 from cdtr.records import DataSource, Sample
@@ -35,16 +27,11 @@ def load(root: Path) -> DataSource:
         raise DataError(
             f"{root} has no {' and '.join(LABEL_LISTS)}: expected them in it, or in train, val or test below it"
         )
-    labels = {split: read_labels(folder) for split, folder in folders.items()}
+    labels, places, sizes = read_lists(folders)
     n_classes = 1 + max(label for found in labels.values() for label in found.values())
     names = tuple(read_lines(root / "class_names.txt")) if (root / "class_names.txt").is_file() else ()
     if names and len(names) < n_classes:
         raise DataError(f"{root / 'class_names.txt'} has {len(names)} names, the labels go up to {n_classes - 1}")
-    places: Places = {}
-    sizes: dict[str, tuple[int, int]] = {}
-    for split, folder in folders.items():
-        places |= read_places(folder, labels[split])
-        sizes |= read_sizes(folder, labels[split])
     return DataSource(
         name="wsol_lists",
         root=root,
