@@ -81,7 +81,8 @@ class ModelOutput:
 
     logits: (B, C), class scores of the main branch. maps: (B, C, h, w), the localization maps, not normalised (for
     CDTR ``M_fuse`` of Eq. 3). attention: (B, h, w), ``M*_ca`` of Eq. 5. aux: what else the method has, such as
-    ``x_out``, ``x_csm``, ``csm_logits``, ``m_ocm``, ``x_ski``, ``ski_logits``.
+    ``x_out``, ``x_csm``, ``csm_logits``, ``m_ocm``, ``x_ski``, ``ski_logits``; a training logs its single numbers
+    each epoch.
     """
 
     logits: Tensor

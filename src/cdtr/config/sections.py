@@ -36,7 +36,7 @@ class DataConfig(Section):
     deduplicate: bool = False  # images that a split for scores also has are not trained on
     input_size: Size = (224, 224)  # height, width that the model sees
     resize: Size = (256, 256)  # before the random crop of training
-    augment: Literal["none", "crop_flip", "resized_crop", "official"] = "crop_flip"  # row 13
+    augment: Literal["none", "crop_flip", "shift_flip", "resized_crop", "official"] = "crop_flip"  # row 13
     repeats: int = Field(1, ge=1)  # each image so many times an epoch (row 13)
     holdout: float = Field(0.1, ge=0, lt=1)  # share of the training images kept for validation and calibration
     workers: int = Field(2, ge=0)
@@ -91,6 +91,8 @@ class OcmConfig(Section):
 class SkiConfig(Section):
     enabled: bool | None = None
     offsets_from: Literal["csm", "out"] = "csm"  # row 2
+    attention: Literal["scaled", "raw"] = "scaled"  # row 2: M_ca in the offsets' input, in [0, 1] or about 1 / hw
+    pool: Literal["mean", "attention"] = "mean"  # of X_ski over the grid, for its logits
 
 
 class SbaConfig(Section):

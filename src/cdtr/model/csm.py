@@ -33,8 +33,14 @@ class Csm(nn.Module):
         self.head = nn.Conv2d(classes, classes, 1, bias=False)
 
     def forward(self, attention: Tensor) -> Tensor:
-        """attention: (B, L, S, h, w) to ``X_csm`` (B, C, h, w); its mean over the grid gives the class logits."""
-        x_a = attention.flatten(1, 2)
+        """attention: (B, L, S, h, w) to ``X_csm`` (B, C, h, w); its mean over the grid gives the class logits.
+
+        Runs in float32: attention varies by a few percent of 1 / hw, of which 16 bits keep little.
+        """
+        with torch.autocast(attention.device.type, enabled=False):
+            return self._class_maps(attention.float().flatten(1, 2))
+
+    def _class_maps(self, x_a: Tensor) -> Tensor:
         height, width = x_a.shape[-2:]
         if self.factor2 and (height % 2 or width % 2):
             raise ConfigError(

@@ -28,9 +28,11 @@ class Ocm(nn.Module):
             self.requires_grad_(False)
 
     def forward(self, attention: Tensor) -> Tensor:
-        """attention: (B, L, S, h, w) to ``M_ocm`` (B, h, w) in [0, 1]."""
-        maps = [conv(block) for conv, block in zip(self.per_block, attention[:, self.blocks].unbind(1), strict=True)]
-        return torch.sigmoid(self.join(torch.cat(maps, dim=1)).squeeze(1))
+        """attention: (B, L, S, h, w) to ``M_ocm`` (B, h, w) in [0, 1]. Runs in float32, as CSM does."""
+        with torch.autocast(attention.device.type, enabled=False):
+            blocks = attention[:, self.blocks].float().unbind(1)
+            maps = [conv(block) for conv, block in zip(self.per_block, blocks, strict=True)]
+            return torch.sigmoid(self.join(torch.cat(maps, dim=1)).squeeze(1))
 
     def losses(self, m_ca: Tensor, m_ocm: Tensor) -> dict[str, Tensor]:
         """m_ca, m_ocm: (B, h, w). Both terms are means over the batch."""

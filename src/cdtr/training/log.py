@@ -77,6 +77,8 @@ class TrainingLog:
             attention = values.get("attention", {})
             likeness = attention.get("class_map") if isinstance(attention, Mapping) else None
             parts += [f"attention like class map {likeness:.2f}"] if likeness is not None else []
+            diagnostics = values.get("diagnostics", {})
+            parts += [f"{n} {v:.3g}" for n, v in diagnostics.items()] if isinstance(diagnostics, Mapping) else []
             self._console.print(f"epoch {epoch + 1}/{epochs}  " + "  ".join(parts), highlight=False, soft_wrap=True)
             if likeness is not None and likeness < 0 and 2 * (epoch + 1) >= epochs:
                 self._console.print(_INSIDE_OUT.format(likeness), highlight=False, soft_wrap=True)

@@ -33,6 +33,7 @@ from cdtr.training.prepare import Prepared, finish_run, prepare_run, start_run
 from cdtr.training.state import Position, restore_state, save_state, saved_state
 
 STEPS_BETWEEN_LINES = 10
+_DIAGNOSTIC = "diagnostic:"  # before the names of diagnostics among the sums of an epoch
 
 
 def train(
@@ -126,8 +127,9 @@ class Trainer:
         lambdas: dict[str, float] = {}
         for micro_batches in _chunks(iter(self.loader), train.accumulation):
             rate = learning_rate(position.step, steps, train)
-            terms, lambdas = self._step(micro_batches, rate, position)
-            sums = {name: position.sums.get(name, 0.0) + value for name, value in terms.items()}
+            terms, lambdas, diagnostics = self._step(micro_batches, rate, position)
+            found = terms | {_DIAGNOSTIC + name: value for name, value in diagnostics.items()}
+            sums = {name: position.sums.get(name, 0.0) + value for name, value in found.items()}
             position = Position(position.epoch, position.step_in_epoch + 1, position.step + 1, sums)
             log.show(position.step, position.epoch, terms, lambdas)
             if position.step % STEPS_BETWEEN_LINES == 0:
@@ -136,8 +138,11 @@ class Trainer:
             if train.save_every_steps and position.step % train.save_every_steps == 0 and not done:
                 save_state(self.accelerator, self.folder, position, self.ema)
         means = {name: value / max(position.step_in_epoch, 1) for name, value in position.sums.items()}
+        terms = {name: value for name, value in means.items() if not name.startswith(_DIAGNOSTIC)}
+        diagnostics = {name.removeprefix(_DIAGNOSTIC): value for name, value in means.items() if name not in terms}
         accuracy, attention = self.validate()
-        values = {"terms": means, "lambdas": lambdas, "held_out": accuracy, "attention": attention}
+        values = {"terms": terms, "lambdas": lambdas, "held_out": accuracy, "attention": attention}
+        values |= {"diagnostics": diagnostics} if diagnostics else {}
         log.epoch(position.step, position.epoch, train.epochs, values)
         position = Position(position.epoch + 1, 0, position.step)
         save_state(self.accelerator, self.folder, position, self.ema)
@@ -145,31 +150,41 @@ class Trainer:
 
     def _step(
         self, micro_batches: list[Batch], rate: float, position: Position
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """One optimiser step; answers the mean of each term over all processes, and the lambdas."""
+    ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+        """One optimiser step; returns the mean of each term over all processes, the lambdas, and the same of the
+        diagnostics: the single numbers in ``ModelOutput.aux``.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         method: Method = _bare(self.accelerator, self.model)  # type: ignore[assignment]
         sums: dict[str, Tensor] = {}
+        diagnostics: dict[str, Tensor] = {}
         lambdas: dict[str, float] = {}
+        share = 1 / len(micro_batches)
         for index, batch in enumerate(micro_batches):
             batch = on_device(batch, self.accelerator.device)
             last = index + 1 == len(micro_batches)
             with self.accelerator.no_sync(self.model) if not last else nullcontext():
                 with self.accelerator.autocast():
-                    terms = method.losses(self.model(batch.images), batch)
+                    output = self.model(batch.images)
+                    terms = method.losses(output, batch)
                 loss, lambdas = method.weigh(terms)
                 self._require_finite({**terms, "total": loss}, position)
-                self.accelerator.backward(loss / len(micro_batches))
-            for name, value in {**terms, "total": loss}.items():
-                sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach() / len(micro_batches)
+                self.accelerator.backward(loss * share)
+            _add(sums, {**terms, "total": loss}, share)
+            _add(diagnostics, {name: value for name, value in output.aux.items() if value.ndim == 0}, share)
         self._clip_gradients(position)
         self.optimiser.step()
         self.optimiser.zero_grad()
         if self.ema is not None:
             self.ema.update_parameters(_bare(self.accelerator, self.model))
-        means = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="mean").tolist()
-        return dict(zip(sums, means, strict=True)), lambdas
+        both = [*sums.values(), *diagnostics.values()]
+        means = self.accelerator.reduce(torch.stack(both), reduction="mean").tolist()
+        return (
+            dict(zip(sums, means[: len(sums)], strict=True)),
+            lambdas,
+            dict(zip(diagnostics, means[len(sums) :], strict=True)),
+        )
 
     def _require_finite(self, terms: Mapping[str, Tensor], position: Position) -> None:
         """Stop all processes together, naming the first term that is not a number in any of them."""
@@ -237,6 +252,12 @@ def _bare(accelerator: Accelerator, model: nn.Module) -> nn.Module:
     """The method inside the wrapper that averages gradients between processes."""
     method: nn.Module = accelerator.unwrap_model(model, keep_fp32_wrapper=True)
     return method
+
+
+def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor], share: float) -> None:
+    """Add ``share`` of each scalar to its sum."""
+    for name, value in values.items():
+        sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach() * share
 
 
 def _chunks(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:

@@ -71,8 +71,7 @@ class Cdtr(nn.Module):
         if self.ocm is not None:
             aux["m_ocm"] = self.ocm(tokens.attention)
         if self.ski is not None and auxiliary:
-            aux["x_ski"] = self.ski(x_out, aux["x_csm"], m_ca)
-            aux["ski_logits"] = pooled_logits(aux["x_ski"])
+            aux["x_ski"], aux["ski_logits"], aux["ski_offset_rms"] = self.ski(x_out, aux["x_csm"], m_ca)
         if self.guide is not None and auxiliary:
             seen = self.guide(images)
             aux["x_guide"] = seen.x_guide
