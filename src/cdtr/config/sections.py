@@ -36,7 +36,7 @@ class DataConfig(Section):
     deduplicate: bool = False  # images that a split for scores also has are not trained on
     input_size: Size = (224, 224)  # height, width that the model sees
     resize: Size = (256, 256)  # before the random crop of training
-    augment: Literal["none", "crop_flip", "shift_flip", "resized_crop", "official"] = "crop_flip"  # row 13
+    augment: Literal["none", "crop_flip", "shift_flip", "zoom_flip", "resized_crop", "official"] = "crop_flip"  # row 13
     repeats: int = Field(1, ge=1)  # each image so many times an epoch (row 13)
     holdout: float = Field(0.1, ge=0, lt=1)  # share of the training images kept for validation and calibration
     workers: int = Field(2, ge=0)
