@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # exported models run where PyTorch is not installed
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 UInt8Array: TypeAlias = npt.NDArray[np.uint8]
+Field: TypeAlias = tuple[float, float, float, float]  # x0, y0, x1, y1, source pixels: what of an image a map covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Batch:
 
     images: (B, 3, H, W) float, normalised with the data config's mean and std. labels: (B,) int64.
     clean_images: the same without random erasing, or None where nothing was erased (CLIP sees these).
-    sizes_hw: the source images' sizes in pixels, after EXIF rotation.
+    sizes_hw: the source images' sizes in pixels, after EXIF rotation. fields: for each image the part of it that
+    ``images`` shows, None for all of it; empty where all images are whole.
     """
 
     images: Tensor
@@ -73,6 +75,11 @@ class Batch:
     samples: tuple[Sample, ...]
     sizes_hw: tuple[tuple[int, int], ...]
     clean_images: Tensor | None = None
+    fields: tuple[Field | None, ...] = ()
+
+    def field_of(self, index: int) -> Field | None:
+        """What image ``index`` shows of its source; None for all of it."""
+        return self.fields[index] if self.fields else None
 
 
 @dataclass(frozen=True, slots=True)

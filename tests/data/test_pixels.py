@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from cdtr.config import DataConfig
-from cdtr.data.pixels import eval_pixels
+from cdtr.data.pixels import View
 from cdtr.data.transforms import EvalTransform
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -34,7 +34,7 @@ def by_torchvision(image: Image.Image, size_hw: tuple[int, int]) -> torch.Tensor
 def test_every_bit_is_torchvisions(source_hw: tuple[int, int], size_hw: tuple[int, int], seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (*source_hw, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
-    found = eval_pixels(image, size_hw, MEAN, STD)
+    found = View("whole", size_hw, size_hw).pixels(image, MEAN, STD)
     assert found.dtype == np.float32
     assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, by_torchvision(image, size_hw).numpy())

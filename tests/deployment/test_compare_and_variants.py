@@ -39,7 +39,7 @@ def two_squares(*corners: int) -> Outputs:
 
 def pictures_of(count: int) -> Pictures:
     samples = tuple(Sample(str(index), HERE, 0) for index in range(count))
-    return Pictures(np.zeros((count, 3, 1, 1), dtype=np.float32), samples, ((64, 64),) * count)
+    return Pictures(np.zeros((count, 3, 1, 1), dtype=np.float32), samples, ((64, 64),) * count, (None,) * count)
 
 
 def test_agreement_of_boxes_known_by_hand() -> None:

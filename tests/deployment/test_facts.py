@@ -38,7 +38,7 @@ def test_what_a_later_version_adds_is_left_aside(facts: Facts) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": FORMAT + 1}, "x.onnx has format 2, this version of cdtr reads up to 1"),
+        ({"format": FORMAT + 1}, "x.onnx has format 3, this version of cdtr reads up to 2"),
         ({"class_names": []}, "metadata class_names"),
         ({"threshold": 1.0}, "metadata threshold"),
         ({"threshold": "high"}, "metadata threshold"),

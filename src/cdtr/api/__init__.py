@@ -4,16 +4,19 @@ PyTorch is imported where a run is loaded, not before: an exported model needs n
 """
 
 from cdtr.api.localizer import Localizer
-from cdtr.api.models import as_method, find_device, find_run, load_model
+from cdtr.api.models import as_method, as_seen, find_device, find_run, load_model
 from cdtr.api.pictures import ImageLike, OnBroken
 from cdtr.api.results import LocalizedImage
 from cdtr.api.thresholds import (
     DEFAULT_THRESHOLD,
     box_quality,
     calibrated_threshold,
+    calibrated_view,
     choose_threshold,
+    choose_view,
     protocol_threshold,
     scores_misfit,
+    view_threshold,
 )
 
 __all__ = [
@@ -23,12 +26,16 @@ __all__ = [
     "Localizer",
     "OnBroken",
     "as_method",
+    "as_seen",
     "box_quality",
     "calibrated_threshold",
+    "calibrated_view",
     "choose_threshold",
+    "choose_view",
     "find_device",
     "find_run",
     "load_model",
     "protocol_threshold",
     "scores_misfit",
+    "view_threshold",
 ]

@@ -14,7 +14,15 @@ from PIL import Image
 from cdtr.api.models import MethodEngine, find_device, find_run, load_method, share_cores
 from cdtr.api.pictures import ImageLike, OnBroken, each_image, image_name, read_ahead
 from cdtr.api.results import LocalizedImage
-from cdtr.api.thresholds import DEFAULT_THRESHOLD, box_quality, choose_threshold, given_threshold
+from cdtr.api.thresholds import (
+    DEFAULT_THRESHOLD,
+    box_quality,
+    calibrated_view,
+    choose_threshold,
+    choose_view,
+    given_threshold,
+    view_threshold,
+)
 from cdtr.config import Config
 from cdtr.deployment.session import OnnxEngine, is_exported
 from cdtr.errors import ConfigError, DataError
@@ -26,6 +34,8 @@ from cdtr.runs import RunFolder
 if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     import torch
     from torch import nn
+
+    from cdtr.data.pixels import View
 
 
 class PicturePredictor(Protocol):
@@ -74,6 +84,7 @@ class Localizer:
         threshold: float | None = None,
         half: bool = False,
         workers: int = 1,
+        view: str | None = None,
     ) -> Localizer:
         """Load a run folder, a hub id or an exported ``.onnx`` file, which does without PyTorch.
 
@@ -81,7 +92,8 @@ class Localizer:
         calibration. half: compute in 16 bits, float16 on CUDA and bfloat16 on a CPU, where that is faster; an exported
         file has the precision that it was exported in. workers: batches at a time on a CPU, each
         with its share of the cores, which gets through many images faster than one batch on all of them; PyTorch's
-        threads are set to that share in the whole process.
+        threads are set to that share in the whole process. view: what the network sees of an image, ``whole``, ``crop``
+        or ``tiled``; by default as the run was calibrated. An exported file has the view that it was exported with.
         """
         if workers < 1:
             raise ConfigError(f"{workers} workers: expected 1 or more")
@@ -89,17 +101,20 @@ class Localizer:
         if is_exported(run):
             if half:
                 raise ConfigError(f"{run} has the precision that it was exported in: leave half out")
+            if view is not None:
+                raise ConfigError(f"{run} has the view that it was exported with: leave view out")
             engine = OnnxEngine(Path(run), None if map_location is None else str(map_location), workers=workers)
             chosen = engine.facts.threshold if threshold is None else given_threshold(threshold)
             quality = engine.facts.box_quality()
         else:
             found = find_device(map_location)
             folder = find_run(run)
-            chosen, _ = choose_threshold(folder, threshold)
+            seen = choose_view(folder, view)
+            chosen, _ = view_threshold(folder, threshold, seen)
             names = folder.class_names()
             method, config = load_method(folder, found), folder.config()
-            engine = MethodEngine(method, config, names, found, folder, half, share_cores(workers, found))
-            quality = box_quality(folder)
+            engine = MethodEngine(method, config, names, found, folder, half, share_cores(workers, found), seen)
+            quality = box_quality(folder) if calibrated_view(folder) == seen else None
         if chosen is None:
             chosen = DEFAULT_THRESHOLD
             warnings.warn(
@@ -127,6 +142,14 @@ class Localizer:
     def device(self) -> torch.device:
         """Where a run's module is; ConfigError for an exported file."""
         return self._in_pytorch().device
+
+    @property
+    def view(self) -> View:
+        """What a run's network sees of an image; ConfigError for an exported file."""
+        from cdtr.data.pixels import View
+
+        engine = self._in_pytorch()
+        return View.of(engine.view, engine.config.data)
 
     @property
     def run(self) -> RunFolder | None:

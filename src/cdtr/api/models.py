@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cdtr.config import Config
+from cdtr.config import Config, ViewName
 from cdtr.cores import threads_each
 from cdtr.errors import ConfigError
 from cdtr.localization.finder import BoxFinder
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     import torch
     from torch import nn
 
+    from cdtr.data.pixels import View
     from cdtr.localization.predictor import Predictor
 
 
@@ -83,6 +84,13 @@ def as_method(module: nn.Module) -> Method:
     return checked
 
 
+def as_seen(module: nn.Module, view: View) -> Method:
+    """The method for the pixels of a view: one that stitches tiles, where the view asks for them."""
+    from cdtr.localization.tiles import tiled
+
+    return as_method(tiled(module, view.input_hw, view.size_hw))
+
+
 def load_method(run: RunFolder, device: torch.device) -> nn.Module:
     """See ``load_model``."""
     from cdtr.model.methods import build_method
@@ -101,7 +109,8 @@ def load_method(run: RunFolder, device: torch.device) -> nn.Module:
 class MethodEngine:
     """A method in PyTorch, as a localizer runs it.
 
-    run: the folder it was loaded from, if any. half: in 16 bits. workers: forward passes at a time.
+    run: the folder it was loaded from, if any. half: in 16 bits. workers: forward passes at a time. view: what the
+    network sees of an image.
     """
 
     method: nn.Module
@@ -111,6 +120,7 @@ class MethodEngine:
     run: RunFolder | None = None
     half: bool = False
     workers: int = 1
+    view: ViewName = "whole"
 
     @property
     def max_pixels(self) -> int:
@@ -124,5 +134,6 @@ class MethodEngine:
         from cdtr.data.transforms import EvalTransform
         from cdtr.localization.predictor import Predictor
 
-        transform = EvalTransform(self.config.data)
-        return Predictor(as_method(self.method), transform, finder, self.device, self.half)
+        transform = EvalTransform(self.config.data, self.view)
+        method = as_seen(self.method, transform.view)
+        return Predictor(method, transform, finder, self.device, self.half, transform.view.field)

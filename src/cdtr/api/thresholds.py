@@ -1,17 +1,19 @@
-"""Which map threshold counts, and where it is from; and what scores the boxes."""
+"""Which map threshold counts, where it is from, and under which view; and what scores the boxes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from cdtr.config import ViewName
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.localization.quality import BoxQuality
 from cdtr.runs import RunFolder
 
 if TYPE_CHECKING:
     from cdtr.evaluation import Protocol
+    from cdtr.evaluation.protocols import Published
 
 # Zhou et al. 2016 cut class activation maps at 20% of their maximum, and much of the literature kept that.
 DEFAULT_THRESHOLD = 0.2
@@ -26,6 +28,36 @@ def choose_threshold(run: RunFolder, given: float | None = None) -> tuple[float 
         return calibrated_threshold(run), _calibrated_on(calibration)
     configured = run.config().evaluation.threshold
     return configured, None if configured is None else "evaluation.threshold of the configuration"
+
+
+def choose_view(run: RunFolder, given: str | None = None) -> ViewName:
+    """What the run's network sees of an image: the view given, that of its calibration, that which its protocol says,
+    or the configured one, in that order. ConfigError for an unknown name.
+    """
+    from cdtr.evaluation import find_protocol
+
+    if given is not None:
+        return _checked_view(given, "the view", ConfigError)
+    if run.calibration() is not None:
+        return calibrated_view(run)
+    settings = run.config().evaluation
+    return find_protocol(settings.protocol).view or settings.view
+
+
+def calibrated_view(run: RunFolder) -> ViewName:
+    """The view under which the run was calibrated: ``whole`` where the file does not say it, as older ones do."""
+    stored = (run.calibration() or {}).get("view", "whole")
+    return _checked_view(stored, str(run.calibration_file), CheckpointError)
+
+
+def view_threshold(run: RunFolder, given: float | None, view: ViewName) -> tuple[float | None, str | None]:
+    """``choose_threshold`` for a view; ConfigError where the run was calibrated under another one."""
+    if given is None and run.calibration() is not None and calibrated_view(run) != view:
+        raise ConfigError(
+            f"{run.path} was calibrated for the view {calibrated_view(run)}, not {view}: run `cdtr calibrate --view "
+            f"{view}` first, or give --threshold"
+        )
+    return choose_threshold(run, given)
 
 
 def calibrated_threshold(run: RunFolder) -> float | None:
@@ -49,26 +81,40 @@ def given_threshold(given: float) -> float:
 
 
 def protocol_threshold(
-    run: RunFolder, protocol: Protocol, data_name: str, given: float | None = None
+    run: RunFolder, protocol: Protocol, data_name: str, given: float | None = None, view: ViewName = "whole"
 ) -> tuple[float | None, str | None]:
     """The map threshold under a protocol and where it is from.
 
-    Given, published with the protocol for that data set, calibrated for the protocol, configured, in that order; None
-    where there is none. A threshold of one protocol says nothing under another, so the run's configured one counts for
-    the run's own protocol alone.
+    Given, published for the run's method on that full data set, calibrated for the protocol, configured, in that order;
+    None where there is none. A threshold of one protocol says nothing under another, nor one of a view under another
+    view, so the run's configured one counts for the run's own protocol alone, and a calibrated one for its own view.
     """
-    if given is None and data_name in protocol.published:
-        return protocol.published[data_name], f"published with protocol {protocol.name} for {data_name}"
-    own = protocol.name == run.config().evaluation.protocol
-    calibration = run.calibration()
-    if given is not None or own or calibration is None:
-        return choose_threshold(run, given) if given is not None or own else (None, None)
+    if given is not None:
+        return choose_threshold(run, given)
+    published = protocol.published.get(data_name)
+    if published is not None and _is_published_for(published, run):
+        return published.threshold, f"published with protocol {protocol.name} for {published.method} on {data_name}"
+    own, calibration = protocol.name == run.config().evaluation.protocol, run.calibration()
+    if calibration is None:
+        return choose_threshold(run) if own else (None, None)
+    if own:
+        return choose_threshold(run) if calibrated_view(run) == view else (None, None)
     try:
-        value = calibration["by_protocol"][protocol.name]["threshold"]
-    except (KeyError, TypeError):
+        found = calibration["by_protocol"][protocol.name]
+        value, seen = found["threshold"], found.get("view", "whole")
+    except (KeyError, TypeError, AttributeError):
+        return None, None
+    if seen != view:
         return None, None
     threshold = _checked_threshold(value, f"{run.calibration_file} ({protocol.name})", CheckpointError)
     return threshold, _calibrated_on(calibration)
+
+
+def _is_published_for(published: Published, run: RunFolder) -> bool:
+    """Whether a run is the published method, without a guide that the paper has not, on the full data set."""
+    config = run.config()
+    same = config.method == published.method and len(run.class_names()) == published.classes
+    return same and not config.guide.enabled
 
 
 def box_quality(run: RunFolder) -> BoxQuality | None:
@@ -79,6 +125,14 @@ def box_quality(run: RunFolder) -> BoxQuality | None:
 
 def _calibrated_on(calibration: Mapping[str, Any]) -> str:
     return f"calibrated on {calibration.get('n_images')} {calibration.get('source', 'images')}"
+
+
+def _checked_view(value: Any, origin: str, kind: type[CheckpointError] | type[ConfigError]) -> ViewName:
+    names: tuple[ViewName, ...] = get_args(ViewName)
+    for name in names:
+        if value == name:
+            return name
+    raise kind(f"{origin} is {value!r}: choose one of {', '.join(names)}")
 
 
 def _checked_threshold(value: Any, origin: str, kind: type[CheckpointError] | type[ConfigError]) -> float:

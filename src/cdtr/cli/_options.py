@@ -18,6 +18,12 @@ ThresholdOption: TypeAlias = Annotated[
     float | None, typer.Option("--threshold", help="Of the map, from 0 to 1; by default the calibrated one.")
 ]
 DeviceOption: TypeAlias = Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")]
+ViewOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--view", help="What the network sees of an image: whole, crop or tiled; by default as the run was calibrated."
+    ),
+]
 JsonOption: TypeAlias = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
 FiguresOption: TypeAlias = Annotated[Path | None, typer.Option("--figures", help="Write figures (PNG) to this folder.")]
 SetOption: TypeAlias = Annotated[

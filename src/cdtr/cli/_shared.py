@@ -21,6 +21,9 @@ from cdtr.runs import RunFolder, hash_names
 if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
     from accelerate import PartialState
 
+    from cdtr.data.pixels import View
+    from cdtr.evaluation import Protocol
+
 HELD_OUT = "held-out"
 TEST_SPLITS = ("test", "val")  # the first that the data has is the one to measure on
 
@@ -88,6 +91,35 @@ def find_split(run: RunFolder, source: DataSource, split: str) -> Sequence[Sampl
 def find_test_split(source: DataSource, chosen_on: str | None = None) -> str | None:
     """The split to measure on, which neither training nor the choice of a threshold has seen; None without one."""
     return next((name for name in TEST_SPLITS if name != chosen_on and source.splits.get(name)), None)
+
+
+def group_by_view(
+    run: RunFolder, protocols: Sequence[Protocol], given: str | None = None
+) -> dict[View, list[Protocol]]:
+    """The protocols by what they show the network: what they say themselves, else the view given, else the run's.
+
+    A protocol whose view the run's sizes do not allow is left out with a note; ConfigError where none is left, and for
+    an unknown view.
+    """
+    from cdtr.api import choose_view
+    from cdtr.data.pixels import View
+    from cdtr.errors import ConfigError
+
+    groups: dict[View, list[Protocol]] = {}
+    faults: dict[str, ConfigError] = {}
+    data = run.config().data
+    for protocol in protocols:
+        try:
+            view = View.of(protocol.view or choose_view(run, given), data)
+        except ConfigError as error:
+            faults[protocol.name] = error
+            continue
+        groups.setdefault(view, []).append(protocol)
+    if not groups:
+        raise next(iter(faults.values()))
+    for name, fault in faults.items():
+        note(f"protocol {name} is left out: {fault}")
+    return groups
 
 
 def process_state() -> PartialState:

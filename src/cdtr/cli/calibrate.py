@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdtr.cli._options import BoxesOption, DeviceOption
+from cdtr.cli._options import BoxesOption, DeviceOption, ViewOption
 
 if TYPE_CHECKING:
-    from cdtr.evaluation import Calibration
+    import torch
+
+    from cdtr.data.loader import EvalLoader
+    from cdtr.data.pixels import View
+    from cdtr.evaluation import Calibration, Protocol
     from cdtr.localization.quality import BoxQuality
-    from cdtr.records import DataSource, Sample
+    from cdtr.records import DataSource, Method, Sample
     from cdtr.runs import RunFolder
 
 CHOSEN_ON = "held-out training images"
@@ -35,13 +40,15 @@ def command(
         bool,
         typer.Option("--mirror", help="Let scores of boxes see the mirrored image; localizing takes twice as long."),
     ] = False,
+    view: ViewOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Choose the map threshold on images that are not the test set, and store it in the run.
 
     One threshold is chosen for every protocol; the run's own is the one that `cdtr localize` uses. The boxes found
     with it get scores, fitted on the same images: the probability that their IoU is at least 0.5. Data without boxes
-    takes --label-free, which gives a threshold and no scores. Of a hub id, the calibration lies in the hub's cache.
+    takes --label-free, which gives a threshold and no scores. The view that it is
+    chosen under is kept with it. Of a hub id, the calibration lies in the hub's cache.
 
     Example: cdtr calibrate runs/neu --data NEU-DET
     """
@@ -54,7 +61,7 @@ def command(
     if label_free and mirror:
         raise ConfigError("--mirror is for the scores of boxes, which --label-free cannot fit: give one of them")
     source = open_source(folder, data, boxes)
-    found, quality = calibrate_run(folder, source, device, split, label_free, mirror)
+    found, quality = calibrate_run(folder, source, device, split, label_free, mirror, view)
     chosen = LABEL_FREE if found.gt_known_loc is None else f"GT-known Loc {found.gt_known_loc:.1f}%"
     print(
         f"threshold {found.threshold:.3g}: {chosen}, on {found.n_images} {chosen_on(split)} (protocol {found.protocol})"
@@ -74,17 +81,16 @@ def calibrate_run(
     split: str | None = None,
     label_free: bool = False,
     mirror: bool = False,
+    view: str | None = None,
 ) -> tuple[Calibration, BoxQuality | None]:
     """Choose the thresholds on the run's held-out images, or another split, and write ``calibration.json``.
 
-    With boxes enough, scores of boxes are fitted on the same images. Answers the run's own protocol's calibration.
+    With boxes enough, scores of boxes are fitted on the same images. Returns the run's own protocol's calibration.
+    view: what the network sees of an image; ConfigError for another than the run's own protocol says.
     """
-    from cdtr.api import as_method, find_device, load_model
-    from cdtr.cli._shared import note, progress_bar, report_broken
     from cdtr.data.files import content_hash
-    from cdtr.data.loader import eval_loader
     from cdtr.errors import DataError
-    from cdtr.evaluation import PROTOCOLS, calibrate, calibrate_label_free, find_protocol, fit_box_scores
+    from cdtr.evaluation import PROTOCOLS
     from cdtr.runs import write_json
 
     if not source.annotated and not label_free:
@@ -92,33 +98,98 @@ def calibrate_run(
             f"{source.root} has no boxes: calibration needs some for the held-out images; without any, take "
             "--label-free, or a threshold that looks right on the overlays of `cdtr localize --threshold T --overlays`"
         )
+    own, seen = own_view(run, view)
     hash_of = cache(content_hash)
-    samples, config, where = calibration_samples(run, source, split, hash_of), run.config(), find_device(device)
-    batches = eval_loader(samples, config, on_broken=report_broken)
-    own, method = find_protocol(config.evaluation.protocol), as_method(load_model(run.path, where))
-    protocols = [own, *(protocol for protocol in PROTOCOLS.values() if protocol != own)]
-    with progress_bar(f"calibrating on {chosen_on(split)}", len(samples)) as move:
-        if label_free:
-            found = calibrate_label_free(method, batches, protocols, where, move)
-        else:
-            found = calibrate(method, batches, source.annotate, protocols, where, move)
-    quality = None
-    if not label_free:
-        shape = found[0].threshold, len(source.class_names)
-        try:
-            with progress_bar("fitting scores of boxes", len(samples)) as move:
-                quality = fit_box_scores(method, batches, source.annotate, own, *shape, where, move, mirrored=mirror)
-        except DataError as error:
-            note(f"no scores of boxes: {error}")
+    samples = calibration_samples(run, source, split, hash_of)
+    on = OnImages(run, source, samples, chosen_on(split), device)
+    found = on.thresholds([own, *(protocol for protocol in PROTOCOLS.values() if protocol != own)], view, label_free)
+    chosen = next(one for one, _ in found if one.protocol == own.name)
+    quality = None if label_free else on.box_scores(own, seen, chosen.threshold, mirror)
     content = {
         "source": chosen_on(split),
-        **found[0].to_json(),
-        "by_protocol": {one.protocol: {"threshold": one.threshold, "gt_known_loc": one.gt_known_loc} for one in found},
+        "view": seen.name,
+        **chosen.to_json(),
+        "by_protocol": {
+            one.protocol: {"threshold": one.threshold, "gt_known_loc": one.gt_known_loc, "view": under.name}
+            for one, under in found
+        },
         "box_scores": None if quality is None else quality.to_json(),
         "contents": sorted({hash_of(sample.path) or "unreadable" for sample in samples} - {"unreadable"}),
     }
     write_json(run.calibration_file, content)
-    return found[0], quality
+    return chosen, quality
+
+
+def own_view(run: RunFolder, view: str | None) -> tuple[Protocol, View]:
+    """The run's own protocol, and what the network sees under it; ConfigError for another view than it says."""
+    from cdtr.api import choose_view
+    from cdtr.data.pixels import View
+    from cdtr.errors import ConfigError
+    from cdtr.evaluation import find_protocol
+
+    config = run.config()
+    own = find_protocol(config.evaluation.protocol)
+    if view is not None and own.view is not None and view != own.view:
+        raise ConfigError(f"--view {view}: the run's protocol {own.name} sees the {own.view}, leave --view out")
+    return own, View.of(own.view or choose_view(run, view), config.data)
+
+
+@dataclass(frozen=True, slots=True)
+class OnImages:
+    """A run and the images to calibrate it on. where: what they are, in words."""
+
+    run: RunFolder
+    source: DataSource
+    samples: Sequence[Sample]
+    where: str
+    device: str | None
+
+    def thresholds(
+        self, protocols: Sequence[Protocol], view: str | None, label_free: bool
+    ) -> list[tuple[Calibration, View]]:
+        """Each protocol's calibration and the view that it was made under."""
+        from cdtr.cli._shared import group_by_view, progress_bar
+        from cdtr.evaluation import calibrate, calibrate_label_free
+
+        groups = group_by_view(self.run, protocols, view)
+        found: list[tuple[Calibration, View]] = []
+        for seen, members in groups.items():
+            words = f"calibrating on {self.where}" + (f", {seen.name}" if len(groups) > 1 else "")
+            method, batches, device = self._seen(seen)
+            with progress_bar(words, len(self.samples)) as move:
+                if label_free:
+                    some = calibrate_label_free(method, batches, members, device, move)
+                else:
+                    some = calibrate(method, batches, self.source.annotate, members, device, move)
+            found += [(one, seen) for one in some]
+        return found
+
+    def box_scores(self, protocol: Protocol, view: View, threshold: float, mirror: bool) -> BoxQuality | None:
+        """Scores of boxes found at the threshold; None, with a note, where they cannot be fitted."""
+        from cdtr.cli._shared import note, progress_bar
+        from cdtr.errors import DataError
+        from cdtr.evaluation import fit_box_scores
+
+        method, batches, device = self._seen(view)
+        shape = threshold, len(self.source.class_names)
+        try:
+            with progress_bar("fitting scores of boxes", len(self.samples)) as move:
+                return fit_box_scores(
+                    method, batches, self.source.annotate, protocol, *shape, device, move, mirrored=mirror
+                )
+        except DataError as error:
+            note(f"no scores of boxes: {error}")
+            return None
+
+    def _seen(self, view: View) -> tuple[Method, EvalLoader, torch.device]:
+        from cdtr.api import as_seen, find_device, load_model
+        from cdtr.cli._shared import report_broken
+        from cdtr.data.loader import eval_loader
+
+        device = find_device(self.device)
+        method = as_seen(load_model(self.run.path, device), view)
+        batches = eval_loader(self.samples, self.run.config(), on_broken=report_broken, view=view.name)
+        return method, batches, device
 
 
 def calibration_samples(

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdtr.cli._options import BoxesOption, DeviceOption, FiguresOption, JsonOption, SplitOption, ThresholdOption
+from cdtr.cli._options import (
+    BoxesOption,
+    DeviceOption,
+    FiguresOption,
+    JsonOption,
+    SplitOption,
+    ThresholdOption,
+    ViewOption,
+)
 
 if TYPE_CHECKING:
     from cdtr.evaluation import Evaluation, Protocol
@@ -31,6 +39,7 @@ def command(
         str | None, typer.Option("--protocol", help="wsol, tscam, sat, cdtr or all; by default the run's.")
     ] = None,
     threshold: ThresholdOption = None,
+    view: ViewOption = None,
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Score images that the threshold was chosen on; marked as oracle.")
     ] = False,
@@ -41,8 +50,8 @@ def command(
 ) -> None:
     """Measure boxes and classes in percent, beside what boxes that never look at the image would score.
 
-    The numbers are also kept in the run folder (scores.json), for the model card of `cdtr push`, unless --threshold or
-    --allow-leak was given.
+    The numbers are also kept in the run folder (scores.json), for the model card of `cdtr push`, unless --threshold,
+    --view or --allow-leak was given.
 
     Example: cdtr evaluate runs/neu --data NEU-DET --json neu.json
     """
@@ -56,12 +65,14 @@ def command(
     rules = [find_protocol(name) for name in names]
     source = open_source(folder, data, boxes)
     name, samples = choose_split(folder, source, split)
-    results = evaluate_run(folder, source, samples, rules, threshold, device, allow_leak)
+    results = evaluate_run(folder, source, samples, rules, threshold, device, allow_leak, view=view)
     if not process_state().is_main_process:
         return
     print(f"{run} on {name} of {data}")
     report(results, name, folder.class_names(), json_file, figures, per_class)
-    if Path(run).is_dir() and threshold is None and not allow_leak:  # a run from the hub lies in a cache
+    if (
+        Path(run).is_dir() and threshold is None and view is None and not allow_leak
+    ):  # a run from the hub lies in a cache
         store_scores(folder, results, source.name, name)
 
 
@@ -127,15 +138,17 @@ def evaluate_run(
     device: str | None = None,
     allow_leak: bool = False,
     leak_advice: str = _ANOTHER_SPLIT,
+    view: str | None = None,
 ) -> list[Evaluation]:
-    """Measure a run on some images of a data set under each protocol, from one forward pass over whole images.
+    """Measure a run on some images of a data set under each protocol, with one forward pass for each view of them.
 
-    The threshold is the one given, else the protocol's published one for this data set, else the calibrated one.
-    leak_advice: what to do where that was chosen on these images. Of several processes each measures its share, and
-    all get the whole result.
+    The threshold is the one given, else the protocol's published one for this method on this data set, else the
+    calibrated one. leak_advice: what to do where that was chosen on these images. view: what the network sees, where
+    the protocol does not say it; by default as the run was calibrated. Of several processes each measures its share,
+    and all get the whole result.
     """
-    from cdtr.api import as_method, find_device, load_model, protocol_threshold
-    from cdtr.cli._shared import process_state, progress_bar, report_broken
+    from cdtr.api import as_seen, find_device, load_model, protocol_threshold
+    from cdtr.cli._shared import group_by_view, process_state, progress_bar, report_broken
     from cdtr.data.loader import eval_loader
     from cdtr.evaluation import Tally, gather_tallies, tally_images
 
@@ -143,7 +156,10 @@ def evaluate_run(
     alone = state.num_processes == 1
     config, where = run.config(), find_device(device) if alone or device is not None else state.device
     leaks = cache(partial(count_leaks, run, samples))
-    chosen = [protocol_threshold(run, rules, source.name, threshold) for rules in protocols]
+    groups = group_by_view(run, protocols, view)
+    seen_by = {rules.name: seen for seen, members in groups.items() for rules in members}
+    protocols = [rules for rules in protocols if rules.name in seen_by]
+    chosen = [protocol_threshold(run, rules, source.name, threshold, seen_by[rules.name].name) for rules in protocols]
     if any(_is_calibrated(origin) for _, origin in chosen) and leaks():
         if not allow_leak:
             raise leak_error(run, leaks(), leak_advice)
@@ -156,13 +172,19 @@ def evaluate_run(
         Tally(rules, value, quality=quality if is_own else None)
         for rules, (value, _), is_own in zip(protocols, chosen, own, strict=True)
     ]
-    method = as_method(load_model(run.path, where))
-    batches = eval_loader(samples, config, state.process_index, state.num_processes, report_broken)
-    with progress_bar("evaluating images", len(samples[state.process_index :: state.num_processes])) as move:
-        tally_images(tallies, method, batches, source.annotate, where, move)
+    module = load_model(run.path, where)
+    share = len(samples[state.process_index :: state.num_processes])
+    for seen in groups:
+        batches = eval_loader(samples, config, state.process_index, state.num_processes, report_broken, seen.name)
+        members = [tally for tally in tallies if seen_by[tally.protocol.name] == seen]
+        with progress_bar("evaluating images" + (f", {seen.name}" if len(groups) > 1 else ""), share) as move:
+            tally_images(members, as_seen(module, seen), batches, source.annotate, where, move)
     if not alone:
         tallies = gather_tallies(tallies)
-    results = [tally.finish(origin) for tally, (_, origin) in zip(tallies, chosen, strict=True)]
+    results = [
+        replace(tally.finish(origin), view=seen_by[tally.protocol.name].name)
+        for tally, (_, origin) in zip(tallies, chosen, strict=True)
+    ]
     return [
         replace(result, notes=(*result.notes, *remarks)) if is_own else result
         for result, is_own in zip(results, own, strict=True)

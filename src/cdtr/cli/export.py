@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cdtr.cli._options import BoxesOption, SplitOption, ThresholdOption
+from cdtr.cli._options import BoxesOption, SplitOption, ThresholdOption, ViewOption
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from cdtr.config import ViewName
     from cdtr.deployment.facts import Facts
     from cdtr.deployment.pictures import Pictures
     from cdtr.deployment.program import Runner
@@ -43,6 +44,7 @@ def command(
     boxes: BoxesOption = None,
     images: Annotated[int, typer.Option("--images", min=1, help="At most so many images of --data.")] = 200,
     threshold: ThresholdOption = None,
+    view: ViewOption = None,
 ) -> None:
     """Write a run as one file that needs no PyTorch, and check that it answers the same.
 
@@ -52,10 +54,12 @@ def command(
 
     Example: cdtr export runs/neu --onnx neu.onnx --int8 --data NEU-DET
     """
-    from cdtr.api import choose_threshold, find_run, load_model
+    from cdtr.api import choose_view, find_run, load_model, view_threshold
     from cdtr.cli._shared import next_steps, note, open_source
+    from cdtr.data.pixels import View
     from cdtr.deployment.facts import run_facts
     from cdtr.errors import ConfigError
+    from cdtr.localization.tiles import tiled
     from cdtr.runs import write_atomic
 
     if onnx is None and torch_export is None:
@@ -68,12 +72,14 @@ def command(
     if data is None and (split is not None or boxes is not None):
         raise ConfigError("--split and --boxes are of a data set: give --data as well")
     folder = find_run(run)
-    chosen = choose_threshold(folder, threshold)
+    seen = View.of(choose_view(folder, view), folder.config().data)
+    chosen = view_threshold(folder, threshold, seen.name)
     source = None if data is None else open_source(folder, data, boxes)
-    trial = prepare_trial(folder, chosen[0], source, split, images, int8)
+    trial = prepare_trial(folder, chosen[0], source, split, images, int8, seen.name)
     if chosen[0] is None:
         note(f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold")
-    written = export_run(load_model(folder.path), run_facts(folder, *chosen), trial, onnx, torch_export, int8)
+    method = tiled(load_model(folder.path), seen.input_hw, seen.size_hw)
+    written = export_run(method, run_facts(folder, *chosen, seen.name), trial, onnx, torch_export, int8)
     for path, content in written.items():
         write_atomic(path, content)
         print(f"wrote {path}: {len(content) / 1e6:.1f} MB")
@@ -168,7 +174,13 @@ def _describe(variant: Variant) -> str:
 
 
 def prepare_trial(
-    run: RunFolder, threshold: float | None, source: DataSource | None, split: str | None, images: int, int8: bool
+    run: RunFolder,
+    threshold: float | None,
+    source: DataSource | None,
+    split: str | None,
+    images: int,
+    int8: bool,
+    view: ViewName,
 ) -> Trial:
     """Pictures of the data set, evenly chosen, or drawn ones where there is none."""
     from cdtr.api import DEFAULT_THRESHOLD
@@ -182,14 +194,14 @@ def prepare_trial(
     config, level = run.config(), DEFAULT_THRESHOLD if threshold is None else threshold
     if source is None:
         where = f"{DRAWN} drawn pictures (--data takes your own)"
-        return Trial(where, drawn_pictures(DRAWN, config.data), level)
+        return Trial(where, drawn_pictures(DRAWN, config.data, view=view), level)
     name, samples = choose_split(run, source, split)
-    pictures = read_pictures(_some(samples, images), config, report_broken)
+    pictures = read_pictures(_some(samples, images), config, report_broken, view)
     truth = TrueBoxes(source.annotate, find_protocol(config.evaluation.protocol)) if source.annotated else None
     calibration = None
     if int8:
         chosen = _some(training_samples(source), CALIBRATION_IMAGES)
-        calibration = read_pictures(chosen, config, report_broken).pixels
+        calibration = read_pictures(chosen, config, report_broken, view).pixels
     return Trial(f"{len(pictures)} images of {name}", pictures, level, truth, calibration)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdtr.cli._options import DeviceOption, ThresholdOption
+from cdtr.cli._options import DeviceOption, ThresholdOption, ViewOption
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,6 +55,7 @@ def command(
         int | None,
         typer.Option("--workers", min=1, help="Batches at a time on a CPU; by default one a core, up to 8."),
     ] = None,
+    view: ViewOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Find the object in each image and write its box, and heat maps or overlays if asked.
@@ -75,7 +76,7 @@ def command(
     require_folder(out)
     pictures = find_pictures(images)
     at_a_time = workers or default_workers(len(pictures), batch_size)
-    localizer = Localizer.from_pretrained(run, device, threshold, workers=at_a_time)
+    localizer = Localizer.from_pretrained(run, device, threshold, workers=at_a_time, view=view)
     scored = localizer.quality is not None
     if not scored and (min_score > 0 or any(exporter.name == REVIEW for exporter in exporters)):
         again = " and export the run again" if is_exported(run) else ""

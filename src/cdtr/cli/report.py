@@ -127,7 +127,7 @@ def make_predictor(localizer: Localizer, module: nn.Module | None = None) -> Pre
     from cdtr.localization.finder import BoxFinder
 
     method = localizer.method if module is None else module
-    engine = MethodEngine(method, localizer.config, localizer.class_names, localizer.device)
+    engine = MethodEngine(method, localizer.config, localizer.class_names, localizer.device, view=localizer.view.name)
     return engine.predictor(BoxFinder(localizer.class_names, localizer.threshold))
 
 
@@ -139,7 +139,7 @@ def look_at_attention(
     evaluation: Evaluation,
 ) -> AttentionNoise | None:
     """How much of it lies outside the true boxes, after training and before; of up to ``NOISE_IMAGES`` images."""
-    from cdtr.api import as_method
+    from cdtr.api import as_seen
     from cdtr.cli._shared import progress_bar
     from cdtr.data.loader import eval_loader
     from cdtr.evaluation import measure_noise
@@ -150,10 +150,11 @@ def look_at_attention(
     if not known:
         return None
     chosen = choose_random(known, NOISE_IMAGES, localizer.config.seed)
-    before = None if start is None else as_method(start)
-    batches = eval_loader(chosen, localizer.config)
+    view = localizer.view
+    before = None if start is None else as_seen(start, view)
+    batches = eval_loader(chosen, localizer.config, view=view.name)
     with progress_bar("attention after and before training", len(chosen) * (1 if start is None else 2)) as move:
-        return measure_noise(as_method(localizer.method), before, batches, source.annotate, localizer.device, move)
+        return measure_noise(as_seen(localizer.method, view), before, batches, source.annotate, localizer.device, move)
 
 
 def rebuild_start(run: RunFolder) -> tuple[nn.Module | None, str]:

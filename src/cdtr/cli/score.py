@@ -26,7 +26,9 @@ def command(
     protocol: Annotated[str, typer.Option("--protocol", help="wsol, tscam, sat, cdtr or all.")] = "wsol",
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", help="Of the map, from 0 to 1; by default the one published for the data set."),
+        typer.Option(
+            "--threshold", help="Of the map, from 0 to 1; without it Top-1 and GT-known Loc are not measured."
+        ),
     ] = None,
     class_scores: Annotated[
         Path | None,
@@ -93,22 +95,24 @@ def score_maps(
     normalise: bool,
     delta: float,
 ) -> list[Evaluation]:
-    """Score a folder of maps under each protocol; without a threshold by the one published for the data set."""
+    """Score a folder of maps under each protocol; without a threshold only the best ones are known, as it is not known
+    which method made the maps."""
     from cdtr.cli._shared import progress_bar
     from cdtr.evaluation import Tally, tally_answers
     from cdtr.evaluation.predictions import find_maps, read_answers, read_class_scores, without_classes
 
     files = find_maps(folder, samples)
     scores = read_class_scores(class_scores, source.class_names) if class_scores is not None else None
-    thresholds = [rule.published.get(source.name) if threshold is None else threshold for rule in protocols]
-    tallies = [Tally(rule, value, delta) for rule, value in zip(protocols, thresholds, strict=True)]
+    tallies = [Tally(rule, threshold, delta) for rule in protocols]
     found = read_answers(files, samples, size_hw, len(source.class_names), scores, normalise)
     with progress_bar("scoring maps", len(samples)) as move:
         tally_answers(tallies, found, source.annotate, move)
-    results = [
-        tally.finish("given" if threshold is not None else f"published with protocol {tally.protocol.name}")
-        for tally in tallies
-    ]
+    results = [tally.finish("given") for tally in tallies]
+    for index, tally in enumerate(tallies):
+        published = tally.protocol.published.get(source.name)
+        if threshold is None and published is not None and published.classes == len(source.class_names):
+            advice = f"if these are maps of {published.method}, the published threshold is {published.threshold}"
+            results[index] = replace(results[index], notes=(*results[index].notes, advice))
     return results if scores is not None else [without_classes(result) for result in results]
 
 

@@ -28,6 +28,7 @@ from cdtr.config.sections import (
     SbaConfig,
     SkiConfig,
     TrainConfig,
+    ViewName,
     WeightingConfig,
 )
 
@@ -54,6 +55,7 @@ __all__ = [
     "SbaConfig",
     "SkiConfig",
     "TrainConfig",
+    "ViewName",
     "WeightingConfig",
     "clip_settings",
     "load_ablation",

@@ -19,6 +19,7 @@ AnySection = TypeVar("AnySection", bound="Section")
 Padding = Literal["zeros", "replicate"]
 Prior = Literal["border", "contrast", "rarity"]
 AttentionReduce = Literal["mean", "sum_heads", "sum_blocks"]
+ViewName = Literal["whole", "crop", "tiled"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 _SURELY, _AT_ALL = 0.8, 0.6  # how alike (difflib) a key that nobody knows and one that was meant must be
 
@@ -178,6 +179,7 @@ class TrainConfig(Section):
 
 class EvaluationConfig(Section):
     protocol: str = "wsol"  # row 14
+    view: ViewName = "whole"  # what the network sees of an image, but under a protocol that says it itself
     threshold: float | None = Field(None, ge=0, lt=1)  # row 15: None asks for a calibration
     batch_size: int = Field(64, ge=1)
 

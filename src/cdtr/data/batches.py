@@ -10,19 +10,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cdtr.records import Batch, Sample
+from cdtr.records import Batch, Field, Sample
 
 OnBroken: TypeAlias = Callable[[Sample, str], None]
 
 
 class Item(NamedTuple):
-    """One image on its way into a batch; ``image`` is None where nothing could be read. broken: (sample, reason)."""
+    """One image on its way into a batch; ``image`` is None where nothing could be read. broken: (sample, reason).
+    field: the part of the source that ``image`` shows, None for all of it."""
 
     sample: Sample
     image: Tensor | None
     clean: Tensor | None
     size_hw: tuple[int, int]
     broken: tuple[tuple[Sample, str], ...] = ()
+    field: Field | None = None
 
 
 class Loaded(NamedTuple):
@@ -45,6 +47,7 @@ def collate(items: Sequence[Item]) -> Loaded:
         samples=tuple(item.sample for item in good),
         sizes_hw=tuple(item.size_hw for item in good),
         clean_images=torch.stack(clean) if clean else None,
+        fields=tuple(item.field for item in good) if any(item.field for item in good) else (),
     )
     return Loaded(batch, broken)
 

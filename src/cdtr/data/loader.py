@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from cdtr.config import Config, DataConfig
+from cdtr.config import Config, DataConfig, ViewName
 from cdtr.cores import core_count
 from cdtr.data.batches import BatchLoader, Item, OnBroken, collate, one_thread
 from cdtr.data.images import read_image
@@ -54,12 +54,12 @@ class TrainImages(Dataset[Item]):
 
 
 class EvalImages(Dataset[Item]):
-    """Whole images by index."""
+    """Images by index, as a view shows them."""
 
-    def __init__(self, samples: Sequence[Sample], config: DataConfig) -> None:
+    def __init__(self, samples: Sequence[Sample], config: DataConfig, view: ViewName = "whole") -> None:
         self._samples = tuple(samples)
         self._max_pixels = config.max_pixels
-        self._transform = EvalTransform(config)
+        self._transform = EvalTransform(config, view)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -70,7 +70,8 @@ class EvalImages(Dataset[Item]):
             source = read_image(sample.path, self._max_pixels)
         except DataError as error:
             return Item(sample, None, None, (0, 0), ((sample, str(error)),))
-        return Item(sample, self._transform(source), None, (source.height, source.width))
+        size_hw = source.height, source.width
+        return Item(sample, self._transform(source), None, size_hw, field=self._transform.view.field(size_hw))
 
 
 class TrainLoader(BatchLoader):
@@ -114,10 +115,18 @@ def train_loader(
 
 
 def eval_loader(
-    samples: Sequence[Sample], config: Config, rank: int = 0, world: int = 1, on_broken: OnBroken | None = None
+    samples: Sequence[Sample],
+    config: Config,
+    rank: int = 0,
+    world: int = 1,
+    on_broken: OnBroken | None = None,
+    view: ViewName = "whole",
 ) -> EvalLoader:
-    """The evaluation loader of process ``rank`` of ``world``, which gets every world-th sample, without padding."""
-    images = EvalImages(samples[rank::world], config.data)
+    """The evaluation loader of process ``rank`` of ``world``, which gets every world-th sample, without padding.
+
+    view: of each image; images of the view ``tiled`` are for a method that cuts tiles from them.
+    """
+    images = EvalImages(samples[rank::world], config.data, view)
     return EvalLoader(_data_loader(images, config, batch_size=config.evaluation.batch_size), on_broken)
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from cdtr.config import DataConfig
-from cdtr.data.pixels import eval_pixels
+from cdtr.config import DataConfig, ViewName
+from cdtr.data.pixels import View
 from cdtr.errors import ConfigError
 
 _BILINEAR = v2.InterpolationMode.BILINEAR
@@ -21,13 +21,14 @@ _BICUBIC = v2.InterpolationMode.BICUBIC
 
 
 class EvalTransform:
-    """An RGB image to (3, H, W): the whole image resized to ``input_size``, no crop, normalised."""
+    """An RGB image to (3, H, W), as a view shows it, normalised; by default the whole image at ``input_size``."""
 
-    def __init__(self, config: DataConfig) -> None:
-        self._config = config
+    def __init__(self, config: DataConfig, view: ViewName = "whole") -> None:
+        self.view = View.of(view, config)
+        self._mean, self._std = config.mean, config.std
 
     def __call__(self, image: Image.Image) -> Tensor:
-        return torch.from_numpy(eval_pixels(image, self._config.input_size, self._config.mean, self._config.std))
+        return torch.from_numpy(self.view.pixels(image, self._mean, self._std))
 
 
 class TrainTransform:

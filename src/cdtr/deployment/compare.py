@@ -15,8 +15,8 @@ from cdtr.evaluation.forward import ImageAnswer
 from cdtr.evaluation.measure import Annotate
 from cdtr.localization.boxes import BoxArray, iou_half_open, largest_box
 from cdtr.localization.finder import class_probabilities
-from cdtr.localization.maps import normalise_maps, resize_map
-from cdtr.records import FloatArray
+from cdtr.localization.maps import normalise_maps, place_map
+from cdtr.records import Field, FloatArray
 
 TOLERANCE = 1e-4
 BATCHES = (1, 2, 5, 16)
@@ -69,9 +69,9 @@ def measure_agreement(reference: Outputs, other: Outputs, pictures: Pictures, th
     """See ``Agreement``. threshold: of the maps."""
     classes = [outputs.logits.argmax(axis=1) for outputs in (reference, other)]
     ious = []
-    for index, size_hw in enumerate(pictures.sizes_hw):
+    for index, (size_hw, field) in enumerate(zip(pictures.sizes_hw, pictures.fields, strict=True)):
         one, two = (
-            _box(outputs.maps[index, labels[index]], size_hw, threshold)
+            _box(outputs.maps[index, labels[index]], size_hw, field, threshold)
             for outputs, labels in zip((reference, other), classes, strict=True)
         )
         ious.append(float(iou_half_open(one, two)[0, 0]) if len(one) and len(two) else float(len(one) == len(two)))
@@ -101,12 +101,13 @@ def _answers(outputs: Outputs, pictures: Pictures) -> list[ImageAnswer]:
             in_top5=sample.label in five,
             label_map=maps[sample.label],
             predicted_map=maps[five[0]],
+            field=field,
         )
-        for sample, size_hw, five, prob, maps in zip(
-            pictures.samples, pictures.sizes_hw, best, probs, outputs.maps, strict=True
+        for sample, size_hw, field, five, prob, maps in zip(
+            pictures.samples, pictures.sizes_hw, pictures.fields, best, probs, outputs.maps, strict=True
         )
     ]
 
 
-def _box(coarse: FloatArray, size_hw: tuple[int, int], threshold: float) -> BoxArray:
-    return largest_box(normalise_maps(resize_map(coarse, size_hw)), threshold)
+def _box(coarse: FloatArray, size_hw: tuple[int, int], field: Field | None, threshold: float) -> BoxArray:
+    return largest_box(normalise_maps(place_map(coarse, size_hw, field)), threshold)

@@ -12,13 +12,16 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cdtr.config import ViewName
+from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError
 from cdtr.localization.quality import BoxQuality
 from cdtr.runs import RunFolder, hash_file
 
 METADATA_KEY = "cdtr"
 METADATA_FILE = "cdtr.json"
-FORMAT: Final = 1  # goes up when a reader of the old format would go wrong
+FORMAT: Final = 2  # goes up when a reader of the old format would go wrong
+_WITHOUT_CROPS: Final = 1  # what readers before the view crop understand
 
 Side = Annotated[int, Field(ge=1)]
 Colours = tuple[float, float, float]
@@ -42,17 +45,22 @@ class Run(_Part):
 
 
 class Input(_Part):
-    """From an RGB picture to the input ``images``: the whole picture resized to ``size_hw`` without a crop, times
-    ``scale``, less ``mean``, by ``std``; float32, (batch, 3, height, width).
+    """From an RGB image to the input ``images``: resized as ``resize`` says, times ``scale``, less ``mean``, divided by
+    ``std``; float32, (batch, 3, height, width).
 
-    resize: Pillow's BILINEAR, whose filter widens when it shrinks a picture; elsewhere called antialiased bilinear,
-    with half-pixel centres, rounded to 8 bits before ``scale``.
+    resize: ``bilinear-antialiased``: the whole image resized to ``size_hw`` without a crop, by Pillow's BILINEAR, whose
+    filter widens when it shrinks an image; elsewhere called antialiased bilinear, with half-pixel centres, rounded to
+    8 bits before ``scale``. ``short-side-bicubic-crop``: the short side resized to ``short_side`` by Pillow's BICUBIC,
+    the long side in proportion, cut off to a whole number; then the central ``size_hw``, its corner rounded half to
+    even. The maps then cover the crop. view: what the run's network saw; a ``tiled`` network cuts its tiles itself.
     """
 
     name: Literal["images"] = "images"
     channels: Literal["RGB"] = "RGB"
     size_hw: tuple[Side, Side]
-    resize: Literal["bilinear-antialiased"] = "bilinear-antialiased"
+    resize: Literal["bilinear-antialiased", "short-side-bicubic-crop"] = "bilinear-antialiased"
+    short_side: Side | None = None
+    view: ViewName = "whole"
     scale: float = 1 / 255
     mean: Colours
     std: Colours
@@ -62,7 +70,16 @@ class Input(_Part):
     def _usable(self) -> Input:
         if min(self.std) <= 0:
             raise ValueError(f"std {self.std}: expected numbers above 0")
+        if (self.resize == "short-side-bicubic-crop") != (self.short_side is not None):
+            raise ValueError("short_side belongs to the resize short-side-bicubic-crop")
+        self.as_view()
         return self
+
+    def as_view(self) -> View:
+        """How an image becomes pixels. Tiles are cut in the network, for which the image is whole."""
+        if self.short_side is None:
+            return View("whole", self.size_hw, self.size_hw)
+        return View("crop", self.size_hw, (self.short_side, self.short_side))
 
 
 class Outputs(_Part):
@@ -80,7 +97,7 @@ class Facts(_Part):
     precision: how the weights are stored.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1, 2] = _WITHOUT_CROPS
     cdtr_version: str
     run: Run
     class_names: tuple[str, ...] = Field(min_length=1)
@@ -120,11 +137,14 @@ class Facts(_Part):
         return facts
 
 
-def run_facts(run: RunFolder, threshold: float | None, threshold_source: str | None) -> Facts:
-    """The facts of a trained run, with the threshold that counts and where it is from."""
+def run_facts(run: RunFolder, threshold: float | None, threshold_source: str | None, view: ViewName = "whole") -> Facts:
+    """The facts of a trained run, with the threshold that counts, where it is from, and what the network sees."""
     config = run.config()
+    seen = View.of(view, config.data)
+    cropped = seen.name == "crop"
     revision = run.manifest().get("git_revision") if run.manifest_file.is_file() else None
     return Facts(
+        format=FORMAT if cropped else _WITHOUT_CROPS,
         cdtr_version=version("cdtr"),
         run=Run(
             name=run.path.resolve().name,
@@ -134,7 +154,10 @@ def run_facts(run: RunFolder, threshold: float | None, threshold_source: str | N
         ),
         class_names=run.class_names(),
         input=Input(
-            size_hw=config.data.input_size,
+            size_hw=seen.size_hw,
+            resize="short-side-bicubic-crop" if cropped else "bilinear-antialiased",
+            short_side=min(seen.resize_hw) if cropped else None,
+            view=view,
             mean=config.data.mean,
             std=config.data.std,
             max_pixels=config.data.max_pixels,

@@ -9,52 +9,56 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cdtr.config import Config, DataConfig
+from cdtr.config import Config, DataConfig, ViewName
 from cdtr.data.batches import OnBroken
 from cdtr.data.drawing import PATTERN_NAMES, draw_picture
 from cdtr.data.loader import eval_loader
-from cdtr.data.pixels import eval_pixels
+from cdtr.data.pixels import View
 from cdtr.deployment.program import Runner
 from cdtr.deployment.session import Outputs, Pixels
 from cdtr.errors import DataError
-from cdtr.records import Sample
+from cdtr.records import Field, Sample
 
 _BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Images (N, 3, H, W) as the network takes them, the samples they are of, and their sizes before that."""
+    """Images (N, 3, H, W) as the network takes them, the samples they are of, their sizes before that, and which part
+    of them the network sees, None for all."""
 
     pixels: Pixels
     samples: tuple[Sample, ...]
     sizes_hw: tuple[tuple[int, int], ...]
+    fields: tuple[Field | None, ...]
 
     def __len__(self) -> int:
         return len(self.samples)
 
 
-def read_pictures(samples: Sequence[Sample], config: Config, on_broken: OnBroken | None = None) -> Pictures:
+def read_pictures(
+    samples: Sequence[Sample], config: Config, on_broken: OnBroken | None = None, view: ViewName = "whole"
+) -> Pictures:
     """Images of a data set, those that can be read; DataError where none can."""
-    batches = list(eval_loader(samples, config, on_broken=on_broken))
+    batches = list(eval_loader(samples, config, on_broken=on_broken, view=view))
     if not batches:
         raise DataError(f"none of the {len(samples)} images can be read: give other data")
     return Pictures(
         np.concatenate([batch.images.numpy() for batch in batches]),
         tuple(sample for batch in batches for sample in batch.samples),
         tuple(size_hw for batch in batches for size_hw in batch.sizes_hw),
+        tuple(batch.field_of(index) for batch in batches for index in range(len(batch.samples))),
     )
 
 
-def drawn_pictures(count: int, config: DataConfig, seed: int = 0) -> Pictures:
+def drawn_pictures(count: int, config: DataConfig, seed: int = 0, view: ViewName = "whole") -> Pictures:
     """Pictures like those of the quickstart, where no data is at hand. They have none of the method's classes."""
-    side = max(config.input_size)
-    pixels = []
+    side, seen, pixels = max(config.input_size), View.of(view, config), []
     for index in range(count):
         picture = draw_picture(index % len(PATTERN_NAMES), side, np.random.default_rng([seed, index]))
-        pixels.append(eval_pixels(Image.fromarray(picture.image), config.input_size, config.mean, config.std))
+        pixels.append(seen.pixels(Image.fromarray(picture.image), config.mean, config.std))
     samples = tuple(Sample(f"drawn-{index}", Path(), 0) for index in range(count))
-    return Pictures(np.stack(pixels), samples, ((side, side),) * count)
+    return Pictures(np.stack(pixels), samples, ((side, side),) * count, (seen.field((side, side)),) * count)
 
 
 def run_all(runner: Runner, pictures: Pictures) -> Outputs:

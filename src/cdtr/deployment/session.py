@@ -12,7 +12,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from cdtr.cores import threads_each
-from cdtr.data.pixels import eval_pixels
 from cdtr.deployment.facts import METADATA_KEY, Facts
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.localization.finder import BoxFinder, check_pictures
@@ -66,8 +65,8 @@ class OnnxEngine:
 
     def pixels(self, images: Sequence[Image.Image]) -> Pixels:
         """RGB pictures as the network takes them, (B, 3, H, W)."""
-        facts = self.facts.input
-        return np.stack([eval_pixels(image, facts.size_hw, facts.mean, facts.std) for image in images])
+        facts, view = self.facts.input, self.facts.input.as_view()
+        return np.stack([view.pixels(image, facts.mean, facts.std) for image in images])
 
     def run(self, pixels: Pixels) -> Outputs:
         """What the network answers for normalised images (B, 3, H, W)."""
@@ -96,7 +95,9 @@ class OnnxPredictor:
         if self.finder.mirrored:
             turned = self.engine.run(np.ascontiguousarray(pixels[..., ::-1])).maps
             mirrored = turned[rows, choice.classes][..., ::-1]
-        return self.finder.find(images, image_ids, choice, found.maps[rows, choice.classes], mirrored)
+        view = self.engine.facts.input.as_view()
+        fields = [view.field((image.height, image.width)) for image in images]
+        return self.finder.find(images, image_ids, choice, found.maps[rows, choice.classes], mirrored, fields)
 
 
 def open_session(model: Path | bytes, device: str | None = "cpu", threads: int | None = None) -> Any:

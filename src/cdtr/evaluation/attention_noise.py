@@ -72,7 +72,7 @@ def _outside(
     for answer in answers(method, batches, device):
         annotation = annotate(answer.sample)
         if annotation is not None and answer.attention is not None:
-            shares = outside_shares(answer.attention, annotation.boxes_xyxy, answer.size_hw)
+            shares = outside_shares(answer.attention, annotation.boxes_xyxy, answer.size_hw, answer.field)
             if shares is not None:
                 found[answer.sample.image_id] = shares
         if progress is not None:

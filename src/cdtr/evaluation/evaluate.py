@@ -12,7 +12,7 @@ from cdtr.evaluation.forward import ImageAnswer, answers
 from cdtr.evaluation.measure import Annotate, Measures, map_in_order, measure
 from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.result import Evaluation
-from cdtr.evaluation.tally import Tally
+from cdtr.evaluation.tally import DELTA, Tally
 from cdtr.records import Batch, Method
 
 Progress = Callable[[int], None]
@@ -27,7 +27,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
     *,
-    delta: float = 0.01,
+    delta: float = DELTA,
     threshold_source: str | None = None,
     workers: int | None = None,
 ) -> Evaluation:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cdtr.errors import CheckpointError
 from cdtr.localization.maps import class_maps, mirrored_maps
-from cdtr.records import Batch, FloatArray, Method, ModelOutput, Sample
+from cdtr.records import Batch, Field, FloatArray, Method, ModelOutput, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class ImageAnswer:
 
     attention: (h, w), the class token's, None for maps that somebody else made.
     as_given: a map of the frame's size is scored as it is; it must lie within [0, 1]. mirrored_map: the predicted
-    class's map of the mirrored image, mirrored back, where it was asked for.
+    class's map of the mirrored image, mirrored back, where it was asked for. field: the part of the image that the maps
+    cover, None for all of it.
     """
 
     sample: Sample
@@ -33,6 +34,7 @@ class ImageAnswer:
     as_given: bool = False
     mirrored_map: FloatArray | None = None
     attention: FloatArray | None = None
+    field: Field | None = None
 
 
 def answers(
@@ -80,6 +82,7 @@ def _answer_batch(method: Method, batch: Batch, device: torch.device | str, mirr
             predicted_map=maps[i, 1],
             mirrored_map=None if turned is None else turned[i],
             attention=attention[i],
+            field=batch.field_of(i),
         )
         for i, sample in enumerate(batch.samples)
     ]

@@ -64,7 +64,7 @@ def place_answer(coarse_map: FloatArray, answer: ImageAnswer, protocol: Protocol
     """A map of an answer in the protocol's frame, within [0, 1]."""
     if answer.as_given and protocol.crop is None and coarse_map.shape == protocol.frame_hw:
         return coarse_map
-    return place_map(coarse_map, answer.size_hw, protocol)
+    return place_map(coarse_map, answer.size_hw, protocol, answer.field)
 
 
 def true_boxes(
@@ -137,7 +137,7 @@ def measure(
             score = quality.score(features, answer.predicted) if features is not None else 0.0
     ratio = None
     if answer.attention is not None and annotation is not None:
-        ratio = inside_outside_ratio(answer.attention, annotation.boxes_xyxy, answer.size_hw)
+        ratio = inside_outside_ratio(answer.attention, annotation.boxes_xyxy, answer.size_hw, answer.field)
     return Measures(
         row=_row(answer, of_label, of_predicted, error, score, ratio),
         gt_boxes=gt_boxes,

@@ -65,8 +65,8 @@ class Evaluation:
     baselines: ``full_image``, ``centre_box``, ``centre_box_per_class``. oracle: the threshold that is best on
     the evaluated images and its scores. per_class: label -> accuracies. errors:
     what is wrong with the boxes, by kind. box_scores: how good the scores of the predicted classes' boxes are,
-    None where they have none. attention: whether it lies on the object, None where it is not known. rows: one an
-    image, for tables.
+    None where they have none. attention: whether it lies on the object, None where it is not known. view: what the
+    network saw of each image. rows: one an image, for tables.
     """
 
     protocol: str
@@ -84,6 +84,7 @@ class Evaluation:
     box_scores: Selective | None = None
     attention: AttentionOnObject | None = None
     notes: tuple[str, ...] = ()
+    view: str = "whole"
     rows: tuple[ImageRow, ...] = field(default=(), repr=False)
 
     def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
@@ -93,6 +94,7 @@ class Evaluation:
             counts[row.label] = counts.get(row.label, 0) + 1
         return {
             "protocol": self.protocol,
+            "view": self.view,
             "n_images": self.n_images,
             "n_annotated": self.n_annotated,
             "threshold": self.threshold,

@@ -26,6 +26,9 @@ _CALIBRATE = (
 _UNANNOTATED = "no image has a box: only classification was measured"
 
 
+DELTA = 0.001  # the step of the benchmark's 1,000 thresholds
+
+
 def sweep_thresholds(delta: float) -> npt.NDArray[np.float64]:
     """``arange(0, 1, delta)``, as the benchmark sweeps them."""
     if not 0 < delta <= 0.5:
@@ -40,7 +43,7 @@ class Tally:
     """
 
     def __init__(
-        self, protocol: Protocol, threshold: float | None, delta: float = 0.01, quality: BoxQuality | None = None
+        self, protocol: Protocol, threshold: float | None, delta: float = DELTA, quality: BoxQuality | None = None
     ) -> None:
         if threshold is not None and not 0 <= threshold < 1:
             raise ConfigError(f"map threshold {threshold}: expected a number from 0 up to 1, or None")

@@ -12,9 +12,9 @@ from PIL import Image
 
 from cdtr.errors import CheckpointError, DataError
 from cdtr.localization.boxes import BoxArray, check_area_share, component_boxes, component_masks, largest_box
-from cdtr.localization.maps import normalise_maps, resize_map
+from cdtr.localization.maps import normalise_maps, place_map
 from cdtr.localization.quality import BoxQuality, box_features
-from cdtr.records import FloatArray, Localization, UInt8Array
+from cdtr.records import Field, FloatArray, Localization, UInt8Array
 
 # A box is scored in a map of this size, as in evaluation: it hardly matters, but large pictures would cost time.
 _SCORED_HW = (224, 224)
@@ -31,13 +31,19 @@ class Answer(NamedTuple):
     """What a network answered for one picture.
 
     chosen: (K,) classes. probabilities: (C,). maps: (K, h, w) of the chosen classes. mirrored: the same of the mirrored
-    picture, mirrored back, where the boxes' scores need it.
+    picture, mirrored back, where the boxes' scores need it. field: the part of the image that the maps cover, None for
+    all of it.
     """
 
     chosen: npt.NDArray[np.int64]
     probabilities: FloatArray
     maps: FloatArray
     mirrored: FloatArray | None
+    field: Field | None = None
+
+    def placed(self, maps: FloatArray, size_hw: tuple[int, int], source_hw: tuple[int, int]) -> list[FloatArray]:
+        """Maps (K, h, w) of this image, of ``source_hw`` pixels, at ``size_hw`` and within [0, 1]."""
+        return [normalise_maps(place_map(coarse, size_hw, self.field, source_hw)) for coarse in maps]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +109,12 @@ class BoxFinder:
         choice: Choice,
         maps: FloatArray,
         mirrored: FloatArray | None = None,
+        fields: Sequence[Field | None] | None = None,
     ) -> list[Localization]:
-        """The localizations of pictures from the chosen classes' maps (B, K, h, w); mirrored: see ``Answer``."""
+        """The localizations of images from the chosen classes' maps (B, K, h, w); mirrored, fields: see ``Answer``."""
         turned: Sequence[FloatArray | None] = [None] * len(images) if mirrored is None else list(mirrored)
-        answers = zip(choice.classes, choice.probabilities, maps, turned, strict=True)
+        seen = [None] * len(images) if fields is None else fields
+        answers = zip(choice.classes, choice.probabilities, maps, turned, seen, strict=True)
         return [
             self.localize(image_id, (image.height, image.width), Answer(*parts))
             for image_id, image, parts in zip(image_ids, images, answers, strict=True)
@@ -114,7 +122,7 @@ class BoxFinder:
 
     def localize(self, image_id: str, size_hw: tuple[int, int], answer: Answer) -> Localization:
         """The localization of a picture of ``size_hw`` pixels."""
-        source_maps = [normalise_maps(resize_map(coarse, size_hw)) for coarse in answer.maps]
+        source_maps = answer.placed(answer.maps, size_hw, size_hw)
         found = [self._boxes(source_map) for source_map in source_maps]
         boxes = np.concatenate(found).astype(np.float32)
         which = np.repeat(np.arange(len(answer.chosen)), [len(some) for some in found])
@@ -153,10 +161,10 @@ class BoxFinder:
         answer: Answer,
     ) -> tuple[FloatArray, tuple[tuple[str, ...], ...]]:
         """Scores (N,) and doubts of boxes (N, 4), each found in the map ``which`` (N,) of the chosen classes."""
-        frames = [normalise_maps(resize_map(coarse, _SCORED_HW)) for coarse in answer.maps]
+        frames = answer.placed(answer.maps, _SCORED_HW, size_hw)
         turned: Sequence[FloatArray | None] = [None] * len(frames)
         if answer.mirrored is not None:
-            turned = [normalise_maps(resize_map(coarse, _SCORED_HW)) for coarse in answer.mirrored]
+            turned = answer.placed(answer.mirrored, _SCORED_HW, size_hw)
         scaled = boxes * np.tile([_SCORED_HW[1] / size_hw[1], _SCORED_HW[0] / size_hw[0]], 2)
         scores, doubts = [], []
         for box, index in zip(scaled, which, strict=True):

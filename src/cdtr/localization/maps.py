@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cdtr.errors import DataError
-from cdtr.records import FloatArray, Method, ModelOutput
+from cdtr.records import Field, FloatArray, Method, ModelOutput
 
 if TYPE_CHECKING:  # the rest of this file serves exported models too, where PyTorch is not installed
     from torch import Tensor
@@ -55,6 +55,37 @@ def resize_map(
     height, width = size_hw
     floats = np.ascontiguousarray(_as_float(score_map))
     return _as_float(cv2.resize(floats, (width, height), interpolation=_CV2_INTERPOLATION[interpolation]))
+
+
+def place_map(
+    score_map: FloatArray,
+    size_hw: tuple[int, int],
+    field: Field | None = None,
+    source_hw: tuple[int, int] | None = None,
+    interpolation: Interpolation = "bilinear",
+) -> FloatArray:
+    """Resize a map (h, w) to an image of ``size_hw``, of which it covers ``field``; outside it has its lowest value.
+
+    Args:
+        score_map: (h, w), any range.
+        size_hw: height and width of the image, as large as the result.
+        field: what the map covers, in pixels of ``source_hw``; None for the whole image. Its edges are rounded to
+            pixels of the result.
+        source_hw: size of the image that ``field`` is measured in; by default ``size_hw``.
+        interpolation: of the map.
+    """
+    if field is None:
+        return resize_map(score_map, size_hw, interpolation)
+    (height, width), source = size_hw, source_hw or size_hw
+    scale_y, scale_x = height / source[0], width / source[1]
+    left, right = (min(max(round(x * scale_x), 0), width) for x in (field[0], field[2]))
+    top, bottom = (min(max(round(y * scale_y), 0), height) for y in (field[1], field[3]))
+    if left >= right or top >= bottom:
+        raise DataError(f"a map of the field {field} covers no pixel of an image of {width}x{height}")
+    part = resize_map(score_map, (bottom - top, right - left), interpolation)
+    placed = np.full(size_hw, part.min(), dtype=part.dtype)
+    placed[top:bottom, left:right] = part
+    return placed
 
 
 def normalise_maps(maps: FloatArray) -> FloatArray:

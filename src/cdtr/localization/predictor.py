@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from cdtr.localization.finder import BoxFinder, check_pictures
 from cdtr.localization.maps import class_maps, mirrored_maps
-from cdtr.records import FloatArray, Localization, Method, ModelOutput
+from cdtr.records import Field, FloatArray, Localization, Method, ModelOutput
 
 
 class Predictor:
     """A method with what it needs to answer for pictures of any size.
 
-    transform: evaluation transform, an RGB picture to (3, H, W). finder: the rules that turn maps into boxes.
+    transform: evaluation transform, an RGB image to (3, H, W). field: the part of an image of that height and width
+    which the transform shows, None for all of it. finder: the rules that turn maps into boxes.
     half: compute in 16 bits, float16 on CUDA, else bfloat16; probabilities and maps are float32 all the same.
     """
 
@@ -27,12 +28,14 @@ class Predictor:
         finder: BoxFinder,
         device: torch.device | str = "cpu",
         half: bool = False,
+        field: Callable[[tuple[int, int]], Field | None] = lambda _size_hw: None,
     ) -> None:
         self.method = method
         self.transform = transform
         self.finder = finder
         self.device = torch.device(device)
         self.half = half
+        self.field = field
         if isinstance(method, nn.Module):
             method.to(self.device).eval()
 
@@ -69,7 +72,8 @@ class Predictor:
         if self.finder.mirrored:
             with self._precision():
                 mirrored = mirrored_maps(self.method, self._stack(images), chosen).float().cpu().numpy()
-        return self.finder.find(images, image_ids, choice, maps, mirrored)
+        fields = [self.field((image.height, image.width)) for image in images]
+        return self.finder.find(images, image_ids, choice, maps, mirrored, fields)
 
     def _precision(self) -> torch.autocast:
         dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cdtr.errors import DataError
 from cdtr.metrics.loc_accuracy import ImageRow
-from cdtr.records import FloatArray
+from cdtr.records import Field, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,15 @@ class AttentionOnObject:
         return {"median_ratio": self.median_ratio, "inside_out": self.inside_out, "n_images": self.n_images}
 
 
-def inside_outside_ratio(attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int]) -> float | None:
+def inside_outside_ratio(
+    attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int], field: Field | None = None
+) -> float | None:
     """Mean attention in the boxes over the mean outside them; None where the boxes leave nothing or hold nothing.
 
-    attention: (h, w), >= 0, of the whole image. boxes_xyxy: (N, 4), half-open, pixels of an image of ``size_hw``. A
-    patch counts by the share of it that the boxes cover, to a sixteenth of a patch's side.
+    attention: (h, w), >= 0, of the image, or of the part ``field`` of it. boxes_xyxy: (N, 4), half-open, pixels of an
+    image of ``size_hw``. A patch counts by the share of it that the boxes cover, to a sixteenth of a patch's side.
     """
-    covered = _covered(attention, boxes_xyxy, size_hw)
+    covered = _covered(attention, boxes_xyxy, size_hw, field)
     if covered is None:
         return None
     outside = 1 - covered
@@ -45,19 +47,21 @@ def inside_outside_ratio(attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_
 
 
 def outside_shares(
-    attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int]
+    attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int], field: Field | None = None
 ) -> tuple[float, float] | None:
     """The shares, in [0, 1], of the attention and of the image's area that lie outside the boxes; they are equal where
     attention does not care for the object. Arguments and None as ``inside_outside_ratio``, and None without attention.
     """
-    covered = _covered(attention, boxes_xyxy, size_hw)
+    covered = _covered(attention, boxes_xyxy, size_hw, field)
     total = float(attention.sum())
     if covered is None or not total > 0:
         return None
     return float((attention * (1 - covered)).sum()) / total, float(1 - covered.mean())
 
 
-def _covered(attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int]) -> FloatArray | None:
+def _covered(
+    attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int], field: Field | None
+) -> FloatArray | None:
     """The share (h, w) of each patch that the boxes cover; None where they leave nothing or hold nothing."""
     height, width = attention.shape
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
@@ -65,8 +69,10 @@ def _covered(attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[in
         return None
     fine = 16
     inside = np.zeros((height * fine, width * fine), dtype=bool)
-    scale = np.array([width * fine / size_hw[1], height * fine / size_hw[0]] * 2)
-    for x0, y0, x1, y1 in np.rint(boxes * scale).astype(int).clip(0):
+    left, top, right, bottom = field or (0, 0, size_hw[1], size_hw[0])
+    scale = np.array([width * fine / (right - left), height * fine / (bottom - top)] * 2)
+    moved = (boxes - np.array([left, top] * 2)) * scale
+    for x0, y0, x1, y1 in np.rint(moved).astype(int).clip(0):
         inside[y0:y1, x0:x1] = True
     covered: FloatArray = inside.reshape(height, fine, width, fine).mean(axis=(1, 3))
     return covered if 0 < covered.sum() < covered.size else None

@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from cdtr.config import Config
+from cdtr.config import Config, ViewName
 from cdtr.data.loader import EvalLoader, TrainLoader, eval_loader, train_loader
 from cdtr.data.stream import StreamLoader
 from cdtr.errors import ConfigError, TrainingError
@@ -96,7 +96,9 @@ class Trainer:
         self.accelerator = accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
         self.loader: TrainLoader | StreamLoader = train_loader(prepared.fit, self.config, rank, world)
-        self.held_out: EvalLoader = eval_loader(prepared.held_out, self.config, rank, world)
+        # Tiles would cost five forward passes an image, for a figure that is watched and not reported.
+        view: ViewName = "crop" if self.config.evaluation.view == "crop" else "whole"
+        self.held_out: EvalLoader = eval_loader(prepared.held_out, self.config, rank, world, view=view)
         self.model, self.optimiser = accelerator.prepare(method, build_optimiser(method, self.config))
         self.ema: AveragedModel | None = None
         if self.config.train.ema_decay is not None:
