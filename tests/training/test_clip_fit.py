@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_clips import COLOURS, always_red, below_or_above, brightest_channel, brightness_angle, fake_clip
+from PIL import Image
 from torch import Tensor
 from training_helpers import lines_of, quiet_console, run_training, text_of, tiny_config, write_classes
 
@@ -16,9 +17,9 @@ from cdtr.data.datasets import load_source
 from cdtr.errors import CheckpointError, ConfigError, TrainingError
 from cdtr.records import Batch, Sample
 from cdtr.training import sba_choice
-from cdtr.training.clip_fit import ClipFit, probe_clip
+from cdtr.training.clip_fit import ClipFit, likely_half, probe_clip
 from cdtr.training.loop import train
-from cdtr.training.sba_choice import spread
+from cdtr.training.sba_choice import fair_sample
 
 DATA = DataConfig(input_size=(32, 32), resize=(36, 36))
 TEXT = torch.eye(3)
@@ -82,32 +83,86 @@ def test_no_images() -> None:
     assert (fit.images, fit.zero_shot, fit.mask_shift) == (0, 0.0, 0.0)
 
 
+FIT = ClipFit(8, 0.75, 0.5, 0.5, 0.125, object_loss=0.25, background_loss=1.5)
+
+
 def test_line_says_percent() -> None:
-    line = ClipFit(images=8, zero_shot=0.75, chance=0.5, fit=0.5, mask_shift=0.125).line()
-    assert line == (
+    assert FIT.line() == (
         "CLIP fit on 8 training images: zero-shot 75.0% (chance 50.0%, fit 0.50), masking moves the similarity by 0.125"
+        ", SBA's loss 0.250 for the prior's half of the image and 1.500 for the other half"
     )
 
 
 def test_line_says_which_images() -> None:
-    line = ClipFit(images=8, zero_shot=0.75, chance=0.5, fit=0.5, mask_shift=0.125).line("held-out training images")
-    assert line.startswith("CLIP fit on 8 held-out training images: zero-shot")
+    assert FIT.line("held-out training images").startswith("CLIP fit on 8 held-out training images: zero-shot")
 
 
-@pytest.mark.parametrize(
-    ("total", "count", "expected"),
-    [(3, 5, [0, 1, 2]), (5, 5, [0, 1, 2, 3, 4]), (10, 5, [0, 2, 4, 6, 8]), (7, 3, [0, 2, 4]), (4, 1, [0])],
-    ids=["fewer", "as many", "half", "uneven", "one"],
-)
-def test_spread(total: int, count: int, expected: list[int]) -> None:
-    assert list(spread([Sample(str(i), Path(), i) for i in range(total)], count)) == [
-        Sample(str(i), Path(), i) for i in expected
-    ]
+def labelled(labels: list[int]) -> list[Sample]:
+    return [Sample(str(index), Path(), label) for index, label in enumerate(labels)]
+
+
+@pytest.mark.parametrize("classes", [2, 7, 8, 16])
+@pytest.mark.parametrize("order", ["alternating", "sorted"])
+def test_the_sample_has_as_many_of_each_class(classes: int, order: str) -> None:
+    """Every n-th of alternating classes would be of few classes, or of one."""
+    samples = labelled(
+        [index % classes if order == "alternating" else index * classes // 3200 for index in range(3200)]
+    )
+    chosen = fair_sample(samples, 400, seed=3)
+    counts = [sum(sample.label == label for sample in chosen) for label in range(classes)]
+    assert len(chosen) == 400
+    assert max(counts) - min(counts) <= 1
+    assert [int(sample.image_id) for sample in chosen] == sorted(int(sample.image_id) for sample in chosen)
+    assert chosen == fair_sample(samples, 400, seed=3) != fair_sample(samples, 400, seed=4)
+
+
+def test_a_rare_class_is_in_the_sample_whole() -> None:
+    chosen = fair_sample(labelled([0] * 90 + [1] * 3), 10, seed=0)
+    assert [sample.label for sample in chosen] == [0] * 7 + [1] * 3
+
+
+def test_few_samples_are_all_taken() -> None:
+    assert fair_sample(labelled([0, 1]), 5, seed=0) == labelled([0, 1])
+
+
+def spots(bright_spot: bool, labels: list[int]) -> Tensor:
+    """A square of the class's colour on grey, or a grey square on the class's colour."""
+    pixels = torch.full((len(labels), 3, 32, 32), 0.3)
+    inside = torch.zeros(32, 32, dtype=torch.bool)
+    inside[10:22, 10:22] = True
+    for image, label in zip(pixels, labels, strict=True):
+        image[label, inside if bright_spot else ~inside] = 0.9
+    return pixels
+
+
+def coloured_share(pixels: Tensor) -> Tensor:
+    """Cosine with each prompt grows with how much of its colour is seen."""
+    return (pixels - pixels.mean(dim=1, keepdim=True)).clamp(min=0).mean(dim=(2, 3)) + 0.02
+
+
+@pytest.mark.parametrize("bright_spot", [True, False], ids=["the object has the class's colour", "the background has"])
+def test_the_probe_tells_where_clip_sees_the_class(bright_spot: bool) -> None:
+    batch = batch_of(spots(bright_spot, [0, 1, 2]), [0, 1, 2])
+    fit = probe_clip(fake_clip(coloured_share), TEXT, [batch], DATA)
+    assert fit.zero_shot == 1
+    assert fit.prefers_object is bright_spot
+    one, other = sorted((fit.object_loss, fit.background_loss))
+    assert other - one > (0.3 if bright_spot else 0.005)
+
+
+def test_the_likely_half_is_half_of_the_image_and_holds_the_spot() -> None:
+    for prior in ("border", "contrast", "rarity"):
+        half = likely_half(spots(True, [0, 1]), prior)  # type: ignore[arg-type]
+        assert half.shape == (2, 1, 32, 32)
+        assert half.mean(dim=(1, 2, 3)).tolist() == [0.5, 0.5]
+        assert bool((half[:, :, 12:20, 12:20] == 1).all()), prior
 
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_classes(tmp_path_factory.mktemp("colours") / "data", images=5, classes=COLOURS)
+    """A bright square of the class's colour in noise of that colour: CLIPs that know the colour prefer the object."""
+    root = tmp_path_factory.mktemp("colours") / "data"
+    return write_classes(root, images=5, classes=COLOURS, spot=True)
 
 
 def sba_config(enabled: bool | str | None) -> Config:
@@ -210,6 +265,21 @@ def test_alpha_scales_the_term_in_the_total(colours: Path, tmp_path: Path, monke
     assert first[0]["sba"] == pytest.approx(first[1]["sba"], abs=1e-6)
     assert first[0]["sba"] > 0.01
     assert first[1]["total"] - first[0]["total"] == pytest.approx(2 * first[0]["sba"], abs=1e-4)
+
+
+def test_auto_leaves_sba_out_where_clip_prefers_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLIP knows every class, but by what lies around the objects."""
+    for label, name in enumerate(COLOURS):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number, image in enumerate(spots(False, [label] * 5)):
+            pixels = (255 * image).byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{number}.png")
+    use_clip(monkeypatch, coloured_share)
+    console = quiet_console()
+    run = train(sba_config("auto"), load_source(tmp_path / "data"), tmp_path / "run", console=console)
+    assert run.config().sba.enabled is False
+    assert run.manifest()["clip_fit"]["fit"] == 1
+    assert "SBA is off, because CLIP prefers the half of the image that is not the prior's" in text_of(console)
 
 
 def test_missing_weights_stop_a_run_that_insists(

@@ -40,12 +40,16 @@ def noise_image(name: str, seed: int, size: int = 40, spread: float = 60) -> Ima
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def write_classes(root: Path, images: int, classes: tuple[str, ...] = ("green", "red")) -> Path:
-    """ROOT/CLASS/N.png with ``images`` images a class."""
+def write_classes(root: Path, images: int, classes: tuple[str, ...] = ("green", "red"), spot: bool = False) -> Path:
+    """ROOT/CLASS/N.png with ``images`` images a class, and a bright square of the class's colour in each if asked."""
     for label, name in enumerate(classes):
         (root / name).mkdir(parents=True)
         for number in range(images):
-            noise_image(name, 1000 * label + number).save(root / name / f"{number}.png")
+            image = noise_image(name, 1000 * label + number)
+            if spot:
+                left, top = image.width // 4, image.height // 4
+                image.paste(name, (left, top, image.width - left, image.height - top))
+            image.save(root / name / f"{number}.png")
     return root
 
 

@@ -82,7 +82,7 @@ def train_clip(
     _fit(network, tokenizer, source.class_names, train_loader(fit, config), config, settings, console)
     clip = freeze(network, tokenizer)
     text = clip.text_features(source.class_names, config.sba.templates)
-    clip_fit = probe_clip(clip, text, eval_loader(held_out or fit, config), config.data)
+    clip_fit = probe_clip(clip, text, eval_loader(held_out or fit, config), config.data, config.sba)
     write_json(out / CONFIG_FILE, model_config)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
     write_atomic(out / WEIGHTS_FILE, save(tensors))

@@ -1,4 +1,4 @@
-"""The CLIP-fit probe: does CLIP know these classes, and does it notice what a mask hides?"""
+"""The CLIP-fit probe: does CLIP know these classes, does it notice a mask, and does it prefer the object?"""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from cdtr.config import DataConfig
+from cdtr.config import DataConfig, Prior, SbaConfig
 from cdtr.data.transforms import denormalise
 from cdtr.model.clip import FrozenClip
+from cdtr.model.priors import OF_COLOURS, PRIORS
+from cdtr.model.sba import matching_loss
 from cdtr.records import Batch
+
+_GRID = 16  # cells a side, in which the prior compares an image
 
 
 @dataclass(frozen=True, slots=True)
 class ClipFit:
-    """images: how many were looked at. zero_shot, chance: accuracy of the prompts in [0, 1].
+    """What a CLIP makes of some labelled images; no box is looked at.
 
-    fit: ``(zero_shot - chance) / (1 - chance)``, 1 where CLIP knows every class, 0 where it guesses. mask_shift: the
-    mean change of the cosine between an image and its own prompt when the centre, or all but the centre, is blacked
-    out; where it is near 0, SBA has nothing to tell the attention.
+    images: how many were looked at. zero_shot, chance: accuracy of the prompts in [0, 1]. fit: ``(zero_shot - chance) /
+    (1 - chance)``, 1 where CLIP knows every class, 0 where it guesses. mask_shift: mean change of the cosine between
+    an image and its own prompt when the centre, or all but the centre, is blacked out. object_loss, background_loss:
+    mean SBA loss (Eq. 13) where the attention were the half of the image that the object prior prefers, or the other
+    half.
     """
 
     images: int
@@ -28,32 +35,87 @@ class ClipFit:
     chance: float
     fit: float
     mask_shift: float
+    object_loss: float
+    background_loss: float
+
+    @property
+    def prefers_object(self) -> bool:
+        """Whether SBA's loss pulls attention towards what the prior takes for the object, on average."""
+        return self.object_loss < self.background_loss
 
     def line(self, on: str = "training images") -> str:
         """``on`` says which images were looked at."""
         return (
             f"CLIP fit on {self.images} {on}: zero-shot {100 * self.zero_shot:.1f}% (chance "
-            f"{100 * self.chance:.1f}%, fit {self.fit:.2f}), masking moves the similarity by {self.mask_shift:.3f}"
+            f"{100 * self.chance:.1f}%, fit {self.fit:.2f}), masking moves the similarity by {self.mask_shift:.3f}, "
+            f"SBA's loss {self.object_loss:.3f} for the prior's half of the image and {self.background_loss:.3f} for "
+            "the other half"
         )
 
 
 @torch.no_grad()
-def probe_clip(clip: FrozenClip, text: Tensor, batches: Iterable[Batch], data: DataConfig) -> ClipFit:
-    """text: (C, E) unit vectors of the classes' prompts. batches: labelled images; no box is looked at."""
+def probe_clip(
+    clip: FrozenClip,
+    text: Tensor,
+    batches: Iterable[Batch],
+    data: DataConfig,
+    sba: SbaConfig | None = None,
+    prior: Prior = "border",
+) -> ClipFit:
+    """Measure how well a CLIP fits a data set.
+
+    Args:
+        clip: looks at whole and at masked images.
+        text: (C, E), unit vectors of the classes' prompts.
+        batches: labelled images.
+        data: how the images are normalised.
+        sba: the settings of the loss; by default the paper's.
+        prior: what tells the object's half of an image, from the mean and spread of colours in a grid of cells.
+    """
     seen, right, shift = 0, 0, 0.0
+    losses, settings = [0.0, 0.0], sba or SbaConfig()
     for batch in batches:
         pixels = denormalise(batch.images.to(text.device), data)
         labels = batch.labels.to(text.device)
-        mask = _centre_mask(pixels)
-        whole, centre, rest = clip.image_features(torch.cat([pixels, pixels * mask, pixels * (1 - mask)])).chunk(3)
+        centred, likely = _centre_mask(pixels), likely_half(pixels, prior)
+        shown = [pixels, pixels * centred, pixels * (1 - centred), pixels * likely, pixels * (1 - likely)]
+        whole, *parts = clip.image_features(torch.cat(shown)).chunk(5)
         own = text[labels]
         right += int(((whole @ text.T).argmax(dim=1) == labels).sum())
-        moved = [((part - whole) * own).sum(dim=1).abs() for part in (centre, rest)]
+        moved = [((part - whole) * own).sum(dim=1).abs() for part in parts[:2]]
         shift += float(torch.stack(moved).mean(dim=0).sum())
+        fore, back = ((part * own).sum(dim=1) for part in parts[2:])
+        for index, pair in enumerate(((fore, back), (back, fore))):
+            losses[index] += float(matching_loss(*pair, settings, clip.temperature).sum())
         seen += len(labels)
     chance = 1 / len(text)
     accuracy = right / max(seen, 1)
-    return ClipFit(seen, accuracy, chance, (accuracy - chance) / (1 - chance), shift / max(seen, 1))
+    fit = (accuracy - chance) / (1 - chance)
+    object_loss, background_loss = (loss / max(seen, 1) for loss in losses)
+    return ClipFit(seen, accuracy, chance, fit, shift / max(seen, 1), object_loss, background_loss)
+
+
+def likely_half(pixels: Tensor, prior: Prior) -> Tensor:
+    """The half of each image where an object prior is highest, from colours alone.
+
+    Both halves are equally large, so that CLIP cannot prefer one of them for what more of an image it shows.
+
+    Args:
+        pixels: (B, 3, H, W) in [0, 1].
+        prior: one of ``PRIORS``; each cell is described by its mean colour, and by its colours' spread as well unless
+            the prior compares colours alone.
+
+    Returns:
+        (B, 1, H, W), 1 in that half and 0 in the other.
+    """
+    mean = F.adaptive_avg_pool2d(pixels, _GRID)
+    described = [mean]
+    if prior not in OF_COLOURS:
+        described.append((F.adaptive_avg_pool2d(pixels.square(), _GRID) - mean.square()).clamp(min=0).sqrt())
+    scores = PRIORS[prior](torch.cat(described, dim=1)).flatten(1)
+    half = torch.zeros_like(scores)
+    half.scatter_(1, scores.topk(scores.shape[1] // 2, dim=1).indices, 1.0)
+    return F.interpolate(half.view(-1, 1, _GRID, _GRID), size=pixels.shape[-2:], mode="nearest")
 
 
 def _centre_mask(pixels: Tensor) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
-from cdtr.config import Config
+from cdtr.config import Config, Prior, SbaConfig
 from cdtr.data.loader import eval_loader
 from cdtr.errors import CdtrError, CheckpointError
 from cdtr.model.clip import is_named_model, load_clip
@@ -89,18 +90,36 @@ def _settle_sba(
         return config.updated(sba={"enabled": False}), None, None
     clip = clip.to(accelerator.device)
     text = clip.text_features(source.class_names, settings.templates)
-    loader = eval_loader(spread(probed, settings.probe_images), config)
-    clip_fit = probe_clip(clip, text, loader, config.data)
-    keep = settings.enabled is True or clip_fit.fit >= settings.min_fit
-    verdict = "on" if keep else f"off, because the fit is under sba.min_fit {settings.min_fit:g}"
+    loader = eval_loader(fair_sample(probed, settings.probe_images, config.seed), config)
+    prior: Prior = "border" if config.ocm.prior == "none" else config.ocm.prior
+    clip_fit = probe_clip(clip, text, loader, config.data, settings, prior)
+    reason = None if settings.enabled is True else _reason_against(clip_fit, settings)
+    keep = reason is None
+    verdict = "on" if reason is None else f"off, because {reason}"
     say(f"{clip_fit.line(on)}: SBA is {verdict}")
     config = config.updated(sba={"enabled": keep})
     sba = Sba(clip, text, config.sba, config.data).to(accelerator.device) if keep else None
     return config, sba, clip_fit
 
 
-def spread(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
-    """At most ``count`` samples at even distances, so that every class has its share."""
+def _reason_against(found: ClipFit, settings: SbaConfig) -> str | None:
+    """Why ``sba.enabled: auto`` leaves SBA out; None where it does not."""
+    if found.fit < settings.min_fit:
+        return f"the fit is under sba.min_fit {settings.min_fit:g}"
+    if not found.prefers_object:
+        return "CLIP prefers the half of the image that is not the prior's: it would pull attention off the objects"
+    return None
+
+
+def fair_sample(samples: Sequence[Sample], count: int, seed: int) -> Sequence[Sample]:
+    """At most ``count`` samples drawn at random, as many of each class as there are, to one; in their order."""
     if len(samples) <= count:
         return samples
-    return [samples[index * len(samples) // count] for index in range(count)]
+    order = np.random.default_rng(seed).permutation(len(samples)).tolist()
+    turns: dict[int, int] = {}
+    ranked = []
+    for index in order:
+        label = samples[index].label
+        turns[label] = turns.get(label, 0) + 1
+        ranked.append((turns[label], len(ranked), index))
+    return [samples[index] for index in sorted(index for _, _, index in sorted(ranked)[:count])]
