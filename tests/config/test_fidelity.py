@@ -25,6 +25,7 @@ ROWS = [
     (12, "train.lr_rule", "as_given", "per_512"),
     (12, "train.betas", (0.9, 0.99), (0.9, 0.999)),
     (12, "train.weight_decay", 5e-4, 0.05),
+    (12, "train.schedule", "cosine", "cosine_by_epoch"),
     (12, "train.min_lr", 1e-6, 1e-5),
     (12, "train.clip_norm", 5.0, None),
     (12, "backbone.drop_path", 0.0, 0.1),
@@ -32,7 +33,6 @@ ROWS = [
     (13, "data.repeats", 1, 3),
     (15, "evaluation.threshold", None, 0.20),
     (16, "weighting.epsilon", 0.01, 0.0),
-    (16, "weighting.decay", False, True),
     (17, "csm.upsample", "size", "factor2"),
 ]
 # Rows whose starting point is what was released.
@@ -44,9 +44,9 @@ AGREED = [
     (9, "sba.similarity", "clamp"),
     (11, "sba.model", "ViT-B-32-quickgelu"),
     (11, "sba.pretrained", "openai"),
-    (12, "train.schedule", "cosine"),
     (12, "train.warmup_epochs", 5.0),
     (12, "train.warmup_lr", 1e-6),
+    (16, "weighting.decay", False),
     (18, "maps.evidence", "sum"),
 ]
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "fidelity.md"
