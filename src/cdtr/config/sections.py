@@ -45,7 +45,7 @@ class DataConfig(Section):
     input_size: Size = (224, 224)  # height, width that the model sees
     resize: Size = (256, 256)  # before the random crop of training
     augment: Literal["none", "crop_flip", "resized_crop", "official"] = "crop_flip"  # row 13
-    repeats: int = Field(1, ge=1)  # each image so many times an epoch (row 13)
+    repeats: int = Field(1, ge=1)  # copies of an image in a step, each augmented anew (row 13)
     holdout: float = Field(0.1, ge=0, lt=1)  # share of the training images kept for validation and calibration
     workers: int = Field(2, ge=0)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
