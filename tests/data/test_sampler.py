@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
-from oracles.repeated_sampler import released_batches
 
 from cdtr.config import Config
 from cdtr.data.sampler import EpochSampler, draws_per_epoch, epoch_order
+from oracles.repeated_sampler import released_batches
 
 
 def _config(batch: int, accumulation: int = 1, repeats: int = 3) -> Config:
@@ -71,12 +73,12 @@ def test_repeated_augmentation_is_the_released_samplers(
 def test_numbers_of_cub_as_released() -> None:
     config = _config(batch=512, accumulation=4)
     batches = _batches(5994, config, 0, 1)
-    steps = [sum(batches[first : first + 4], []) for first in range(0, len(batches), 4)]
+    steps = [list(chain(*batches[first : first + 4])) for first in range(0, len(batches), 4)]
     assert len(steps) == 11
     assert {len(step) for step in steps} == {512}
     assert all(len(set(step)) in (171, 172) for step in steps)  # an image may reach over the end of a step
     assert len(set(steps[0])) == 171
-    assert len(set(sum(steps, []))) == 1878
+    assert len(set(chain(*steps))) == 1878
     assert all(len(set(part)) == 128 for part in batches), "the copies of an image are in different parts"
 
 
