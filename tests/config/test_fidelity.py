@@ -31,6 +31,7 @@ ROWS = [
     (12, "backbone.drop_path", 0.0, 0.1),
     (13, "data.augment", "crop_flip", "official"),
     (13, "data.repeats", 1, 3),
+    (19, "data.holdout", 0.1, 0.0),
     (15, "evaluation.threshold", None, 0.20),
     (16, "weighting.epsilon", 0.01, 0.0),
     (17, "csm.upsample", "size", "factor2"),
