@@ -144,3 +144,24 @@ def test_official_presets_have_the_released_values(preset: str, peak: float, thr
     assert config.train.lr * config.train.batch_size / 512 == pytest.approx(peak)
     assert (config.train.lr_rule, config.train.warmup_epochs) == ("per_512", 5)
     assert (config.evaluation.threshold, config.sba.mask_scaling) == (threshold, scaling)
+
+
+@pytest.mark.parametrize(
+    ("preset", "holdout", "threshold"),
+    [
+        ("cub-official", 0, 0.20),
+        ("ilsvrc-official", 0, 0.19),
+        ("cub-v2-official", 0, None),
+        ("openimages-official", 0, None),
+        ("neu-det-official", 0.1, None),
+        ("brain-tumor-official", 0.1, None),
+    ],
+)
+def test_images_are_held_out_where_no_threshold_is_known(preset: str, holdout: float, threshold: float | None) -> None:
+    config = load_config(preset)
+    assert (config.data.holdout, config.evaluation.threshold) == (holdout, threshold)
+
+
+@pytest.mark.parametrize("preset", ["neu-det", "brain-tumor", "neu-det-official", "brain-tumor-official"])
+def test_table_14_trains_sba_whatever_clip_knows(preset: str) -> None:
+    assert load_config(preset).sba.enabled is True
