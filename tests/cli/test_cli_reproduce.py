@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import TINY, in_process, run_cdtr
 
+from cdtr.cli._paper_estimate import _images
 from cdtr.cli._paper_runs import Scale, plan_cells, plan_paper, settle_paper
 from cdtr.config import load_config, load_reproduction
 from cdtr.data.datasets import load_source
@@ -158,6 +159,22 @@ def test_rows_that_the_scale_cannot_have_say_so(neu: Path) -> None:
     assert "not at this scale: ocm.k = 9" in known.reasons["cub", "k-9"]
     _, _, sat = plan("XII", neu, "cub")
     assert sat.reasons["cub", "cdtr-sat"] == "spatial-token maps are not implemented"
+
+
+def test_rows_of_a_method_without_released_settings_are_not_trained_as_released(neu: Path, tmp_path: Path) -> None:
+    _, scale, known = plan("V", neu, "cub-official")
+    assert {row for _, row in known.runs} == {"catr", "ski", "sba", "cdtr"}
+    for row in ("tscam", "csm", "ocm"):
+        assert known.reasons["cub", row].startswith("fidelity: official is not for method tscam")
+    _, cells = plan_cells(known, scale, {"cub": None}, [0], tmp_path)
+    assert {tuple(command[0] for command in cell.commands) for cell in cells} == {("train", "evaluate")}
+
+
+def test_an_epoch_is_costed_by_the_images_that_it_draws(neu: Path) -> None:
+    found = load_reproduction("V")
+    for preset, images in (("cub", 5395), ("cub-official", 5888)):
+        scale = Scale({}, {"cub": preset})
+        assert _images(found, scale, plan_paper(found, scale).costed["cub", "cdtr"]) == images
 
 
 def test_a_deduplicated_row_has_a_clip_of_its_own(neu: Path, tmp_path: Path) -> None:

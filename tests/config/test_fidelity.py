@@ -25,14 +25,15 @@ ROWS = [
     (12, "train.lr_rule", "as_given", "per_512"),
     (12, "train.betas", (0.9, 0.99), (0.9, 0.999)),
     (12, "train.weight_decay", 5e-4, 0.05),
+    (12, "train.schedule", "cosine", "cosine_by_epoch"),
     (12, "train.min_lr", 1e-6, 1e-5),
     (12, "train.clip_norm", 5.0, None),
     (12, "backbone.drop_path", 0.0, 0.1),
     (13, "data.augment", "crop_flip", "official"),
     (13, "data.repeats", 1, 3),
+    (19, "data.holdout", 0.1, 0.0),
     (15, "evaluation.threshold", None, 0.20),
     (16, "weighting.epsilon", 0.01, 0.0),
-    (16, "weighting.decay", False, True),
     (17, "csm.upsample", "size", "factor2"),
 ]
 # Rows whose starting point is what was released.
@@ -44,9 +45,9 @@ AGREED = [
     (9, "sba.similarity", "clamp"),
     (11, "sba.model", "ViT-B-32-quickgelu"),
     (11, "sba.pretrained", "openai"),
-    (12, "train.schedule", "cosine"),
     (12, "train.warmup_epochs", 5.0),
     (12, "train.warmup_lr", 1e-6),
+    (16, "weighting.decay", False),
     (18, "maps.evidence", "sum"),
 ]
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "fidelity.md"
@@ -143,3 +144,24 @@ def test_official_presets_have_the_released_values(preset: str, peak: float, thr
     assert config.train.lr * config.train.batch_size / 512 == pytest.approx(peak)
     assert (config.train.lr_rule, config.train.warmup_epochs) == ("per_512", 5)
     assert (config.evaluation.threshold, config.sba.mask_scaling) == (threshold, scaling)
+
+
+@pytest.mark.parametrize(
+    ("preset", "holdout", "threshold"),
+    [
+        ("cub-official", 0, 0.20),
+        ("ilsvrc-official", 0, 0.19),
+        ("cub-v2-official", 0, None),
+        ("openimages-official", 0, None),
+        ("neu-det-official", 0.1, None),
+        ("brain-tumor-official", 0.1, None),
+    ],
+)
+def test_images_are_held_out_where_no_threshold_is_known(preset: str, holdout: float, threshold: float | None) -> None:
+    config = load_config(preset)
+    assert (config.data.holdout, config.evaluation.threshold) == (holdout, threshold)
+
+
+@pytest.mark.parametrize("preset", ["neu-det", "brain-tumor", "neu-det-official", "brain-tumor-official"])
+def test_table_14_trains_sba_whatever_clip_knows(preset: str) -> None:
+    assert load_config(preset).sba.enabled is True

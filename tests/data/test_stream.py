@@ -235,9 +235,18 @@ def test_without_the_library_one_line_says_what_to_install(
         train_loader(shards.splits["train"], _config())
 
 
-def test_repeats_go_round_again(shards: DataSource) -> None:
-    seen = Counter(_ids(_epoch(train_loader(shards.splits["train"], _config(repeats=2)))))
-    assert set(seen.values()) == {2}
+@pytest.mark.parametrize("workers", [0, 2])
+def test_copies_follow_each_other_in_a_micro_batch(shards: DataSource, workers: int) -> None:
+    loader = train_loader(shards.splits["train"], _config(repeats=2, workers=workers, augment="resized_crop"))
+    batches = _epoch(loader)
+    assert Counter(_ids(batches)).total() == COUNT
+    for batch in batches:
+        ids = _ids([batch])
+        assert ids[::2] == ids[1::2]
+        assert not any(
+            torch.equal(one, other) for one, other in zip(batch.images[::2], batch.images[1::2], strict=True)
+        )
+    assert _ids(_epoch(loader, 0, 2)) == _ids(batches[2:])
 
 
 def _tar(path: Path, members: dict[str, bytes]) -> Path:

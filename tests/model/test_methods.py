@@ -1,13 +1,15 @@
 """Methods: which modules they have, what they answer, and how their terms are weighed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from cdtr.config import Config, load_config, preset_names
 from cdtr.errors import ConfigError
-from cdtr.model.methods import SWITCHES, build_method, catr, cdtr, method_names, tscam, with_switches
+from cdtr.model import methods
+from cdtr.model.methods import SWITCHES, build_method, catr, cdtr, check_bundle, method_names, tscam, with_switches
 from oracles import model_oracles as oracle
 
 OFF = {name: {"enabled": False} for name in ("csm", "ocm", "ski", "sba")}
@@ -227,8 +229,33 @@ def test_bf16_autocast_keeps_maps_and_losses_in_float32(make_method, batch):
 @pytest.mark.parametrize("preset", preset_names())
 @pytest.mark.parametrize(("method", "on"), [("tscam", ""), ("catr", "csm ocm"), ("cdtr", "csm ocm ski sba")])
 def test_presets_leave_the_modules_to_the_method(preset: str, method: str, on: str) -> None:
-    config = with_switches(load_config(preset, [f"method={method}"]))
-    off = {"sba"} if preset in ("cub-50-small", "tiny-imagenet-small") else set()  # as the files say why
-    assert [name for name in SWITCHES if getattr(config, name).enabled] == [
-        name for name in on.split() if name not in off
-    ]
+    paper = load_config(preset, [f"method={method}"]).updated(fidelity="paper")  # tscam has no other bundle
+    config = with_switches(paper)
+    # Some switch SBA off, others insist on it: their files say why.
+    off = {"sba"} if preset in ("cub-50-small", "tiny-imagenet-small") else set()
+    insisted = {"sba"} if preset.removesuffix("-official") in ("neu-det", "brain-tumor") else set()
+    expected = set(on.split()) - off | insisted
+    assert [name for name in SWITCHES if getattr(config, name).enabled] == [n for n in SWITCHES if n in expected]
+
+
+@pytest.mark.parametrize("name", ["cdtr", "catr"])
+def test_released_settings_are_those_of_cdtr_and_catr(name: str) -> None:
+    assert with_switches(load_config(None, ["fidelity=official", f"method={name}"])).fidelity == "official"
+
+
+def test_released_settings_are_refused_for_a_method_that_has_none() -> None:
+    config = load_config("cub-official", ["method=tscam"])
+    for refuse in (check_bundle, with_switches):
+        with pytest.raises(ConfigError, match=r"fidelity: official is not for method tscam, .* catr and cdtr: choose"):
+            refuse(config)
+    assert with_switches(config.updated(fidelity="paper")).method == "tscam"
+
+
+def test_a_method_file_that_says_nothing_of_bundles_has_the_papers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain.py").write_text("MODULES = frozenset()\n")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    check_bundle(Config().updated(method="plain"))
+    with pytest.raises(ConfigError, match="is not for method plain"):
+        check_bundle(Config().updated(method="plain", fidelity="official"))

@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from timm.optim import param_groups_weight_decay
+from timm.scheduler import CosineLRScheduler
 from training_helpers import tiny_config
 
-from cdtr.config import Config, TrainConfig
+from cdtr.config import Config, TrainConfig, load_config
 from cdtr.errors import ConfigError
 from cdtr.model.methods import build_method
 from cdtr.training.optimiser import build_optimiser, learning_rate
@@ -85,6 +87,61 @@ def test_rate_rises_to_the_peak_and_then_only_falls(
     assert all(1e-5 <= rate <= 1e-3 + 1e-15 for rate in rates)
 
 
+def released_rates(config: TrainConfig) -> list[float]:
+    """timm's own scheduler over the epochs, stepped as DeiT's training steps it."""
+    peak = config.lr * config.batch_size / 512
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
+    scheduler = CosineLRScheduler(
+        optimiser,
+        t_initial=config.epochs,
+        lr_min=config.min_lr,
+        warmup_t=int(config.warmup_epochs),
+        warmup_lr_init=config.warmup_lr,
+        warmup_prefix=False,
+        t_in_epochs=True,
+    )
+    rates = []
+    for epoch in range(config.epochs):
+        rates.append(optimiser.param_groups[0]["lr"])
+        scheduler.step(epoch)
+    return rates
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"epochs": 110, "batch_size": 512, "lr": 5e-5}, id="cub"),
+        pytest.param({"epochs": 14, "batch_size": 256, "lr": 5e-4}, id="ilsvrc"),
+        pytest.param({"epochs": 3}, id="only-warm-up"),
+        pytest.param({"epochs": 1}, id="one-epoch"),
+        pytest.param({"warmup_epochs": 0}, id="no-warm-up"),
+        pytest.param({"min_lr": 1.0}, id="floor-above-the-peak"),
+    ],
+)
+def test_cosine_by_epoch_is_timms_as_released(changes: dict[str, object]) -> None:
+    released = {"schedule": "cosine_by_epoch", "lr_rule": "per_512", "warmup_lr": 1e-6, "min_lr": 1e-5}
+    config = TrainConfig(**{"epochs": 10, **released, **changes})
+    expected = released_rates(config)
+    found = [[learning_rate(epoch * 4 + step, 4, config) for step in range(4)] for epoch in range(config.epochs)]
+    assert all(len(set(rates)) == 1 for rates in found), "one rate an epoch"
+    assert [rates[0] for rates in found] == pytest.approx(expected, rel=1e-12)
+
+
+def test_schedule_of_ilsvrc_as_released() -> None:
+    """By hand: the peak of 2.5e-4 is not reached, two epochs have the warm-up's rate, the last one 2.2e-5."""
+    train = load_config("ilsvrc-official").train
+    rates = [learning_rate(epoch * 5004, 5004, train) for epoch in range(train.epochs)]
+    assert rates[:2] == [1e-6, 1e-6]
+    assert max(rates) == rates[5] == pytest.approx(2.00e-4, abs=5e-7)
+    assert rates[-1] == pytest.approx(2.2e-5, abs=5e-7)
+
+
+def test_cosine_by_epoch_wants_whole_epochs_of_warm_up() -> None:
+    with pytest.raises(ConfigError, match=r"train\.warmup_epochs = 2\.5: .*cosine_by_epoch.* expected a whole number"):
+        Config().updated(train={"schedule": "cosine_by_epoch", "warmup_epochs": 2.5})
+    assert Config().updated(train={"warmup_epochs": 2.5}).train.warmup_epochs == 2.5
+
+
 def decay_of(config: Config) -> dict[str, float]:
     """Weight decay by parameter name."""
     method = build_method(config, 3)
@@ -127,16 +184,21 @@ def test_decay(decays: dict[str, float], name: str) -> None:
     assert decays[name] == 5e-4
 
 
-@pytest.mark.parametrize(("decay", "expected"), [(False, 0.0), (True, 5e-4)], ids=["paper", "official"])
+@pytest.mark.parametrize(("decay", "expected"), [(False, 0.0), (True, 5e-4)], ids=["off", "on"])
 def test_lambdas(decay: bool, expected: float) -> None:
     assert decay_of(tiny_config(weighting={"decay": decay}))["weighting.params"] == expected
 
 
-def test_official_bundle_decays_the_lambdas() -> None:
-    from cdtr.config import load_config
-
-    assert load_config(overrides=["fidelity=official"]).weighting.decay
-    assert not load_config().weighting.decay
+def test_official_decays_what_timm_decays() -> None:
+    """timm's rule: no weight decay on vectors, biases and what a vision transformer names, so none on the lambdas."""
+    config = tiny_config(fidelity="official", weighting={"decay": load_config("cub-official").weighting.decay})
+    method = build_method(config, 3)
+    named = [name for name, _ in method.named_parameters() if name.endswith(("pos_embed", "cls_token"))]
+    plain, _ = param_groups_weight_decay(method, weight_decay=0.05, no_weight_decay_list=named)
+    exempt = {id(parameter) for parameter in plain["params"]}
+    expected = {name for name, parameter in method.named_parameters() if id(parameter) in exempt}
+    assert {name for name, decay in decay_of(config).items() if decay == 0} == expected
+    assert "weighting.params" in expected
 
 
 def test_every_trained_parameter_is_in_one_group_once() -> None:

@@ -33,36 +33,54 @@ def training_cell(
     run: Path,
     log: Path,
     clip: Path | None = None,
-    calibrate: Sequence[str] = (),
+    calibrate: Sequence[str] | None = (),
     evaluate: Sequence[str] = (),
 ) -> Cell:
-    """Train, calibrate and evaluate one run. clip: for ``sba.model``. calibrate, evaluate: more options of theirs."""
+    """Train, calibrate and evaluate one run. clip: for ``sba.model``. calibrate, evaluate: more options of theirs;
+    None for a run that is not calibrated."""
     place, result = ("--data", str(data)), run / RESULT_FILE
     settings = ["--config", str(config), "--set", f"seed={seed}"]
     if clip is not None:
         settings += ["--set", f"sba.model={clip.resolve().as_posix()}"]
     commands = (
         ("train", str(data), "--out", str(run), "--resume", *settings),
-        ("calibrate", str(run), *place, *calibrate),
+        *([] if calibrate is None else [("calibrate", str(run), *place, *calibrate)]),
         ("evaluate", str(run), *place, *evaluate, "--json", str(result)),
     )
     return Cell(name, commands, log, result)
 
 
-def choose_calibration(source: DataSource, configs: Iterable[Config], scored: str | None = None) -> str:
+def choose_calibration(source: DataSource, configs: Sequence[Config], scored: str | None = None) -> str | None:
     """The images to choose thresholds on: ``train-fullsup`` where it has boxes, else those held out of training.
 
-    scored: the split to evaluate, None for the test split. DataError, before anything is trained, where there is
-    nothing to score, or nothing with a box to choose on that is not scored.
+    Args:
+        source: The data set, with boxes.
+        configs: Of all trainings, at least one.
+        scored: The split to evaluate; None for the test split.
+
+    Returns:
+        The split, or None where every configuration holds out no image and has a threshold of its own: nothing is
+        calibrated then.
+
+    Raises:
+        DataError: Before anything is trained, where there is nothing to score, or nothing with a box to choose on that
+            is not scored.
     """
     if scored is None and not find_test_split(source):
         raise DataError(f"{source.root} has no split val or test to score: bring one")
+    if scored == HELD_OUT and not all(config.data.holdout for config in configs):
+        raise DataError(f"{source.root}: data.holdout = 0 leaves no {HELD_OUT} images to score: score another split")
+    if all(config.data.holdout == 0 and config.evaluation.threshold is not None for config in configs):
+        return None
     if scored != FULLSUP and _any_box(source, source.splits.get(FULLSUP, ())):
         return FULLSUP
     if scored == HELD_OUT:
         raise DataError(f"{source.root}: thresholds are chosen on {HELD_OUT} training images: score another split")
     if not all(config.data.holdout for config in configs):
-        raise DataError(f"{source.root}: thresholds are chosen on {HELD_OUT} training images: set data.holdout above 0")
+        raise DataError(
+            f"{source.root}: thresholds are chosen on {HELD_OUT} training images: set data.holdout above 0, or "
+            "data.holdout=0 and evaluation.threshold for all runs"
+        )
     if not _any_box(source, training_samples(source)):
         raise DataError(
             f"{source.root} has no box of a training image, on which a threshold could be chosen: bring some, or a "
@@ -71,9 +89,19 @@ def choose_calibration(source: DataSource, configs: Iterable[Config], scored: st
     return HELD_OUT
 
 
-def calibrate_options(chosen: str) -> tuple[str, ...]:
-    """Of `cdtr calibrate`, to choose on these images."""
+def calibrate_options(chosen: str | None) -> tuple[str, ...] | None:
+    """Of `cdtr calibrate`, to choose on these images; None where nothing is calibrated."""
+    if chosen is None:
+        return None
     return () if chosen == HELD_OUT else ("--split", chosen)
+
+
+def calibration_note(chosen: str | None, configs: Iterable[Config]) -> str:
+    """Where thresholds come from, in a line."""
+    if chosen is not None:
+        return f"thresholds are chosen on {chosen} images"
+    values = sorted({config.evaluation.threshold or 0.0 for config in configs})
+    return f"nothing is calibrated, evaluation.threshold = {', '.join(f'{value:g}' for value in values)} is taken"
 
 
 def check_starts(runs: Iterable[tuple[Path, Config]]) -> None:

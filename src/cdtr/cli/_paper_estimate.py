@@ -15,6 +15,7 @@ from cdtr.cli._paper_runs import PaperPlan, PaperRun, Place, Scale, by_reason, c
 from cdtr.cli._shared import progress_bar
 from cdtr.config import Reproduction
 from cdtr.cores import threads_each
+from cdtr.data.sampler import draws_per_epoch
 from cdtr.model.clip import is_named_model
 from cdtr.training.estimate import IMAGES, StepCost, step_cost
 
@@ -98,10 +99,10 @@ def _leaves_sba_out(run: PaperRun, scale: Scale, device: torch.device) -> bool:
 
 
 def _images(found: Reproduction, scale: Scale, run: PaperRun) -> int:
-    """Training images an epoch; the published number where no data is given."""
+    """Images that an epoch draws; of the published number where no data is given."""
     source = scale.sources.get(run.data)
     images = len(source.splits.get("train", ())) if source else found.data[run.data].train_images
-    return round(images * (1 - run.config.data.holdout)) * run.config.data.repeats
+    return draws_per_epoch(round(images * (1 - run.config.data.holdout)), run.config.data.repeats)
 
 
 def _duration(seconds: float) -> str:

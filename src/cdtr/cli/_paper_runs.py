@@ -17,7 +17,7 @@ from cdtr.cli._grid import RESULT_FILE, calibrate_options, check_starts, clip_ce
 from cdtr.config import Config, PaperRow, Reproduction, clip_settings, load_config
 from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation import find_protocol
-from cdtr.model.methods import SWITCHES, build_method, builder_name, method_names, with_switches
+from cdtr.model.methods import SWITCHES, build_method, builder_name, check_bundle, method_names, with_switches
 from cdtr.records import DataSource
 
 # What a run may go on with as it is asked for now, and comes out the same.
@@ -97,6 +97,10 @@ def _settle(
     config = base.updated(**row.settings)
     if config.method not in method_names():
         return None, row.why
+    try:
+        check_bundle(config)
+    except ConfigError as error:
+        return None, str(error)
     config, wanted = _with_modules_of_row(base, config, row.settings)
     try:
         with torch.device("meta"):
@@ -142,11 +146,11 @@ def config_file(out: Path, run: PaperRun) -> Path:
 
 
 def plan_cells(
-    plan: PaperPlan, scale: Scale, calibration: Mapping[str, str], seeds: Sequence[int], out: Path
+    plan: PaperPlan, scale: Scale, calibration: Mapping[str, str | None], seeds: Sequence[int], out: Path
 ) -> tuple[list[Cell], list[Cell]]:
     """The small CLIPs and the trainings, each once however many rows share it.
 
-    calibration: by data set, the images to choose thresholds on, as ``choose_calibration`` answers.
+    calibration: by data set, the images to choose thresholds on, as ``choose_calibration`` returns them.
     """
     clips: dict[Path, Cell] = {}
     runs: dict[Path, Cell] = {}

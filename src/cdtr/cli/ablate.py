@@ -33,8 +33,8 @@ def command(
     """
     from rich.console import Console
 
-    from cdtr.cli._grid import fail_if_any, run_grid
-    from cdtr.cli._shared import require_folder
+    from cdtr.cli._grid import calibration_note, fail_if_any, run_grid
+    from cdtr.cli._shared import note, require_folder
     from cdtr.config import load_ablation
     from cdtr.errors import ConfigError
     from cdtr.reports.ablation import check_metrics, collect, summarise, to_csv, to_markdown, to_table
@@ -53,6 +53,7 @@ def command(
         for cell in [*clips, *runs]:
             print(f"{'done' if cell.done.is_file() else 'to do'}  {cell.name}")
         return
+    note(calibration_note(calibration, configs.values()))
     for path, text in settled.items():
         write_atomic(path, text)
     failed = run_grid(clips, runs, jobs)
@@ -67,8 +68,8 @@ def command(
     fail_if_any(failed, len(clips) + len(runs), out / "logs")
 
 
-def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | None) -> str:
-    """The images to choose thresholds on.
+def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | None) -> str | None:
+    """The images to choose thresholds on, None where nothing is calibrated.
 
     What every training, calibration or evaluation would refuse is an error now, not in every log.
     """
@@ -91,11 +92,11 @@ def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | 
     choices = [*(name for name, samples in source.splits.items() if samples), HELD_OUT]
     if split is not None and split not in choices:
         raise DataError(f"{grid}: {root} has no split {split!r}, choose one of {', '.join(choices)}")
-    return choose_calibration(source, configs.values(), split)
+    return choose_calibration(source, list(configs.values()), split)
 
 
 def settle_files(
-    plan: Ablation, configs: dict[str, Config], root: Path, out: Path, calibration: str
+    plan: Ablation, configs: dict[str, Config], root: Path, out: Path, calibration: str | None
 ) -> dict[Path, str]:
     """What the folder says about its runs; ConfigError where it says something else already.
 
@@ -117,7 +118,7 @@ def settle_files(
 
 
 def plan_cells(
-    plan: Ablation, configs: dict[str, Config], data: Path, out: Path, calibration: str
+    plan: Ablation, configs: dict[str, Config], data: Path, out: Path, calibration: str | None
 ) -> tuple[list[Cell], list[Cell]]:
     """The small CLIPs, which must be there first, and the trainings."""
     from cdtr.cli._grid import calibrate_options, clip_cell, training_cell

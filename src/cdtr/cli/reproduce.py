@@ -59,7 +59,7 @@ def command(
     if list_all or table is None:
         list_tables()  # before what is heavy
         return
-    from cdtr.cli._grid import choose_calibration, fail_if_any, run_grid
+    from cdtr.cli._grid import calibration_note, choose_calibration, fail_if_any, run_grid
     from cdtr.cli._paper_estimate import estimate
     from cdtr.cli._paper_report import write_report
     from cdtr.cli._paper_runs import Scale, plan_cells, plan_paper, settle_paper
@@ -82,10 +82,8 @@ def command(
             f"--rows {rows!r}: expected names with commas, such as {', '.join(list(found.table.rows)[:2])}"
         )
     sources = load_data(found, data or [], presets, overrides or [])
-    calibration = {
-        name: choose_calibration(source, [load_config(presets[name], overrides or [])])
-        for name, source in sources.items()
-    }
+    bases = {name: [load_config(presets[name], overrides or [])] for name in sources}
+    calibration = {name: choose_calibration(source, bases[name]) for name, source in sources.items()}
     scale = Scale(sources, presets, overrides or [], small_clip, only)
     plan = plan_paper(found, scale)
     files = settle_paper(plan, scale, chosen_seeds, out)
@@ -95,7 +93,7 @@ def command(
         estimate(found, plan, scale, chosen_seeds, out, waiting, jobs)
         return
     for name, chosen in calibration.items():
-        note(f"{name}: thresholds are chosen on {chosen} images")
+        note(f"{name}: {calibration_note(chosen, bases[name])}")
     for path, text in files.items() if runs else ():
         write_atomic(path, text)
     failed = run_grid(clips, runs, jobs)

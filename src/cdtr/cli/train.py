@@ -12,6 +12,7 @@ from cdtr.cli._options import ResumeOption, SetOption
 
 if TYPE_CHECKING:
     from cdtr.config import Config
+    from cdtr.records import DataSource
 
 DEFAULT_PRESET = "small"
 
@@ -46,10 +47,28 @@ def command(
     if not is_main_process():
         return
     print(f"wrote {run.path}: {run.weights.name}, {run.config_file.name}, {run.classes_file.name} and the logs")
-    calibrate = f"cdtr calibrate {out} --data {data}" + ("" if source.annotated else " --label-free")
     # Held-out images give a threshold, so only a split of its own measures what comes after it.
     test = [f"cdtr evaluate {out} --data {data}"] if find_test_split(source) else []
-    next_steps([calibrate, *test, f"cdtr localize {out} IMAGES --out boxes --format coco,csv --overlays"])
+    next_steps(
+        [
+            *calibration_step(settings, source, out, data),
+            *test,
+            f"cdtr localize {out} IMAGES --out boxes --format coco,csv --overlays",
+        ]
+    )
+
+
+def calibration_step(config: Config, source: DataSource, out: Path, data: Path) -> list[str]:
+    """The command that chooses a threshold, if any: a run that held out no image may have it from its settings, or
+    needs a split with boxes of its own."""
+    from cdtr.cli._grid import FULLSUP
+
+    command = f"cdtr calibrate {out} --data {data}"
+    if config.data.holdout:
+        return [command + ("" if source.annotated else " --label-free")]
+    if config.evaluation.threshold is not None:
+        return []
+    return [f"{command} --split {FULLSUP}"] if source.splits.get(FULLSUP) else []
 
 
 def choose_config(

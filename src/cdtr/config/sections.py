@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from cdtr.errors import ConfigError
 
@@ -38,7 +46,7 @@ class DataConfig(Section):
     input_size: Size = (224, 224)  # height, width that the model sees
     resize: Size = (256, 256)  # before the random crop of training
     augment: Literal["none", "crop_flip", "shift_flip", "zoom_flip", "resized_crop", "official"] = "crop_flip"  # row 13
-    repeats: int = Field(1, ge=1)  # each image so many times an epoch (row 13)
+    repeats: int = Field(1, ge=1)  # copies of an image in a step, each augmented anew (row 13)
     holdout: float = Field(0.1, ge=0, lt=1)  # share of the training images kept for validation and calibration
     workers: int = Field(2, ge=0)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -161,7 +169,7 @@ class TrainConfig(Section):
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "cosine_by_epoch", "constant"] = "cosine"  # row 12
     warmup_epochs: float = Field(5.0, ge=0)
     warmup_lr: float = Field(1e-6, ge=0)
     min_lr: float = Field(1e-6, ge=0)
@@ -169,6 +177,13 @@ class TrainConfig(Section):
     precision: Literal["no", "bf16", "fp16"] = "no"
     ema_decay: float | None = Field(None, gt=0, lt=1)
     save_every_steps: int | None = Field(None, ge=1)  # besides the end of each epoch
+
+    @field_validator("warmup_epochs")
+    @classmethod
+    def _fits_the_schedule(cls, warmup_epochs: float, info: ValidationInfo) -> float:
+        if info.data.get("schedule") == "cosine_by_epoch" and not warmup_epochs.is_integer():
+            raise ValueError("schedule cosine_by_epoch has one rate an epoch: expected a whole number, such as 5")
+        return warmup_epochs
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -15,6 +15,7 @@ from cdtr.errors import ConfigError, DataError
 Key: TypeAlias = tuple[int, int, int]  # epoch, position in the epoch, index of the sample
 
 _ORDER, _AUGMENTATION = 1, 2  # keeps the two streams of random numbers apart
+_UNIT = 256  # an epoch of repeated augmentation is a multiple of it
 
 
 def augmentation_seed(seed: int, epoch: int, position: int) -> int:
@@ -22,12 +23,32 @@ def augmentation_seed(seed: int, epoch: int, position: int) -> int:
     return _mix(seed, _AUGMENTATION, epoch, position)
 
 
+def draws_per_epoch(count: int, repeats: int) -> int:
+    """How many images an epoch draws from ``count`` different ones.
+
+    All of them without repeated augmentation. With it, as DeiT's sampler does, the largest multiple of 256 that is not
+    above ``count``, copies included; ``count`` itself below 256, where the released code would draw none.
+    """
+    return count if repeats == 1 or count < _UNIT else count // _UNIT * _UNIT
+
+
 def epoch_order(count: int, repeats: int, seed: int, epoch: int) -> list[int]:
-    """Indices 0 to count - 1, each ``repeats`` times, in the order of this epoch."""
+    """The indices that an epoch draws, in its order.
+
+    Args:
+        count: Of different images; indices go from 0 to count - 1.
+        repeats: Copies of an image, in a row. Above 1 it is repeated augmentation (Hoffer et al. 2020) as DeiT has it:
+            an epoch sees about ``count`` / ``repeats`` of the images.
+        seed: Of the run.
+        epoch: From 0.
+
+    Returns:
+        ``draws_per_epoch`` indices.
+    """
     generator = torch.Generator().manual_seed(_mix(seed, _ORDER, epoch))
-    permutation = torch.randperm(count * repeats, generator=generator)
-    order: list[int] = (permutation % count).tolist()
-    return order
+    order = torch.randperm(count, generator=generator).repeat_interleave(repeats)
+    drawn: list[int] = order[: draws_per_epoch(count, repeats)].tolist()
+    return drawn
 
 
 def _mix(*parts: int) -> int:
@@ -38,7 +59,9 @@ class EpochSampler(Sampler[list[Key]]):
     """Micro-batches of keys of one process, from a position in an epoch to its end.
 
     An epoch is cut into global steps of ``train.batch_size``, a step into ``train.accumulation`` micro-batches, and a
-    micro-batch into contiguous parts, one a process: a step holds the same images whatever the number of processes.
+    micro-batch into parts, one a process: a step holds the same images whatever the number of processes. The parts are
+    contiguous; with ``data.repeats`` above 1 they are strided over the step, so that the copies of an image, which
+    follow each other, are in one step but in different parts, as in the released code.
     An incomplete last step is dropped. Fewer images than one step make a single step of as many as divide evenly.
     """
 
@@ -49,7 +72,7 @@ class EpochSampler(Sampler[list[Key]]):
                 f"train.batch_size = {config.train.batch_size} does not divide into train.accumulation = "
                 f"{config.train.accumulation} times {world} processes: make it a multiple of {parts}"
             )
-        total = count * config.data.repeats
+        total = draws_per_epoch(count, config.data.repeats)
         if total < parts:
             raise DataError(
                 f"{total} training images are fewer than train.accumulation = {config.train.accumulation} times "
@@ -82,7 +105,11 @@ class EpochSampler(Sampler[list[Key]]):
 
     def positions(self, part: int) -> range:
         """The places in the epoch that micro-batch ``part`` of this process takes."""
-        size = self.step_size // (self._accumulation * self._world)
+        parts = self._accumulation * self._world
+        if self._repeats > 1:
+            step, of_step = divmod(part * self._world + self._rank, parts)
+            return range(step * self.step_size + of_step, (step + 1) * self.step_size, parts)
+        size = self.step_size // parts
         start = (part * self._world + self._rank) * size
         return range(start, start + size)
 

@@ -3,7 +3,9 @@
 The order of an epoch is a function of seed, epoch, and the numbers of processes and workers; with other numbers of
 these it is another one, where the loader of single files has one order for all. Each process gets the same number of
 batches: one with fewer images meets some of them twice, which evens out over the epochs, as the shards change hands. A
-resumed run goes on at its step: what came before is read again, without decoding it.
+resumed run goes on at its step: what came before is read again, without decoding it. The copies of an image that
+``data.repeats`` asks for follow each other in one process, since no other reads its shard: they share a micro-batch,
+but where its end comes between them.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, islice
+from itertools import chain, count, islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +108,8 @@ class StreamedBatches(IterableDataset[Loaded]):
         info, sampler = get_worker_info(), self._sampler
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         epoch, first = sampler.epoch, sampler.start_step * sampler.accumulation
-        raw = self._shards.images(epoch, worker, workers)
+        images = self._shards.images(epoch, worker, workers)
+        raw = chain.from_iterable(repeat(image, self._config.data.repeats) for image in images)
         for part in range(worker, sampler.steps_per_epoch * sampler.accumulation, workers):
             positions = sampler.positions(part)
             chunk = list(islice(raw, len(positions)))

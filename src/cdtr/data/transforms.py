@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 
 from cdtr.config import DataConfig, ViewName
 from cdtr.data.pixels import View
+from cdtr.data.rand_augment import RandAugment
 from cdtr.errors import ConfigError
 
 _BILINEAR = v2.InterpolationMode.BILINEAR
@@ -82,7 +83,7 @@ def _augmentation(config: DataConfig) -> list[Any]:
         return [crop, flip, v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)]
     if config.augment == "official":
         crop = v2.RandomResizedCrop(size, interpolation=_BICUBIC, antialias=True)
-        return [crop, flip, v2.RandAugment(num_ops=2, magnitude=9, interpolation=_BILINEAR)]
+        return [crop, flip, RandAugment(config)]
     return [_resize(size)]
 
 

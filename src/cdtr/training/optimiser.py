@@ -26,12 +26,20 @@ def build_optimiser(method: nn.Module, config: Config) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float:
-    """The rate of optimiser step ``step`` (from 0): linear warm-up, then a half cosine down to ``min_lr``, or to the
-    rate itself where that is lower.
+    """The learning rate of an optimiser step.
 
-    The warm-up takes half of the run at most, so that short trials reach the rate they name.
+    ``cosine`` and ``constant`` change it every step: linear warm-up from ``warmup_lr``, which takes half of the run at
+    most so that short trials reach the rate they name, then a half cosine down to ``min_lr``, or to the peak itself
+    where that is lower, or no change. ``cosine_by_epoch`` is the released code's, see ``_rate_of_epoch``.
+
+    Args:
+        step: Number of the step in the whole run, from 0.
+        steps_per_epoch: At least 1.
+        config: ``lr_rule`` ``per_512`` scales ``lr`` by ``batch_size`` / 512 to get the peak.
     """
     peak = config.lr * (config.batch_size / 512 if config.lr_rule == "per_512" else 1.0)
+    if config.schedule == "cosine_by_epoch":
+        return _rate_of_epoch(step // steps_per_epoch, peak, config)
     total = config.epochs * steps_per_epoch
     warmup = min(config.warmup_epochs * steps_per_epoch, total / 2)
     if step < warmup:
@@ -39,5 +47,21 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float
     if config.schedule == "constant":
         return peak
     done = (step - warmup) / max(total - warmup, 1)
-    lowest = min(config.min_lr, peak)
-    return lowest + (peak - lowest) * 0.5 * (1 + math.cos(math.pi * done))
+    return _half_cosine(done, peak, min(config.min_lr, peak))
+
+
+def _rate_of_epoch(epoch: int, peak: float, config: TrainConfig) -> float:
+    """One rate an epoch, as timm 0.4.12's scheduler gives it where DeiT's training calls it after each epoch.
+
+    That call is one epoch late: the first two epochs have ``warmup_lr``. The cosine spans all epochs and is not shifted
+    by the warm-up, so the peak is never reached where there is one.
+    """
+    turn = max(epoch - 1, 0)
+    if turn < config.warmup_epochs:
+        return config.warmup_lr + turn * (peak - config.warmup_lr) / config.warmup_epochs
+    return _half_cosine(turn / config.epochs, peak, config.min_lr)
+
+
+def _half_cosine(done: float, highest: float, lowest: float) -> float:
+    """From ``highest`` at 0 to ``lowest`` at 1."""
+    return lowest + (highest - lowest) * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,7 +1,8 @@
 """One file per method; the file's name is the method's name.
 
 A method file has ``MODULES``, the paper's modules that are on unless the configuration says otherwise, and
-``build(config, classes, backbone, sba)`` that answers a ``torch.nn.Module`` which is a ``cdtr.records.Method``.
+``build(config, classes, backbone, sba)`` that answers a ``torch.nn.Module`` which is a ``cdtr.records.Method``. It may
+have ``BUNDLES``, the values of ``fidelity`` that its settings exist for; without it that is ``paper`` alone.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def with_switches(config: Config) -> Config:
         if getattr(config, name).enabled is None
     }
     config = config.updated(**open_switches)
+    check_bundle(config)
     if config.ski.enabled and not config.csm.enabled:
         raise ConfigError("ski.enabled needs csm.enabled: SKI takes its offsets from CSM's maps (Eq. 10)")
     if config.ocm.enabled and config.ocm.prior != "none" and not config.guide.enabled:
@@ -61,6 +63,25 @@ def with_switches(config: Config) -> Config:
     if config.guide.attention != "evidence" and not config.guide.enabled:
         raise ConfigError(f"guide.attention {config.guide.attention} needs guide.enabled: the guide is what teaches it")
     return config
+
+
+def check_bundle(config: Config) -> None:
+    """Refuse a bundle of settings that belongs to other methods.
+
+    Raises:
+        ConfigError: ``config.method`` does not have ``config.fidelity`` among its ``BUNDLES``.
+    """
+    if config.fidelity not in _bundles(config.method):
+        having = [name for name in method_names() if config.fidelity in _bundles(name)]
+        raise ConfigError(
+            f"fidelity: {config.fidelity} is not for method {config.method}, the released settings are those of "
+            f"{' and '.join(having)}: choose one of these, or a configuration with fidelity: paper"
+        )
+
+
+def _bundles(method: str) -> frozenset[str]:
+    found: frozenset[str] = getattr(_method_file(method), "BUNDLES", frozenset({"paper"}))
+    return found
 
 
 def builder_name(method: str) -> str:

@@ -5,5 +5,6 @@ from __future__ import annotations
 from cdtr.model.methods.cdtr import build
 
 MODULES = frozenset({"csm", "ocm"})
+BUNDLES = frozenset({"paper", "official"})
 
-__all__ = ["MODULES", "build"]
+__all__ = ["BUNDLES", "MODULES", "build"]

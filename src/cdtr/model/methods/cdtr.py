@@ -22,6 +22,7 @@ from cdtr.model.weighting import AutomaticWeightedLoss
 from cdtr.records import Batch, ModelOutput
 
 MODULES = frozenset({"csm", "ocm", "ski", "sba"})
+BUNDLES = frozenset({"paper", "official"})
 
 
 class Cdtr(nn.Module):

@@ -8,5 +8,6 @@ from __future__ import annotations
 from cdtr.model.methods.cdtr import build
 
 MODULES: frozenset[str] = frozenset()
+BUNDLES = frozenset({"paper"})  # its own release trains with other settings than CDTR's
 
-__all__ = ["MODULES", "build"]
+__all__ = ["BUNDLES", "MODULES", "build"]
