@@ -5,7 +5,5 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
-for folder in (PROJECT / "benchmarks", PROJECT / "tests/cli"):  # the latter for tiny data
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path += [str(TESTS.parent / "benchmarks"), str(TESTS / "cli")]  # the latter for tiny data
