@@ -139,8 +139,8 @@ def at_threshold(evaluation: Tree, iou: int) -> float | None:
     Returns:
         None where there are no curves, no such level, or a threshold that is not among those that were swept.
     """
-    curves, threshold = evaluation.get("curves"), evaluation["threshold"]
-    rates = (curves or {}).get("largest_contour", {}).get(str(iou))
+    curves, threshold = evaluation.get("curves") or {}, evaluation["threshold"]
+    rates = curves.get("largest_contour", {}).get(str(iou))
     if rates is None or threshold is None:
         return None
     swept = zip(curves["thresholds"], rates, strict=True)

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_helpers import TINY, draw_neu, run_cdtr
+from cli_helpers import TINY, draw_neu
 
-from cdtr.config import load_config
+import collect_results
+import prior_alone
+from cdtr.cli import main
 from results_csv import read_lines
 
-PROJECT = Path(__file__).resolve().parents[2]
-GRID = """config: tiny.yaml
-seeds: [0]
-rows:
-  catr: {method: catr}
-  plain: {method: tscam, guide: {enabled: false}}
-"""
+
+def run_script(script: Any, *arguments: object) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
+        return int(script.main())
 
 
-def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PROJECT / "benchmarks" / name), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def run_cdtr(*arguments: object) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    assert not stopped.value.code
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -39,16 +40,23 @@ def neu(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def out(neu: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A grid of a run with a guide and one without, and the prior of the former."""
-    folder = tmp_path_factory.mktemp("grid")
-    settings = [setting for setting in TINY if not setting.startswith("method=")]
-    (folder / "tiny.yaml").write_text(load_config("small", settings).to_yaml(), encoding="utf-8")
-    (folder / "grid.yaml").write_text(GRID, encoding="utf-8")
-    done = run_cdtr("ablate", folder / "grid.yaml", "--data", neu, "--out", folder / "out", "--jobs", 1)
-    assert done.returncode == 0, done.stderr
-    done = run_script("prior_alone.py", folder / "out/runs/catr-0", "--data", neu, "--device", "cpu")
-    assert done.returncode == 0, done.stderr
-    return folder / "out"
+    """A grid's folder: a run with a guide and the prior of it, and a copy that says it had no guide."""
+    out = tmp_path_factory.mktemp("grid")
+    guided, plain = out / "runs/catr-0", out / "runs/plain-0"
+    settings = [word for setting in (*TINY, "method=catr") for word in ("--set", setting)]
+    run_cdtr("train", neu, "--out", guided, "--config", "small", *settings)
+    run_cdtr("calibrate", guided, "--data", neu)
+    run_cdtr("evaluate", guided, "--data", neu, "--json", guided / "evaluation.json")
+    shutil.copytree(guided, plain)
+    config = (plain / "config.yaml").read_text(encoding="utf-8")
+    assert "guide:\n  enabled: true" in config
+    (plain / "config.yaml").write_text(config.replace("guide:\n  enabled: true", "guide:\n  enabled: false"))
+    (out / "grid.json").write_text("{}")
+    (out / "configs").mkdir()
+    for row in ("catr", "plain"):
+        (out / f"configs/{row}.yaml").touch()
+    assert run_script(prior_alone, guided, "--data", neu, "--device", "cpu") == 0
+    return out
 
 
 def test_the_prior_is_measured_as_the_run_is(out: Path) -> None:
@@ -60,30 +68,28 @@ def test_the_prior_is_measured_as_the_run_is(out: Path) -> None:
     assert prior["curves"]["largest_contour"] != run["curves"]["largest_contour"], "the maps are not"
 
 
-def test_a_run_without_a_guide_is_refused_in_a_line(out: Path, neu: Path) -> None:
-    done = run_script("prior_alone.py", out / "runs/plain-0", "--data", neu)
-    assert done.returncode == 2
-    assert "without a guide" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_a_run_without_a_guide_is_refused_in_a_line(out: Path, neu: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run_script(prior_alone, out / "runs/plain-0", "--data", neu) == 2
+    (only,) = capsys.readouterr().err.splitlines()
+    assert "without a guide" in only
     assert not (out / "runs/plain-0/prior.json").exists()
 
 
-def test_its_threshold_is_not_chosen_on_the_images_that_it_is_measured_on(out: Path, neu: Path) -> None:
-    done = run_script("prior_alone.py", out / "runs/catr-0", "--data", neu, "--split", "held-out")
-    assert done.returncode == 2
-    assert "choose another --split" in done.stderr
+def test_its_threshold_is_not_chosen_on_the_images_that_it_is_measured_on(
+    out: Path, neu: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_script(prior_alone, out / "runs/catr-0", "--data", neu, "--split", "held-out") == 2
+    assert "choose another --split" in capsys.readouterr().err
 
 
 def test_the_grid_is_collected_with_it(out: Path, tmp_path: Path) -> None:
     csv = tmp_path / "neu.csv"
-    done = run_script("collect_results.py", out, "--csv", csv, "--data", "NEU-DET", "--machine", "a test")
-    assert done.returncode == 0, done.stderr
+    assert run_script(collect_results, out, "--csv", csv, "--data", "NEU-DET", "--machine", "a test") == 0
     lines = {line["row"]: line for line in read_lines(csv)}
-    assert {row: (line["recipe"], line["method"]) for row, line in lines.items()} == {
-        "catr": ("small", "catr"),
-        "plain": ("paper", "tscam"),
-        "prior": ("small", "prior border"),
-    }
+    methods = {row: line["method"] for row, line in lines.items()}
+    assert methods == {"catr": "catr", "plain": "catr", "prior": "prior border"}
+    assert lines["prior"]["recipe"] == lines["catr"]["recipe"] == "small"
     run = read(out / "runs/catr-0/evaluation.json")
     assert lines["catr"]["gt_known_loc"] == f"{run['metrics']['gt_known_loc']:.3f}"
     assert lines["catr"]["oracle_gt_known_loc"] == f"{run['oracle']['gt_known_loc']:.3f}"
