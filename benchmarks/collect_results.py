@@ -43,7 +43,7 @@ RESULT, PRIOR = "evaluation.json", "prior.json"
 PRIOR_ROW = "prior"
 Tree = Mapping[str, Any]
 _RUN_NAME = re.compile(r"(?P<row>.+)-(?P<seed>\d+)")
-_MACHINE_PATH = re.compile(r"(?:^|[\s=\"'])(?:/|~/|[A-Za-z]:\\)")
+MACHINE_PATH = re.compile(r"(?:^|[\s=\"'])(?:/|~/|[A-Za-z]:\\)")
 
 
 def find_runs(path: Path, row: str | None, rows: Sequence[str]) -> list[tuple[str, Path]]:
@@ -235,7 +235,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         for option in (options.command, options.data, options.machine or ""):
-            if _MACHINE_PATH.search(option):
+            if MACHINE_PATH.search(option):
                 raise DataError(f"{option!r} has a path of this machine: write DATA, OUT or a path from the project on")
         given = {"table": options.table or options.csv.stem, "command": options.command, "data": options.data}
         chosen = [name.strip() for name in options.rows.split(",") if name.strip()]

@@ -166,7 +166,7 @@ def test_a_file_that_was_spoilt_by_hand_is_refused(change: Any, message: str, tm
         read_lines(file)
 
 
-@pytest.mark.parametrize("command", ["cdtr train /data/neu", "cdtr ablate g.yaml --out=/tmp/o", "cdtr train ~/neu"])
+@pytest.mark.parametrize("command", ["cdtr train /data/neu", "cdtr ablate g.yaml --out=/scratch/o", "cdtr train ~/neu"])
 def test_paths_of_a_machine_do_not_get_into_a_file(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
