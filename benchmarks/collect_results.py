@@ -43,7 +43,7 @@ RESULT, PRIOR = "evaluation.json", "prior.json"
 PRIOR_ROW = "prior"
 Tree = Mapping[str, Any]
 _RUN_NAME = re.compile(r"(?P<row>.+)-(?P<seed>\d+)")
-MACHINE_PATH = re.compile(r"(?:^|[\s=\"'])(?:/|~/|[A-Za-z]:\\)")
+MACHINE_PATH = re.compile(r"(?:^|[\s,=\"'])(?:/|~/|[A-Za-z]:\\)")
 
 
 def find_runs(path: Path, row: str | None, rows: Sequence[str]) -> list[tuple[str, Path]]:

@@ -1,6 +1,6 @@
 """The object prior of a run's own guide, measured as if it were the localization map: the reference row of a table.
 
-    python benchmarks/prior_alone.py OUT/runs/cdtr-* --data NEU-DET
+    python benchmarks/prior_alone.py OUT/runs/cdtr-? --data NEU-DET
     python benchmarks/collect_results.py OUT --csv results/neu-det.csv       # takes the row ``prior`` from them
 
 What a method scores above this row is what it learned beyond its prior. Images, protocol and classes are the run's own:
