@@ -19,6 +19,7 @@ from cdtr.cli._shared import open_source
 from cdtr.config import Config
 from cdtr.data.loader import eval_loader
 from cdtr.data.split import training_samples
+from cdtr.errors import CheckpointError
 from cdtr.evaluation import Tally, find_protocol, tally_images
 from cdtr.model.guide import Guide
 from cdtr.model.maps import pooled_logits
@@ -30,22 +31,29 @@ from cdtr.runs import RunFolder
 
 
 class PriorMaps(nn.Module):
-    """The guide's prior as the map of every class."""
+    """The guide's prior as the map of every class; the classes are those that ``classifier`` says, else the guide."""
 
-    def __init__(self, guide: Guide) -> None:
+    def __init__(self, guide: Guide, classifier: nn.Module | None = None) -> None:
         super().__init__()
         self.guide = guide
+        self.classifier = classifier
 
     def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
         """images: (B, 3, H, W), normalised."""
         seen = self.guide(images)
         maps = seen.prior[:, None].expand_as(seen.x_guide)
-        return ModelOutput(pooled_logits(seen.x_guide), maps, seen.prior)
+        logits = pooled_logits(seen.x_guide) if self.classifier is None else self.classifier(images).logits
+        return ModelOutput(logits, maps, seen.prior)
 
 
 def trained_guide(run: RunFolder) -> Guide:
-    """The guide of a run that had one."""
+    """The guide of a run, in evaluation mode; CheckpointError where it was trained without one."""
     config = run.config().updated(sba={"enabled": False})
+    if not config.guide.enabled:
+        raise CheckpointError(
+            f"{run.path} was trained without a guide, as by the paper's recipe, so it has no prior: give a run with "
+            "guide.enabled"
+        )
     method = build_method(config, len(run.class_names()), sba=None, load_weights=False)
     method.load_state_dict(read_state_dict(run.weights), strict=False)
     guide: Guide = method.eval().guide
