@@ -117,7 +117,7 @@ def fair_sample(samples: Sequence[Sample], count: int, seed: int) -> Sequence[Sa
         return samples
     order = np.random.default_rng(seed).permutation(len(samples)).tolist()
     turns: dict[int, int] = {}
-    ranked = []
+    ranked: list[tuple[int, int, int]] = []
     for index in order:
         label = samples[index].label
         turns[label] = turns.get(label, 0) + 1
