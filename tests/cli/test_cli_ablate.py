@@ -136,3 +136,17 @@ def test_a_start_that_was_pretrained_anew_is_another_one(
     assert (code, "started-3 started from another" in err) == (2, True), err
     start.unlink()
     assert in_process(capsys, "ablate", grid, "--out", out, "--dry-run")[0] == 0
+
+
+def test_rows_and_seeds_can_be_chosen(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what is asked for is run, and an unknown name is refused with the choices."""
+    plan = yaml.safe_load(grid.read_text())
+    grid.write_text(yaml.safe_dump({**plan, "seeds": [3, 4]}, sort_keys=False))
+    asked = "ablate", grid, "--out", tmp_path / "out", "--dry-run"
+    code, listed, _ = in_process(capsys, *asked, "--rows", "whole, plain", "--seeds", "4")
+    assert (code, listed.splitlines()) == (0, ["to do  whole, seed 4", "to do  plain, seed 4"])
+    for option, given, known in (("--rows", "nobody", "plain"), ("--seeds", "99", "3, 4"), ("--rows", ",", "plain")):
+        code, _, error = in_process(capsys, *asked, option, given)
+        assert code == 2
+        assert f"{option} '{given}': " in error
+        assert f"choose from {known}" in error

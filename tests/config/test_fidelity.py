@@ -13,6 +13,7 @@ ROWS = [
     (1, "sba.prompt_by", "label", "batch_position"),
     (1, "sba.templates", ("a photo of {}",), ("a photo of {}.",)),
     (2, "ski.offsets_from", "csm", "out"),
+    (2, "ski.attention", "scaled", "raw"),
     (3, "backbone.attention_reduce", "mean", "sum_heads"),
     (4, "ocm.suppress", "scaled", "official"),
     (5, "ocm.awaken", "scaled", "official"),
@@ -82,7 +83,7 @@ def test_both_bundles_agree_on_the_row(row, key, both):
 def test_official_changes_nothing_else():
     paper = dict(flat(Config().model_dump()))
     official = dict(flat(load_config(None, ["fidelity=official"]).model_dump()))
-    changed = {key for key in paper if paper[key] != official[key]} - {"evaluation.protocol"}
+    changed = {key for key in paper if paper[key] != official[key]} - {"evaluation.protocol", "evaluation.view"}
     assert changed == {key for _, key, *_ in ROWS} | {"fidelity"}
 
 
@@ -97,6 +98,7 @@ def test_row_14_names_the_released_protocol():
     assert Config().evaluation.protocol == "wsol"
     assert official == "cdtr"
     assert official in PROTOCOLS
+    assert load_config(None, ["fidelity=official"]).evaluation.view == PROTOCOLS[official].view == "crop"
 
 
 def test_row_18_is_released_for_ilsvrc_alone():

@@ -23,6 +23,8 @@ def command(
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Trainings at a time; by default one a GPU, else one a core.")
     ] = None,
+    rows: Annotated[str | None, typer.Option("--rows", help="Only these rows, by name, with commas.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Only these seeds of the grid, with commas.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
 ) -> None:
     """Train every row of a grid with every seed, measure, and write one table with mean, spread and paired differences.
@@ -48,7 +50,8 @@ def command(
     root = (data or grid.parent / str(plan.data)).resolve()
     calibration = check_rows(grid, configs, root, plan.split)
     settled = settle_files(plan, configs, root, out, calibration)
-    clips, runs = plan_cells(plan, configs, root, out, calibration)
+    chosen = choose_cells(plan, rows, seeds)
+    clips, runs = plan_cells(chosen, {row: configs[row] for row in chosen.rows}, root, out, calibration)
     if dry_run:
         for cell in [*clips, *runs]:
             print(f"{'done' if cell.done.is_file() else 'to do'}  {cell.name}")
@@ -66,6 +69,26 @@ def command(
         write_json(out / "table.json", table.to_json())
         print(f"wrote {out / 'table.md'}, table.csv, table.json; the runs are in {out / 'runs'}")
     fail_if_any(failed, len(clips) + len(runs), out / "logs")
+
+
+def choose_cells(plan: Ablation, rows: str | None, seeds: str | None) -> Ablation:
+    """The grid with the rows and seeds that were asked for, which it must have; its tables are of all that are done."""
+    from cdtr.errors import ConfigError
+
+    changes: dict[str, Any] = {}
+    for option, given, known in (
+        ("rows", rows, {row: row for row in plan.rows}),
+        ("seeds", seeds, {str(seed): seed for seed in plan.seeds}),
+    ):
+        if given is None:
+            continue
+        names = [name.strip() for name in given.split(",") if name.strip()]
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            found = f"the grid has no {unknown[0]!r}" if unknown else "nothing was named"
+            raise ConfigError(f"--{option} {given!r}: {found}, choose from {', '.join(known)}")
+        changes[option] = {n: plan.rows[n] for n in names} if option == "rows" else tuple(known[n] for n in names)
+    return plan.model_copy(update=changes)
 
 
 def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | None) -> str | None:
