@@ -21,6 +21,7 @@ import cdtr
 from cdtr.api import DEFAULT_THRESHOLD, choose_threshold
 from cdtr.config import load_config
 from cdtr.cores import threads_each
+from cdtr.data.pixels import View
 from cdtr.data.transforms import EvalTransform
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.localization.boxes import threshold_mask
@@ -29,6 +30,7 @@ from oracles.untrained_run import write_untrained_run
 
 SETTINGS = (
     "data.input_size=[32, 32]",
+    "data.resize=[36, 36]",
     "backbone.overrides={patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}",
     "ocm.k=2",
     "sba.enabled=false",
@@ -235,8 +237,35 @@ def test_a_folder_without_images_is_refused(run: Path, tmp_path: Path) -> None:
         cdtr.Localizer.from_pretrained(run, threshold=0.4)(tmp_path / "none")
 
 
-def test_localizer_agrees_with_the_model(run: Path, picture: Image.Image) -> None:
+def test_tiles_are_what_the_recipe_small_sees(run: Path, picture: Image.Image) -> None:
     localizer = cdtr.Localizer.from_pretrained(run, threshold=0.4)
+    data = RunFolder(run).config().data
+    assert localizer.view == View("tiled", data.input_size, data.resize)
+    images = EvalTransform(data, "tiled")(picture)[None]
+    (height, width), (full_height, full_width) = data.input_size, data.resize
+    starts = [(0, 0), (0, full_width - width), (full_height - height, 0), (full_height - height, full_width - width)]
+    starts.append(((full_height - height) // 2, (full_width - width) // 2))
+    with torch.inference_mode():
+        tiles = torch.cat([images[:, :, top : top + height, left : left + width] for top, left in starts])
+        probs = cdtr.load_model(run)(tiles).logits.mean(dim=0).softmax(dim=0).numpy()
+    np.testing.assert_allclose(localizer(picture)[0].class_probs, probs, atol=1e-5)
+    with pytest.raises(ConfigError, match="the view is 'tile': choose one of"):
+        cdtr.Localizer.from_pretrained(run, view="tile")
+
+
+def test_a_crop_finds_boxes_in_its_part_of_the_image_alone(run: Path, picture: Image.Image) -> None:
+    localizer = cdtr.Localizer.from_pretrained(run, threshold=0.0, view="crop")
+    left, top, right, bottom = localizer.view.field((picture.height, picture.width))
+    found = localizer(picture)[0]
+    assert found.map.shape == (picture.height, picture.width)
+    x0, y0, x1, y1 = found.boxes_xyxy[0]
+    assert (round(left) <= x0, round(top) <= y0, x1 <= round(right), y1 <= round(bottom)) == (True,) * 4
+    assert (found.map[:, : round(left)] == 0).all()
+    assert (found.map[:, round(right) :] == 0).all()
+
+
+def test_localizer_agrees_with_the_model(run: Path, picture: Image.Image) -> None:
+    localizer = cdtr.Localizer.from_pretrained(run, threshold=0.4, view="whole")
     result = localizer(picture)[0]
     with torch.inference_mode():
         images = EvalTransform(RunFolder(run).config().data)(picture)[None]

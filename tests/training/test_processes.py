@@ -46,8 +46,9 @@ def comparable_config() -> Config:
 
 @pytest.fixture(scope="module")
 def odd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of 15, of which three each are held out."""
-    return write_classes(tmp_path_factory.mktemp("odd") / "data", images=15, classes=("blue", "green", "red"))
+    """Three classes of 15, of which three each are held out; the objects show, so that SBA has something to prefer."""
+    root = tmp_path_factory.mktemp("odd") / "data"
+    return write_classes(root, images=15, classes=("blue", "green", "red"), spot=True)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_helpers import quiet_console, run_training, tiny_config, write_classes
+from training_helpers import lines_of, quiet_console, run_training, tiny_config, write_classes
 
 from cdtr.config import Config
 from cdtr.data.datasets import load_source
@@ -84,9 +84,9 @@ def test_the_loaded_clip_has_the_fit_that_was_told(trained: Trained) -> None:
 
 def test_sba_trains_with_the_folder(trained: Trained, tmp_path: Path) -> None:
     root, folder, _, _ = trained
-    config = CONFIG.updated(sba={"enabled": "auto", "model": str(folder)}, train={"epochs": 1})
+    config = CONFIG.updated(sba={"enabled": True, "model": str(folder)}, train={"epochs": 1})
     run = run_training(config, root, tmp_path / "run")
-    assert run.config().sba.enabled is True
+    assert "sba" in lines_of(run.path, "epoch")[0]["terms"]
     assert run.manifest()["clip_fit"]["fit"] > 0.5
 
 
