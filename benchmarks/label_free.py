@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cdtr.api import as_method, load_model
+from cdtr.api import as_seen, find_view, load_model
 from cdtr.cli._shared import open_source
 from cdtr.cli.calibrate import calibration_samples
 from cdtr.cli.evaluate import choose_split
@@ -98,7 +98,7 @@ def clip_agreement(
 def choose(run: RunFolder, source: DataSource, method: Method, protocol: Protocol) -> dict[str, float]:
     """The threshold of each criterion, on the images that the run held out."""
     samples, config = calibration_samples(run, source, None), run.config()
-    batches = list(eval_loader(samples, config))
+    batches = list(eval_loader(samples, config, view=find_view(run).name))
     maps, turned = [], []
     for answer in answers(method, batches, "cpu", mirrored=True):
         assert answer.mirrored_map is not None
@@ -130,14 +130,15 @@ def main() -> None:
     for path in arguments.runs:
         run = RunFolder(path).require_trained()
         source = open_source(run, arguments.data)
-        protocol, method = find_protocol(run.config().evaluation.protocol), as_method(load_model(path))
+        view = find_view(run)
+        protocol, method = find_protocol(run.config().evaluation.protocol), as_seen(load_model(path), view)
         calibration = run.calibration()
         if calibration is None or calibration["curve"] is None:
             sys.exit(f"{path} has no calibration with boxes: run `cdtr calibrate {path} --data {arguments.data}` first")
         thresholds = {"boxed": float(calibration["threshold"])} | choose(run, source, method, protocol)
         name, samples = choose_split(run, source, arguments.split)
-        tally = Tally(protocol, None)
-        tally_images([tally], method, eval_loader(samples, run.config()), source.annotate)
+        tally = Tally(protocol, None, 0.01)
+        tally_images([tally], method, eval_loader(samples, run.config(), view=view.name), source.annotate)
         rates = tally.single.rates[tally.single.iou.index(50)]
         scores = {key: float(rates[round(100 * value)]) for key, value in thresholds.items()}
         scores["oracle"] = float(rates.max())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.api import as_method
@@ -31,16 +33,25 @@ from cdtr.runs import RunFolder
 
 
 class PriorMaps(nn.Module):
-    """The guide's prior as the map of every class; the classes are those that ``classifier`` says, else the guide."""
+    """The guide's prior as the map of every class; the classes are those that ``classifier`` says, else the guide.
 
-    def __init__(self, guide: Guide, classifier: nn.Module | None = None) -> None:
+    size_hw: what the guide sees, where the images are larger, as those that the classifier cuts tiles from. The prior
+    compares patches with the border of the whole image, so it is never tiled.
+    """
+
+    def __init__(
+        self, guide: Guide, classifier: Callable[..., ModelOutput] | None = None, size_hw: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         self.guide = guide
         self.classifier = classifier
+        self.size_hw = size_hw
 
     def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
         """images: (B, 3, H, W), normalised."""
-        seen = self.guide(images)
+        resized = self.size_hw is not None and tuple(images.shape[-2:]) != self.size_hw
+        shrink = {"size": self.size_hw, "mode": "bilinear", "antialias": True}
+        seen = self.guide(F.interpolate(images, **shrink) if resized else images)
         maps = seen.prior[:, None].expand_as(seen.x_guide)
         logits = pooled_logits(seen.x_guide) if self.classifier is None else self.classifier(images).logits
         return ModelOutput(logits, maps, seen.prior)

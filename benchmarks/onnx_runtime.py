@@ -21,7 +21,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from cdtr.api import choose_threshold, load_model
+from cdtr.api import choose_threshold, find_view, load_model
 from cdtr.cli._shared import open_source
 from cdtr.cli.export import Trial, prepare_trial
 from cdtr.config import Config, load_config
@@ -32,6 +32,7 @@ from cdtr.deployment.pictures import drawn_pictures
 from cdtr.deployment.program import export_program, method_runner
 from cdtr.deployment.session import session_runner
 from cdtr.deployment.variants import Variant, measure_variants
+from cdtr.localization.tiles import tiled
 from cdtr.model.cost import interleaved_seconds
 from cdtr.model.methods import build_method
 from cdtr.runs import RunFolder
@@ -83,10 +84,11 @@ def main() -> None:
 
 def _of_run(given: argparse.Namespace) -> tuple[nn.Module, Facts, Trial]:
     run = RunFolder(given.run)
-    chosen = choose_threshold(run)
+    chosen, view = choose_threshold(run), find_view(run)
     source = None if given.data is None else open_source(run, given.data)
-    trial = prepare_trial(run, chosen[0], source, given.split, given.images, int8=True)
-    return load_model(run.path), run_facts(run, *chosen), trial
+    trial = prepare_trial(run, chosen[0], source, given.split, given.images, int8=True, view=view.name)
+    method = tiled(load_model(run.path), view.input_hw, view.size_hw)
+    return method, run_facts(run, *chosen, view.name), trial
 
 
 def _of_preset(given: argparse.Namespace) -> tuple[nn.Module, Facts, Trial]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from cdtr.api import as_method, find_device, load_model
+from cdtr.api import as_method, as_seen, find_device, find_view, load_model
 from cdtr.cli._shared import HELD_OUT, find_test_split, open_source
 from cdtr.cli.calibrate import calibration_samples, chosen_on
 from cdtr.cli.evaluate import choose_split
@@ -72,12 +72,14 @@ def measure_prior(
     if name == (choose_on or HELD_OUT):
         raise DataError(f"the threshold is chosen on {name}, so it cannot be measured there: choose another --split")
     rules = find_protocol(config.evaluation.protocol)
-    method = as_method(PriorMaps(guide, load_model(run.path, device)).eval())
-    chosen = eval_loader(calibration_samples(run, source, choose_on), config)
+    view = find_view(run)
+    classifier = as_seen(load_model(run.path, device), view)
+    method = as_method(PriorMaps(guide, classifier, view.input_hw).eval())
+    chosen = eval_loader(calibration_samples(run, source, choose_on), config, view=view.name)
     (found,) = calibrate(method, chosen, source.annotate, [rules], device)
     result = evaluate(
         method,
-        eval_loader(samples, config),
+        eval_loader(samples, config, view=view.name),
         source.annotate,
         rules,
         found.threshold,

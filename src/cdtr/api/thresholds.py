@@ -12,6 +12,7 @@ from cdtr.localization.quality import BoxQuality
 from cdtr.runs import RunFolder
 
 if TYPE_CHECKING:
+    from cdtr.data.pixels import View
     from cdtr.evaluation import Protocol
     from cdtr.evaluation.protocols import Published
 
@@ -42,6 +43,13 @@ def choose_view(run: RunFolder, given: str | None = None) -> ViewName:
         return calibrated_view(run)
     settings = run.config().evaluation
     return find_protocol(settings.protocol).view or settings.view
+
+
+def find_view(run: RunFolder, given: str | None = None) -> View:
+    """``choose_view`` at the sizes of the run's images."""
+    from cdtr.data.pixels import View
+
+    return View.of(choose_view(run, given), run.config().data)
 
 
 def calibrated_view(run: RunFolder) -> ViewName:

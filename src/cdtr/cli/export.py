@@ -54,9 +54,8 @@ def command(
 
     Example: cdtr export runs/neu --onnx neu.onnx --int8 --data NEU-DET
     """
-    from cdtr.api import choose_view, find_run, load_model, view_threshold
+    from cdtr.api import find_run, find_view, load_model, view_threshold
     from cdtr.cli._shared import next_steps, note, open_source
-    from cdtr.data.pixels import View
     from cdtr.deployment.facts import run_facts
     from cdtr.errors import ConfigError
     from cdtr.localization.tiles import tiled
@@ -72,7 +71,7 @@ def command(
     if data is None and (split is not None or boxes is not None):
         raise ConfigError("--split and --boxes are of a data set: give --data as well")
     folder = find_run(run)
-    seen = View.of(choose_view(folder, view), folder.config().data)
+    seen = find_view(folder, view)
     chosen = view_threshold(folder, threshold, seen.name)
     source = None if data is None else open_source(folder, data, boxes)
     trial = prepare_trial(folder, chosen[0], source, split, images, int8, seen.name)
