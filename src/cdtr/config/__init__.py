@@ -1,6 +1,7 @@
 """Everything a run depends on, in one checked tree, and how it is read."""
 
 from cdtr.config.ablation import Ablation, clip_settings, load_ablation
+from cdtr.config.beyond import beyond_paper, switch_conflict
 from cdtr.config.loading import load_config, parse_config, preset_names, read_tree
 from cdtr.config.paper import (
     PAPER_PROTOCOL,
@@ -12,6 +13,7 @@ from cdtr.config.paper import (
     load_reproduction,
     reproduction_names,
 )
+from cdtr.config.recipes import is_paper, recipe_label
 from cdtr.config.sections import (
     AttentionReduce,
     BackboneConfig,
@@ -55,12 +57,16 @@ __all__ = [
     "SkiConfig",
     "TrainConfig",
     "WeightingConfig",
+    "beyond_paper",
     "clip_settings",
+    "is_paper",
     "load_ablation",
     "load_config",
     "load_reproduction",
     "parse_config",
     "preset_names",
     "read_tree",
+    "recipe_label",
     "reproduction_names",
+    "switch_conflict",
 ]

@@ -14,7 +14,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from cdtr.config import Config
+from cdtr.config import Config, switch_conflict
 from cdtr.errors import ConfigError
 from cdtr.model.backbone import build_backbone
 from cdtr.model.sba import Sba
@@ -54,12 +54,9 @@ def with_switches(config: Config) -> Config:
         if getattr(config, name).enabled is None
     }
     config = config.updated(**open_switches)
-    if config.ski.enabled and not config.csm.enabled:
-        raise ConfigError("ski.enabled needs csm.enabled: SKI takes its offsets from CSM's maps (Eq. 10)")
-    if config.ocm.enabled and config.ocm.prior != "none" and not config.guide.enabled:
-        raise ConfigError(f"ocm.prior {config.ocm.prior} needs guide.enabled: it compares the guide's features")
-    if config.guide.attention != "evidence" and not config.guide.enabled:
-        raise ConfigError(f"guide.attention {config.guide.attention} needs guide.enabled: the guide is what teaches it")
+    conflict = switch_conflict(config)
+    if conflict:
+        raise ConfigError(conflict)
     return config
 
 
