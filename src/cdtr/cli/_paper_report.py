@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from rich.console import Console
 from cdtr.api import find_device
 from cdtr.cli._paper_runs import PaperPlan, PaperRun, Scale, by_reason, class_count, result_file, run_folder
 from cdtr.cli._shared import note
-from cdtr.config import Config, Reproduction, load_config
-from cdtr.model.cost import measure_costs
-from cdtr.model.methods import build_method
+from cdtr.config import Config, Reproduction, load_config, recipe_label
+from cdtr.model.cost import Cost, measure_costs
+from cdtr.model.methods import build_method, with_switches
 from cdtr.reports.ablation import collect
 from cdtr.reports.figures import figure_png
 from cdtr.reports.paper_figure import (
@@ -27,7 +28,8 @@ from cdtr.reports.paper_figure import (
     training_data,
     training_figure,
 )
-from cdtr.reports.paper_table import COST_NAMES, Findings, Part, compare, to_csv, to_latex, to_markdown, to_tables
+from cdtr.reports.paper_table import COST_NAMES, Findings, Part, compare, to_csv, to_latex, to_markdown
+from cdtr.reports.paper_terminal import to_tables
 from cdtr.runs import RunFolder, write_atomic, write_json
 
 COST_IMAGES, COST_ROUNDS = 8, 3
@@ -44,8 +46,9 @@ def write_report(
         values = sweep_values(found) if found.table.figure and found.table.figure.kind == "sweep" else None
         written["md"], written["tex"] = to_markdown(found, parts), to_latex(found, parts)
         written["csv"] = to_csv(found, parts, values)
-        for table in to_tables(found, parts):
-            Console().print(table)
+        console = Console()
+        for table in to_tables(found, parts, console):
+            console.print(table)
     files: dict[str, str | bytes] = {f"{found.name}.{suffix}": text for suffix, text in written.items()}
     files |= _figure_files(found, parts, findings, _run_folders(plan, seeds, out))
     for name, content in files.items():
@@ -106,6 +109,8 @@ def _findings(
         costs={row: measured["costs"][run.key] for row, run in costed.items()} if measured else {},
         notes=notes,
         cost_machine=measured.get("machine", ""),
+        recipes={row: recipe_label(with_switches(run.config)) for row, run in costed.items()},
+        on_gpu=measured.get("device") == "cuda",
     )
 
 
@@ -130,7 +135,8 @@ def _costs(found: Reproduction, data: str, runs: Mapping[str, PaperRun], scale: 
     path = out / "costs" / f"{found.name}-{data}.json"
     device, classes = find_device(None), class_count(found, scale, data)
     keys = sorted({run.key for run in runs.values()})
-    wanted = {"machine": _machine(device), "classes": classes, "keys": keys}
+    wanted = {"machine": _machine(device), "device": device.type, "classes": classes, "keys": keys}
+    wanted["measures"] = [field.name for field in fields(Cost)]
     if path.is_file():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if {name: kept.get(name) for name in wanted} == wanted:

@@ -69,7 +69,7 @@ def store_scores(run: RunFolder, results: Sequence[Evaluation], data: str, split
     """Keep the numbers, without curves and classes, in the run folder; a folder that cannot be written gets a note."""
     from cdtr.cli._shared import note
 
-    kept = ("n_images", "n_annotated", "threshold", "threshold_source", "metrics", "intervals", "baselines")
+    kept = ("recipe", "n_images", "n_annotated", "threshold", "threshold_source", "metrics", "intervals", "baselines")
     entries = []
     for result in results:
         tree = result.to_json()
@@ -136,6 +136,7 @@ def evaluate_run(
     """
     from cdtr.api import as_method, find_device, load_model, protocol_threshold
     from cdtr.cli._shared import process_state, progress_bar, report_broken
+    from cdtr.config import recipe_label
     from cdtr.data.loader import eval_loader
     from cdtr.evaluation import Tally, gather_tallies, tally_images
 
@@ -162,7 +163,8 @@ def evaluate_run(
         tally_images(tallies, method, batches, source.annotate, where, move)
     if not alone:
         tallies = gather_tallies(tallies)
-    results = [tally.finish(origin) for tally, (_, origin) in zip(tallies, chosen, strict=True)]
+    recipe = recipe_label(config)
+    results = [replace(tally.finish(origin), recipe=recipe) for tally, (_, origin) in zip(tallies, chosen, strict=True)]
     return [
         replace(result, notes=(*result.notes, *remarks)) if is_own else result
         for result, is_own in zip(results, own, strict=True)

@@ -6,6 +6,7 @@ from cdtr.config.loading import load_config, parse_config, preset_names, read_tr
 from cdtr.config.paper import (
     PAPER_PROTOCOL,
     PaperData,
+    PaperDifference,
     PaperFigure,
     PaperRow,
     PaperTable,
@@ -47,6 +48,7 @@ __all__ = [
     "OcmConfig",
     "Padding",
     "PaperData",
+    "PaperDifference",
     "PaperFigure",
     "PaperRow",
     "PaperTable",

@@ -40,7 +40,7 @@ def load_config(
 
 
 def parse_config(text: str, origin: str) -> Config:
-    """Check a resolved configuration, as a run folder holds it; one without a recipe's name gets it from its switches."""
+    """Check a resolved configuration, as a run folder holds it; without a recipe's name it gets one."""
     tree = _parse_yaml(text, origin)
     config = checked_section(tree, Config, origin)
     return config if "recipe" in tree else config.updated(recipe=earlier_recipe(config))
