@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import pkgutil
 from types import ModuleType
 
 import torch
@@ -17,13 +16,19 @@ from torch import nn
 from cdtr.config import Config, switch_conflict
 from cdtr.errors import ConfigError
 from cdtr.model.backbone import build_backbone
+from cdtr.model.registry import method_names
 from cdtr.model.sba import Sba
 
+__all__ = [
+    "SWITCHES",
+    "build_method",
+    "builder_name",
+    "initial_method",
+    "method_names",
+    "with_switches",
+]
+
 SWITCHES = ("csm", "ocm", "ski", "sba")
-
-
-def method_names() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def build_method(config: Config, classes: int, sba: Sba | None = None, load_weights: bool = True) -> nn.Module:
