@@ -10,7 +10,8 @@ whole matrices, as released code for this family of methods does.
 
 Multiply-adds: ``FlopCounterMode`` / 2 for one image in evaluation mode. It counts linear layers, convolutions and the
 two matrix products of attention (through the unfused path, so that they are seen), not norms, activations, softmax
-or resizing; ``gmacs_layers`` leaves attention's products out, as ptflops and the paper do. Peak memory: see cdtr/model/cost.py; above the weights, and for training also above the optimiser's state.
+or resizing; ``gmacs_layers`` leaves attention's products out, as ptflops and the paper do.
+Peak memory: see cdtr/model/cost.py; above the weights, and for training also above the optimiser's state.
 """
 
 from __future__ import annotations
