@@ -278,3 +278,6 @@ def test_lambdas_and_losses_over_the_steps(tmp_path) -> None:
         ]
         (axes,) = training_figure(found, parts, runs, field).axes
         assert [list(line.get_ydata()) for line in axes.lines] == [values]
+        parts = compare(found, {"cub": Findings("wsol", "small", recipes={"cdtr": "small"})})
+        (axes,) = training_figure(found, parts, runs, field).axes
+        assert axes.get_title() == "CUB-200-2011, recipe small"

@@ -67,6 +67,12 @@ class Part:
     lines: tuple[Line, ...]
     baselines: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """The data set, and each recipe that is not the paper's, for a picture that has no notes."""
+        recipes = dict.fromkeys(line.recipe for line in self.lines if line.recipe and not is_paper(line.recipe))
+        return ", ".join([self.label, *(f"recipe {recipe}" for recipe in recipes)])
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
