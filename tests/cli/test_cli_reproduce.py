@@ -73,6 +73,9 @@ def test_costs_are_measured_without_data(tiny: Path, tmp_path: Path) -> None:
     rows = read_rows(tmp_path / "out" / "table-6.csv")
     assert float(rows["ski", "parameters"]["ours"]) > float(rows["catr", "parameters"]["ours"]) > 0
     assert rows["ski", "multiply_adds"]["ours"] == rows["catr", "multiply_adds"]["ours"]
+    layers = float(rows["ski", "layer_multiply_adds"]["ours"])
+    assert 0 < layers < float(rows["ski", "multiply_adds"]["ours"])
+    assert "recipe small, ours at 64×64 pixels" in rows["ski", "parameters"]["note"]
     assert rows["ski", "gt_known_loc"]["ours"] == ""
     assert "no data: give --data cub=DIR" in rows["ski", "gt_known_loc"]["note"]
 

@@ -33,6 +33,7 @@ from cdtr.reports.paper_terminal import to_tables
 from cdtr.runs import RunFolder, write_atomic, write_json
 
 COST_IMAGES, COST_ROUNDS = 8, 3
+INPUT_SIZE, PAPER_INPUT = "input size", (224, 224)  # a column of Tables VI and XI, and what it has in every row
 ByPlace = Mapping[str, Mapping[str, Mapping[int, Any]]]  # data set, row, seed
 
 
@@ -100,6 +101,9 @@ def _findings(
     notes = {row: reason for (where, row), reason in plan.reasons.items() if where == data}
     notes |= {row: text for row, run in runs.items() if (text := _note(run, evaluations.get(row, {}), seeds, out))}
     costed = {row: run for (where, row), run in plan.costed.items() if where == data}
+    if INPUT_SIZE in found.table.columns:
+        for row, run in costed.items():
+            notes[row] = ", ".join(filter(None, (_size_note(run.config), notes.get(row, ""))))
     measured = _costs(found, data, costed, scale, out) if set(found.table.metrics) & set(COST_NAMES) else {}
     return Findings(
         protocol=rules,
@@ -124,6 +128,12 @@ def _note(run: PaperRun, done: Mapping[int, Any], seeds: Sequence[int], out: Pat
     if len(done) < len(seeds):
         words.append(f"{len(done)} of {len(seeds)} seeds done")
     return ", ".join(words)
+
+
+def _size_note(config: Config) -> str:
+    """Where the table has the paper's input size beside ours of another one."""
+    height, width = config.data.input_size
+    return "" if (height, width) == PAPER_INPUT else f"ours at {height}×{width} pixels"
 
 
 def _is_on(config: Config, module: str) -> bool:
