@@ -10,7 +10,8 @@ whole matrices, as released code for this family of methods does.
 
 Multiply-adds: ``FlopCounterMode`` / 2 for one image in evaluation mode. It counts linear layers, convolutions and the
 two matrix products of attention (through the unfused path, so that they are seen), not norms, activations, softmax
-or resizing. Peak memory: see cdtr/model/cost.py; above the weights, and for training also above the optimiser's state.
+or resizing; ``gmacs_layers`` leaves attention's products out, as ptflops and the paper do.
+Peak memory: see cdtr/model/cost.py; above the weights, and for training also above the optimiser's state.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 
 from cdtr.config import Config
 from cdtr.model.backbone import Backbone, Tokens
-from cdtr.model.cost import MIB, forward_call, interleaved_seconds, multiply_adds, peak_bytes
+from cdtr.model.cost import MIB, forward_call, interleaved_seconds, layer_multiply_adds, multiply_adds, peak_bytes
 from cdtr.model.methods import build_method
 from cdtr.records import Batch
 from harness import arguments, check_peak_live_bytes, machine_facts, ms_per_image, ratio_to, show
@@ -141,6 +142,7 @@ def main() -> None:
         rows[name] = {
             "parameters": sum(p.numel() for p in model.parameters()),
             "gmacs": round(multiply_adds(forward_call(model, images[:1])) / 1e9, 3),
+            "gmacs_layers": round(layer_multiply_adds(forward_call(model, images[:1])) / 1e9, 3),
             "forward_peak_mib": round(peak_bytes(forward_call(model, images), device) / MIB, 1),
         }
     calls = {name: forward_call(model, images) for name, model in variants.items()}

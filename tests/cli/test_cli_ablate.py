@@ -9,7 +9,9 @@ import pytest
 import yaml
 from cli_helpers import TINY, in_process, run_cdtr
 
-from cdtr.config import load_config
+from cdtr.cli.ablate import settle_files
+from cdtr.config import Ablation, load_config
+from cdtr.errors import ConfigError
 
 
 @pytest.fixture
@@ -60,6 +62,19 @@ def test_a_grid_is_trained_and_goes_on_after_a_failure(grid: Path, tmp_path: Pat
     grid.write_text(yaml.safe_dump({**plan, "split": "train"}))
     done = run_cdtr("ablate", grid, "--out", out)
     assert (done.returncode, "grid.json has other settings" in done.stderr) == (2, True)
+
+
+def test_a_grid_from_before_recipes_had_names_goes_on(tmp_path: Path) -> None:
+    configs = {"a": load_config("small")}
+    plan = Ablation(rows={"a": {}})
+    settled = settle_files(plan, configs, tmp_path, tmp_path / "out", "held-out")
+    for path, text in settled.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("recipe: small\n", ""))
+    assert settle_files(plan, configs, tmp_path, tmp_path / "out", "held-out") == settled
+    for change in ("train.lr=0.5", "guide.weight=2"):
+        with pytest.raises(ConfigError, match=r"a\.yaml has other settings"):
+            settle_files(plan, {"a": load_config("small", [change])}, tmp_path, tmp_path / "out", "held-out")
 
 
 @pytest.mark.parametrize(

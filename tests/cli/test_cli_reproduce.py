@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from cli_helpers import TINY, in_process, run_cdtr
 
 from cdtr.cli._paper_estimate import _images
 from cdtr.cli._paper_runs import Scale, plan_cells, plan_paper, settle_paper
+from cdtr.cli.reproduce import trainable_rows
 from cdtr.config import load_config, load_reproduction
 from cdtr.data.datasets import load_source
 
@@ -71,6 +74,9 @@ def test_costs_are_measured_without_data(tiny: Path, tmp_path: Path) -> None:
     rows = read_rows(tmp_path / "out" / "table-6.csv")
     assert float(rows["ski", "parameters"]["ours"]) > float(rows["catr", "parameters"]["ours"]) > 0
     assert rows["ski", "multiply_adds"]["ours"] == rows["catr", "multiply_adds"]["ours"]
+    layers = float(rows["ski", "layer_multiply_adds"]["ours"])
+    assert 0 < layers < float(rows["ski", "multiply_adds"]["ours"])
+    assert "recipe small, ours at 64×64 pixels" in rows["ski", "parameters"]["note"]
     assert rows["ski", "gt_known_loc"]["ours"] == ""
     assert "no data: give --data cub=DIR" in rows["ski", "gt_known_loc"]["note"]
 
@@ -79,6 +85,35 @@ def test_the_list_names_every_table(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = in_process(capsys, "reproduce", "--list")
     assert code == 0
     assert all(name in out for name in ("table-1 ", "table-14", "figure-11"))
+
+
+TRAINABLE = {"I": 3, "II": 3, "III": 2, "IV": 3, "V": 7, "VI": 4, "VII": 8, "VIII": 10, "IX": 2, "X": 4, "XI": 3}
+TRAINABLE |= {"XII": 1, "XIII": 3, "XIV": 4}
+
+
+@pytest.mark.parametrize(("name", "count"), TRAINABLE.items())
+def test_only_rows_that_can_be_trained_are_counted(name: str, count: int) -> None:
+    assert len(trainable_rows(load_reproduction(name))) == count
+
+
+def test_the_rows_that_are_counted_are_those_that_are_run(neu: Path) -> None:
+    found, _, known = plan("X", neu, "cub")
+    assert {row for _, row in known.runs} == set(trainable_rows(found))
+
+
+def test_rows_whose_modules_cannot_stand_together_are_not_counted() -> None:
+    found = load_reproduction("V")
+    rows = dict(found.table.rows)
+    rows["ski"] = rows["ski"].model_copy(update={"settings": {"ski": {"enabled": True}, "csm": {"enabled": False}}})
+    changed = type(found)(found.name, found.table.model_copy(update={"rows": rows}), found.data)
+    assert len(trainable_rows(changed)) == 6
+
+
+def test_the_list_needs_no_pytorch() -> None:
+    words = "import sys; from cdtr.cli.reproduce import list_tables; list_tables(); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 21" in done.stdout
 
 
 @pytest.mark.parametrize(

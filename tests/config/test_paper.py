@@ -49,7 +49,7 @@ def test_a_table_is_whole_and_its_settings_are_those_of_a_configuration(name):
         ("table-5", "tscam", "cub", (74.16, 86.42, 89.28)),
         ("table-5", "csm", "cub", (77.59, 90.35, 93.22)),
         ("table-5", "sba", "cub", (80.42, 92.90, 95.88)),
-        ("table-6", "ski", "cub", (23.32, 4.49, 96.30)),
+        ("table-6", "ski", "cub", (23.32, 4.49, None, 96.30)),
         ("table-7", "p-0.30", "cub", (81.17, 96.01, 83.11)),
         ("table-7", "p-0.05", "ilsvrc", (57.82, 67.80, 70.19)),
         ("table-8", "k-11", "cub", (80.79, 93.71, 96.53)),
@@ -110,8 +110,9 @@ def test_an_unknown_name_lists_the_choices(asked):
         ({"rows": {"a": {"label": "A", "paper": {"cub": [1.0, 2.0]}}}}, "expected 1 values for one of cub"),
         ({"rows": {"a": {"label": "A", "paper": {"ilsvrc": [1.0]}}}}, "expected 1 values for one of cub"),
         ({"rows": {}}, "rows"),
+        ({"difference": {"label": "D", "row": "a", "base": "b"}}, "no row 'b', choose from a"),
     ],
-    ids=["key", "text", "values", "data", "empty"],
+    ids=["key", "text", "values", "data", "empty", "difference"],
 )
 def test_a_damaged_table_is_refused(change, message):
     tree = {"title": "T", "data": ["cub"], "metrics": ["top1_loc"], "rows": {"a": {"label": "A"}}}

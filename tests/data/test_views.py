@@ -88,17 +88,16 @@ def bar_width(seen: torch.Tensor) -> float:
 SIDE, SHARE = 640, 0.25
 
 
-@pytest.mark.parametrize("augment", ["crop_flip", "none", "shift_flip", "zoom_flip"])
+@pytest.mark.parametrize("augment", ["crop_flip", "none", "shift_flip"])
 def test_training_and_its_views_show_an_object_at_one_size(augment: str) -> None:
     """crop and tiled show what crop_flip trains on; the recipes without a gap train at the scale of whole."""
     gap = augment == "crop_flip"
     config = DataConfig(input_size=(64, 64), resize=(80, 80) if gap else (64, 64), augment=augment, **PLAIN)
     image, transform = bar(SIDE, SHARE), TrainTransform(config)
-    trained = float(np.mean([bar_width(transform(image)[0]) for _ in range(200 if augment == "zoom_flip" else 8)]))
+    trained = float(np.mean([bar_width(transform(image)[0]) for _ in range(8)]))
     views = ["crop", "tiled"] if gap else ["whole", "crop", "tiled"]
-    tolerance = 0.6 if augment == "zoom_flip" else 0.15
     for name in views:
-        assert bar_width(EvalTransform(config, name)(image)) == pytest.approx(trained, abs=tolerance), name
+        assert bar_width(EvalTransform(config, name)(image)) == pytest.approx(trained, abs=0.15), name
     whole = bar_width(EvalTransform(config, "whole")(image))
     assert whole == pytest.approx(SHARE * 64, abs=0.15)
     assert (abs(whole - trained) > 3) is gap

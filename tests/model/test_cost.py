@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from cdtr.model.cost import MIB, forward_call, interleaved_seconds, measure_costs, multiply_adds, peak_live_bytes
+from cdtr.config import load_config
+from cdtr.model.cost import (
+    MIB,
+    forward_call,
+    interleaved_seconds,
+    layer_multiply_adds,
+    measure_costs,
+    multiply_adds,
+    peak_live_bytes,
+)
+from cdtr.model.methods import build_method
 
 
 def test_multiply_adds_of_a_convolution_forward_and_back():
@@ -23,6 +33,16 @@ def test_multiply_adds_of_attention_are_seen_through_the_fused_kernel():
     assert count == 2 * (2 * 10 * 10 * 4)
 
 
+@pytest.mark.parametrize(("method", "layers"), [("tscam", 4.376), ("catr", 4.486), ("cdtr", 4.486)])
+def test_multiply_adds_of_deit_s_are_the_papers_once_attention_is_left_out(method, layers):
+    config = load_config("cub", [f"method={method}", "sba.enabled=false"])
+    call = forward_call(build_method(config, 200, load_weights=False).eval(), torch.randn(1, 3, 224, 224))
+    assert round(layer_multiply_adds(call) / 1e9, 3) == layers  # Table VI has 4.49
+    patches, width, blocks = 14 * 14 + 1, 384, 12
+    assert multiply_adds(call) - layer_multiply_adds(call) == pytest.approx(2 * blocks * patches**2 * width, rel=0.003)
+    assert round((multiply_adds(call) - layer_multiply_adds(call)) / 1e9, 2) == 0.36
+
+
 def test_peak_memory_is_of_what_lives_at_once():
     def three_then_two():
         first = torch.empty(3 * MIB, dtype=torch.uint8)
@@ -36,7 +56,7 @@ def test_costs_of_two_models():
     small, large = nn.Linear(64, 64, bias=False), nn.Linear(64, 64 * 8, bias=False)
     costs = measure_costs({"small": small, "large": large}, torch.randn(4, 64), rounds=2)
     assert costs["large"].parameters == pytest.approx(8 * costs["small"].parameters) == pytest.approx(64 * 512 / 1e6)
-    assert costs["small"].multiply_adds == pytest.approx(64 * 64 / 1e9)
+    assert costs["small"].layer_multiply_adds == costs["small"].multiply_adds == pytest.approx(64 * 64 / 1e9)
     assert costs["small"].memory == pytest.approx((64 * 64 * 4 + 64 * 4) / MIB)  # weights, and one image's answer
     assert costs["small"].ms_per_image > 0
 

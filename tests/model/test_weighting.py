@@ -67,7 +67,14 @@ def test_fixed_keeps_every_lambda_at_one():
     loss = torch.tensor(3.0, requires_grad=True)
     weighting({"a": loss}).backward()
     assert weighting.lambdas() == {"a": 1.0}
+    assert float(loss.grad) == 0.5, "1 / (2 lambda^2) of Eq. 2, without epsilon"
     assert weighting.params.grad is None
+
+
+def test_fixed_is_half_the_sum_and_nothing_else():
+    weighting = AutomaticWeightedLoss(["cls", "csm", "ski"], WeightingConfig(mode="fixed"))
+    terms = {"cls": torch.tensor(2.0), "csm": torch.tensor(3.0), "ski": torch.tensor(0.5)}
+    assert float(weighting(terms)) == 2.75
 
 
 def test_a_missing_term_is_not_passed_over():

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cdtr.errors import DataError
-from cdtr.reports.ablation import summarise, to_csv, to_markdown
+from cdtr.reports.ablation import summarise, to_csv, to_markdown, to_table
 
 
 def evaluation(loc: float | None, protocol: str = "wsol") -> dict[str, Any]:
@@ -29,8 +29,11 @@ RESULTS = {
 }
 
 
+SMALL = {"a": "small", "b": "small", "not run yet": "paper"}
+
+
 def test_differences_are_of_the_same_seed() -> None:
-    table = summarise(RESULTS, ("gt_known_loc",), "a")
+    table = summarise(RESULTS, ("gt_known_loc",), "a", SMALL)
     a, b, change = (
         table.scores["a"]["gt_known_loc"],
         table.scores["b"]["gt_known_loc"],
@@ -49,7 +52,7 @@ def test_differences_are_of_the_same_seed() -> None:
 
 
 def test_what_was_not_measured_is_a_dash() -> None:
-    table = summarise({("a", 0): evaluation(None), ("b", 0): evaluation(3.0)}, ("gt_known_loc", "top1_cls"), "a")
+    table = summarise({("a", 0): evaluation(None), ("b", 0): evaluation(3.0)}, ("gt_known_loc", "top1_cls"), "a", SMALL)
     assert table.scores["a"]["gt_known_loc"] is None
     assert table.differences["b"]["gt_known_loc"] is None
     assert "| a | 1 | - |  | 50.0 ± 0.0 |" in to_markdown(table)
@@ -57,4 +60,20 @@ def test_what_was_not_measured_is_a_dash() -> None:
 
 def test_protocols_do_not_mix() -> None:
     with pytest.raises(DataError, match="several protocols"):
-        summarise({("a", 0): evaluation(1.0), ("b", 0): evaluation(1.0, "sat")}, ("gt_known_loc",), "a")
+        summarise({("a", 0): evaluation(1.0), ("b", 0): evaluation(1.0, "sat")}, ("gt_known_loc",), "a", SMALL)
+
+
+def test_one_recipe_is_said_once_and_several_have_a_column() -> None:
+    table = summarise(RESULTS, ("gt_known_loc",), "a", SMALL)
+    assert to_markdown(table).startswith("Percent, protocol wsol, recipe small, mean")
+    assert to_table(table).title == "percent, protocol wsol, recipe small, mean ± standard deviation over seeds"
+    recipes = {"a": "small without border prior", "b": "small"}
+    table = summarise(RESULTS, ("gt_known_loc",), "a", recipes)
+    text = to_markdown(table)
+    assert "| row | recipe | seeds |" in text
+    assert "| a | small without border prior | 2 |" in text
+    assert "| centred box* |  |  |" in text
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+    assert [row["recipe"] for row in csv.DictReader(io.StringIO(to_csv(table)))] == list(recipes.values())
+    assert table.to_json()["recipes"] == recipes
+    assert [column.header for column in to_table(table).columns][:3] == ["row", "recipe", "seeds"]

@@ -8,11 +8,13 @@ import re
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from cdtr.config import load_reproduction, reproduction_names
 from cdtr.errors import DataError
 from cdtr.reports.paper_figure import iou_data, iou_figure, sweep_figure, sweep_values, training_data, training_figure
-from cdtr.reports.paper_table import Findings, check_paper_metrics, compare, to_csv, to_latex, to_markdown, to_tables
+from cdtr.reports.paper_table import IN_LATEX, Findings, check_paper_metrics, compare, to_csv, to_latex, to_markdown
+from cdtr.reports.paper_terminal import to_tables
 from cdtr.runs import RunFolder
 
 
@@ -64,7 +66,7 @@ def test_a_note_of_all_lines_is_said_once() -> None:
     assert parts[0].facts == "Ours: nothing yet. No data: give --data brain-tumor=DIR."
     text = to_markdown(found, parts)
     assert text.count("no data") + text.count("No data") == 1
-    assert [len(table.columns) for table in to_tables(found, parts)] == [9, 10]
+    assert text.count("| note") == 1, "in the part whose lines differ"
     assert all(row["note"] == reason for row in csv.DictReader(io.StringIO(to_csv(found, parts[:1]))))
 
 
@@ -109,7 +111,9 @@ def test_latex_has_the_notes_and_the_star_under_each_table(name: str) -> None:
     for table, part in zip(tables, parts, strict=True):
         below = table.partition("\\end{tabular}\n")[2]
         lines = ["* chosen on the evaluated images, which flatters it."] if part.baselines else []
-        lines += [re.sub(r"([%&#_{}$])", r"\\\1", note).replace("±", r"$\pm$") for note in shown.notes]
+        lines += [re.sub(r"([%&#_{}$])", r"\\\1", note) for note in shown.notes]
+        for sign, command in IN_LATEX.items():
+            lines = [line.replace(sign, command) for line in lines]
         small = "\\par\\smallskip\\raggedright\\footnotesize\n"
         assert below.rstrip() == small + "".join(f"{line}\\par\n" for line in lines) + "\\end{table}"
         assert table.isascii()
@@ -121,11 +125,101 @@ def test_costs_need_no_run() -> None:
     costs = {"tscam": {"parameters": 22.357, "ms_per_image": 87.4, "memory": 89.1}}
     findings = {"cub": Findings("wsol", "cub", costs=costs, cost_machine="2 threads")}
     (part,) = compare(found, findings)
-    assert part.facts == "Ours: preset cub, costs on 2 threads."
-    assert [part.lines[0].difference(index) for index in (0, 3)] == [pytest.approx(-0.003), None]
+    assert part.facts == (
+        "Ours: preset cub, costs on 2 threads. The paper's times and memory are those of a GPU and ours are not, so no "
+        "difference is given for them."
+    )
+    assert [part.lines[0].difference(index) for index in range(4)] == [pytest.approx(-0.003), None, None, None]
     line = next(line for line in _table(to_markdown(found, [part]), "CUB-200-2011") if "TS-CAM" in line)
-    assert [cell.strip() for cell in line.split("|")[2:6]] == ["22.36", "22.36", "-0.00", "0.54"]
-    assert len(list(to_tables(found, [part]))) == 1
+    cells = [cell.strip() for cell in line.split("|")[2:10]]
+    assert cells == ["224²", "22.36", "22.36", "-0.00", "0.544", "87.40", "", "171.19"]
+    on_gpu = {"cub": Findings("wsol", "cub", costs=costs, cost_machine="GPU", on_gpu=True)}
+    (part,) = compare(found, on_gpu)
+    assert part.lines[0].difference(1) == pytest.approx(87.4 - 0.544)
+    assert part.facts == "Ours: preset cub, costs on GPU."
+
+
+@pytest.mark.parametrize("name", [name for name in reproduction_names() if name.startswith("table-")])
+def test_the_papers_cells_are_not_rounded(name: str) -> None:
+    found = load_reproduction(name)
+    parts = compare(found, {data: Findings("wsol", data) for data in found.data})
+    texts = [to_markdown(found, parts), to_latex(found, parts), printed(found, parts, 80)]
+    values = [value for row in found.table.rows.values() for value in _known(row.paper.values())]
+    for value in values:
+        shown = f"{value:.2f}" if round(value, 2) == value else str(value)
+        assert all(re.search(rf"(?<![\d.]){re.escape(shown)}(?![\d.])", text) for text in texts), shown
+    in_csv = csv.DictReader(io.StringIO(to_csv(found, parts)))
+    assert sorted(float(row["paper"]) for row in in_csv if row["paper"] and row["row"] != "difference") == sorted(
+        values
+    )
+
+
+def printed(found: Any, parts: Any, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    for table in to_tables(found, parts, console):
+        console.print(table)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("name", [name for name in reproduction_names() if name.startswith("table-")])
+def test_a_terminal_of_80_columns_cuts_no_number(name: str) -> None:
+    found = load_reproduction(name)
+    of_seeds = {0: evaluation(30.0), 1: evaluation(34.0), 2: evaluation(33.0)}
+    runs = dict.fromkeys([row for row, of in found.table.rows.items() if of.settings is not None], of_seeds)
+    costs = {
+        "parameters": 22.3,
+        "layer_multiply_adds": 4.49,
+        "multiply_adds": 4.84,
+        "ms_per_image": 919.8,
+        "memory": 1.0,
+    }
+    known = [Findings("wsol", data, "D", runs, dict.fromkeys(runs, costs), {"lctr": "left"}) for data in found.data]
+    parts = compare(found, dict(zip(found.data, known, strict=True)))
+    text = printed(found, parts, 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert ("32.3 ± 2.1" in text) is ("top1_loc" in found.table.metrics)
+
+
+def _known(values: Any) -> list[float]:
+    return [value for some in values for value in some if value is not None]
+
+
+def test_a_tables_own_row_of_differences_is_of_the_same_seeds() -> None:
+    found = load_reproduction("IX")
+    runs = {
+        "fixed": {0: evaluation(30.0), 1: evaluation(34.0)},
+        "automatic": {1: evaluation(37.0), 2: evaluation(10.0)},
+    }
+    (part,) = compare(found, {"cub": Findings("wsol", "cub", "D", runs)})
+    last = part.lines[-1]
+    assert (last.paper, last.seeds) == ((0.94, 0.77, 0.82), (1,))
+    assert [spread.mean for spread in last.ours if spread] == [3.0, 3.0, 3.0]
+    line = next(line for line in _table(to_markdown(found, [part]), "CUB-200-2011") if "+ Δ" in line)
+    assert [cell.strip() for cell in line.split("|")[2:5]] == ["+0.94", "+3.0", "+2.1"]
+    (bare,) = compare(found, {"cub": Findings("wsol", "cub")})
+    assert bare.lines[-1].ours == (None, None, None)
+
+
+def test_another_recipe_is_a_note() -> None:
+    found = load_reproduction("XIV")
+    recipes = {"catr": "small", "ski": "paper", "sba": "small", "cdtr": "small with fidelity official"}
+    parts = compare(found, neu(recipes=recipes))
+    lines = {line.row: line.note for line in parts[1].lines}
+    assert lines == {
+        "catr": "recipe small",
+        "ski": "left out",
+        "sba": "",
+        "cdtr": "recipe small with fidelity official, without SBA, 1 of 2 seeds done",
+    }, "the paper's recipe, and what was not measured, need no note"
+    rows = list(csv.DictReader(io.StringIO(to_csv(found, parts))))
+    assert {row["recipe"] for row in rows if row["row"] == "catr" and row["data"] == "neu-det"} == {"small"}
+    runs = {row: {0: evaluation(30.0)} for row in found.table.rows}
+    shared = neu(evaluations=runs, notes={}, recipes=dict.fromkeys(runs, "small"))
+    part = compare(found, shared)[1]
+    assert part.facts.endswith(" Recipe small.")
+    for text in (to_markdown(found, [part]), to_latex(found, [part]), printed(found, [part], 80)):
+        assert "Recipe small." in " ".join(text.split())
 
 
 def test_an_unknown_metric_is_refused() -> None:
@@ -184,3 +278,6 @@ def test_lambdas_and_losses_over_the_steps(tmp_path) -> None:
         ]
         (axes,) = training_figure(found, parts, runs, field).axes
         assert [list(line.get_ydata()) for line in axes.lines] == [values]
+        parts = compare(found, {"cub": Findings("wsol", "small", recipes={"cdtr": "small"})})
+        (axes,) = training_figure(found, parts, runs, field).axes
+        assert axes.get_title() == "CUB-200-2011, recipe small"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from training_helpers import (
     write_classes,
 )
 
-from cdtr.config import Config
+from cdtr.config import Config, recipe_label
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.model.backbone import build_backbone
 from cdtr.model.methods import with_switches
@@ -238,6 +239,24 @@ def test_some_settings_may_change_and_are_noted(class_folder: Path, tmp_path: Pa
     settings = {"train.lr": 1e-4, "train.clip_norm": None, "data.workers": 1, "evaluation.protocol": "official"}
     assert RunFolder(out).manifest()["resumed_with"] == [{"step": 4, "settings": settings}]
     assert RunFolder(out).config() == with_switches(changed)
+
+
+def test_a_run_from_before_recipes_had_names_goes_on_and_a_name_may_change(class_folder: Path, tmp_path: Path) -> None:
+    out, run = tmp_path / "run", RunFolder(tmp_path / "run")
+    config = tiny_config(recipe="small", guide={"enabled": True})
+    assert train_fresh(config, class_folder, out, die="after a step that no state has") == -signal.SIGKILL
+    told = "small without border prior, convolutional stem and replicate padding"
+    assert run.manifest()["recipe"] == told
+    manifest = {key: value for key, value in run.manifest().items() if key != "recipe"}
+    manifest["requested_config"] = manifest["requested_config"].replace("recipe: small\n", "")
+    run.manifest_file.write_text(json.dumps(manifest))
+    run.config_file.write_text(run.config_file.read_text().replace("recipe: small\n", ""))
+    assert "recipe" not in run.config_file.read_text() + run.manifest_file.read_text()
+    assert train_fresh(config, class_folder, out, resume=True, die="after a step that no state has") == -signal.SIGKILL
+    assert recipe_label(run.config()) == told
+    assert train_fresh(config.updated(recipe="steel"), class_folder, out, resume=True) == 0
+    assert run.manifest()["recipe"] == recipe_label(run.config()) == "steel (paper + guide)"
+    assert run.manifest()["resumed_with"][-1]["settings"] == {"recipe": "steel"}
 
 
 @pytest.mark.parametrize(

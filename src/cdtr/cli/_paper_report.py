@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from rich.console import Console
 from cdtr.api import find_device
 from cdtr.cli._paper_runs import PaperPlan, PaperRun, Scale, by_reason, class_count, result_file, run_folder
 from cdtr.cli._shared import note
-from cdtr.config import Config, Reproduction, load_config
-from cdtr.model.cost import measure_costs
-from cdtr.model.methods import build_method
+from cdtr.config import Config, Reproduction, load_config, recipe_label
+from cdtr.model.cost import Cost, measure_costs
+from cdtr.model.methods import build_method, with_switches
 from cdtr.reports.ablation import collect
 from cdtr.reports.figures import figure_png
 from cdtr.reports.paper_figure import (
@@ -27,10 +28,12 @@ from cdtr.reports.paper_figure import (
     training_data,
     training_figure,
 )
-from cdtr.reports.paper_table import COST_NAMES, Findings, Part, compare, to_csv, to_latex, to_markdown, to_tables
+from cdtr.reports.paper_table import COST_NAMES, Findings, Part, compare, to_csv, to_latex, to_markdown
+from cdtr.reports.paper_terminal import to_tables
 from cdtr.runs import RunFolder, write_atomic, write_json
 
 COST_IMAGES, COST_ROUNDS = 8, 3
+INPUT_SIZE, PAPER_INPUT = "input size", (224, 224)  # a column of Tables VI and XI, and what it has in every row
 ByPlace = Mapping[str, Mapping[str, Mapping[int, Any]]]  # data set, row, seed
 
 
@@ -44,8 +47,9 @@ def write_report(
         values = sweep_values(found) if found.table.figure and found.table.figure.kind == "sweep" else None
         written["md"], written["tex"] = to_markdown(found, parts), to_latex(found, parts)
         written["csv"] = to_csv(found, parts, values)
-        for table in to_tables(found, parts):
-            Console().print(table)
+        console = Console()
+        for table in to_tables(found, parts, console):
+            console.print(table)
     files: dict[str, str | bytes] = {f"{found.name}.{suffix}": text for suffix, text in written.items()}
     files |= _figure_files(found, parts, findings, _run_folders(plan, seeds, out))
     for name, content in files.items():
@@ -97,6 +101,9 @@ def _findings(
     notes = {row: reason for (where, row), reason in plan.reasons.items() if where == data}
     notes |= {row: text for row, run in runs.items() if (text := _note(run, evaluations.get(row, {}), seeds, out))}
     costed = {row: run for (where, row), run in plan.costed.items() if where == data}
+    if INPUT_SIZE in found.table.columns:
+        for row, run in costed.items():
+            notes[row] = ", ".join(filter(None, (_size_note(run.config), notes.get(row, ""))))
     measured = _costs(found, data, costed, scale, out) if set(found.table.metrics) & set(COST_NAMES) else {}
     return Findings(
         protocol=rules,
@@ -106,6 +113,8 @@ def _findings(
         costs={row: measured["costs"][run.key] for row, run in costed.items()} if measured else {},
         notes=notes,
         cost_machine=measured.get("machine", ""),
+        recipes={row: recipe_label(with_switches(run.config)) for row, run in costed.items()},
+        on_gpu=measured.get("device") == "cuda",
     )
 
 
@@ -121,6 +130,12 @@ def _note(run: PaperRun, done: Mapping[int, Any], seeds: Sequence[int], out: Pat
     return ", ".join(words)
 
 
+def _size_note(config: Config) -> str:
+    """Where the table has the paper's input size beside ours of another one."""
+    height, width = config.data.input_size
+    return "" if (height, width) == PAPER_INPUT else f"ours at {height}×{width} pixels"
+
+
 def _is_on(config: Config, module: str) -> bool:
     return bool(getattr(config, module).enabled)
 
@@ -130,7 +145,8 @@ def _costs(found: Reproduction, data: str, runs: Mapping[str, PaperRun], scale: 
     path = out / "costs" / f"{found.name}-{data}.json"
     device, classes = find_device(None), class_count(found, scale, data)
     keys = sorted({run.key for run in runs.values()})
-    wanted = {"machine": _machine(device), "classes": classes, "keys": keys}
+    wanted = {"machine": _machine(device), "device": device.type, "classes": classes, "keys": keys}
+    wanted["measures"] = [field.name for field in fields(Cost)]
     if path.is_file():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if {name: kept.get(name) for name in wanted} == wanted:

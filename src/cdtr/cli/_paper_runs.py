@@ -21,7 +21,7 @@ from cdtr.model.methods import SWITCHES, build_method, builder_name, check_bundl
 from cdtr.records import DataSource
 
 # What a run may go on with as it is asked for now, and comes out the same.
-_WITHOUT_EFFECT: dict[str, Any] = {"seed": True, "data": {"workers"}, "evaluation": {"batch_size"}}
+_WITHOUT_EFFECT: dict[str, Any] = {"seed": True, "recipe": True, "data": {"workers"}, "evaluation": {"batch_size"}}
 Place = tuple[str, str]  # the data set's name in the paper, the row's name
 
 

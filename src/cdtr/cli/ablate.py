@@ -37,8 +37,9 @@ def command(
 
     from cdtr.cli._grid import calibration_note, fail_if_any, run_grid
     from cdtr.cli._shared import note, require_folder
-    from cdtr.config import load_ablation
+    from cdtr.config import load_ablation, recipe_label
     from cdtr.errors import ConfigError
+    from cdtr.model.methods import with_switches
     from cdtr.reports.ablation import check_metrics, collect, summarise, to_csv, to_markdown, to_table
     from cdtr.runs import write_atomic, write_json
 
@@ -62,7 +63,8 @@ def command(
     failed = run_grid(clips, runs, jobs)
     found = collect({(row, seed): result_file(out, row, seed) for row in plan.rows for seed in plan.seeds})
     if found:
-        table = summarise(found, plan.metrics, plan.base or next(iter(plan.rows)))
+        recipes = {row: recipe_label(with_switches(config)) for row, config in configs.items()}
+        table = summarise(found, plan.metrics, plan.base or next(iter(plan.rows)), recipes)
         Console().print(to_table(table))
         write_atomic(out / "table.md", to_markdown(table))
         write_atomic(out / "table.csv", to_csv(table))
@@ -135,9 +137,28 @@ def settle_files(
         about["calibration"] = calibration
     files = {out / "grid.json": json.dumps(about, indent=2) + "\n"}
     files |= {out / "configs" / f"{name}.yaml": config.to_yaml() for name, config in configs.items()}
-    check_settled(files.items(), f"the grid has now: choose another --out, or remove {out} to train and measure anew")
+    changed = [(path, text) for path, text in files.items() if not _says_the_same(path, text)]
+    check_settled(changed, f"the grid has now: choose another --out, or remove {out} to train and measure anew")
     check_starts((result_file(out, row, seed).parent, config) for row, config in configs.items() for seed in plan.seeds)
     return files
+
+
+def _says_the_same(path: Path, text: str) -> bool:
+    """Whether a configuration that is there reads as ``text`` does, but for the recipe's name.
+
+    One from before has none, and lacks settings that came later.
+    """
+    from cdtr.config import parse_config
+    from cdtr.errors import ConfigError
+
+    if path.suffix != ".yaml" or not path.is_file():
+        return False
+    try:
+        before = parse_config(path.read_text(encoding="utf-8"), str(path))
+    except (ConfigError, UnicodeDecodeError):
+        return False
+    now = parse_config(text, str(path))
+    return before.updated(recipe=now.recipe) == now
 
 
 def plan_cells(

@@ -38,6 +38,7 @@ def command(
     from cdtr.api import find_run
     from cdtr.cli._shared import open_source, require_outputs
     from cdtr.cli.evaluate import evaluate_run
+    from cdtr.config import recipe_label
     from cdtr.evaluation import find_protocol
     from cdtr.metrics.paired import compare_rows
     from cdtr.reports.tables import differences_table
@@ -55,7 +56,8 @@ def command(
     ]
     differences = compare_rows(results[0].rows, results[1].rows)
     print(f"a: {run_a}\nb: {run_b}\n{name} of {data}, protocol {rules.name}, {len(results[0].rows)} images")
-    Console().print(differences_table(differences))
+    recipes = tuple(recipe_label(folder.config()) for folder in (first, second))
+    Console().print(differences_table(differences, (recipes[0], recipes[1])))
     for letter, result in zip("ab", results, strict=True):
         threshold = "none" if result.threshold is None else f"{result.threshold:.3g}, {result.threshold_source}"
         print(f"threshold of {letter}: {threshold}")
@@ -63,6 +65,7 @@ def command(
         tree = {
             "a": run_a,
             "b": run_b,
+            "recipes": dict(zip("ab", recipes, strict=True)),
             "split": name,
             "protocol": rules.name,
             "differences": {difference.metric: asdict(difference) for difference in differences},

@@ -25,13 +25,14 @@ def command(run: Annotated[str, typer.Argument(help="A trained run folder, or a 
 def describe(run: RunFolder) -> Iterator[str]:
     """The lines of the description."""
     from cdtr.api import load_model
-    from cdtr.config import Config
+    from cdtr.config import Config, recipe_label
 
     model = load_model(run.path)  # first, so that weights that do not fit are an error before any line
     config, names = run.config(), run.class_names()
     manifest = run.manifest() if run.manifest_file.is_file() else {}
     yield f"run: {run.path}"
-    yield f"method: {config.method} ({config.fidelity}), backbone {config.backbone.name}"
+    yield f"recipe: {recipe_label(config)}"
+    yield f"method: {config.method}, fidelity {config.fidelity}, backbone {config.backbone.name}"
     yield f"parameters: {sum(parameter.numel() for parameter in model.parameters()):,}"
     yield f"classes: {len(names)} ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})"
     splits = manifest.get("splits", {})

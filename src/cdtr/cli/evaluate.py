@@ -80,7 +80,7 @@ def store_scores(run: RunFolder, results: Sequence[Evaluation], data: str, split
     """Keep the numbers, without curves and classes, in the run folder; a folder that cannot be written gets a note."""
     from cdtr.cli._shared import note
 
-    kept = ("n_images", "n_annotated", "threshold", "threshold_source", "metrics", "intervals", "baselines")
+    kept = ("recipe", "n_images", "n_annotated", "threshold", "threshold_source", "metrics", "intervals", "baselines")
     entries = []
     for result in results:
         tree = result.to_json()
@@ -149,6 +149,7 @@ def evaluate_run(
     """
     from cdtr.api import as_seen, find_device, load_model, protocol_threshold
     from cdtr.cli._shared import group_by_view, process_state, progress_bar, report_broken
+    from cdtr.config import recipe_label
     from cdtr.data.loader import eval_loader
     from cdtr.evaluation import Tally, gather_tallies, tally_images
 
@@ -181,8 +182,9 @@ def evaluate_run(
             tally_images(members, as_seen(module, seen), batches, source.annotate, where, move)
     if not alone:
         tallies = gather_tallies(tallies)
+    recipe = recipe_label(config)
     results = [
-        replace(tally.finish(origin), view=seen_by[tally.protocol.name].name)
+        replace(tally.finish(origin), view=seen_by[tally.protocol.name].name, recipe=recipe)
         for tally, (_, origin) in zip(tallies, chosen, strict=True)
     ]
     return [

@@ -85,11 +85,13 @@ def write_run(released: Released, names: Sequence[str], file: Path, out: Path) -
     """Write the whole folder or nothing, so that a killed import leaves no half run."""
     from safetensors.torch import save_file
 
+    from cdtr.config import recipe_label
     from cdtr.runs import RunFolder, atomic_folder, hash_file, library_versions, write_atomic, write_json
 
     origin = {"file": file.name, "bytes": file.stat().st_size, "sha256": hash_file(file), "model": released.description}
     manifest = {
         "versions": library_versions(),
+        "recipe": recipe_label(released.config),
         "imported": {**origin, "left_out": list(released.left_out)},
         "data": {"format": None, "classes": released.classes},
     }

@@ -113,10 +113,32 @@ def list_tables() -> None:
         table.add_column(column)
     for name in reproduction_names():
         found = load_reproduction(name)
-        rows = found.table.rows
-        trained = f"{sum(row.settings is not None for row in rows.values())} of {len(rows)}"
+        trained = f"{len(trainable_rows(found))} of {len(found.table.rows)}"
         table.add_row(name, found.caption, found.table.title, ", ".join(found.data), trained)
     Console().print(table)
+
+
+def trainable_rows(found: Reproduction) -> list[str]:
+    """The rows that can be trained here: their method is implemented, and its modules can stand together.
+
+    Args:
+        found: A table or figure.
+
+    Returns:
+        Names of rows, in the table's order. Nothing heavy is imported to tell.
+    """
+    from cdtr.config import load_config, switch_conflict
+    from cdtr.model.registry import method_names
+
+    names, rows = method_names(), []
+    for name, row in found.table.rows.items():
+        if row.settings is None:
+            continue
+        places = [data.preset for key, data in found.data.items() if name in found.table.rows_on(key)]
+        configs = [load_config(preset, changes=row.settings) for preset in places]
+        if all(config.method in names and not switch_conflict(config) for config in configs):
+            rows.append(name)
+    return rows
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -1,10 +1,12 @@
 """Everything a run depends on, in one checked tree, and how it is read."""
 
 from cdtr.config.ablation import Ablation, clip_settings, load_ablation
+from cdtr.config.beyond import beyond_paper, switch_conflict
 from cdtr.config.loading import load_config, parse_config, preset_names, read_tree
 from cdtr.config.paper import (
     PAPER_PROTOCOL,
     PaperData,
+    PaperDifference,
     PaperFigure,
     PaperRow,
     PaperTable,
@@ -12,6 +14,7 @@ from cdtr.config.paper import (
     load_reproduction,
     reproduction_names,
 )
+from cdtr.config.recipes import is_paper, recipe_label
 from cdtr.config.sections import (
     AttentionReduce,
     BackboneConfig,
@@ -46,6 +49,7 @@ __all__ = [
     "OcmConfig",
     "Padding",
     "PaperData",
+    "PaperDifference",
     "PaperFigure",
     "PaperRow",
     "PaperTable",
@@ -57,12 +61,16 @@ __all__ = [
     "TrainConfig",
     "ViewName",
     "WeightingConfig",
+    "beyond_paper",
     "clip_settings",
+    "is_paper",
     "load_ablation",
     "load_config",
     "load_reproduction",
     "parse_config",
     "preset_names",
     "read_tree",
+    "recipe_label",
     "reproduction_names",
+    "switch_conflict",
 ]

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from cdtr.config.beyond import earlier_recipe
 from cdtr.config.sections import Config, checked_section, merge, nearest
 from cdtr.errors import ConfigError
 
@@ -39,8 +40,10 @@ def load_config(
 
 
 def parse_config(text: str, origin: str) -> Config:
-    """Check a resolved configuration, as a run folder holds it."""
-    return checked_section(_parse_yaml(text, origin), Config, origin)
+    """Check a resolved configuration, as a run folder holds it; without a recipe's name it gets one."""
+    tree = _parse_yaml(text, origin)
+    config = checked_section(tree, Config, origin)
+    return config if "recipe" in tree else config.updated(recipe=earlier_recipe(config))
 
 
 def _read_chain(source: str, seen: tuple[str, ...], folder: Path | None = None) -> dict[str, Any]:

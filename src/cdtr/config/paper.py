@@ -50,6 +50,14 @@ class PaperFigure(Section):
     log: bool = False
 
 
+class PaperDifference(Section):
+    """A last line with the differences of two rows, ``row`` less ``base``, as the paper prints it."""
+
+    label: str
+    row: str
+    base: str
+
+
 class PaperTable(Section):
     """A table or figure."""
 
@@ -59,6 +67,7 @@ class PaperTable(Section):
     metrics: tuple[str, ...] = ()
     figure: PaperFigure | None = None
     notes: tuple[str, ...] = ()
+    difference: PaperDifference | None = None
     rows: dict[str, PaperRow] = Field(min_length=1)
 
     @field_validator("rows")
@@ -71,6 +80,10 @@ class PaperTable(Section):
             for where, values in row.paper.items():
                 if where not in data or len(values) != len(metrics):
                     raise ValueError(f"row {name!r}: expected {len(metrics)} values for one of {', '.join(data)}")
+        difference: PaperDifference | None = info.data.get("difference")
+        missing = [name for name in (difference.row, difference.base) if name not in rows] if difference else []
+        if missing:
+            raise ValueError(f"difference: no row {missing[0]!r}, choose from {', '.join(rows)}")
         return rows
 
     def rows_on(self, data: str) -> dict[str, PaperRow]:

@@ -6,6 +6,7 @@ The numbered rows of ``docs/fidelity.md`` are the switches whose comments name t
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -45,7 +46,7 @@ class DataConfig(Section):
     deduplicate: bool = False  # images that a split for scores also has are not trained on
     input_size: Size = (224, 224)  # height, width that the model sees
     resize: Size = (256, 256)  # before the random crop of training
-    augment: Literal["none", "crop_flip", "shift_flip", "zoom_flip", "resized_crop", "official"] = "crop_flip"  # row 13
+    augment: Literal["none", "crop_flip", "shift_flip", "resized_crop", "official"] = "crop_flip"  # row 13
     repeats: int = Field(1, ge=1)  # copies of an image in a step, each augmented anew (row 13)
     holdout: float = Field(0.1, ge=0, lt=1)  # share of the training images kept for validation and calibration
     workers: int = Field(2, ge=0)
@@ -204,6 +205,7 @@ class Config(Section):
 
     method: str = "cdtr"
     fidelity: Literal["paper", "official"] = "paper"
+    recipe: str = Field("paper", max_length=60)  # a name; outputs show recipe_label, which knows what was changed
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     backbone: BackboneConfig = BackboneConfig()
@@ -217,6 +219,16 @@ class Config(Section):
     weighting: WeightingConfig = WeightingConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("recipe")
+    @classmethod
+    def _plain_name(cls, recipe: str) -> str:
+        """Outputs are Markdown, HTML, LaTeX and CSV, and labels append what was changed with a plus sign."""
+        if not re.fullmatch(r"\w[\w .-]*", recipe) or recipe != recipe.strip():
+            raise ValueError(
+                "expected a name of letters, digits, spaces, dots, hyphens and underscores, such as my-recipe"
+            )
+        return recipe
 
     def updated(self, **changes: Any) -> Config:
         """A checked copy with nested changes, ``updated(sba={"enabled": False})``."""

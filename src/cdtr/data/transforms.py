@@ -36,9 +36,8 @@ class TrainTransform:
     """An RGB image to (image, clean), each (3, H, W) and normalised, augmented as ``config.augment`` says.
 
     none: as in evaluation. crop_flip: the paper's resize, random crop and flip. shift_flip: the whole image at the size
-    that evaluation sees, moved by up to an eighth of its side, reflected at its borders, and flipped. zoom_flip: the
-    same with objects 0.8 to 1.25 times as large, on average as large as in evaluation. resized_crop: for small data
-    from scratch. official: what the released code does, with random erasing; only then is there a ``clean``,
+    that evaluation sees, moved by up to an eighth of its side, reflected at its borders, and flipped. resized_crop: for
+    small data from scratch. official: what the released code does, with random erasing; only then is there a ``clean``,
     the same without erasing, and else it is None.
     """
 
@@ -69,15 +68,11 @@ def _augmentation(config: DataConfig) -> list[Any]:
                 "the crop of crop_flip needs it at least as large"
             )
         return [_resize(config.resize), v2.RandomCrop(size), flip]
-    if config.augment in {"shift_flip", "zoom_flip"}:
+    if config.augment == "shift_flip":
         margins = [max(side // 8, 1) for side in size]
         # Left, top, right, bottom; reflection makes no edge that a prior on the image's border could see.
         padding = [margins[1], margins[0], margins[1], margins[0]]
-        padded = [_resize(size), v2.Pad(padding, padding_mode="reflect")]
-        if config.augment == "shift_flip":
-            return [*padded, v2.RandomCrop(size), flip]
-        zoom = {"scale": (0.41, 1.0), "ratio": (0.9, 1 / 0.9), "interpolation": _BILINEAR, "antialias": True}
-        return [*padded, v2.RandomResizedCrop(size, **zoom), flip]
+        return [_resize(size), v2.Pad(padding, padding_mode="reflect"), v2.RandomCrop(size), flip]
     if config.augment == "resized_crop":
         crop = v2.RandomResizedCrop(size, scale=(0.3, 1.0), interpolation=_BILINEAR, antialias=True)
         return [crop, flip, v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)]

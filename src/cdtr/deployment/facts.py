@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cdtr.config import ViewName
+from cdtr.config import ViewName, recipe_label
 from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError
 from cdtr.localization.quality import BoxQuality
@@ -36,12 +36,14 @@ class _Part(BaseModel):
 
 
 class Run(_Part):
-    """Which run it was made of. weights_sha256: of its model.safetensors."""
+    """Which run it was made of. weights_sha256: of its model.safetensors. recipe: the label of its recipe, None in
+    files from before."""
 
     name: str
     method: str
     weights_sha256: str
     git_revision: str | None = None
+    recipe: str | None = None
 
 
 class Input(_Part):
@@ -151,6 +153,7 @@ def run_facts(run: RunFolder, threshold: float | None, threshold_source: str | N
             method=config.method,
             weights_sha256=hash_file(run.weights),
             git_revision=revision if isinstance(revision, str) else None,
+            recipe=recipe_label(config),
         ),
         class_names=run.class_names(),
         input=Input(

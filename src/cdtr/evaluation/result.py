@@ -66,7 +66,8 @@ class Evaluation:
     the evaluated images and its scores. per_class: label -> accuracies. errors:
     what is wrong with the boxes, by kind. box_scores: how good the scores of the predicted classes' boxes are,
     None where they have none. attention: whether it lies on the object, None where it is not known. view: what the
-    network saw of each image. rows: one an image, for tables.
+    network saw of each image. rows: one an image, for tables. recipe: the label of the run's recipe, None for maps that
+    are of no run.
     """
 
     protocol: str
@@ -86,6 +87,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     view: str = "whole"
     rows: tuple[ImageRow, ...] = field(default=(), repr=False)
+    recipe: str | None = None
 
     def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
         """A tree of plain values; classes go by name where names are given, else by index."""
@@ -95,6 +97,7 @@ class Evaluation:
         return {
             "protocol": self.protocol,
             "view": self.view,
+            "recipe": self.recipe,
             "n_images": self.n_images,
             "n_annotated": self.n_annotated,
             "threshold": self.threshold,

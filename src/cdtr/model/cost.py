@@ -21,16 +21,21 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 MIB = 2**20
+_BATCHED = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)  # products of activations with each other: attention
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """parameters in millions; multiply_adds in billions, of one image; ms_per_image: the median over the rounds;
-    memory: MiB of the weights and of the peak of all that is made while one image passes.
+    """What a method costs.
+
+    parameters: in millions. multiply_adds: in billions, of one image, with the products of attention;
+    layer_multiply_adds: of linear layers and convolutions alone. ms_per_image: the median over the rounds. memory: MiB
+    of the weights and of the peak of all that is made while one image passes.
     """
 
     parameters: float
     multiply_adds: float
+    layer_multiply_adds: float
     ms_per_image: float
     memory: float
 
@@ -45,11 +50,13 @@ def measure_costs(models: Mapping[str, nn.Module], images: Tensor, rounds: int =
     found = {}
     for name, model in models.items():
         weights = sum(p.nbytes for p in model.parameters()) + sum(b.nbytes for b in model.buffers())
+        call = forward_call(model, images[:1])
         found[name] = Cost(
             parameters=sum(p.numel() for p in model.parameters()) / 1e6,
-            multiply_adds=multiply_adds(lambda model=model: model(images[:1])) / 1e9,  # type: ignore[misc]
+            multiply_adds=multiply_adds(call) / 1e9,
+            layer_multiply_adds=layer_multiply_adds(call) / 1e9,
             ms_per_image=1000 * statistics.median(seconds[name]) / len(images),
-            memory=(weights + peak_bytes(forward_call(model, images[:1]), images.device)) / MIB,
+            memory=(weights + peak_bytes(call, images.device)) / MIB,
         )
     return found
 
@@ -71,10 +78,26 @@ def multiply_adds(call: Callable[[], object]) -> int:
     """Of linear layers, convolutions and the two products of attention, through the unfused path so that they are seen;
     not of norms, activations, softmax and resizing. A call that goes backward is counted both ways.
     """
+    return sum(_by_operator(call).values())
+
+
+def layer_multiply_adds(call: Callable[[], object]) -> int:
+    """Multiply-adds of linear layers and convolutions alone, as ptflops counts and as the paper reports.
+
+    Args:
+        call: What to count, such as a forward pass.
+
+    Returns:
+        The count, without the two products of attention.
+    """
+    return sum(count for operator, count in _by_operator(call).items() if operator not in _BATCHED)
+
+
+def _by_operator(call: Callable[[], object]) -> dict[Any, int]:
     counter = FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH), counter:
         call()
-    return int(counter.get_total_flops()) // 2
+    return {operator: int(count) // 2 for operator, count in counter.get_flop_counts().get("Global", {}).items()}
 
 
 def interleaved_seconds(

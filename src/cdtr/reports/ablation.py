@@ -14,6 +14,7 @@ from rich.table import Table
 from cdtr.errors import DataError
 from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, csv_text
 
+_WORDS = ("row", "recipe")  # columns of words, not of numbers
 Results = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
@@ -42,6 +43,7 @@ class Spread:
 class AblationTable:
     """scores: row -> metric -> its spread; None where nothing was measured. differences: the same for the row less the
     ``base`` row of the same seed. baselines: means over the base's seeds, by baseline and metric. seeds: of each row.
+    recipes: the label of each row's recipe.
     """
 
     base: str
@@ -51,6 +53,7 @@ class AblationTable:
     scores: Mapping[str, Mapping[str, Spread | None]]
     differences: Mapping[str, Mapping[str, Spread | None]]
     baselines: Mapping[str, Mapping[str, float | None]]
+    recipes: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
         def plain(rows: Mapping[str, Mapping[str, Spread | None]]) -> dict[str, Any]:
@@ -59,6 +62,7 @@ class AblationTable:
         return {
             "base": self.base,
             "protocol": self.protocol,
+            "recipes": dict(self.recipes),
             "seeds": {row: list(seeds) for row, seeds in self.seeds.items()},
             "scores": plain(self.scores),
             "differences": plain(self.differences),
@@ -87,8 +91,21 @@ def collect(files: Mapping[tuple[str, int], Path]) -> dict[tuple[str, int], dict
     return found
 
 
-def summarise(results: Results, metrics: Sequence[str], base: str) -> AblationTable:
-    """results: evaluations by (row, seed). DataError for an unknown metric or several protocols."""
+def summarise(results: Results, metrics: Sequence[str], base: str, recipes: Mapping[str, str]) -> AblationTable:
+    """Gather the evaluations of a grid.
+
+    Args:
+        results: Evaluations by (row, seed).
+        metrics: Which of their metrics to show.
+        base: The row that the others are compared with.
+        recipes: The label of each row's recipe; of other rows too.
+
+    Returns:
+        The table, with the rows that have results.
+
+    Raises:
+        DataError: For an unknown metric or several protocols.
+    """
     check_metrics(metrics)
     protocols = {str(result["protocol"]) for result in results.values()}
     if len(protocols) != 1:
@@ -112,17 +129,17 @@ def summarise(results: Results, metrics: Sequence[str], base: str) -> AblationTa
         name: {m: _mean([(result["baselines"].get(name) or {}).get(m) for result in results.values()]) for m in metrics}
         for name in BASELINE_NAMES
     }
-    return AblationTable(base, protocols.pop(), tuple(metrics), seeds, scores, differences, trivial)
+    return AblationTable(
+        base, protocols.pop(), tuple(metrics), seeds, scores, differences, trivial, {row: recipes[row] for row in rows}
+    )
 
 
 def to_table(table: AblationTable) -> Table:
     """For a terminal."""
-    found = Table(
-        title=f"percent, protocol {table.protocol}, mean ± standard deviation over seeds", title_justify="left"
-    )
+    found = Table(title=f"percent, {_conditions(table)}, mean ± standard deviation over seeds", title_justify="left")
     header, *rows = _cells(table)
-    for index, name in enumerate(header):
-        found.add_column(name, justify="left" if index == 0 else "right")
+    for name in header:
+        found.add_column(name, justify="left" if name in _WORDS else "right")
     for row in rows:
         found.add_row(*row)
     return found
@@ -130,17 +147,17 @@ def to_table(table: AblationTable) -> Table:
 
 def to_markdown(table: AblationTable) -> str:
     header, *rows = _cells(table)
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    lines = [header, ["---" if name in _WORDS else "---:" for name in header], *rows]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
-        f"Percent, protocol {table.protocol}, mean ± standard deviation over seeds; Δ: difference to {table.base} "
+        f"Percent, {_conditions(table)}, mean ± standard deviation over seeds; Δ: difference to {table.base} "
         f"of the same seed.\n\n{text}\n\n\\* chosen on the evaluated images, which flatters it.\n"
     )
 
 
 def to_csv(table: AblationTable) -> str:
     """One line a row and metric, with every seed's number."""
-    header = ["row", "metric", "mean", "std", "difference_mean", "difference_std", "seeds", "values"]
+    header = ["row", "recipe", "metric", "mean", "std", "difference_mean", "difference_std", "seeds", "values"]
     return csv_text(header, _csv_lines(table))
 
 
@@ -151,22 +168,41 @@ def _csv_lines(table: AblationTable) -> Iterator[list[str]]:
                 change = table.differences[row][metric]
                 differs = ["", ""] if change is None else [f"{change.mean:.3f}", f"{change.std:.3f}"]
                 seeds, values = " ".join(map(str, table.seeds[row])), " ".join(f"{one:.3f}" for one in spread.values)
-                yield [row, metric, f"{spread.mean:.3f}", f"{spread.std:.3f}", *differs, seeds, values]
+                yield [
+                    row,
+                    table.recipes[row],
+                    metric,
+                    f"{spread.mean:.3f}",
+                    f"{spread.std:.3f}",
+                    *differs,
+                    seeds,
+                    values,
+                ]
+
+
+def _mixed(table: AblationTable) -> bool:
+    return len(set(table.recipes.values())) > 1
+
+
+def _conditions(table: AblationTable) -> str:
+    """What all rows share; a recipe that they do not stands in a column."""
+    shared = "" if _mixed(table) else f", recipe {next(iter(table.recipes.values()))}"
+    return f"protocol {table.protocol}{shared}"
 
 
 def _cells(table: AblationTable) -> list[list[str]]:
-    header = ["row", "seeds"]
+    header = ["row", *(["recipe"] if _mixed(table) else []), "seeds"]
     for metric in table.metrics:
         header += [METRIC_NAMES[metric], "Δ"]
     lines = [header]
     for row, scores in table.scores.items():
-        line = [row, str(len(table.seeds[row]))]
+        line = [row, *([table.recipes[row]] if _mixed(table) else []), str(len(table.seeds[row]))]
         for metric in table.metrics:
             change = table.differences[row][metric]
             line += [str(scores[metric] or "-"), f"{change.mean:+.1f} ± {change.std:.1f}" if change else ""]
         lines.append(line)
     for name, scores_of in table.baselines.items():
-        line = [BASELINE_NAMES[name], ""]
+        line = [BASELINE_NAMES[name], *([""] if _mixed(table) else []), ""]
         for metric in table.metrics:
             known = scores_of[metric]
             line += ["-" if known is None else f"{known:.1f}", ""]

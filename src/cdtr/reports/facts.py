@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from cdtr.config import Config
+from cdtr.config import Config, beyond_paper, recipe_label
 from cdtr.runs import RunFolder
 
 _CLASSES_SHOWN = 20
@@ -67,6 +67,7 @@ def model_facts(run: RunFolder, parameters: int) -> Facts:
     own = ", ".join(f"{name} {value}" for name, value in config.backbone.overrides.items())
     backbone = config.backbone.name + (f" with {own}" if own else "")
     return [
+        ("Recipe", recipe_label(config)),
         ("Method", f"{config.method}, the {_fidelity(config)}"),
         ("Backbone", f"{backbone}, {config.backbone.stem} stem"),
         ("Started from", start_of(run)),
@@ -131,4 +132,6 @@ def _epochs(count: float) -> str:
 
 
 def _fidelity(config: Config) -> str:
-    return "paper's equations" if config.fidelity == "paper" else "released code's ways"
+    own = "paper's equations" if config.fidelity == "paper" else "released code's ways"
+    more = ", ".join(beyond_paper(config).values())
+    return f"{own}, and what the paper has not: {more}" if more else own

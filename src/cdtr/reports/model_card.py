@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from cdtr.config import recipe_label
 from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, score_rows
 from cdtr.runs import RunFolder
 
@@ -36,7 +37,7 @@ def model_card(run: RunFolder, threshold: Threshold, title: str, repo_id: str | 
         *_use(repo_id or title),
         *_data(run, manifest),
         *_threshold(run, threshold),
-        *_scores(scores),
+        *_scores(run, scores),
         *_versions(manifest),
     ]
     return f"---\n{header.to_yaml()}\n---\n\n" + "\n".join(body).rstrip() + "\n"
@@ -67,8 +68,8 @@ def _opening(run: RunFolder, title: str) -> Iterator[str]:
     yield f"# {_plain(title)}\n"
     yield (
         f"Boxes and heat maps for {len(run.class_names())} classes, learned from image-level labels alone: nobody drew "
-        f"a box for the training. Method `{config.method}` ({config.fidelity} settings) on `{config.backbone.name}`, "
-        f"images of {height}x{width} pixels.\n"
+        f"a box for the training. Method `{config.method}`, recipe `{_code(recipe_label(config))}`, on "
+        f"`{config.backbone.name}`, images of {height}x{width} pixels.\n"
     )
 
 
@@ -105,7 +106,7 @@ def _threshold(run: RunFolder, threshold: Threshold) -> Iterator[str]:
         yield f"The object is what reaches {value:g} of the map's maximum: {_plain(source or 'source unknown')}.\n"
 
 
-def _scores(scores: list[dict[str, Any]]) -> Iterator[str]:
+def _scores(run: RunFolder, scores: list[dict[str, Any]]) -> Iterator[str]:
     yield "## Scores\n"
     if not scores:
         yield "Not measured yet: `cdtr evaluate` keeps its numbers in the run.\n"
@@ -119,8 +120,9 @@ def _scores(scores: list[dict[str, Any]]) -> Iterator[str]:
             else f"threshold {threshold:.3g} ({_plain(entry.get('threshold_source'))})"
         )
         split, data, protocol = (_code(entry.get(key)) for key in ("split", "data", "protocol"))
+        recipe = _code(entry.get("recipe") or recipe_label(run.config()))
         yield f"### `{split}` of `{data}`, protocol `{protocol}`\n"
-        yield f"{entry.get('n_images')} images, {at}.\n"
+        yield f"Recipe `{recipe}`, {entry.get('n_images')} images, {at}.\n"
         yield from _table(entry)
     yield "\\* chosen on the evaluated images, which flatters these boxes that never look at the image.\n"
 

@@ -50,7 +50,7 @@ def sweep_figure(found: Reproduction, parts: Sequence[Part]) -> Figure:
             ) if known else None
         if spec is not None and spec.log:
             axes.set_xscale("log")
-        axes.set(title=part.label, xlabel=spec.key if spec else "", ylabel=f"percent, protocol {part.protocol}")
+        axes.set(title=part.title, xlabel=spec.key if spec else "", ylabel=f"percent, protocol {part.protocol}")
         axes.legend(fontsize="small")
     return figure
 
@@ -89,7 +89,7 @@ def iou_figure(found: Reproduction, parts: Sequence[Part], evaluations: Evaluati
             if known:
                 axes.plot(*zip(*known, strict=True), marker="x", linestyle="", color="C3", label="the paper's median")
                 axes.legend(fontsize="small")
-        axes.set(title=part.label, ylabel=f"IoU, %, protocol {part.protocol}", ylim=(0, 100))
+        axes.set(title=part.title, ylabel=f"IoU, %, protocol {part.protocol}", ylim=(0, 100))
     return figure
 
 
@@ -124,7 +124,7 @@ def training_figure(found: Reproduction, parts: Sequence[Part], runs: Runs, fiel
                     label=None if label in colors else label,
                 )
                 colors[label] = color
-        axes.set(title=part.label, xlabel="step", ylabel="lambda" if field == "lambdas" else "training loss")
+        axes.set(title=part.title, xlabel="step", ylabel="lambda" if field == "lambdas" else "training loss")
         if colors:
             axes.legend(fontsize="small")
     return figure

@@ -1,132 +1,39 @@
-"""A table of the paper beside what was measured here: Markdown, LaTeX, CSV, and for the terminal."""
+"""A table of the paper beside what was measured here: Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rich.table import Table
 from tabulate import tabulate
 
 from cdtr.config import PAPER_PROTOCOL, Reproduction
-from cdtr.errors import DataError
 from cdtr.reports.ablation import Spread
+from cdtr.reports.paper_lines import COST_NAMES, DIFFERENCE, Findings, Line, Part, check_paper_metrics, compare
 from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, csv_text, percent
 
-COST_NAMES = {
-    "parameters": "parameters (M)",
-    "multiply_adds": "multiply-adds (G)",
-    "ms_per_image": "ms per image",
-    "memory": "memory (MiB)",
+__all__ = [
+    "COST_NAMES",
+    "Findings",
+    "Line",
+    "Part",
+    "check_paper_metrics",
+    "compare",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+]
+
+IN_LATEX = {
+    "±": r"$\pm$",
+    "Δ": r"$\Delta$",
+    "✓": r"\checkmark",
+    "²": "$^2$",
+    "×": r"$\times$",
+    "†": r"$\dagger$",
 }
-IN_LATEX = {"±": r"$\pm$", "Δ": r"$\Delta$", "✓": r"\checkmark"}
+_SIGN = {False: "", True: "+"}
 STARRED = "* chosen on the evaluated images, which flatters it."
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A row on a data set. paper, ours: by the table's metrics; oracle: ours at the threshold that is best on the
-    evaluated images, as published thresholds are. seeds: of ours. note: why ours is missing, or how it differs.
-    """
-
-    row: str
-    label: str
-    text: tuple[str, ...]
-    paper: tuple[float | None, ...]
-    ours: tuple[Spread | None, ...]
-    oracle: tuple[Spread | None, ...]
-    seeds: tuple[int, ...]
-    note: str = ""
-
-    def difference(self, index: int) -> float | None:
-        ours, paper = self.ours[index], self.paper[index]
-        return None if ours is None or paper is None else ours.mean - paper
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A data set's lines. facts: what ours was measured on and with; baselines: their metrics in percent, by name."""
-
-    data: str
-    label: str
-    protocol: str
-    facts: str
-    lines: tuple[Line, ...]
-    baselines: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What is known about one data set: evaluations by row and seed, costs and reasons by row."""
-
-    protocol: str
-    preset: str
-    data_name: str | None = None
-    evaluations: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
-    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)
-    cost_machine: str = ""
-
-
-def check_paper_metrics(found: Reproduction) -> None:
-    """DataError for a metric that is neither evaluated nor a cost."""
-    for name in found.table.metrics:
-        if name not in METRIC_NAMES and name not in COST_NAMES:
-            raise DataError(
-                f"{found.name}: unknown metric {name!r}: choose from {', '.join(METRIC_NAMES | COST_NAMES)}"
-            )
-
-
-def compare(found: Reproduction, findings: Mapping[str, Findings]) -> list[Part]:
-    """The paper's numbers beside ours, one part a data set."""
-    return [_part(found, data, findings[data]) for data in found.data]
-
-
-def _part(found: Reproduction, data: str, known: Findings) -> Part:
-    metrics, lines = found.table.metrics, []
-    for name, row in found.table.rows_on(data).items():
-        of_seeds, costs = known.evaluations.get(name, {}), known.costs.get(name, {})
-        lines.append(
-            Line(
-                row=name,
-                label=row.label,
-                text=row.text,
-                paper=row.paper.get(data, (None,) * len(metrics)),
-                ours=tuple(_ours(metric, of_seeds.values(), costs) for metric in metrics),
-                oracle=tuple(_spread([(one.get("oracle") or {}).get(m) for one in of_seeds.values()]) for m in metrics),
-                seeds=tuple(of_seeds),
-                note=known.notes.get(name, ""),
-            )
-        )
-    everything = [one for of_seeds in known.evaluations.values() for one in of_seeds.values()]
-    trivial = {
-        key: tuple(_mean([(one["baselines"].get(key) or {}).get(metric) for one in everything]) for metric in metrics)
-        for key in (BASELINE_NAMES if everything else ())
-    }
-    shown = {key: values for key, values in trivial.items() if any(value is not None for value in values)}
-    facts, notes = _facts(known, everything), {line.note for line in lines}
-    if len(notes) == 1 and (note := notes.pop()):
-        facts += f" {note[0].upper()}{note[1:]}."
-    return Part(data, found.data[data].label, known.protocol, facts, tuple(lines), shown)
-
-
-def _ours(metric: str, evaluations: Any, costs: Mapping[str, float]) -> Spread | None:
-    if metric in COST_NAMES:
-        return Spread((costs[metric],)) if metric in costs else None
-    return _spread([one["metrics"].get(metric) for one in evaluations])
-
-
-def _facts(known: Findings, evaluations: Sequence[Mapping[str, Any]]) -> str:
-    words = [f"preset {known.preset}"]
-    if evaluations:
-        images = " or ".join(sorted({str(one["n_images"]) for one in evaluations}))
-        thresholds = sorted({str(one["threshold_source"] or "no threshold") for one in evaluations})
-        splits = " or ".join(sorted({str(one["split"]) for one in evaluations}))
-        words += [f"{images} {splits} images of {known.data_name}", f"protocol {known.protocol}", *thresholds]
-    if known.cost_machine:
-        words.append(f"costs on {known.cost_machine}")
-    return f"Ours: {', '.join(words)}." if evaluations or known.cost_machine else "Ours: nothing yet."
 
 
 def to_markdown(found: Reproduction, parts: Sequence[Part]) -> str:
@@ -170,7 +77,16 @@ def _below_in_latex(found: Reproduction, part: Part) -> str:
 def to_csv(found: Reproduction, parts: Sequence[Part], key: Mapping[str, float] | None = None) -> str:
     """One line a data set, row and metric. key: of a figure, row -> the setting that it is drawn over."""
     header = ["data", "row", "label", *([] if key is None else ["x"]), "metric", "paper", "ours", "ours_std"]
-    header += ["difference", "paper_protocol", "protocol", "ours_at_best_threshold", "seeds", "values", "note"]
+    header += [
+        "difference",
+        "paper_protocol",
+        "protocol",
+        "ours_at_best_threshold",
+        "seeds",
+        "values",
+        "recipe",
+        "note",
+    ]
     return csv_text(header, _csv_lines(found, parts, key))
 
 
@@ -190,6 +106,7 @@ def _csv_lines(found: Reproduction, parts: Sequence[Part], key: Mapping[str, flo
                     _plain(oracle.mean if oracle else None),
                     "" if metric in COST_NAMES else " ".join(map(str, line.seeds)),
                     " ".join(f"{one:.3f}" for one in values),
+                    line.recipe,
                     line.note,
                 ]
         for name, scores in part.baselines.items():
@@ -197,20 +114,7 @@ def _csv_lines(found: Reproduction, parts: Sequence[Part], key: Mapping[str, flo
                 if score is not None:
                     blank = [] if key is None else [""]
                     start = [part.data, name, BASELINE_NAMES[name].rstrip("*"), *blank, metric]
-                    yield [*start, "", _plain(score), "", "", "", part.protocol, *[""] * 4]
-
-
-def to_tables(found: Reproduction, parts: Sequence[Part]) -> Iterator[Table]:
-    """For a terminal."""
-    for part in parts:
-        title = f"{found.caption}, {part.label}, protocol {part.protocol}"
-        table = Table(title=title, title_justify="left", caption=part.facts, caption_justify="left")
-        header, *rows = _cells(found, part)
-        for name, justify in zip(header, _alignment(found, header), strict=True):
-            table.add_column(name, justify=justify)
-        for row in rows:
-            table.add_row(*row)
-        yield table
+                    yield [*start, "", _plain(score), "", "", "", part.protocol, *[""] * 5]
 
 
 def _legend(parts: Sequence[Part]) -> str:
@@ -229,52 +133,101 @@ def _alignment(found: Reproduction, header: Sequence[str]) -> list[Literal["left
 
 def _cells(found: Reproduction, part: Part) -> list[list[str]]:
     """The header and the lines. A note that all lines share stands in the part's facts and has no column here."""
-    columns, metrics = found.table.columns, found.table.metrics
-    header = ["", *columns]
-    for metric in metrics:
-        header += [f"{(METRIC_NAMES | COST_NAMES)[metric]}: paper", "ours", "Δ"]
-    noted = len({line.note for line in part.lines}) > 1
-    lines = [[*header, "protocol", "seeds", *(["note"] if noted else [])]]
-    for line in part.lines:
-        cells = [line.label, *("✓" if word == "x" else word for word in line.text)]
-        for index, metric in enumerate(metrics):
-            digits = 2 if metric in COST_NAMES else 1
-            change = line.difference(index)
-            cells += [_number(line.paper[index], 2), _spread_text(line.ours[index], digits)]
-            cells.append("" if change is None else f"{change:+.{digits}f}")
-        cells += [part.protocol if line.seeds else "", str(len(line.seeds) or "")]
-        lines.append([*cells, line.note] if noted else cells)
-    for name, scores in part.baselines.items():
-        cells = [BASELINE_NAMES[name], *("" for _ in columns)]
-        for score in scores:
-            cells += ["", percent(score), ""]
-        lines.append([*cells, part.protocol, "", *([""] if noted else [])])
-    return lines
+    noted = len({line.note for line in part.lines if line.row != DIFFERENCE}) > 1
+    lines = [["", *found.table.columns], *word_cells(found, part)]
+    for index, metric in enumerate(found.table.metrics):
+        names, cells = metric_cells(part, index, metric)
+        first, *others = names
+        for line, more in zip(lines, [[f"{full_name(metric)}: {first}", *others], *cells], strict=True):
+            line += more
+    last = [["protocol", "seeds", "note"]]
+    last += [[part.protocol if line.seeds else "", str(len(line.seeds) or ""), line.note] for line in part.lines]
+    last += [[part.protocol, "", ""] for _ in part.baselines]
+    return [line + more[: 3 if noted else 2] for line, more in zip(lines, last, strict=True)]
 
 
-def _spread_text(value: Spread | None, digits: int) -> str:
+def full_name(metric: str) -> str:
+    """The words for a metric or a cost.
+
+    Args:
+        metric: One of ``check_paper_metrics``.
+
+    Returns:
+        Such as ``GT-known Loc``; costs have their unit.
+    """
+    return (METRIC_NAMES | COST_NAMES)[metric]
+
+
+def word_cells(found: Reproduction, part: Part) -> list[list[str]]:
+    """The name of each line and of each baseline, with its words under the table's columns.
+
+    Args:
+        found: The table.
+        part: One of its data sets.
+
+    Returns:
+        One list a line, then one a baseline.
+    """
+    lines = [[line.label, *("✓" if word == "x" else word for word in line.text)] for line in part.lines]
+    return lines + [[BASELINE_NAMES[name], *("" for _ in found.table.columns)] for name in part.baselines]
+
+
+def metric_cells(part: Part, index: int, metric: str) -> tuple[list[str], list[list[str]]]:
+    """The cells of a metric: the paper's value as it prints it, ours, and the difference.
+
+    Args:
+        part: A data set of the table.
+        index: The metric's place in the table.
+        metric: Its name.
+
+    Returns:
+        The names of the columns, and one list a line and a baseline. Where the paper has no value of this metric there
+        is the column of ours alone.
+    """
+    if all(line.paper[index] is None for line in part.lines):
+        names, kept = ["ours"], slice(1, 2)
+    else:
+        names, kept = ["paper", "ours", "Δ"], slice(0, 3)
+    digits = 2 if metric in COST_NAMES else 1
+    cells = [_line_cells(line, index, digits)[kept] for line in part.lines]
+    cells += [["", percent(scores[index]), ""][kept] for scores in part.baselines.values()]
+    return names, cells
+
+
+def _line_cells(line: Line, index: int, digits: int) -> list[str]:
+    change, signed = line.difference(index), line.row == DIFFERENCE
+    return [
+        paper_number(line.paper[index], signed),
+        _spread_text(line.ours[index], digits, signed),
+        "" if change is None else f"{change:+.{digits}f}",
+    ]
+
+
+def paper_number(value: float | None, signed: bool = False) -> str:
+    """A value of the paper, unrounded.
+
+    Args:
+        value: As the table's file has it; None where the paper has none.
+        signed: With a plus sign where it is not negative, as differences are.
+
+    Returns:
+        With two decimals, or with as many more as it has; a dash for None.
+    """
     if value is None:
         return "-"
-    mean = f"{value.mean:.{digits}f}"
+    decimals = max(2, len(f"{value:.10g}".partition(".")[2]))
+    return f"{value:{_SIGN[signed]}.{decimals}f}"
+
+
+def _spread_text(value: Spread | None, digits: int, signed: bool) -> str:
+    if value is None:
+        return "-"
+    mean = f"{value.mean:{_SIGN[signed]}.{digits}f}"
     return f"{mean} ± {value.std:.{digits}f}" if len(value.values) > 1 else mean
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def _spread(values: Sequence[float | None]) -> Spread | None:
-    known = tuple(float(value) for value in values if value is not None)
-    return Spread(known) if known and len(known) == len(values) else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    spread = _spread([value for value in values if value is not None])
-    return spread.mean if spread else None
 
 
 def _escape(text: str) -> str:

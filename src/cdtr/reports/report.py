@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cdtr.config import recipe_label
 from cdtr.evaluation import AttentionNoise, Evaluation
 from cdtr.localization.predictor import Predictor
 from cdtr.records import DataSource, Sample
@@ -92,6 +93,7 @@ def report_words(run: RunFolder, shown: str, parameters: int, measured: Measured
     words: dict[str, Any] = {
         "name": Path(shown).resolve().name,
         "run": shown,
+        "recipe": recipe_label(run.config()),
         "absent": absent,
         "written": date.today().isoformat(),
         "version": library_versions()["cdtr"],

@@ -76,9 +76,22 @@ def score_rows(
             yield name, [percent(metrics[key]), between, *(percent(scores.get(key)) for scores in of_baselines)]
 
 
+def of_recipe(*evaluations: Evaluation) -> str:
+    """The recipe of what was evaluated, for the end of a title.
+
+    Args:
+        evaluations: Of one run.
+
+    Returns:
+        Such as ``", recipe small"``; empty for maps that are of no run.
+    """
+    labels = dict.fromkeys(one.recipe for one in evaluations if one.recipe)
+    return "".join(f", recipe {label}" for label in labels)
+
+
 def metrics_table(evaluation: Evaluation) -> Table:
     """Metrics in percent, one row each."""
-    table = Table(title=f"percent, protocol {evaluation.protocol}", title_justify="left")
+    table = Table(title=f"percent, protocol {evaluation.protocol}{of_recipe(evaluation)}", title_justify="left")
     table.add_column("metric", no_wrap=True)
     table.add_column("this run", justify="right")
     table.add_column(INTERVAL_NAME, justify="right", no_wrap=True)
@@ -91,7 +104,7 @@ def metrics_table(evaluation: Evaluation) -> Table:
 
 def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
     """The same maps under several protocols side by side, each with its baselines; GT-known Loc where not said."""
-    table = Table(title="percent, the same maps under each protocol", title_justify="left")
+    table = Table(title=f"percent, the same maps under each protocol{of_recipe(*evaluations)}", title_justify="left")
     table.add_column("", no_wrap=True)
     for evaluation in evaluations:
         table.add_column(evaluation.protocol, justify="right")
@@ -116,7 +129,7 @@ def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
 
 def per_class_table(evaluation: Evaluation, class_names: Sequence[str]) -> Table:
     """The accuracies of each class, the worst GT-known Loc first."""
-    table = Table(title=f"percent a class, protocol {evaluation.protocol}", title_justify="left")
+    table = Table(title=f"percent a class, protocol {evaluation.protocol}{of_recipe(evaluation)}", title_justify="left")
     table.add_column("class")
     keys = ("gt_known_loc", "top1_loc", "top1_cls", "mean_iou")
     for key in ("images", *(METRIC_NAMES[key] for key in keys)):
@@ -128,9 +141,11 @@ def per_class_table(evaluation: Evaluation, class_names: Sequence[str]) -> Table
     return table
 
 
-def differences_table(differences: Sequence[PairedDifference]) -> Table:
-    """Two runs beside each other, b minus a with its interval, and the test's p-value."""
-    table = Table(title="percent", title_justify="left")
+def differences_table(differences: Sequence[PairedDifference], recipes: tuple[str, str]) -> Table:
+    """Two runs beside each other, b minus a with its interval, and the test's p-value. recipes: the runs' labels."""
+    first, second = recipes
+    shown = f"recipe {first}" if first == second else f"a of recipe {first}, b of recipe {second}"
+    table = Table(title=f"percent, {shown}", title_justify="left")
     table.add_column("metric", no_wrap=True)
     for column in ("a", "b", "b - a", INTERVAL_NAME, "p", "test"):
         table.add_column(column, justify="right", no_wrap=column == INTERVAL_NAME)

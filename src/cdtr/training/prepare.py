@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from safetensors.torch import save
 from torch import nn
 
-from cdtr.config import Config, parse_config
+from cdtr.config import Config, parse_config, recipe_label
 from cdtr.data.images import check_images
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
@@ -28,6 +28,7 @@ from cdtr.training.state import saved_state
 
 # What a resumed run may take anew, beside all of ``evaluation``.
 MAY_CHANGE = (
+    "recipe",
     *("train.lr", "train.min_lr", "train.warmup_lr", "train.clip_norm"),
     *("data.workers", "data.boxes", "data.unboxed_classes"),
 )
@@ -140,13 +141,14 @@ def _with_new_values(run: RunFolder, requested: Config) -> tuple[Config, dict[st
     new = {key: value for key, (_, value) in found.items() if _may_change(key)}
     if not new:
         return config, manifest
-    sections: dict[str, dict[str, Any]] = {}
+    changes: dict[str, Any] = {}
     for key, value in new.items():
-        section, name = key.split(".")
-        sections.setdefault(section, {})[name] = value
-    saved = saved_state(run)
+        section, _, name = key.rpartition(".")
+        (changes.setdefault(section, {}) if section else changes)[name] = value
+    config, saved = config.updated(**changes), saved_state(run)
     entry = {"step": 0 if saved is None else saved.position.step, "settings": new}
-    return config.updated(**sections), {**manifest, "resumed_with": [*manifest.get("resumed_with", []), entry]}
+    resumptions = [*manifest.get("resumed_with", []), entry]
+    return config, {**manifest, "recipe": recipe_label(config), "resumed_with": resumptions}
 
 
 def _differences(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
@@ -176,6 +178,7 @@ def _manifest(
     return {
         "versions": library_versions(),
         "git_revision": _git_revision(),
+        "recipe": recipe_label(requested),
         "seed": requested.seed,
         "data": {"format": source.name, "classes": len(source.class_names), "root": str(source.root.resolve())},
         "splits": {"fit": _describe(fit), "held_out": _describe(held_out)},

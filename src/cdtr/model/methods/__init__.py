@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import pkgutil
 from types import ModuleType
 
 import torch
 from torch import nn
 
-from cdtr.config import Config
+from cdtr.config import Config, switch_conflict
 from cdtr.errors import ConfigError
 from cdtr.model.backbone import build_backbone
+from cdtr.model.registry import method_names
 from cdtr.model.sba import Sba
 
+__all__ = [
+    "SWITCHES",
+    "build_method",
+    "builder_name",
+    "initial_method",
+    "method_names",
+    "with_switches",
+]
+
 SWITCHES = ("csm", "ocm", "ski", "sba")
-
-
-def method_names() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def build_method(config: Config, classes: int, sba: Sba | None = None, load_weights: bool = True) -> nn.Module:
@@ -56,12 +61,9 @@ def with_switches(config: Config) -> Config:
     }
     config = config.updated(**open_switches)
     check_bundle(config)
-    if config.ski.enabled and not config.csm.enabled:
-        raise ConfigError("ski.enabled needs csm.enabled: SKI takes its offsets from CSM's maps (Eq. 10)")
-    if config.ocm.enabled and config.ocm.prior != "none" and not config.guide.enabled:
-        raise ConfigError(f"ocm.prior {config.ocm.prior} needs guide.enabled: it compares the guide's features")
-    if config.guide.attention != "evidence" and not config.guide.enabled:
-        raise ConfigError(f"guide.attention {config.guide.attention} needs guide.enabled: the guide is what teaches it")
+    conflict = switch_conflict(config)
+    if conflict:
+        raise ConfigError(conflict)
     return config
 
 

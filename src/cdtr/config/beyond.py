@@ -1,0 +1,68 @@
+"""What a configuration has that the paper does not: the table "Beyond the paper" of ``docs/fidelity.md``."""
+
+from __future__ import annotations
+
+from cdtr.config.sections import Config
+
+_OF_SMALL = 2  # so many features beyond the paper, and a run without a recipe was trained with one like `small`
+
+
+def beyond_paper(config: Config) -> dict[str, str]:
+    """The features of a configuration that the paper's method lacks, as far as they have an effect.
+
+    Args:
+        config: The settings; a module whose switch is left open counts as on.
+
+    Returns:
+        Feature to its words, such as ``{"guide": "guide", "prior": "border prior"}``; empty for the paper's method.
+    """
+    prior = _prior_in_use(config)
+    found = {
+        "guide": "guide" if config.guide.enabled else None,
+        "prior": None if prior is None else f"{prior} prior",
+        "stem": "convolutional stem" if config.backbone.stem == "conv" else None,
+        "fuse": "softplus maps" if config.maps.fuse == "softplus" else None,
+        "padding": "replicate padding" if config.maps.padding == "replicate" else None,
+    }
+    return {feature: words for feature, words in found.items() if words is not None}
+
+
+def earlier_recipe(config: Config) -> str:
+    """The recipe of a resolved configuration that was written before recipes had names.
+
+    Args:
+        config: The settings of a run folder.
+
+    Returns:
+        ``official``, ``small`` or ``paper``: never ``paper`` where the guide is on.
+    """
+    if config.fidelity == "official":
+        return "official"
+    return "small" if config.guide.enabled or len(beyond_paper(config)) >= _OF_SMALL else "paper"
+
+
+def switch_conflict(config: Config) -> str:
+    """Why the switches of a configuration cannot stand together.
+
+    Args:
+        config: The settings; a switch that is left open is in nobody's way.
+
+    Returns:
+        One line with what to do, or an empty string where nothing is wrong.
+    """
+    if config.ski.enabled and config.csm.enabled is False:
+        return "ski.enabled needs csm.enabled: SKI takes its offsets from CSM's maps (Eq. 10)"
+    if config.ocm.enabled and config.ocm.prior != "none" and not config.guide.enabled:
+        return f"ocm.prior {config.ocm.prior} needs guide.enabled: it compares the guide's features"
+    if config.guide.attention != "evidence" and not config.guide.enabled:
+        return f"guide.attention {config.guide.attention} needs guide.enabled: the guide is what teaches it"
+    return ""
+
+
+def _prior_in_use(config: Config) -> str | None:
+    """OCM's prior, or attention's where OCM has none; the guide is what compares patches."""
+    if not config.guide.enabled:
+        return None
+    if config.ocm.enabled is not False and config.ocm.prior != "none":
+        return config.ocm.prior
+    return None if config.guide.attention == "evidence" else config.guide.attention

@@ -1,0 +1,123 @@
+"""The names of recipes, and labels that tell changed settings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cdtr.config import Config, beyond_paper, is_paper, load_config, parse_config, preset_names, recipe_label
+from cdtr.errors import ConfigError
+from cdtr.model.methods import with_switches
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "fidelity.md"
+
+
+def label(source: str | None, *overrides: str) -> str:
+    return recipe_label(with_switches(load_config(source, overrides)))
+
+
+def test_a_configuration_is_the_papers_unless_it_says_otherwise() -> None:
+    assert Config().recipe == recipe_label(Config()) == "paper"
+    assert beyond_paper(Config()) == {}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_names_its_recipe(name: str) -> None:
+    own = {"pretrain-small": "pretrain-small", "quickstart": "small"}
+    kind = "official" if name.endswith("-official") else "small" if name.endswith("small") else "paper"
+    expected = own.get(name, kind)
+    assert load_config(name).recipe == expected
+    prior = " + contrast prior instead of border prior" if name == "brain-tumor-small" else ""
+    assert label(name) == expected + prior
+    assert is_paper(label(name)) is (expected == "paper")
+
+
+@pytest.mark.parametrize(
+    ("source", "overrides", "expected"),
+    [
+        ("cub", ["guide.enabled=true", "ocm.prior=border"], "paper + guide + border prior"),
+        ("cub", ["guide.enabled=true", "guide.attention=rarity"], "paper + guide + rarity prior"),
+        ("cub", ["guide.enabled=true"], "paper + guide"),
+        ("cub", ["maps.fuse=softplus"], "paper + softplus maps"),
+        ("cub", ["maps.padding=replicate"], "paper + replicate padding"),
+        ("cub", ["backbone.stem=conv"], "paper + convolutional stem"),
+        ("cub", ["fidelity=official"], "official"),
+        ("cub", ["fidelity=official", "recipe=paper"], "paper with fidelity official"),
+        ("cub-official", ["recipe=official", "fidelity=paper"], "official with fidelity paper"),
+        ("cub-official", ["guide.enabled=true"], "official + guide"),
+        ("small", ["fidelity=official"], "small with fidelity official"),
+        ("small", ["ocm.prior=none"], "small without border prior"),
+        ("small", ["ocm.prior=none", "guide.enabled=false"], "small without guide and border prior"),
+        ("small", ["ocm.prior=rarity"], "small + rarity prior instead of border prior"),
+        ("small", ["method=tscam"], "small without border prior"),
+        ("small", ["method=tscam", "guide.attention=border"], "small"),
+        ("small", ["recipe=paper"], "paper + guide + border prior + convolutional stem + replicate padding"),
+        ("cub", ["recipe=mine"], "mine (paper)"),
+        ("cub", ["recipe=cub"], "cub (paper)"),
+        ("cub-official", ["recipe=mine", "maps.fuse=softplus"], "mine (official + softplus maps)"),
+    ],
+)
+def test_a_label_tells_what_was_changed(source: str, overrides: list[str], expected: str) -> None:
+    assert label(source, *overrides) == expected
+    assert is_paper(expected) is (expected == "paper")
+
+
+def test_numbers_and_paths_change_no_label() -> None:
+    assert label("small", "train.epochs=1", "sba.enabled=false", "backbone.weights=start.safetensors") == "small"
+
+
+def test_an_own_file_names_its_own_recipe(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("extends: small\nrecipe: steel 2\nguide: {enabled: false}\nocm: {prior: none}\n")
+    assert label(str(tmp_path / "own.yaml")) == "steel 2 (paper + convolutional stem + replicate padding)"
+
+
+@pytest.mark.parametrize(
+    ("source", "overrides", "expected"),
+    [
+        ("cub", [], "paper"),
+        ("cub", ["maps.fuse=softplus"], "paper + softplus maps"),
+        ("cub-official", [], "official"),
+        ("small", [], "small"),
+        ("small", ["method=tscam"], "small without border prior"),
+        ("small", ["guide.enabled=false", "ocm.prior=none"], "small without guide and border prior"),
+        ("cub", ["guide.enabled=true"], "small without border prior, convolutional stem and replicate padding"),
+    ],
+)
+def test_a_run_from_before_gets_the_right_label(source: str, overrides: list[str], expected: str) -> None:
+    config = with_switches(load_config(source, overrides))
+    tree = yaml.safe_load(config.to_yaml())
+    del tree["recipe"]
+    assert recipe_label(parse_config(yaml.safe_dump(tree), "config.yaml")) == expected
+    assert parse_config(config.to_yaml(), "config.yaml") == config, "a name that is there is kept"
+
+
+@pytest.mark.parametrize("name", ["", " small", "small ", "a + b", "<b>", "a\\nb", "small|paper", "x" * 61])
+def test_a_name_that_outputs_cannot_hold_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="recipe"):
+        load_config(None, changes={"recipe": name.replace("\\n", "\n")})
+
+
+def test_every_switch_beyond_the_paper_is_in_the_label_and_in_the_docs() -> None:
+    table = DOCS.read_text(encoding="utf-8").split("## Beyond the paper")[1].split("##")[0]
+    documented = set(re.findall(r"`((?:guide|ocm|maps|backbone)\.\w+)", "\n".join(_first_cells(table))))
+    changes = {
+        "guide.enabled": "true",
+        "ocm.prior": "border",
+        "guide.attention": "border",
+        "maps.fuse": "softplus",
+        "maps.padding": "replicate",
+        "backbone.stem": "conv",
+    }
+    assert documented == set(changes)
+    guided = label("cub", "guide.enabled=true")
+    assert not is_paper(guided)
+    assert guided not in [
+        label("cub", "guide.enabled=true", f"{k}={v}") for k, v in changes.items() if k != "guide.enabled"
+    ]
+
+
+def _first_cells(table: str) -> list[str]:
+    return [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
