@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from cdtr.config.checking import Section, checked_section
 from cdtr.config.loading import load_config, read_tree
-from cdtr.config.sections import Config, Section, checked_section
+from cdtr.config.sections import Config
 from cdtr.errors import ConfigError
 
 # A small CLIP has a size of its own and never sees a box.

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from cdtr.config.beyond import earlier_recipe
-from cdtr.config.sections import Config, checked_section, merge, nearest
+from cdtr.config.checking import checked_section, merge, nearest
+from cdtr.config.sections import Config
 from cdtr.errors import ConfigError
 
 

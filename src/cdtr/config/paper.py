@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from cdtr.config.checking import Section, checked_section, nearest
 from cdtr.config.loading import load_config, read_preset
-from cdtr.config.sections import Section, checked_section, nearest
 from cdtr.errors import ConfigError
 
 ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV")

@@ -5,38 +5,20 @@ The numbered rows of ``docs/fidelity.md`` are the switches whose comments name t
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from cdtr.errors import ConfigError
+from cdtr.config.checking import Section, checked_section, merge
 
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
-AnySection = TypeVar("AnySection", bound="Section")
 Padding = Literal["zeros", "replicate"]
 Prior = Literal["border", "contrast", "rarity"]
 AttentionReduce = Literal["mean", "sum_heads", "sum_blocks"]
 ViewName = Literal["whole", "crop", "tiled"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-_SURELY, _AT_ALL = 0.8, 0.6  # how alike (difflib) a key that nobody knows and one that was meant must be
-
-
-class Section(BaseModel):
-    """A part of the tree: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -236,80 +218,3 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def checked_section(tree: Mapping[str, Any], section: type[AnySection], origin: str) -> AnySection:
-    """The tree as a section of settings; ConfigError for an unknown key or a value that does not fit."""
-    _refuse_unknown(tree, section, origin, (), section)
-    try:
-        return section.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{origin}: {where} = {first['input']!r}: {first['msg']}") from error
-
-
-def _refuse_unknown(
-    tree: Mapping[str, Any], section: type[Section], origin: str, path: tuple[str, ...], root: type[Section]
-) -> None:
-    """root: the whole tree's section, where a key that is unknown at ``path`` may be known."""
-    for key, value in tree.items():
-        here = ".".join((*path, str(key)))
-        if key not in section.model_fields:
-            known = [".".join((*path, name)) for name in section.model_fields]
-            meant = _meant(str(key), known, [name for name in _all_keys(root) if name not in known])
-            hint = f", did you mean {' or '.join(map(repr, meant))}?" if meant else ""
-            raise ConfigError(f"{origin}: unknown key {here!r}{hint}; known here: {', '.join(known)}")
-        kind = _section_of(section, key)
-        if kind is not None:
-            if not isinstance(value, Mapping):
-                example = f"{here}.{next(iter(kind.model_fields))}"
-                raise ConfigError(f"{origin}: {here} = {value!r}: expected keys below it, such as {example}")
-            _refuse_unknown(value, kind, origin, (*path, str(key)), root)
-
-
-def _section_of(section: type[Section], key: str) -> type[Section] | None:
-    """The section below a key; None for a value."""
-    kind = section.model_fields[key].annotation
-    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
-
-
-def _all_keys(section: type[Section], path: tuple[str, ...] = ()) -> Iterator[str]:
-    for key in section.model_fields:
-        yield ".".join((*path, key))
-        below = _section_of(section, key)
-        if below is not None:
-            yield from _all_keys(below, (*path, key))
-
-
-def _meant(key: str, siblings: Sequence[str], elsewhere: Sequence[str]) -> list[str]:
-    """The keys that ``key`` may stand for, by their last parts: a sibling that is surely near, else those of the same
-    name elsewhere, else a sibling at all near, else what is surely near elsewhere."""
-    return (
-        _near(key, siblings, _SURELY)
-        or [name for name in elsewhere if _last(name) == key]
-        or _near(key, siblings, _AT_ALL)
-        or _near(key, elsewhere, _SURELY)
-    )
-
-
-def _near(key: str, known: Sequence[str], cutoff: float) -> list[str]:
-    close = difflib.get_close_matches(key, [_last(name) for name in known], n=1, cutoff=cutoff)
-    return [name for name in known if close and _last(name) == close[0]]
-
-
-def _last(key: str) -> str:
-    return key.rpartition(".")[2]
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
