@@ -17,7 +17,7 @@ from cdtr.data.datasets import load_source
 from cdtr.errors import CheckpointError, ConfigError, TrainingError
 from cdtr.records import Batch, Sample
 from cdtr.training import sba_choice
-from cdtr.training.clip_fit import ClipFit, likely_half, probe_clip
+from cdtr.training.clip_fit import ClipFit, prior_mask, probe_clip
 from cdtr.training.loop import train
 from cdtr.training.sba_choice import fair_sample
 
@@ -89,7 +89,7 @@ FIT = ClipFit(8, 0.75, 0.5, 0.5, 0.125, object_loss=0.25, background_loss=1.5)
 def test_line_says_percent() -> None:
     assert FIT.line() == (
         "CLIP fit on 8 training images: zero-shot 75.0% (chance 50.0%, fit 0.50), masking moves the similarity by 0.125"
-        ", SBA's loss 0.250 for the prior's half of the image and 1.500 for the other half"
+        ", SBA's loss is 0.250 for the object prior and 1.500 for its complement"
     )
 
 
@@ -150,12 +150,14 @@ def test_the_probe_tells_where_clip_sees_the_class(bright_spot: bool) -> None:
     assert other - one > (0.3 if bright_spot else 0.005)
 
 
-def test_the_likely_half_is_half_of_the_image_and_holds_the_spot() -> None:
+def test_the_prior_is_bright_on_the_spot_and_dark_around_it() -> None:
     for prior in ("border", "contrast", "rarity"):
-        half = likely_half(spots(True, [0, 1]), prior)  # type: ignore[arg-type]
-        assert half.shape == (2, 1, 32, 32)
-        assert half.mean(dim=(1, 2, 3)).tolist() == [0.5, 0.5]
-        assert bool((half[:, :, 12:20, 12:20] == 1).all()), prior
+        mask = prior_mask(spots(True, [0, 1]), prior)  # type: ignore[arg-type]
+        assert mask.shape == (2, 1, 32, 32)
+        assert (float(mask.min()), float(mask.max())) == (0, 1)
+        assert float(mask[:, :, 13:19, 13:19].min()) > 0.9, prior
+        assert float(mask[:, :, :4].max()) < 0.1, prior
+    assert not prior_mask(torch.full((1, 3, 32, 32), 0.5), "border").any()
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +281,7 @@ def test_auto_leaves_sba_out_where_clip_prefers_the_background(tmp_path: Path, m
     run = train(sba_config("auto"), load_source(tmp_path / "data"), tmp_path / "run", console=console)
     assert run.config().sba.enabled is False
     assert run.manifest()["clip_fit"]["fit"] == 1
-    assert "SBA is off, because CLIP prefers the half of the image that is not the prior's" in text_of(console)
+    assert "SBA is off, because CLIP prefers the complement of the object prior" in text_of(console)
 
 
 def test_missing_weights_stop_a_run_that_insists(

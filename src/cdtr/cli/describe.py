@@ -24,7 +24,7 @@ def command(run: Annotated[str, typer.Argument(help="A trained run folder, or a 
 
 def describe(run: RunFolder) -> Iterator[str]:
     """The lines of the description."""
-    from cdtr.api import load_model
+    from cdtr.api import choose_view, load_model
     from cdtr.config import Config, recipe_label
 
     model = load_model(run.path)  # first, so that weights that do not fit are an error before any line
@@ -46,6 +46,7 @@ def describe(run: RunFolder) -> Iterator[str]:
         yield f"broken images left out: {len(manifest['broken_images'])}"
     if manifest.get("clip_fit"):
         yield f"CLIP fit: {manifest['clip_fit']['fit']:.2f}, SBA {'on' if config.sba.enabled else 'off'}"
+    yield f"view: {choose_view(run)}"
     yield f"threshold: {_threshold(run)}"
     yield "settings that differ from the defaults:"
     defaults = Config().model_dump(mode="json")

@@ -8,6 +8,11 @@ from cdtr.config import Config, beyond_paper, recipe_label
 from cdtr.runs import RunFolder
 
 _CLASSES_SHOWN = 20
+_VIEWS = {
+    "whole": "the whole image at that size",
+    "crop": "the centre of the image, its short side resized to {0} pixels",
+    "tiled": "tiles of that size from the image at {0}×{1} pixels, their maps stitched",
+}
 _OCM_STARTS = {
     "none": "",
     "border": ", starts from what is unlike the image's border",
@@ -72,6 +77,7 @@ def model_facts(run: RunFolder, parameters: int) -> Facts:
         ("Backbone", f"{backbone}, {config.backbone.stem} stem"),
         ("Started from", start_of(run)),
         ("Size", f"{parameters:,} parameters, images of {height}×{width} pixels"),
+        ("Sees", _VIEWS[config.evaluation.view].format(*config.data.resize)),
     ]
 
 

@@ -91,7 +91,8 @@ def of_recipe(*evaluations: Evaluation) -> str:
 
 def metrics_table(evaluation: Evaluation) -> Table:
     """Metrics in percent, one row each."""
-    table = Table(title=f"percent, protocol {evaluation.protocol}{of_recipe(evaluation)}", title_justify="left")
+    title = f"percent, protocol {evaluation.protocol}, view {evaluation.view}{of_recipe(evaluation)}"
+    table = Table(title=title, title_justify="left")
     table.add_column("metric", no_wrap=True)
     table.add_column("this run", justify="right")
     table.add_column(INTERVAL_NAME, justify="right", no_wrap=True)
@@ -103,8 +104,8 @@ def metrics_table(evaluation: Evaluation) -> Table:
 
 
 def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
-    """The same maps under several protocols side by side, each with its baselines; GT-known Loc where not said."""
-    table = Table(title=f"percent, the same maps under each protocol{of_recipe(*evaluations)}", title_justify="left")
+    """One run under several protocols side by side, each with its baselines; GT-known Loc where not said."""
+    table = Table(title=f"percent, the same run under each protocol{of_recipe(*evaluations)}", title_justify="left")
     table.add_column("", no_wrap=True)
     for evaluation in evaluations:
         table.add_column(evaluation.protocol, justify="right")
@@ -119,6 +120,7 @@ def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
     table.add_section()
     thresholds = ["-" if one.threshold is None else f"{one.threshold:.3g}" for one in evaluations]
     table.add_row("map threshold", *thresholds)
+    table.add_row("view", *(one.view for one in evaluations))
     table.caption = "\n".join(
         [f"{one.protocol}: {one.threshold_source or 'no threshold'}" for one in evaluations]
         + ["* chosen on the evaluated images, which flatters it; protocols are not comparable"]

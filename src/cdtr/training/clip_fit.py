@@ -12,6 +12,7 @@ from torch import Tensor
 from cdtr.config import DataConfig, Prior, SbaConfig
 from cdtr.data.transforms import denormalise
 from cdtr.model.clip import FrozenClip
+from cdtr.model.maps import scale_maps
 from cdtr.model.priors import OF_COLOURS, PRIORS
 from cdtr.model.sba import matching_loss
 from cdtr.records import Batch
@@ -26,8 +27,7 @@ class ClipFit:
     images: how many were looked at. zero_shot, chance: accuracy of the prompts in [0, 1]. fit: ``(zero_shot - chance) /
     (1 - chance)``, 1 where CLIP knows every class, 0 where it guesses. mask_shift: mean change of the cosine between
     an image and its own prompt when the centre, or all but the centre, is blacked out. object_loss, background_loss:
-    mean SBA loss (Eq. 13) where the attention were the half of the image that the object prior prefers, or the other
-    half.
+    mean SBA loss (Eq. 13) if the attention were an object prior of the image, or that prior's complement.
     """
 
     images: int
@@ -47,9 +47,8 @@ class ClipFit:
         """``on`` says which images were looked at."""
         return (
             f"CLIP fit on {self.images} {on}: zero-shot {100 * self.zero_shot:.1f}% (chance "
-            f"{100 * self.chance:.1f}%, fit {self.fit:.2f}), masking moves the similarity by {self.mask_shift:.3f}, "
-            f"SBA's loss {self.object_loss:.3f} for the prior's half of the image and {self.background_loss:.3f} for "
-            "the other half"
+            f"{100 * self.chance:.1f}%, fit {self.fit:.2f}), masking moves the similarity by {self.mask_shift:.3f}, SBA's "
+            f"loss is {self.object_loss:.3f} for the object prior and {self.background_loss:.3f} for its complement"
         )
 
 
@@ -70,14 +69,14 @@ def probe_clip(
         batches: labelled images.
         data: how the images are normalised.
         sba: the settings of the loss; by default the paper's.
-        prior: what tells the object's half of an image, from the mean and spread of colours in a grid of cells.
+        prior: what tells where the object is, from the mean and spread of colours in a grid of cells.
     """
     seen, right, shift = 0, 0, 0.0
     losses, settings = [0.0, 0.0], sba or SbaConfig()
     for batch in batches:
         pixels = denormalise(batch.images.to(text.device), data)
         labels = batch.labels.to(text.device)
-        centred, likely = _centre_mask(pixels), likely_half(pixels, prior)
+        centred, likely = _centre_mask(pixels), prior_mask(pixels, prior)
         shown = [pixels, pixels * centred, pixels * (1 - centred), pixels * likely, pixels * (1 - likely)]
         whole, *parts = clip.image_features(torch.cat(shown)).chunk(5)
         own = text[labels]
@@ -95,10 +94,8 @@ def probe_clip(
     return ClipFit(seen, accuracy, chance, fit, shift / max(seen, 1), object_loss, background_loss)
 
 
-def likely_half(pixels: Tensor, prior: Prior) -> Tensor:
-    """The half of each image where an object prior is highest, from colours alone.
-
-    Both halves are equally large, so that CLIP cannot prefer one of them for what more of an image it shows.
+def prior_mask(pixels: Tensor, prior: Prior) -> Tensor:
+    """An object prior of each image from its colours alone, as a mask such as SBA makes of attention.
 
     Args:
         pixels: (B, 3, H, W) in [0, 1].
@@ -106,16 +103,14 @@ def likely_half(pixels: Tensor, prior: Prior) -> Tensor:
             the prior compares colours alone.
 
     Returns:
-        (B, 1, H, W), 1 in that half and 0 in the other.
+        (B, 1, H, W) in [0, 1]; zeros where all cells are alike.
     """
     mean = F.adaptive_avg_pool2d(pixels, _GRID)
     described = [mean]
     if prior not in OF_COLOURS:
         described.append((F.adaptive_avg_pool2d(pixels.square(), _GRID) - mean.square()).clamp(min=0).sqrt())
-    scores = PRIORS[prior](torch.cat(described, dim=1)).flatten(1)
-    half = torch.zeros_like(scores)
-    half.scatter_(1, scores.topk(scores.shape[1] // 2, dim=1).indices, 1.0)
-    return F.interpolate(half.view(-1, 1, _GRID, _GRID), size=pixels.shape[-2:], mode="nearest")
+    scaled = scale_maps(PRIORS[prior](torch.cat(described, dim=1)))
+    return F.interpolate(scaled[:, None], size=pixels.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _centre_mask(pixels: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ def _reason_against(found: ClipFit, settings: SbaConfig) -> str | None:
     if found.fit < settings.min_fit:
         return f"the fit is under sba.min_fit {settings.min_fit:g}"
     if not found.prefers_object:
-        return "CLIP prefers the half of the image that is not the prior's: it would pull attention off the objects"
+        return "CLIP prefers the complement of the object prior: it would pull attention off the objects"
     return None
 
 
