@@ -47,8 +47,9 @@ class ClipFit:
         """``on`` says which images were looked at."""
         return (
             f"CLIP fit on {self.images} {on}: zero-shot {100 * self.zero_shot:.1f}% (chance "
-            f"{100 * self.chance:.1f}%, fit {self.fit:.2f}), masking moves the similarity by {self.mask_shift:.3f}, SBA's "
-            f"loss is {self.object_loss:.3f} for the object prior and {self.background_loss:.3f} for its complement"
+            f"{100 * self.chance:.1f}%, fit {self.fit:.2f}), masking moves the similarity by {self.mask_shift:.3f}, "
+            f"SBA's loss is {self.object_loss:.3f} for the object prior and "
+            f"{self.background_loss:.3f} for its complement"
         )
 
 
