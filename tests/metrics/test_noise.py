@@ -58,9 +58,7 @@ def test_none_without_an_outside_or_attention(attention: np.ndarray, boxes: list
     assert split_outside(attention, noise_regions(class_maps(), 0), boxes, (20, 30)) is None
 
 
-@pytest.mark.parametrize(
-    ("shape", "label"), [((2, 3), 0), ((3, 2, 3), 3), ((3, 2, 3), -1), ((1, 2, 3), 0)], ids=str
-)
+@pytest.mark.parametrize(("shape", "label"), [((2, 3), 0), ((3, 2, 3), 3), ((3, 2, 3), -1), ((1, 2, 3), 0)], ids=str)
 def test_maps_that_are_not_one_a_class_are_refused(shape: tuple[int, ...], label: int) -> None:
     with pytest.raises(DataError, match="at least two classes"):
         noise_regions(np.zeros(shape), label)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,10 @@ import torch
 from cdtr.evaluation.evaluate import Progress
 from cdtr.evaluation.measure import Annotate
 from cdtr.evaluation.outputs import ImageMaps, image_maps
+from cdtr.localization.maps import normalise_maps
 from cdtr.metrics.attention import outside_shares
 from cdtr.metrics.noise import NOISE_KINDS, NoiseKind, noise_regions, split_outside
-from cdtr.records import Batch, Method
+from cdtr.records import Annotation, Batch, Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,10 @@ class AttentionNoise:
     area: of the image outside the boxes, which attention that does not care for the object has too. after, before: of
     ``M*_ca`` outside the boxes, of the trained method and of the one that training started with, if that is known.
     kinds: the same split into base noise, novel noise and what the image's own label is recognised in; see
-    ``cdtr.metrics.noise``. Empty for a method without class maps (``X_out``). The regions are those of the trained
-    method for both, as an untrained class head knows no class.
+    ``cdtr.metrics.noise``. scaled: the same of attention that is min-max scaled to [0, 1] first, as the figures and
+    the modules see it. Both empty for a method without class maps (``X_out``). The regions are those of the trained
+    method for both, as an untrained class head knows no class. right: (n,), whether the trained method predicts the
+    label: in an image that is classified wrongly nearly everything is base noise.
     """
 
     image_ids: tuple[str, ...]
@@ -45,6 +49,8 @@ class AttentionNoise:
     after: npt.NDArray[np.float64]
     before: npt.NDArray[np.float64] | None = None
     kinds: Mapping[NoiseKind, KindShares] = field(default_factory=dict)
+    scaled: Mapping[NoiseKind, KindShares] = field(default_factory=dict)
+    right: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     @property
     def less_after(self) -> float | None:
@@ -58,11 +64,14 @@ class _Outside:
 
     attention: float
     area: float
+    right: bool
     attention_kinds: Mapping[NoiseKind, float] | None
+    scaled_kinds: Mapping[NoiseKind, float] | None
     area_kinds: Mapping[NoiseKind, float] | None
 
 
-Regions = Callable[[ImageMaps], npt.NDArray[np.int64] | None]
+KindOf: TypeAlias = Mapping[NoiseKind, float] | None
+Regions: TypeAlias = Callable[[ImageMaps], npt.NDArray[np.int64] | None]
 
 
 def measure_noise(
@@ -91,12 +100,16 @@ def measure_noise(
     ids = tuple(name for name in trained if untrained is None or name in untrained)
     if not ids:
         return None
+    last = [trained[name] for name in ids]
+    first = None if untrained is None else [untrained[name] for name in ids]
     return AttentionNoise(
         image_ids=ids,
-        area=np.array([trained[name].area for name in ids]),
-        after=np.array([trained[name].attention for name in ids]),
-        before=None if untrained is None else np.array([untrained[name].attention for name in ids]),
-        kinds=_kinds([trained[name] for name in ids], None if untrained is None else [untrained[name] for name in ids]),
+        area=np.array([one.area for one in last]),
+        after=np.array([one.attention for one in last]),
+        before=None if first is None else np.array([one.attention for one in first]),
+        kinds=_kinds(last, first, lambda one: one.attention_kinds),
+        scaled=_kinds(last, first, lambda one: one.scaled_kinds),
+        right=np.array([one.right for one in last]),
     )
 
 
@@ -113,27 +126,43 @@ def _outside(
     for maps in image_maps(method, batches, device):
         annotation = annotate(maps.sample)
         if annotation is not None:
-            boxes, size_hw = annotation.boxes_xyxy, maps.size_hw
-            shares = outside_shares(maps.attention, boxes, size_hw)
+            shares = outside_shares(maps.attention, annotation.boxes_xyxy, maps.size_hw)
             if shares is not None:
-                regions = regions_of(maps)
-                layers = (maps.attention, np.ones_like(maps.attention))
-                split = [None if regions is None else split_outside(one, regions, boxes, size_hw) for one in layers]
-                found[maps.sample.image_id] = _Outside(*shares, *split)
+                right = maps.predicted == maps.sample.label
+                split = _split(maps, regions_of(maps), annotation)
+                found[maps.sample.image_id] = _Outside(*shares, right, *split)
         if progress is not None:
             progress(1)
     return found
 
 
-def _kinds(trained: list[_Outside], untrained: list[_Outside] | None) -> dict[NoiseKind, KindShares]:
-    """By kind; none where an image has no regions."""
-    found = {}
-    for kind in NOISE_KINDS:
-        after = [one.attention_kinds[kind] for one in trained if one.attention_kinds is not None]
-        area = [one.area_kinds[kind] for one in trained if one.area_kinds is not None]
-        start = [one.attention_kinds[kind] for one in untrained or () if one.attention_kinds is not None]
-        if len(after) < len(trained) or (untrained is not None and len(start) < len(trained)):
-            return {}
-        before = None if untrained is None else np.array(start)
-        found[kind] = KindShares(np.array(area), np.array(after), before)
-    return found
+def _split(
+    maps: ImageMaps, regions: npt.NDArray[np.int64] | None, annotation: Annotation
+) -> list[dict[NoiseKind, float] | None]:
+    """The kinds' shares of the attention, of the scaled attention, and of the area."""
+    layers = (maps.attention, normalise_maps(maps.attention), np.ones_like(maps.attention))
+    if regions is None:
+        return [None] * len(layers)
+    return [split_outside(one, regions, annotation.boxes_xyxy, maps.size_hw) for one in layers]
+
+
+def _kinds(
+    trained: Sequence[_Outside], untrained: Sequence[_Outside] | None, of: Callable[[_Outside], KindOf]
+) -> dict[NoiseKind, KindShares]:
+    """By kind; none where an image has no regions. of: the shares to take."""
+    after, area = [of(one) for one in trained], [one.area_kinds for one in trained]
+    before = None if untrained is None else [of(one) for one in untrained]
+    if not (_all_known(after) and _all_known(area) and (before is None or _all_known(before))):
+        return {}
+    return {
+        kind: KindShares(
+            area=np.array([one[kind] for one in area]),
+            after=np.array([one[kind] for one in after]),
+            before=None if before is None else np.array([one[kind] for one in before]),
+        )
+        for kind in NOISE_KINDS
+    }
+
+
+def _all_known(shares: Sequence[KindOf]) -> TypeGuard[Sequence[Mapping[NoiseKind, float]]]:
+    return all(one is not None for one in shares)

@@ -15,12 +15,13 @@ from cdtr.records import Batch, FloatArray, Method, Sample
 class ImageMaps:
     """A method's maps of one image, float32 on the CPU.
 
-    attention: (h, w), ``M*_ca`` of Eq. 5. class_maps: (C, h, w), ``X_out``, whose mean over the patches is the logits.
-    pseudo_map: (h, w), OCM's ``M_ocm``. None where the method has none.
+    predicted: the class of the largest logit. attention: (h, w), ``M*_ca`` of Eq. 5. class_maps: (C, h, w), ``X_out``,
+    whose mean over the patches is the logits. pseudo_map: (h, w), OCM's ``M_ocm``. None where the method has none.
     """
 
     sample: Sample
     size_hw: tuple[int, int]
+    predicted: int
     attention: FloatArray
     class_maps: FloatArray | None = None
     pseudo_map: FloatArray | None = None
@@ -48,11 +49,12 @@ def image_maps(method: Method, batches: Iterable[Batch], device: torch.device | 
             class_maps, pseudo = (
                 None if (found := output.aux.get(name)) is None else _numpy(found) for name in ("x_out", "m_ocm")
             )
-            attention = _numpy(output.attention)
+            attention, predicted = _numpy(output.attention), output.logits.argmax(dim=1).tolist()
             for index, sample in enumerate(batch.samples):
                 yield ImageMaps(
                     sample=sample,
                     size_hw=batch.sizes_hw[index],
+                    predicted=predicted[index],
                     attention=attention[index],
                     class_maps=None if class_maps is None else class_maps[index],
                     pseudo_map=None if pseudo is None else pseudo[index],
