@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import nn
 
 from cdtr.api import as_method, find_device, load_model
 from cdtr.cli._paper_runs import PaperPlan, Scale, result_file, run_folder
-from cdtr.cli._shared import find_split, note, progress_bar
+from cdtr.cli._shared import find_split, note, progress_bar, report_broken
 from cdtr.cli.report import NOISE_IMAGES, rebuild_start
 from cdtr.config import PaperGallery, Reproduction
 from cdtr.data.images import read_image
 from cdtr.data.loader import eval_loader
 from cdtr.errors import DataError
-from cdtr.evaluation import ImageMaps, Protocol, image_maps, measure_noise, scored_images
+from cdtr.evaluation import Protocol, image_maps, measure_noise, scored_images
 from cdtr.records import DataSource, Sample
 from cdtr.reports.figures import figure_png
 from cdtr.reports.gallery import choose_failures
@@ -60,6 +60,45 @@ class Chosen:
     pictures: tuple[Image.Image, ...]
     rule: str
     kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The images of a split, from which some are chosen with ``seed``, and the protocol that they are scored under."""
+
+    source: DataSource
+    split: str
+    samples: Sequence[Sample]
+    protocol: Protocol
+    seed: int
+    max_pixels: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.split} images with boxes of {self.source.root.name}"
+
+    def draw(self, count: int) -> list[Sample]:
+        """Up to ``count`` readable images with boxes, at random; DataError where there is none."""
+        order = np.random.default_rng(self.seed).permutation(len(self.samples))
+        drawn = list(islice(self._with_boxes(order.tolist()), count))
+        if not drawn:
+            raise DataError(f"no image of {self.source.root} has a box")
+        return drawn
+
+    def _with_boxes(self, order: Sequence[int]) -> Iterator[Sample]:
+        for sample in (self.samples[index] for index in order):
+            annotation = self.source.annotate(sample)
+            if annotation is None or not (len(annotation.boxes_xyxy) or annotation.mask is not None):
+                continue
+            try:
+                self.read(sample)
+            except DataError as error:
+                report_broken(sample, str(error))
+                continue
+            yield sample
+
+    def read(self, sample: Sample) -> Image.Image:
+        return read_image(sample.path, self.max_pixels)
 
 
 def seeds_to_train(found: Reproduction, seeds: Sequence[int]) -> list[int]:
@@ -170,41 +209,32 @@ def show_runs(
     """
     if not runs:
         raise DataError("no run is done")
-    samples = find_split(runs[0].folder, source, split)
-    chosen = _choose(spec, runs, source, split, samples, protocol, seed)
+    samples, max_pixels = find_split(runs[0].folder, source, split), runs[0].folder.config().data.max_pixels
+    images = Images(source, split, samples, protocol, seed, max_pixels)
+    chosen = _choose_random(spec, images) if spec.choose == "random" else _choose_failures(spec, runs, images)
     with progress_bar(f"{label}: looking at the runs", len(runs)) as move:
         shown = []
         for run in runs:
-            shown.append(_look(spec, run, source, chosen, samples, protocol, seed))
+            shown.append(_look(spec, run, images, chosen.samples))
             move(1)
     return ShownData(data, label, source.class_names, protocol, chosen.pictures, chosen.rule, shown, chosen.kinds)
 
 
-def _choose(
-    spec: PaperGallery,
-    runs: Sequence[RunToShow],
-    source: DataSource,
-    split: str,
-    samples: Sequence[Sample],
-    protocol: Protocol,
-    seed: int,
-) -> Chosen:
-    max_pixels = runs[0].folder.config().data.max_pixels
-    if spec.choose == "random":
-        drawn = _draw(source, samples, spec.images, max_pixels, seed)
-        rule = (
-            f"{len(drawn)} {split} images with boxes of {source.root.name}, drawn at random (seed {seed}), the same in "
-            "every row."
-        )
-        return _with_pictures(drawn, rule, max_pixels)
+def _choose_random(spec: PaperGallery, images: Images) -> Chosen:
+    drawn = images.draw(spec.images)
+    rule = f"{len(drawn)} {images.name}, drawn at random (seed {images.seed}), the same in every row."
+    return Chosen(tuple(drawn), tuple(map(images.read, drawn)), rule)
+
+
+def _choose_failures(spec: PaperGallery, runs: Sequence[RunToShow], images: Images) -> Chosen:
+    """By ``choose_failures`` of the row ``spec.by``, among images drawn at random."""
     run = next((one for one in runs if one.row == spec.by), None)
     if run is None:
         raise DataError(f"its images are failures of the row {spec.by}, whose run is not done or was left out")
-    pool = {one.image_id: one for one in _draw(source, samples, FAILURE_POOL, max_pixels, seed)}
+    pool = {one.image_id: one for one in images.draw(FAILURE_POOL)}
     device = find_device(None)
-    batches = eval_loader(list(pool.values()), run.folder.config())
-    method = as_method(load_model(run.folder.path, device))
-    scored = scored_images(method, batches, source.annotate, protocol, run.threshold, device)
+    method, batches = as_method(load_model(run.folder.path, device)), eval_loader([*pool.values()], run.folder.config())
+    scored = scored_images(method, batches, images.source.annotate, images.protocol, run.threshold, device)
     rows = [one.row for one in scored]
     every = choose_failures(rows, len(rows))
     failures = every[: spec.images]
@@ -212,72 +242,34 @@ def _choose(
         raise DataError(f"of {len(rows)} images, {run.label} classifies none correctly with an IoU below 0.5")
     rule = (
         f"{len(failures)} of the {len(every)} images that {run.label} classifies correctly with an IoU below 0.5, "
-        f"among {len(rows)} {split} images with boxes of {source.root.name}: of each kind of error in turn (several "
-        "objects merged, too small, too large, wrong place) the one of lowest IoU. The same in every row."
+        f"among {len(rows)} {images.name}: of each kind of error in turn (several objects merged, too small, too "
+        "large, wrong place) the one of lowest IoU. The same in every row."
     )
+    samples = tuple(pool[row.image_id] for row in failures)
     kinds = tuple(str(row.error) for row in failures)
-    return _with_pictures([pool[row.image_id] for row in failures], rule, max_pixels, kinds)
+    return Chosen(samples, tuple(map(images.read, samples)), rule, kinds)
 
 
-def _with_pictures(samples: Sequence[Sample], rule: str, max_pixels: int, kinds: tuple[str, ...] = ()) -> Chosen:
-    return Chosen(tuple(samples), tuple(read_image(one.path, max_pixels) for one in samples), rule, kinds)
-
-
-def _draw(source: DataSource, samples: Sequence[Sample], count: int, max_pixels: int, seed: int) -> list[Sample]:
-    """Up to ``count`` readable images with boxes, at random; DataError where there is none."""
-    order = (samples[index] for index in np.random.default_rng(seed).permutation(len(samples)))
-    drawn = [one for one, _ in zip(_with_boxes(source, order, max_pixels), range(count), strict=False)]
-    if not drawn:
-        raise DataError(f"no image of {source.root} has a box")
-    return drawn
-
-
-def _with_boxes(source: DataSource, samples: Iterator[Sample], max_pixels: int) -> Iterator[Sample]:
-    for sample in samples:
-        annotation = source.annotate(sample)
-        if annotation is None or not (len(annotation.boxes_xyxy) or annotation.mask is not None):
-            continue
-        try:
-            read_image(sample.path, max_pixels)
-        except DataError as error:
-            note(f"left out {sample.image_id}: {error}")
-            continue
-        yield sample
-
-
-def _look(
-    spec: PaperGallery,
-    run: RunToShow,
-    source: DataSource,
-    chosen: Chosen,
-    samples: Sequence[Sample],
-    protocol: Protocol,
-    seed: int,
-) -> ShownRun:
+def _look(spec: PaperGallery, run: RunToShow, images: Images, chosen: Sequence[Sample]) -> ShownRun:
     """Run a row's method, and its start where the figure has that, over the chosen images."""
-    config, device = run.folder.config(), find_device(None)
-    method, start, start_note = load_model(run.folder.path, device), None, ""
+    config, device, annotate = run.folder.config(), find_device(None), images.source.annotate
+    method, start, start_note = as_method(load_model(run.folder.path, device)), None, ""
     if "before" in spec.panels:
         start, start_note = rebuild_start(run.folder)
+    before = None if start is None else as_method(start)
     noise = None
     if "noise" in spec.panels:
-        pool = _draw(source, samples, NOISE_IMAGES, config.data.max_pixels, seed)
-        before = None if start is None else as_method(start)
-        noise = measure_noise(as_method(method), before, eval_loader(pool, config), source.annotate, device)
-    batches = eval_loader(chosen.samples, config)
-
-    def maps_of(module: nn.Module | None) -> list[ImageMaps]:
-        return [] if module is None else list(image_maps(as_method(module), batches, device))
-
-    scored = list(scored_images(as_method(method), batches, source.annotate, protocol, run.threshold, device))
+        pool = eval_loader(images.draw(NOISE_IMAGES), config)
+        noise = measure_noise(method, before, pool, annotate, device)
+    batches = eval_loader(chosen, config)
     return ShownRun(
         row=run.row,
         label=run.label,
         seed=run.seed,
         threshold=run.threshold,
-        scored=scored,
-        after=maps_of(method) if spec.panels != ("map",) else [],
-        before=maps_of(start),
+        scored=list(scored_images(method, batches, annotate, images.protocol, run.threshold, device)),
+        after=[] if spec.panels == ("map",) else list(image_maps(method, batches, device)),
+        before=[] if before is None else list(image_maps(before, batches, device)),
         before_note=start_note,
         noise=noise,
     )

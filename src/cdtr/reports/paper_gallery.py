@@ -85,10 +85,11 @@ def gallery_figure(found: Reproduction, spec: PaperGallery, parts: Sequence[Show
         One block a data set: the images, then a row for each run and panel.
     """
     legend = [(NOISE_WORDS[kind], colour) for kind, colour in NOISE_COLOURS.items()] if "noise" in spec.panels else []
-    return picture_grid(f"{found.caption}. {found.table.title}", [_block(spec, part) for part in parts], legend)
+    return picture_grid(f"{found.caption}. {found.table.title}", [gallery_block(spec, part) for part in parts], legend)
 
 
-def _block(spec: PaperGallery, part: ShownData) -> GridBlock:
+def gallery_block(spec: PaperGallery, part: ShownData) -> GridBlock:
+    """The images of one data set, then a row for each run and panel, for ``picture_grid``."""
     frames = [frame_picture(picture, part.protocol) for picture in part.pictures]
     first = part.runs[0].scored
     titles = [part.class_names[one.sample.label].replace("_", " ") for one in first]
@@ -117,7 +118,8 @@ def _words(spec: PaperGallery, part: ShownData) -> Iterator[str]:
     yield part.rule
     at = ", ".join(f"{run.threshold:.2f}" for run in part.runs)
     thresholds = f", at the runs' thresholds ({at})" if spec.boxes == "both" else ""
-    yield f"In the frame of protocol {part.protocol.name}{thresholds}; runs of seed {part.runs[0].seed}."
+    seeds = " and ".join(dict.fromkeys(str(run.seed) for run in part.runs))
+    yield f"In the frame of protocol {part.protocol.name}{thresholds}; runs of seed {seeds}."
     yield _BOX_WORDS[spec.boxes]
     yield "White: IoU in percent." if spec.iou else ""
     yield _MAP_WORDS

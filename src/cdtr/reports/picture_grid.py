@@ -96,7 +96,7 @@ def _draw_block(figure: Figure, block: GridBlock, top: float, letters: int) -> N
         figure.text(
             (_LEFT - 0.08) / width,
             (top + _CELL / 2) / height,
-            "\n".join(_lines(line, 22) for line in row.label.splitlines()),
+            "\n".join(_lines(line, 18, 3) for line in row.label.splitlines()),
             ha="right",
             va="center",
             fontsize=_TEXT_SIZE + 1,
