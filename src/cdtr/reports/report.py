@@ -15,9 +15,8 @@ from cdtr.evaluation import AttentionNoise, Evaluation
 from cdtr.localization.predictor import Predictor
 from cdtr.records import DataSource, Sample
 from cdtr.reports import facts
-from cdtr.reports.charts import box_score_charts, noise_chart, overlap_charts, threshold_charts
+from cdtr.reports.charts import box_score_charts, noise_chart, noise_kind_rows, overlap_charts, threshold_charts
 from cdtr.reports.curves import last_likeness, read_log, training_charts
-from cdtr.reports.frame_pictures import NOISE_WORDS
 from cdtr.reports.gallery import Gallery, Pictures, choose_random, choose_rows
 from cdtr.reports.page import write_page
 from cdtr.reports.panels import Panel
@@ -271,19 +270,9 @@ def _noise(measured: Measured, pictures: Pictures, seed: int) -> dict[str, Any] 
         "less_after": noise.less_after,
         "note": measured.before_note,
         "chart": noise_chart(noise),
-        "kinds": list(_noise_kinds(noise)),
+        "kinds": list(noise_kind_rows(noise)),
         "pictures": shown,
     }
-
-
-def _noise_kinds(noise: AttentionNoise) -> Iterator[tuple[str, list[float | None]]]:
-    """What each kind of noise is, and its mean shares in percent: of the area, of the attention before and after, and
-    of the scaled attention before and after.
-    """
-    for kind, shares in noise.kinds.items():
-        scaled = noise.scaled[kind]
-        columns = (shares.area, shares.before, shares.after, scaled.before, scaled.after)
-        yield NOISE_WORDS[kind], [None if one is None else 100 * float(one.mean()) for one in columns]
 
 
 def _stored(run: RunFolder, measured: Measured | None) -> list[dict[str, Any]]:
