@@ -1,23 +1,20 @@
-"""The maps of several runs on the same random images, as one picture: a column an image, a row a run.
-
-The map is that of the image's label, the solid box the run's own at its threshold, the dashed ones are true.
-"""
+"""The maps of any runs on the same random images: the pictures of `cdtr reproduce figure-4` for runs of your own."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from cdtr.api import Localizer
+from cdtr.api import choose_view, protocol_threshold
+from cdtr.cli._paper_gallery import DPI, RunToShow, show_runs
 from cdtr.cli._shared import open_source
 from cdtr.cli.evaluate import choose_split
-from cdtr.data.images import read_image
-from cdtr.localization.finder import BoxFinder
-from cdtr.reports.overlays import overlay
-from cdtr.runs import RunFolder
+from cdtr.config import PaperGallery
+from cdtr.evaluation import find_protocol
+from cdtr.reports.figures import figure_png
+from cdtr.reports.paper_gallery import gallery_block
+from cdtr.reports.picture_grid import picture_grid
+from cdtr.runs import RunFolder, write_atomic
 
 
 def main() -> None:
@@ -26,31 +23,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", help="by default the first of test, val, held-out")
     parser.add_argument("--images", type=int, default=10)
-    parser.add_argument("--side", type=int, default=112)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="a PNG file")
     arguments = parser.parse_args()
-    source = open_source(RunFolder(arguments.runs[0]), arguments.data)
-    _, samples = choose_split(RunFolder(arguments.runs[0]), source, arguments.split)
-    order = np.random.default_rng(arguments.seed).permutation(len(samples))[: arguments.images]
-    chosen, side = [samples[index] for index in order], arguments.side
-    pictures = [read_image(sample.path, 10**8) for sample in chosen]
-    gap = 3
-    sheet = Image.new(
-        "RGB", (len(chosen) * (side + gap) - gap, (len(arguments.runs) + 1) * (side + gap) - gap), "white"
-    )
-    for column, picture in enumerate(pictures):
-        sheet.paste(picture.resize((side, side)), (column * (side + gap), 0))
-    for row, path in enumerate(arguments.runs, start=1):
-        run = Localizer.from_pretrained(path)
-        predictor = run.engine.predictor(BoxFinder(run.class_names, run.threshold))
-        found = predictor.predict(pictures, [s.image_id for s in chosen], [s.label for s in chosen])
-        for column, (sample, picture, one) in enumerate(zip(chosen, pictures, found, strict=True)):
-            annotation = source.annotate(sample)
-            truth = None if annotation is None else annotation.boxes_xyxy
-            drawn = overlay(picture, one, truth).resize((side, side))
-            sheet.paste(drawn, (column * (side + gap), row * (side + gap)))
-    sheet.save(arguments.out, quality=85)
+    first = RunFolder(arguments.runs[0])
+    source, protocol = open_source(first, arguments.data), find_protocol(first.config().evaluation.protocol)
+    split, _ = choose_split(first, source, arguments.split)
+    runs = []
+    for path in arguments.runs:
+        view = protocol.view or choose_view(RunFolder(path))
+        threshold, _ = protocol_threshold(RunFolder(path), protocol, source.name, view=view)
+        if threshold is None:
+            parser.error(f"{path} has no map threshold: run `cdtr calibrate` first")
+        runs.append(RunToShow(path.name, path.name, RunFolder(path).config().seed, RunFolder(path), threshold))
+    spec = PaperGallery(iou=True, images=arguments.images)
+    shown = show_runs(spec, source.name, source.root.name, runs, source, split, protocol, arguments.seed)
+    write_atomic(arguments.out, figure_png(picture_grid("Localization maps", [gallery_block(spec, shown)]), DPI))
     print(f"wrote {arguments.out}")
 
 

@@ -36,6 +36,7 @@ def test_report_end_to_end(
     assert f"{measured['baselines']['centre_box']['gt_known_loc']:.1f}" in page.text
     for name in RunFolder(run).class_names():
         assert name in page.text
+    assert "novel: no class is recognised" in page.text
     for kind, share in measured["errors"].items():
         assert f"{share['percent']:.1f}" in page.text, kind
     assert "random weights, built again with the run's seed (0)" in page.text

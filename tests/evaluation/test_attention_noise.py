@@ -18,14 +18,20 @@ BOXES = {"a": BOX, "b": [[0.0, 0.0, 2.0, 8.0]], "c": [[0.0, 0.0, 8.0, 8.0]]}  # 
 class Looks(nn.Module):
     """Attention of 1 in the left half, of ``right`` in the right one."""
 
-    def __init__(self, right: float) -> None:
+    def __init__(self, right: float, scores: Tensor | None = None) -> None:
+        """scores: (C,) of the class head at the patches of the right half; 0 in the left one."""
         super().__init__()
         self.right = right
+        self.scores = scores
 
     def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
         attention = torch.ones(len(images), 8, 8)
         attention[:, :, 4:] = self.right
-        return ModelOutput(images.mean(dim=(2, 3)), images, attention)
+        aux = {}
+        if self.scores is not None:
+            aux["x_out"] = torch.zeros(len(images), len(self.scores), 8, 8)
+            aux["x_out"][..., 4:] = self.scores[:, None, None]
+        return ModelOutput(images.mean(dim=(2, 3)), images, attention, aux)
 
 
 def batches() -> list[Batch]:
@@ -58,3 +64,27 @@ def test_no_boxes_no_noise() -> None:
         return None
 
     assert measure_noise(Looks(1.0), None, batches(), none) is None
+
+
+def test_the_kinds_are_those_that_the_trained_method_recognises() -> None:
+    """Image a has the label 0 and the left half as its box, b the label 1 and the left quarter."""
+    trained = Looks(0.25, torch.tensor([0.0, 9.0, 0.0]))  # class 1 in the right half, nothing in the left one
+    untrained = Looks(1.0, torch.tensor([9.0, 0.0, 0.0]))
+    noise = measure_noise(trained, untrained, batches(), annotate_from(BOXES))
+    assert noise is not None
+    base, novel, own = (noise.kinds[kind] for kind in ("base", "novel", "own"))
+    assert base.area.tolist() == pytest.approx([0.5, 0])
+    assert base.after.tolist() == pytest.approx([0.2, 0])
+    assert own.after.tolist() == pytest.approx([0, 0.2])
+    assert novel.after.tolist() == pytest.approx([0, 0.4])
+    assert novel.area.tolist() == pytest.approx([0, 0.25])
+    assert base.before is not None
+    assert own.before is not None
+    assert base.before.tolist() == pytest.approx([0.5, 0])
+    assert own.before.tolist() == pytest.approx([0, 0.5])
+
+
+def test_a_method_without_class_maps_has_no_kinds() -> None:
+    noise = measure_noise(Looks(0.25), Looks(1.0), batches(), annotate_from(BOXES))
+    assert noise is not None
+    assert noise.kinds == {}

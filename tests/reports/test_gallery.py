@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdtr.metrics.loc_accuracy import ImageRow
-from cdtr.reports.gallery import choose_random, choose_rows
+from cdtr.reports.gallery import choose_failures, choose_random, choose_rows
 
 
 def _row(index: int, iou: float | None) -> ImageRow:
@@ -32,3 +32,18 @@ def test_images_without_boxes_are_drawn_at_random_alone() -> None:
 
 def test_fewer_items_than_asked_for_are_all_taken() -> None:
     assert sorted(choose_random([1, 2, 3], 9, seed=0)) == [1, 2, 3]
+
+
+def test_failures_of_each_kind_in_turn_the_worst_first() -> None:
+    def row(name: str, error: str | None, iou: float | None, predicted: int = 0) -> ImageRow:
+        return ImageRow(name, 0, predicted, 0.5, True, iou, iou, error)
+
+    rows = [
+        *(row("place-2", "place", 0.2), row("part-4", "part", 0.4), row("part-1", "part", 0.1)),
+        *(row("several-3", "several", 0.3), row("hit", "right", 0.9), row("other class", "part", 0.0, predicted=1)),
+        *(row("box right", "class", 0.8, predicted=1), row("no box", None, None), row("part-4b", "part", 0.4)),
+    ]
+    names = [found.image_id for found in choose_failures(rows, 9)]
+    assert names == ["several-3", "part-1", "place-2", "part-4", "part-4b"]
+    assert [found.image_id for found in choose_failures(rows, 2)] == names[:2]
+    assert choose_failures(rows[4:5], 3) == []

@@ -13,9 +13,11 @@ import torch
 from rich.console import Console
 
 from cdtr.api import find_device
+from cdtr.cli._paper_gallery import gallery_files
 from cdtr.cli._paper_runs import PaperPlan, PaperRun, Scale, by_reason, class_count, result_file, run_folder
 from cdtr.cli._shared import note
 from cdtr.config import Config, Reproduction, load_config, recipe_label
+from cdtr.evaluation import find_protocol
 from cdtr.model.cost import Cost, measure_costs
 from cdtr.model.methods import build_method, with_switches
 from cdtr.reports.ablation import collect
@@ -38,9 +40,18 @@ ByPlace = Mapping[str, Mapping[str, Mapping[int, Any]]]  # data set, row, seed
 
 
 def write_report(
-    found: Reproduction, plan: PaperPlan, scale: Scale, seeds: Sequence[int], out: Path, protocol: str | None
+    found: Reproduction,
+    plan: PaperPlan,
+    scale: Scale,
+    seeds: Sequence[int],
+    out: Path,
+    protocol: str | None,
+    images: int | None = None,
 ) -> None:
-    """Write the table, or a figure's numbers and picture, from whatever runs are done, and print it."""
+    """Write the table, or a figure's numbers and pictures, from whatever runs are done, and print it.
+
+    images: how many a data set a figure shows; None takes its own number.
+    """
     findings = {data: _findings(found, data, plan, scale, seeds, out, protocol) for data in found.data}
     parts, written = compare(found, findings), {}
     if found.table.metrics:
@@ -52,6 +63,8 @@ def write_report(
             console.print(table)
     files: dict[str, str | bytes] = {f"{found.name}.{suffix}": text for suffix, text in written.items()}
     files |= _figure_files(found, parts, findings, _run_folders(plan, seeds, out))
+    rules = {data: find_protocol(known.protocol) for data, known in findings.items()}
+    files |= gallery_files(found, plan, scale, seeds[0], out, rules, images)
     for name, content in files.items():
         write_atomic(out / name, content)
     for reason, rows in by_reason(plan) if not found.table.metrics else ():

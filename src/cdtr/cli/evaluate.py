@@ -80,8 +80,8 @@ def store_scores(run: RunFolder, results: Sequence[Evaluation], data: str, split
     """Keep the numbers, without curves and classes, in the run folder; a folder that cannot be written gets a note."""
     from cdtr.cli._shared import note
 
-    kept = ("recipe", "view", "n_images", "n_annotated", "threshold", "threshold_source")
-    kept += ("metrics", "intervals", "baselines")
+    counts = ("recipe", "view", "n_images", "n_annotated", "threshold", "threshold_source")
+    kept = (*counts, "metrics", "intervals", "baselines")
     entries = []
     for result in results:
         tree = result.to_json()

@@ -39,6 +39,9 @@ def command(
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="To show ours under; all are measured. By default the preset's.")
     ] = None,
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, help="Images of each data set in a figure of pictures.")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Trainings at a time; by default one a GPU, else one a core.")
     ] = None,
@@ -52,7 +55,8 @@ def command(
     """Train what a table or figure of the paper needs, and write it with the paper's values and ours side by side.
 
     What is done already is kept, also by another table with the same --out, so that a stopped one goes on when called
-    again. Without --data, costs are measured and the rest stays empty.
+    again. Without --data, costs are measured and the rest stays empty. A figure of pictures shows the runs of the first
+    seed, and trains no other.
 
     Example: cdtr reproduce XIV --data neu-det=NEU-DET --preset neu-det=neu-det-small --small-clip --out runs/paper
     """
@@ -61,6 +65,7 @@ def command(
         return
     from cdtr.cli._grid import calibration_note, choose_calibration, fail_if_any, run_grid
     from cdtr.cli._paper_estimate import estimate
+    from cdtr.cli._paper_gallery import seeds_to_train
     from cdtr.cli._paper_report import write_report
     from cdtr.cli._paper_runs import Scale, plan_cells, plan_paper, settle_paper
     from cdtr.cli._shared import note, require_folder
@@ -70,7 +75,8 @@ def command(
     from cdtr.reports.paper_table import check_paper_metrics
     from cdtr.runs import write_atomic
 
-    found, chosen_seeds = load_reproduction(table), parse_seeds(seeds)
+    found = load_reproduction(table)
+    chosen_seeds = seeds_to_train(found, parse_seeds(seeds))
     check_paper_metrics(found)
     require_folder(out)
     if protocol is not None:
@@ -97,7 +103,7 @@ def command(
     for path, text in files.items() if runs else ():
         write_atomic(path, text)
     failed = run_grid(clips, runs, jobs)
-    write_report(found, plan, scale, chosen_seeds, out, protocol)
+    write_report(found, plan, scale, chosen_seeds, out, protocol, images)
     fail_if_any(failed, len(clips) + len(runs), out / "logs")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from cdtr.config.checking import Section, checked_section, nearest
 from cdtr.config.loading import load_config, read_preset
@@ -58,14 +58,33 @@ class PaperDifference(Section):
     base: str
 
 
+class PaperGallery(Section):
+    """Maps of every row's run on the same images, a column an image.
+
+    panels: what is shown of each run: its localization map, its attention after training, its attention ``before``
+    training beside that after, what its attention outside the boxes lies on (``noise``), or OCM's pseudo map.
+    boxes: which are drawn on them: the true ones and the run's own, the true ones alone, or none. iou: print the IoU
+    of the run's box. choose: the images, drawn at random, or ``failures`` of the row ``by``. images: how many a data
+    set.
+    """
+
+    panels: tuple[Literal["map", "attention", "before", "noise", "pseudo_map"], ...] = ("map",)
+    boxes: Literal["both", "true", "none"] = "both"
+    iou: bool = False
+    choose: Literal["random", "failures"] = "random"
+    by: str | None = None
+    images: int = Field(default=6, ge=1)
+
+
 class PaperTable(Section):
-    """A table or figure."""
+    """A table or figure. figure: numbers that are drawn; gallery: pictures; a figure may have both."""
 
     title: str
     data: tuple[str, ...] = Field(min_length=1)
     columns: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     figure: PaperFigure | None = None
+    gallery: PaperGallery | None = None
     notes: tuple[str, ...] = ()
     difference: PaperDifference | None = None
     rows: dict[str, PaperRow] = Field(min_length=1)
@@ -85,6 +104,16 @@ class PaperTable(Section):
         if missing:
             raise ValueError(f"difference: no row {missing[0]!r}, choose from {', '.join(rows)}")
         return rows
+
+    @model_validator(mode="after")
+    def _has_the_row_of_its_failures(self) -> PaperTable:
+        gallery = self.gallery
+        if gallery is not None and (gallery.choose == "failures") != (gallery.by in self.rows):
+            raise ValueError(
+                f"gallery: choose {gallery.choose}, by {gallery.by!r}: failures, and nothing else, need one of the "
+                f"rows {', '.join(self.rows)}"
+            )
+        return self
 
     def rows_on(self, data: str) -> dict[str, PaperRow]:
         """The lines that belong to a data set."""

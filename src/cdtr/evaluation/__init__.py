@@ -1,11 +1,13 @@
 """Runs a method over a loader under a named protocol and feeds the metrics."""
 
-from cdtr.evaluation.attention_noise import AttentionNoise, measure_noise
+from cdtr.evaluation.attention_noise import AttentionNoise, KindShares, measure_noise
 from cdtr.evaluation.box_scores import fit_box_scores
 from cdtr.evaluation.calibration import Calibration, calibrate, calibrate_label_free
 from cdtr.evaluation.evaluate import evaluate, gather_tallies, tally_answers, tally_images
+from cdtr.evaluation.outputs import ImageMaps, image_maps
 from cdtr.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from cdtr.evaluation.result import Evaluation
+from cdtr.evaluation.scored_images import ScoredImage, scored_images
 from cdtr.evaluation.tally import Tally
 
 __all__ = [
@@ -13,7 +15,10 @@ __all__ = [
     "AttentionNoise",
     "Calibration",
     "Evaluation",
+    "ImageMaps",
+    "KindShares",
     "Protocol",
+    "ScoredImage",
     "Tally",
     "calibrate",
     "calibrate_label_free",
@@ -21,7 +26,9 @@ __all__ = [
     "find_protocol",
     "fit_box_scores",
     "gather_tallies",
+    "image_maps",
     "measure_noise",
+    "scored_images",
     "tally_answers",
     "tally_images",
 ]

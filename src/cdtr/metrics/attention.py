@@ -37,7 +37,7 @@ def inside_outside_ratio(
     attention: (h, w), >= 0, of the image, or of the part ``field`` of it. boxes_xyxy: (N, 4), half-open, pixels of an
     image of ``size_hw``. A patch counts by the share of it that the boxes cover, to a sixteenth of a patch's side.
     """
-    covered = _covered(attention, boxes_xyxy, size_hw, field)
+    covered = covered_shares(attention, boxes_xyxy, size_hw, field)
     if covered is None:
         return None
     outside = 1 - covered
@@ -52,15 +52,15 @@ def outside_shares(
     """The shares, in [0, 1], of the attention and of the image's area that lie outside the boxes; they are equal where
     attention does not care for the object. Arguments and None as ``inside_outside_ratio``, and None without attention.
     """
-    covered = _covered(attention, boxes_xyxy, size_hw, field)
+    covered = covered_shares(attention, boxes_xyxy, size_hw, field)
     total = float(attention.sum())
     if covered is None or not total > 0:
         return None
     return float((attention * (1 - covered)).sum()) / total, float(1 - covered.mean())
 
 
-def _covered(
-    attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int], field: Field | None
+def covered_shares(
+    attention: FloatArray, boxes_xyxy: npt.ArrayLike, size_hw: tuple[int, int], field: Field | None = None
 ) -> FloatArray | None:
     """The share (h, w) of each patch that the boxes cover; None where they leave nothing or hold nothing."""
     height, width = attention.shape

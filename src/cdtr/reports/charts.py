@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from cdtr.reports.figures import (
     label_ious,
     tidy,
 )
+from cdtr.reports.frame_pictures import NOISE_WORDS
 from cdtr.reports.page import COLOURS, Chart, chart_uri, new_chart
 
 
@@ -96,6 +97,16 @@ def noise_chart(noise: AttentionNoise) -> Chart:
         f"{', '.join(words)}; of the area {100 * area:.0f}% lies outside."
     )
     return Chart("Attention outside the true boxes", alt, chart_uri(figure))
+
+
+def noise_kind_rows(noise: AttentionNoise) -> Iterator[tuple[str, list[float | None]]]:
+    """What each kind of noise is, and its mean shares in percent: of the area, of the attention before and after, and
+    of the scaled attention before and after.
+    """
+    for kind, shares in noise.kinds.items():
+        scaled = noise.scaled[kind]
+        columns = (shares.area, shares.before, shares.after, scaled.before, scaled.after)
+        yield NOISE_WORDS[kind], [None if one is None else 100 * float(one.mean()) for one in columns]
 
 
 def _evaluated(evaluation: Evaluation) -> list[Chart]:

@@ -33,9 +33,9 @@ def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
     return written
 
 
-def figure_png(figure: Figure) -> bytes:
+def figure_png(figure: Figure, dpi: int = 130) -> bytes:
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 

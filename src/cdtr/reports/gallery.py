@@ -10,6 +10,7 @@ import numpy as np
 
 from cdtr.data.images import read_image
 from cdtr.localization.predictor import Predictor
+from cdtr.metrics.errors import KINDS
 from cdtr.metrics.loc_accuracy import ImageRow
 from cdtr.records import DataSource, Sample
 from cdtr.reports.panels import Panel, PanelRow, attention_row, panel_row
@@ -62,6 +63,24 @@ def choose_rows(rows: Sequence[ImageRow], count: int, seed: int) -> list[tuple[s
         groups.append(("Median", "In the middle: half of the images do better.", ranked[middle : middle + count]))
         groups.append(("Worst", "Lowest overlap, worst first.", ranked[::-1][:count]))
     return groups
+
+
+def choose_failures(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
+    """Failures of localization alone, by a rule: the class is right, the IoU is below 0.5 (``LOC_IOU``).
+
+    Args:
+        rows: Of an evaluation at a threshold; those without an IoU are passed over.
+        count: How many to choose at most.
+
+    Returns:
+        Of each kind of error in turn, ``several``, ``part``, ``background``, ``place``, the image of lowest IoU that
+        is left; of equals the first in the order of the rows.
+    """
+    failed = [row for row in rows if row.predicted == row.label and row.error not in (None, "right", "class")]
+    ranked = sorted(failed, key=lambda row: row.iou_label or 0.0)
+    by_kind = [[row for row in ranked if row.error == kind] for kind in KINDS]
+    in_turn = [row for place in range(len(ranked)) for of_kind in by_kind for row in of_kind[place : place + 1]]
+    return in_turn[:count]
 
 
 def choose_random(items: Sequence[Item], count: int, seed: int) -> list[Item]:

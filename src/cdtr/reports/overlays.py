@@ -47,9 +47,17 @@ def _name(localization: Localization, label: int) -> str:
     return localization.class_names[label] if localization.class_names else str(label)
 
 
-def draw_boxes(picture: Image.Image, boxes_xyxy: npt.ArrayLike, ground_truth_xyxy: npt.ArrayLike | None = None) -> None:
-    """Draw half-open boxes (N, 4) in pixels of the picture onto it: found ones green, true ones red and dashed."""
-    draw, line_width = ImageDraw.Draw(picture), max(1, round(min(picture.size) / 150))
+def draw_boxes(
+    picture: Image.Image,
+    boxes_xyxy: npt.ArrayLike,
+    ground_truth_xyxy: npt.ArrayLike | None = None,
+    line_width: int | None = None,
+) -> None:
+    """Draw half-open boxes (N, 4) in pixels of the picture onto it: found ones green, true ones red and dashed.
+
+    line_width: in pixels; by default it goes with the picture's size.
+    """
+    draw, line_width = ImageDraw.Draw(picture), line_width or max(1, round(min(picture.size) / 150))
     if ground_truth_xyxy is not None:
         for box in np.asarray(ground_truth_xyxy, dtype=float).reshape(-1, 4):
             _dashed_rectangle(draw, box, TRUTH_COLOUR, line_width)

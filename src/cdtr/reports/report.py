@@ -16,7 +16,7 @@ from cdtr.evaluation import AttentionNoise, Evaluation
 from cdtr.localization.predictor import Predictor
 from cdtr.records import DataSource, Sample
 from cdtr.reports import facts
-from cdtr.reports.charts import box_score_charts, noise_chart, overlap_charts, threshold_charts
+from cdtr.reports.charts import box_score_charts, noise_chart, noise_kind_rows, overlap_charts, threshold_charts
 from cdtr.reports.curves import last_likeness, read_log, training_charts
 from cdtr.reports.gallery import Gallery, Pictures, choose_random, choose_rows
 from cdtr.reports.page import write_page
@@ -272,6 +272,7 @@ def _noise(measured: Measured, pictures: Pictures, seed: int) -> dict[str, Any] 
         "less_after": noise.less_after,
         "note": measured.before_note,
         "chart": noise_chart(noise),
+        "kinds": list(noise_kind_rows(noise)),
         "pictures": shown,
     }
 

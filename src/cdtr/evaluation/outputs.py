@@ -1,0 +1,72 @@
+"""What a method returns for each image of a loader, beyond the maps that are scored: attention and auxiliary maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cdtr.records import Batch, Field, FloatArray, Method, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMaps:
+    """A method's maps of one image, float32 on the CPU.
+
+    predicted: the class of the largest logit. attention: (h, w), ``M*_ca`` of Eq. 5. class_maps: (C, h, w), ``X_out``,
+    whose mean over the patches is the logits. pseudo_map: (h, w), OCM's ``M_ocm``. None where the method has none.
+    field: the part of the image that the maps cover, None for all of it.
+    """
+
+    sample: Sample
+    size_hw: tuple[int, int]
+    predicted: int
+    attention: FloatArray
+    class_maps: FloatArray | None = None
+    pseudo_map: FloatArray | None = None
+    field: Field | None = None
+
+
+def image_maps(method: Method, batches: Iterable[Batch], device: torch.device | str) -> Iterator[ImageMaps]:
+    """Run the method in evaluation mode over the batches.
+
+    Args:
+        method: A module's mode is restored afterwards.
+        batches: Of an evaluation loader.
+        device: Where the method runs; it is moved there.
+
+    Yields:
+        The maps of each image, in the order of the batches.
+    """
+    module = method if isinstance(method, nn.Module) else None
+    was_training = module is not None and module.training
+    if module is not None:
+        module.to(device).eval()
+    try:
+        for batch in batches:
+            with torch.inference_mode():
+                output = method(batch.images.to(device, non_blocking=True), auxiliary=False)
+            class_maps, pseudo = (
+                None if (found := output.aux.get(name)) is None else _numpy(found) for name in ("x_out", "m_ocm")
+            )
+            attention, predicted = _numpy(output.attention), output.logits.argmax(dim=1).tolist()
+            for index, sample in enumerate(batch.samples):
+                yield ImageMaps(
+                    sample=sample,
+                    size_hw=batch.sizes_hw[index],
+                    predicted=predicted[index],
+                    attention=attention[index],
+                    class_maps=None if class_maps is None else class_maps[index],
+                    pseudo_map=None if pseudo is None else pseudo[index],
+                    field=batch.field_of(index),
+                )
+    finally:
+        if module is not None:
+            module.train(was_training)
+
+
+def _numpy(values: Tensor) -> FloatArray:
+    found: FloatArray = values.float().cpu().numpy()
+    return found

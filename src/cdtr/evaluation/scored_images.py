@@ -1,0 +1,81 @@
+"""What was scored of an image, to be drawn: its map, the box found and the true boxes, all in the protocol's frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cdtr.evaluation.forward import ImageAnswer, answers
+from cdtr.evaluation.measure import Annotate, measure, score_map, true_boxes
+from cdtr.evaluation.protocols import Protocol
+from cdtr.localization.sweep import largest_boxes
+from cdtr.metrics.loc_accuracy import ImageRow
+from cdtr.records import Annotation, Batch, FloatArray, Method, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredImage:
+    """One image under a protocol at a threshold.
+
+    row: what the evaluation counts of it. size_hw: of the source image. map: (H, W) in [0, 1], the one that GT-known
+    Loc is measured with. found_xyxy, true_xyxy: (N, 4) half-open, pixels of the map; N is 0 or 1 for the box found.
+    """
+
+    sample: Sample
+    row: ImageRow
+    size_hw: tuple[int, int]
+    map: FloatArray
+    found_xyxy: FloatArray
+    true_xyxy: FloatArray
+
+
+def scored_images(
+    method: Method,
+    batches: Iterable[Batch],
+    annotate: Annotate,
+    protocol: Protocol,
+    threshold: float,
+    device: torch.device | str = "cpu",
+) -> Iterator[ScoredImage]:
+    """Run the method over the batches and score each image as ``evaluate`` does.
+
+    Args:
+        method: Run in evaluation mode.
+        batches: Of an evaluation loader.
+        annotate: Reads an image's true boxes.
+        protocol: Its frame, boxes and IoU.
+        threshold: The map threshold in use.
+        device: Where the method runs.
+
+    Yields:
+        The images in the order of the batches.
+    """
+    for answer in answers(method, batches, device):
+        yield _score(answer, annotate(answer.sample), protocol, threshold)
+
+
+def _score(answer: ImageAnswer, annotation: Annotation | None, protocol: Protocol, threshold: float) -> ScoredImage:
+    at = np.array([threshold])
+    measures = measure(answer, annotation, protocol, at, np.linspace(0, 1, 3), threshold)
+    frame_map = score_map(answer, protocol)
+    found = _half_open(largest_boxes(frame_map, at, protocol.boxes), protocol)
+    truth = true_boxes(answer.sample, answer.size_hw, annotation, protocol)
+    return ScoredImage(
+        sample=answer.sample,
+        row=measures.row,
+        size_hw=answer.size_hw,
+        map=frame_map,
+        found_xyxy=found[(found[:, :2] + 1 < found[:, 2:]).all(axis=1)],
+        true_xyxy=np.zeros((0, 4)) if truth is None else _half_open(truth, protocol),
+    )
+
+
+def _half_open(boxes: npt.NDArray[np.generic], protocol: Protocol) -> npt.NDArray[np.float64]:
+    """Boxes (N, 4) of the protocol, whose last pixel may count as part of them."""
+    last = 1.0 if protocol.boxes.inclusive else 0.0
+    moved: npt.NDArray[np.float64] = np.asarray(boxes, dtype=np.float64) + np.array([0, 0, last, last])
+    return moved

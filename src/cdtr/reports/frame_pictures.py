@@ -1,0 +1,81 @@
+"""Images in a protocol's frame: under a map, or coloured by what the attention outside the boxes lies on."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from cdtr.evaluation import ImageMaps, Protocol
+from cdtr.evaluation.protocols import place_map
+from cdtr.metrics.noise import NOISE_KINDS
+from cdtr.records import Field, FloatArray
+from cdtr.reports.overlays import HEAT_SHARE, draw_boxes, heat_map
+
+NOISE_COLOURS = {"base": (240, 140, 20), "novel": (40, 110, 240), "own": (190, 60, 200)}
+NOISE_WORDS = {
+    "base": "base: another class is recognised",
+    "novel": "novel: no class is recognised",
+    "own": "the image's class is recognised",
+}
+_SCALE = 2  # pixels of a picture for one of the frame, so that lines are sharp
+_LINE_WIDTH = 5  # of boxes, in pixels of such a picture
+_FAINTEST, _STRONGEST = 0.15, 0.85  # opacity of the least and the most attention
+
+
+def frame_picture(picture: Image.Image, protocol: Protocol) -> Image.Image:
+    """The part of a picture that the protocol scores, resized as its map is, twice as large."""
+    size_hw = picture.height, picture.width
+    (height, width), (top, left), frame = protocol.resized_hw(size_hw), protocol.corner(size_hw), protocol.frame_hw
+    resized = picture.resize((width * _SCALE, height * _SCALE), Image.Resampling.BICUBIC)
+    left, top = left * _SCALE, top * _SCALE
+    return resized.crop((left, top, left + frame[1] * _SCALE, top + frame[0] * _SCALE))
+
+
+def under_map(picture: Image.Image, frame_map: FloatArray) -> Image.Image:
+    """A frame's picture under its map (H, W) in [0, 1]."""
+    return Image.blend(picture, heat_map(frame_map, (picture.height, picture.width)), HEAT_SHARE)
+
+
+def under_noise(
+    picture: Image.Image,
+    maps: ImageMaps,
+    regions: npt.NDArray[np.int64],
+    true_xyxy: FloatArray,
+    protocol: Protocol,
+) -> Image.Image:
+    """A frame's picture, each patch outside the true boxes coloured by its kind of noise, the more attention the more.
+
+    Args:
+        picture: From ``frame_picture``.
+        maps: Of the image, with its attention (h, w).
+        regions: (h, w), from ``noise_regions``.
+        true_xyxy: (N, 4), half-open, pixels of the frame; inside them nothing is coloured.
+        protocol: Whose frame it is.
+
+    Returns:
+        A new picture.
+    """
+    palette = np.array([NOISE_COLOURS[kind] for kind in NOISE_KINDS], dtype=np.uint8)
+    colours = frame_picture(_nearest(palette[regions], maps.size_hw, maps.field), protocol)
+    placed = place_map(maps.attention, maps.size_hw, protocol, maps.field)
+    strength = _FAINTEST + (_STRONGEST - _FAINTEST) * placed
+    for x0, y0, x1, y1 in np.rint(true_xyxy).astype(int):
+        strength[y0:y1, x0:x1] = 0
+    mask = Image.fromarray((255 * strength).astype(np.uint8)).resize(picture.size, Image.Resampling.NEAREST)
+    return Image.composite(colours, picture, mask)
+
+
+def _nearest(pixels: npt.NDArray[np.uint8], size_hw: tuple[int, int], field: Field | None) -> Image.Image:
+    """Patches (h, w, 3) that cover ``field`` of an image, each pixel from its nearest; black around the field."""
+    left, top, right, bottom = (round(one) for one in field or (0, 0, size_hw[1], size_hw[0]))
+    picture = Image.new("RGB", (size_hw[1], size_hw[0]))
+    picture.paste(Image.fromarray(pixels).resize((right - left, bottom - top), Image.Resampling.NEAREST), (left, top))
+    return picture
+
+
+def with_boxes(picture: Image.Image, found_xyxy: FloatArray, true_xyxy: FloatArray) -> Image.Image:
+    """A copy with boxes (N, 4), half-open, pixels of the frame: found ones green, true ones red and dashed."""
+    drawn = picture.copy()
+    draw_boxes(drawn, found_xyxy * _SCALE, true_xyxy * _SCALE, _LINE_WIDTH)
+    return drawn
