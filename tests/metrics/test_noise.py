@@ -67,3 +67,10 @@ def test_maps_that_are_not_one_a_class_are_refused(shape: tuple[int, ...], label
 def test_regions_of_other_patches_are_refused() -> None:
     with pytest.raises(DataError, match="expected the same patches"):
         split_outside(np.ones((2, 2)), noise_regions(class_maps(), 0), [[0, 0, 9, 9]], (20, 30))
+
+
+def test_attention_of_a_part_of_the_image() -> None:
+    """The field is the middle of an image of 20 x 60 pixels; the box is its first patch."""
+    regions = noise_regions(class_maps(), 0)
+    split = split_outside(np.ones((2, 3)), regions, [[15, 0, 25, 10]], (20, 60), (15.0, 0.0, 45.0, 20.0))
+    assert split == pytest.approx({"base": 3 / 6, "novel": 2 / 6, "own": 0.0})

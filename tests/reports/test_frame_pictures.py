@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from cdtr.evaluation import find_protocol
-from cdtr.evaluation.outputs import ImageMaps
 from cdtr.evaluation.protocols import place_boxes, place_map
 from cdtr.metrics.noise import NOISE_KINDS
-from cdtr.records import Sample
 from cdtr.reports.frame_pictures import NOISE_COLOURS, frame_picture, under_map, under_noise, with_boxes
 
 SIZE_HW = (300, 400)
@@ -55,8 +51,7 @@ def test_each_kind_of_noise_has_its_colour_outside_the_boxes_alone() -> None:
     regions = np.array([[0, 1], [2, 0]])
     attention = np.array([[1.0, 1.0], [1.0, 0.0]])
     true = np.array([[0.0, 0.0, 112.0, 56.0]])
-    maps = ImageMaps(Sample("a", Path(), 0), SIZE_HW, 0, attention)
-    pixels = np.asarray(under_noise(grey, maps, regions, true, protocol)).astype(int)
+    pixels = np.asarray(under_noise(grey, attention, regions, true, SIZE_HW, protocol)).astype(int)
     assert pixels[40, 40].tolist() == [128, 128, 128], "in the box"
     for place, kind in (((190, 60), "base"), ((60, 390), "novel"), ((390, 60), "own")):
         expected = 0.15 * 128 + 0.85 * np.array(NOISE_COLOURS[kind])
@@ -71,3 +66,16 @@ def test_boxes_are_drawn_on_a_copy() -> None:
     drawn = np.asarray(with_boxes(picture, np.array([[10.0, 10.0, 60.0, 60.0]]), np.zeros((0, 4)))).astype(int)
     assert drawn[20, 70].argmax() == 1, "green, at twice the frame's pixels"
     assert not np.asarray(picture).any()
+
+
+def test_nothing_is_coloured_beside_what_the_network_saw() -> None:
+    protocol, field = find_protocol("wsol"), (50.0, 0.0, 350.0, 300.0)
+    grey = frame_picture(Image.new("RGB", (400, 300), (128, 128, 128)), protocol)
+    ones = np.array([[1.0, 0.5], [1.0, 1.0]])
+    none = np.zeros((0, 4))
+    pixels = np.asarray(under_noise(grey, ones, np.zeros((2, 2), dtype=int), none, SIZE_HW, protocol, field)).astype(
+        int
+    )
+    assert (pixels[:, :54] == 128).all()
+    assert (pixels[:, -54:] == 128).all()
+    assert pixels[300, 60, 0] > 190, "base"

@@ -11,17 +11,19 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import nn
 
 from cdtr.api import as_seen, find_device, load_model
 from cdtr.cli._paper_runs import PaperPlan, Scale, result_file, run_folder
-from cdtr.cli._shared import find_split, group_by_view, note, progress_bar, report_broken
+from cdtr.cli._shared import find_split, note, progress_bar, report_broken
 from cdtr.cli.report import NOISE_IMAGES, rebuild_start
-from cdtr.config import PaperGallery, Reproduction
+from cdtr.config import PaperGallery, Reproduction, ViewName, recipe_label
 from cdtr.data.images import read_image
-from cdtr.data.loader import eval_loader
+from cdtr.data.loader import EvalLoader, eval_loader
+from cdtr.data.pixels import View
 from cdtr.errors import DataError
 from cdtr.evaluation import Protocol, image_maps, measure_noise, scored_images
-from cdtr.records import DataSource, Sample
+from cdtr.records import DataSource, Method, Sample
 from cdtr.reports.figures import figure_png
 from cdtr.reports.gallery import choose_failures
 from cdtr.reports.paper_gallery import (
@@ -41,13 +43,21 @@ DPI = 200
 
 @dataclass(frozen=True, slots=True)
 class RunToShow:
-    """A finished run with the row that it stands for. threshold: the one that it was evaluated with."""
+    """A finished run with the row that it stands for. threshold, view: those that it was evaluated with."""
 
     row: str
     label: str
     seed: int
     folder: RunFolder
     threshold: float
+    view: ViewName
+
+    def method(self, module: nn.Module) -> Method:
+        """The run's method, or another in its place, for the images of ``batches``."""
+        return as_seen(module, View.of(self.view, self.folder.config().data))
+
+    def batches(self, samples: Sequence[Sample]) -> EvalLoader:
+        return eval_loader(samples, self.folder.config(), view=self.view)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +184,12 @@ def _finished(
             continue
         tree: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         split = tree["split"]
-        threshold = tree["protocols"][protocol]["threshold"]
+        evaluated = tree["protocols"][protocol]
+        threshold, view = evaluated["threshold"], evaluated.get("view", "whole")
         if threshold is None:
             note(f"{found.name}: {name} on {data} is left out: it has no threshold under protocol {protocol}")
             continue
-        runs.append(RunToShow(name, row.label, seed, RunFolder(run_folder(out, planned, seed)), threshold))
+        runs.append(RunToShow(name, row.label, seed, RunFolder(run_folder(out, planned, seed)), threshold, view))
     return runs, split
 
 
@@ -233,9 +244,7 @@ def _choose_failures(spec: PaperGallery, runs: Sequence[RunToShow], images: Imag
         raise DataError(f"its images are failures of the row {spec.by}, whose run is not done or was left out")
     pool = {one.image_id: one for one in images.draw(FAILURE_POOL)}
     device = find_device(None)
-    (view,) = group_by_view(run.folder, [images.protocol])
-    method = as_seen(load_model(run.folder.path, device), view)
-    batches = eval_loader([*pool.values()], run.folder.config(), view=view.name)
+    method, batches = run.method(load_model(run.folder.path, device)), run.batches([*pool.values()])
     scored = scored_images(method, batches, images.source.annotate, images.protocol, run.threshold, device)
     rows = [one.row for one in scored]
     every = choose_failures(rows, len(rows))
@@ -254,22 +263,23 @@ def _choose_failures(spec: PaperGallery, runs: Sequence[RunToShow], images: Imag
 
 def _look(spec: PaperGallery, run: RunToShow, images: Images, chosen: Sequence[Sample]) -> ShownRun:
     """Run a row's method, and its start where the figure has that, over the chosen images."""
-    config, device, annotate = run.folder.config(), find_device(None), images.source.annotate
-    (view,) = group_by_view(run.folder, [images.protocol])
-    method, start, start_note = as_seen(load_model(run.folder.path, device), view), None, ""
+    device, annotate = find_device(None), images.source.annotate
+    method, start, start_note = run.method(load_model(run.folder.path, device)), None, ""
     if "before" in spec.panels:
         start, start_note = rebuild_start(run.folder)
-    before = None if start is None else as_seen(start, view)
+    before = None if start is None else run.method(start)
     noise = None
     if "noise" in spec.panels:
-        pool = eval_loader(images.draw(NOISE_IMAGES), config, view=view.name)
+        pool = run.batches(images.draw(NOISE_IMAGES))
         noise = measure_noise(method, before, pool, annotate, device)
-    batches = eval_loader(chosen, config, view=view.name)
+    batches = run.batches(chosen)
     return ShownRun(
         row=run.row,
         label=run.label,
         seed=run.seed,
         threshold=run.threshold,
+        view=run.view,
+        recipe=recipe_label(run.folder.config()),
         scored=list(scored_images(method, batches, annotate, images.protocol, run.threshold, device)),
         after=[] if spec.panels == ("map",) else list(image_maps(method, batches, device)),
         before=[] if before is None else list(image_maps(before, batches, device)),

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cdtr.evaluation import ImageMaps, Protocol
-from cdtr.evaluation.protocols import place_map
+from cdtr.evaluation import Protocol
+from cdtr.evaluation.protocols import place_map, place_mask
 from cdtr.metrics.noise import NOISE_KINDS
 from cdtr.records import Field, FloatArray
 from cdtr.reports.overlays import HEAT_SHARE, draw_boxes, heat_map
@@ -37,29 +37,41 @@ def under_map(picture: Image.Image, frame_map: FloatArray) -> Image.Image:
     return Image.blend(picture, heat_map(frame_map, (picture.height, picture.width)), HEAT_SHARE)
 
 
+def in_frame(
+    coarse_map: FloatArray, size_hw: tuple[int, int], protocol: Protocol, field: Field | None = None
+) -> FloatArray:
+    """A map (h, w) of any scale, which covers ``field`` of an image, in the frame, scaled to [0, 1] there."""
+    return place_map(coarse_map, size_hw, protocol, field)
+
+
 def under_noise(
     picture: Image.Image,
-    maps: ImageMaps,
+    attention: FloatArray,
     regions: npt.NDArray[np.int64],
     true_xyxy: FloatArray,
+    size_hw: tuple[int, int],
     protocol: Protocol,
+    field: Field | None = None,
 ) -> Image.Image:
     """A frame's picture, each patch outside the true boxes coloured by its kind of noise, the more attention the more.
 
     Args:
         picture: From ``frame_picture``.
-        maps: Of the image, with its attention (h, w).
+        attention: (h, w), of ``field``.
         regions: (h, w), from ``noise_regions``.
         true_xyxy: (N, 4), half-open, pixels of the frame; inside them nothing is coloured.
+        size_hw: Of the source image.
         protocol: Whose frame it is.
+        field: The part of the image that attention and regions cover, None for all of it; the rest is not coloured.
 
     Returns:
         A new picture.
     """
     palette = np.array([NOISE_COLOURS[kind] for kind in NOISE_KINDS], dtype=np.uint8)
-    colours = frame_picture(_nearest(palette[regions], maps.size_hw, maps.field), protocol)
-    placed = place_map(maps.attention, maps.size_hw, protocol, maps.field)
-    strength = _FAINTEST + (_STRONGEST - _FAINTEST) * placed
+    colours = frame_picture(_nearest(palette[regions], size_hw, field), protocol)
+    strength = _FAINTEST + (_STRONGEST - _FAINTEST) * place_map(attention, size_hw, protocol, field)
+    seen = np.asarray(_nearest(np.full((1, 1, 3), 255, dtype=np.uint8), size_hw, field))[..., 0]
+    strength *= place_mask((seen > 0).astype(np.uint8), protocol)
     for x0, y0, x1, y1 in np.rint(true_xyxy).astype(int):
         strength[y0:y1, x0:x1] = 0
     mask = Image.fromarray((255 * strength).astype(np.uint8)).resize(picture.size, Image.Resampling.NEAREST)
@@ -67,11 +79,11 @@ def under_noise(
 
 
 def _nearest(pixels: npt.NDArray[np.uint8], size_hw: tuple[int, int], field: Field | None) -> Image.Image:
-    """Patches (h, w, 3) that cover ``field`` of an image, each pixel from its nearest; black around the field."""
-    left, top, right, bottom = (round(one) for one in field or (0, 0, size_hw[1], size_hw[0]))
-    picture = Image.new("RGB", (size_hw[1], size_hw[0]))
-    picture.paste(Image.fromarray(pixels).resize((right - left, bottom - top), Image.Resampling.NEAREST), (left, top))
-    return picture
+    """Patches (h, w, 3) that cover ``field`` of an image, on black."""
+    left, top, right, bottom = (round(edge) for edge in field or (0, 0, size_hw[1], size_hw[0]))
+    canvas = Image.new("RGB", (size_hw[1], size_hw[0]))
+    canvas.paste(Image.fromarray(pixels).resize((right - left, bottom - top), Image.Resampling.NEAREST), (left, top))
+    return canvas
 
 
 def with_boxes(picture: Image.Image, found_xyxy: FloatArray, true_xyxy: FloatArray) -> Image.Image:

@@ -14,7 +14,6 @@ from PIL import Image
 from cdtr.config import PaperGallery, Reproduction
 from cdtr.errors import DataError
 from cdtr.evaluation import AttentionNoise, ImageMaps, Protocol, ScoredImage
-from cdtr.evaluation.protocols import place_map
 from cdtr.metrics.noise import noise_regions
 from cdtr.records import FloatArray
 from cdtr.reports.figures import tidy
@@ -22,6 +21,7 @@ from cdtr.reports.frame_pictures import (
     NOISE_COLOURS,
     NOISE_WORDS,
     frame_picture,
+    in_frame,
     under_map,
     under_noise,
     with_boxes,
@@ -42,14 +42,17 @@ _MAP_WORDS = "Each map is coloured from its own lowest (blue) to its highest val
 class ShownRun:
     """A row of the figure on one data set: one run on the chosen images.
 
-    scored, after: one an image, in the same order. before: the same of the method as training started with it, where
-    that can be had; before_note says what it is, or why not. noise: over more images than are shown.
+    view: what the network sees of an image. recipe: its label. scored, after: one an image, in the same order. before:
+    the same of the method as training started with it, where that can be had; before_note says what it is, or why not.
+    noise: over more images than are shown.
     """
 
     row: str
     label: str
     seed: int
     threshold: float
+    view: str
+    recipe: str
     scored: Sequence[ScoredImage]
     after: Sequence[ImageMaps] = ()
     before: Sequence[ImageMaps] = ()
@@ -119,7 +122,9 @@ def _words(spec: PaperGallery, part: ShownData) -> Iterator[str]:
     at = ", ".join(f"{run.threshold:.2f}" for run in part.runs)
     thresholds = f", at the runs' thresholds ({at})" if spec.boxes == "both" else ""
     seeds = " and ".join(dict.fromkeys(str(run.seed) for run in part.runs))
-    yield f"In the frame of protocol {part.protocol.name}{thresholds}; runs of seed {seeds}."
+    views = " and ".join(dict.fromkeys(run.view for run in part.runs))
+    yield f"In the frame of protocol {part.protocol.name}{thresholds}; view {views}; runs of seed {seeds}."
+    yield f"Recipe: {', '.join(dict.fromkeys(run.recipe for run in part.runs))}."
     yield _BOX_WORDS[spec.boxes]
     yield "White: IoU in percent." if spec.iou else ""
     yield _MAP_WORDS
@@ -136,11 +141,8 @@ def _panels(
     """The rows of a run: label and pictures. A panel that its method cannot have is left out."""
 
     def under(maps: Sequence[FloatArray]) -> list[Image.Image]:
-        fields = [one.field for one in run.after]
-        placed = [
-            place_map(one, image.size_hw, protocol, field)
-            for one, image, field in zip(maps, run.scored, fields, strict=True)
-        ]
+        parts = zip(maps, run.after, strict=True)
+        placed = [in_frame(one, image.size_hw, protocol, image.field) for one, image in parts]
         return [under_map(frame, one) for frame, one in zip(frames, placed, strict=True)]
 
     for panel in spec.panels:
@@ -158,7 +160,7 @@ def _panels(
                 parts = zip(frames, run.after, known, run.scored, strict=True)
                 yield (
                     f"{run.label}\nattention outside\nthe boxes, by kind",
-                    [under_noise(f, m, r, s.true_xyxy, protocol) for f, m, r, s in parts],
+                    [under_noise(f, m.attention, r, s.true_xyxy, s.size_hw, protocol, m.field) for f, m, r, s in parts],
                 )
         else:
             if panel == "before" and run.before:
@@ -186,7 +188,7 @@ def gallery_text(found: Reproduction, spec: PaperGallery, parts: Sequence[ShownD
 def gallery_data(parts: Sequence[ShownData]) -> str:
     """CSV of what is shown, one line an image and run; IoU in percent, empty where there is no true box."""
     header = ["data", "row", "label", "seed", "image_id", "class", "predicted", "probability", "iou"]
-    return csv_text([*header, "error", "threshold", "protocol"], _lines(parts))
+    return csv_text([*header, "error", "threshold", "protocol", "view", "recipe"], _lines(parts))
 
 
 def _lines(parts: Sequence[ShownData]) -> Iterator[list[Any]]:
@@ -197,7 +199,7 @@ def _lines(parts: Sequence[ShownData]) -> Iterator[list[Any]]:
                 iou = "" if row.iou_label is None else f"{100 * row.iou_label:.2f}"
                 names = part.class_names[row.label], part.class_names[row.predicted]
                 start = [part.data, run.row, run.label, run.seed, row.image_id, *names, f"{row.prob:.4f}", iou]
-                yield [*start, row.error or "", f"{run.threshold:.4g}", part.protocol.name]
+                yield [*start, row.error or "", f"{run.threshold:.4g}", part.protocol.name, run.view, run.recipe]
 
 
 def noise_data(parts: Sequence[ShownData]) -> str:
