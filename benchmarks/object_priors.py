@@ -24,7 +24,7 @@ from cdtr.data.split import training_samples
 from cdtr.errors import CheckpointError
 from cdtr.evaluation import Tally, find_protocol, tally_images
 from cdtr.model.guide import Guide
-from cdtr.model.maps import pooled_logits
+from cdtr.model.maps import pooled_logits, scale_maps
 from cdtr.model.methods import build_method
 from cdtr.model.priors import PRIORS
 from cdtr.model.weights import read_state_dict
@@ -54,7 +54,7 @@ class PriorMaps(nn.Module):
         seen = self.guide(F.interpolate(images, **shrink) if resized else images)
         maps = seen.prior[:, None].expand_as(seen.x_guide)
         logits = pooled_logits(seen.x_guide) if self.classifier is None else self.classifier(images).logits
-        return ModelOutput(logits, maps, seen.prior)
+        return ModelOutput(logits, maps, scale_maps(seen.prior))
 
 
 def trained_guide(run: RunFolder) -> Guide:

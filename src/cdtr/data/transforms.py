@@ -1,4 +1,4 @@
-"""PIL images to normalised tensors: augmented for training, the whole image for evaluation.
+"""PIL images to normalised tensors: augmented for training, as a view shows them for evaluation.
 
 All randomness comes from torch's default generator, so that seeding it fixes an augmentation.
 """

@@ -50,9 +50,9 @@ def tally_images(
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> None:
-    """Count every image in each tally, from one forward pass over whole images.
+    """Count every image in each tally, from one forward pass over the batches.
 
-    A protocol that crops takes its part of the whole image's map. annotate is called from several threads; progress is
+    A protocol that crops takes its part of what the batches show. annotate is called from several threads; progress is
     called with 1 for each image done. The tallies of parts of a data set can be merged before they are finished.
     """
     mirrored = any(tally.quality is not None and tally.quality.mirrored for tally in tallies)
