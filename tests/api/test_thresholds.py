@@ -106,6 +106,14 @@ def test_older_calibrations_are_of_whole_images(tmp_path: Path) -> None:
     assert protocol_threshold(run, find_protocol("cdtr"), "neu-det", view="crop") == (None, None)
 
 
+def test_the_threshold_is_of_the_view_that_the_run_has(tmp_path: Path) -> None:
+    tiled = {name: {**one, "view": "tiled"} for name, one in CALIBRATED["by_protocol"].items() if name != "cdtr"}
+    changed = {**CALIBRATED, "view": "tiled", "by_protocol": {**CALIBRATED["by_protocol"], **tiled}}
+    run = run_of(tmp_path, calibration=changed)
+    found = {name: protocol_threshold(run, protocol, "neu-det")[0] for name, protocol in PROTOCOLS.items()}
+    assert found == {"wsol": 0.4, "tscam": 0.41, "sat": 0.42, "cdtr": 0.43}
+
+
 def test_a_run_remembers_its_view(tmp_path: Path) -> None:
     run = run_of(tmp_path, evaluation={"view": "tiled"})
     assert (choose_view(run), choose_view(run, "crop")) == ("tiled", "crop")

@@ -23,6 +23,8 @@ SETTINGS = (
     "sba.enabled=false",
     "guide.enabled=false",
     "ocm.prior=none",
+    "data.resize=[40, 60]",
+    "evaluation.view=whole",
 )
 CLASSES = ("cat", "dog", "emu")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,13 +13,18 @@ import pytest
 from PIL import Image
 
 import cdtr
-from cdtr.deployment.facts import METADATA_KEY, Facts
+from cdtr.config import ViewName
+from cdtr.deployment.facts import METADATA_KEY, Facts, run_facts
+from cdtr.deployment.graph import model_bytes, onnx_model
+from cdtr.deployment.program import export_program
 from cdtr.deployment.session import OnnxEngine, is_exported
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.localization.finder import BoxFinder
 from cdtr.localization.quality import FEATURES, MIRROR, BoxQuality
+from cdtr.localization.tiles import tiled
 from cdtr.records import Localization
 from cdtr.runs import RunFolder
+from oracles.untrained_run import write_untrained_run
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +57,30 @@ def test_file_localizes_as_its_run(
     assert of_file([]) == []
     of_workers = cdtr.Localizer.from_pretrained(exported, workers=2)
     assert_same(of_workers(pictures, batch_size=1, **rules), of_file(pictures, batch_size=1, **rules))
+
+
+@pytest.mark.parametrize("view", ["whole", "crop", "tiled"])
+def test_a_file_of_each_view_localizes_as_its_run(
+    run: RunFolder,
+    tmp_path: Path,
+    make_method: Callable[..., Any],
+    pictures: list[Image.Image],
+    view: ViewName,
+) -> None:
+    """Tiles are cut in the file's network, a crop by what its metadata says."""
+    square = {"input_size": (32, 32), "resize": (40, 40)}
+    config = run.config().updated(data=square, evaluation={"view": view})
+    method = make_method("data.input_size=[32, 32]", "data.resize=[40, 40]")
+    run = write_untrained_run(tmp_path / "run", config, run.class_names(), method)
+    of_run = cdtr.Localizer.from_pretrained(run.path, threshold=0.4)
+    facts, seen = run_facts(run, 0.4, "given", view), of_run.view
+    program = export_program(tiled(of_run.method, seen.input_hw, seen.size_hw), facts.input.size_hw)
+    (tmp_path / "model.onnx").write_bytes(model_bytes(onnx_model(program), facts))
+    of_file = cdtr.Localizer.from_pretrained(tmp_path / "model.onnx")
+    assert (facts.format, facts.input.view) == (2 if view == "crop" else 1, view)
+    assert_same(of_file(pictures), of_run(pictures))
+    with pytest.raises(ConfigError, match="leave view out"):
+        cdtr.Localizer.from_pretrained(tmp_path / "model.onnx", view="whole")
 
 
 def test_scores_that_look_twice_do_so_in_the_file_too(

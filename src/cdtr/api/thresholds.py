@@ -89,13 +89,14 @@ def given_threshold(given: float) -> float:
 
 
 def protocol_threshold(
-    run: RunFolder, protocol: Protocol, data_name: str, given: float | None = None, view: ViewName = "whole"
+    run: RunFolder, protocol: Protocol, data_name: str, given: float | None = None, view: ViewName | None = None
 ) -> tuple[float | None, str | None]:
     """The map threshold under a protocol and where it is from.
 
     Given, published for the run's method on that full data set, calibrated for the protocol, configured, in that order;
     None where there is none. A threshold of one protocol says nothing under another, nor one of a view under another
-    view, so the run's configured one counts for the run's own protocol alone, and a calibrated one for its own view.
+    view: the run's configured one counts for the run's own protocol alone, and a calibrated one for its own view.
+    view: what the network sees; by default what the protocol says, else what the run has.
     """
     if given is not None:
         return choose_threshold(run, given)
@@ -105,14 +106,15 @@ def protocol_threshold(
     own, calibration = protocol.name == run.config().evaluation.protocol, run.calibration()
     if calibration is None:
         return choose_threshold(run) if own else (None, None)
+    used = view or protocol.view or choose_view(run)
     if own:
-        return choose_threshold(run) if calibrated_view(run) == view else (None, None)
+        return choose_threshold(run) if calibrated_view(run) == used else (None, None)
     try:
         found = calibration["by_protocol"][protocol.name]
         value, seen = found["threshold"], found.get("view", "whole")
     except (KeyError, TypeError, AttributeError):
         return None, None
-    if seen != view:
+    if seen != used:
         return None, None
     threshold = _checked_threshold(value, f"{run.calibration_file} ({protocol.name})", CheckpointError)
     return threshold, _calibrated_on(calibration)
