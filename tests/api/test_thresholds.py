@@ -123,9 +123,13 @@ def test_a_run_remembers_its_view(tmp_path: Path) -> None:
     assert view_threshold(run, None, "tiled")[0] == 0.4
     assert view_threshold(run, 0.5, "whole") == (0.5, "given")
     with pytest.raises(
-        ConfigError, match="calibrated for the view tiled, not whole: run `cdtr calibrate --view whole`"
+        ConfigError,
+        match=r"calibrated for the view tiled, not whole: .* calibrate anew with `cdtr calibrate .* --view whole`",
     ):
         view_threshold(run, None, "whole")
+    run = run_of(tmp_path, calibration={**CALIBRATED, "view": "crop"}, evaluation={"protocol": "cdtr"})
+    with pytest.raises(ConfigError, match=r"not tiled: leave --view out, give --threshold$"):
+        view_threshold(run, None, "tiled")
 
 
 def test_unknown_views_are_refused(tmp_path: Path) -> None:

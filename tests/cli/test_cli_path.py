@@ -90,6 +90,24 @@ def test_calibrate_uses_exactly_the_held_out_training_images(calibrated: tuple[P
     assert f"wrote {run / 'calibration.json'}" in printed
 
 
+def test_a_view_that_does_not_fit_is_refused(
+    calibrated: tuple[Path, str], neu: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not left without a threshold, or without effect."""
+    asked = "evaluate", calibrated[0], "--data", neu, "--view", "whole"
+    for more, message in (
+        ((), "was calibrated for the view tiled, not whole: leave --view out, give --threshold, or calibrate anew"),
+        (("--protocol", "cdtr"), "--view whole: protocol cdtr sees the crop, leave --view out"),
+        (("--view", "tile"), "the view is 'tile': choose one of whole, crop, tiled"),
+    ):
+        code, _, error = in_process(capsys, *asked, *more)
+        assert code == 2
+        assert message in error
+    code, out, error = in_process(capsys, *asked, "--threshold", "0.3")
+    assert code == 0, error
+    assert "view whole" in out
+
+
 def test_evaluate_prints_and_writes_the_contract(calibrated: tuple[Path, str], neu: Path, tmp_path: Path) -> None:
     run, _ = calibrated
     done = run_cdtr("evaluate", run, "--data", neu, "--json", tmp_path / "numbers.json")

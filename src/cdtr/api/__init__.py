@@ -16,6 +16,7 @@ from cdtr.api.thresholds import (
     choose_view,
     find_view,
     protocol_threshold,
+    require_view,
     scores_misfit,
     view_threshold,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "find_view",
     "load_model",
     "protocol_threshold",
+    "require_view",
     "scores_misfit",
     "view_threshold",
 ]

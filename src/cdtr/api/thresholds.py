@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from cdtr.config import ViewName
 from cdtr.errors import CheckpointError, ConfigError
@@ -32,17 +32,10 @@ def choose_threshold(run: RunFolder, given: float | None = None) -> tuple[float 
 
 
 def choose_view(run: RunFolder, given: str | None = None) -> ViewName:
-    """What the run's network sees of an image: the view given, that of its calibration, that which its protocol says,
-    or the configured one, in that order. ConfigError for an unknown name.
-    """
-    from cdtr.evaluation import find_protocol
+    """What the run's network sees of an image; see ``cdtr.evaluation.run_view``."""
+    from cdtr.evaluation import run_view
 
-    if given is not None:
-        return _checked_view(given, "the view", ConfigError)
-    if run.calibration() is not None:
-        return calibrated_view(run)
-    settings = run.config().evaluation
-    return find_protocol(settings.protocol).view or settings.view
+    return run_view.choose_view(run, given)
 
 
 def find_view(run: RunFolder, given: str | None = None) -> View:
@@ -53,19 +46,30 @@ def find_view(run: RunFolder, given: str | None = None) -> View:
 
 
 def calibrated_view(run: RunFolder) -> ViewName:
-    """The view under which the run was calibrated: ``whole`` where the file does not say it, as older ones do."""
-    stored = (run.calibration() or {}).get("view", "whole")
-    return _checked_view(stored, str(run.calibration_file), CheckpointError)
+    """The view under which the run was calibrated; see ``cdtr.evaluation.run_view``."""
+    from cdtr.evaluation import run_view
+
+    return run_view.calibrated_view(run)
 
 
 def view_threshold(run: RunFolder, given: float | None, view: ViewName) -> tuple[float | None, str | None]:
     """``choose_threshold`` for a view; ConfigError where the run was calibrated under another one."""
-    if given is None and run.calibration() is not None and calibrated_view(run) != view:
-        raise ConfigError(
-            f"{run.path} was calibrated for the view {calibrated_view(run)}, not {view}: run `cdtr calibrate --view "
-            f"{view}` first, or give --threshold"
-        )
+    require_view(run, given, view)
     return choose_threshold(run, given)
+
+
+def require_view(run: RunFolder, given: float | None, view: ViewName) -> None:
+    """ConfigError where no threshold is given and the run's was calibrated under another view than ``view``."""
+    if given is not None or run.calibration() is None or calibrated_view(run) == view:
+        return
+    from cdtr.evaluation import find_protocol
+
+    own = find_protocol(run.config().evaluation.protocol)
+    anew = "" if own.view else f", or calibrate anew with `cdtr calibrate {run.path} --data DATA --view {view}`"
+    raise ConfigError(
+        f"{run.path} was calibrated for the view {calibrated_view(run)}, not {view}: leave --view out, give "
+        f"--threshold{anew}"
+    )
 
 
 def calibrated_threshold(run: RunFolder) -> float | None:
@@ -135,14 +139,6 @@ def box_quality(run: RunFolder) -> BoxQuality | None:
 
 def _calibrated_on(calibration: Mapping[str, Any]) -> str:
     return f"calibrated on {calibration.get('n_images')} {calibration.get('source', 'images')}"
-
-
-def _checked_view(value: Any, origin: str, kind: type[CheckpointError] | type[ConfigError]) -> ViewName:
-    names: tuple[ViewName, ...] = get_args(ViewName)
-    for name in names:
-        if value == name:
-            return name
-    raise kind(f"{origin} is {value!r}: choose one of {', '.join(names)}")
 
 
 def _checked_threshold(value: Any, origin: str, kind: type[CheckpointError] | type[ConfigError]) -> float:

@@ -108,6 +108,9 @@ def group_by_view(
     groups: dict[View, list[Protocol]] = {}
     faults: dict[str, ConfigError] = {}
     data = run.config().data
+    fixed = [protocol for protocol in protocols if protocol.view is not None and protocol.view != given]
+    if given is not None and len(fixed) == len(protocols):
+        raise ConfigError(f"--view {given}: protocol {fixed[0].name} sees the {fixed[0].view}, leave --view out")
     for protocol in protocols:
         try:
             view = View.of(protocol.view or choose_view(run, given), data)

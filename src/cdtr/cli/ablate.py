@@ -64,6 +64,9 @@ def command(
     found = collect({(row, seed): result_file(out, row, seed) for row in plan.rows for seed in plan.seeds})
     if found:
         recipes = {row: recipe_label(with_switches(config)) for row, config in configs.items()}
+        views = {row: result["view"] for (row, _), result in found.items() if "view" in result}
+        if len(set(views.values())) > 1:  # rows that look at images in several ways stand in one table
+            recipes = {row: f"{label}, view {views.get(row, 'whole')}" for row, label in recipes.items()}
         table = summarise(found, plan.metrics, plan.base or next(iter(plan.rows)), recipes)
         Console().print(to_table(table))
         write_atomic(out / "table.md", to_markdown(table))

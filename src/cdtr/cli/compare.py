@@ -60,12 +60,13 @@ def command(
     Console().print(differences_table(differences, (recipes[0], recipes[1])))
     for letter, result in zip("ab", results, strict=True):
         threshold = "none" if result.threshold is None else f"{result.threshold:.3g}, {result.threshold_source}"
-        print(f"threshold of {letter}: {threshold}")
+        print(f"threshold of {letter}: {threshold}; view {result.view}")
     if json_file is not None:
         tree = {
             "a": run_a,
             "b": run_b,
             "recipes": dict(zip("ab", recipes, strict=True)),
+            "views": {letter: result.view for letter, result in zip("ab", results, strict=True)},
             "split": name,
             "protocol": rules.name,
             "differences": {difference.metric: asdict(difference) for difference in differences},

@@ -46,7 +46,8 @@ def describe(run: RunFolder) -> Iterator[str]:
         yield f"broken images left out: {len(manifest['broken_images'])}"
     if manifest.get("clip_fit"):
         yield f"CLIP fit: {manifest['clip_fit']['fit']:.2f}, SBA {'on' if config.sba.enabled else 'off'}"
-    yield f"view: {choose_view(run)}"
+    view, configured = choose_view(run), config.evaluation.view
+    yield f"view: {view}" + (f" (the settings say {configured})" if view != configured else "")
     yield f"threshold: {_threshold(run)}"
     yield "settings that differ from the defaults:"
     defaults = Config().model_dump(mode="json")

@@ -148,7 +148,7 @@ def evaluate_run(
     the protocol does not say it; by default as the run was calibrated. Of several processes each measures its share,
     and all get the whole result.
     """
-    from cdtr.api import as_seen, find_device, load_model, protocol_threshold
+    from cdtr.api import as_seen, choose_view, find_device, load_model, protocol_threshold, require_view
     from cdtr.cli._shared import group_by_view, process_state, progress_bar, report_broken
     from cdtr.config import recipe_label
     from cdtr.data.loader import eval_loader
@@ -159,6 +159,8 @@ def evaluate_run(
     config, where = run.config(), find_device(device) if alone or device is not None else state.device
     leaks = cache(partial(count_leaks, run, samples))
     groups = group_by_view(run, protocols, view)
+    if view is not None:
+        require_view(run, threshold, choose_view(run, view))
     seen_by = {rules.name: seen for seen, members in groups.items() for rules in members}
     protocols = [rules for rules in protocols if rules.name in seen_by]
     chosen = [protocol_threshold(run, rules, source.name, threshold, seen_by[rules.name].name) for rules in protocols]

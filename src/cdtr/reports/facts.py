@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from cdtr.config import Config, beyond_paper, recipe_label
+from cdtr.evaluation.run_view import choose_view
 from cdtr.runs import RunFolder
 
 _CLASSES_SHOWN = 20
@@ -77,7 +78,7 @@ def model_facts(run: RunFolder, parameters: int) -> Facts:
         ("Backbone", f"{backbone}, {config.backbone.stem} stem"),
         ("Started from", start_of(run)),
         ("Size", f"{parameters:,} parameters, images of {height}×{width} pixels"),
-        ("Sees", _VIEWS[config.evaluation.view].format(*config.data.resize)),
+        ("Sees", _VIEWS[choose_view(run)].format(*config.data.resize)),
     ]
 
 

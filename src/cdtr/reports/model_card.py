@@ -122,7 +122,8 @@ def _scores(run: RunFolder, scores: list[dict[str, Any]]) -> Iterator[str]:
         split, data, protocol = (_code(entry.get(key)) for key in ("split", "data", "protocol"))
         recipe = _code(entry.get("recipe") or recipe_label(run.config()))
         yield f"### `{split}` of `{data}`, protocol `{protocol}`\n"
-        yield f"Recipe `{recipe}`, {entry.get('n_images')} images, {at}.\n"
+        view = f"view `{_code(entry['view'])}`, " if entry.get("view") else ""
+        yield f"Recipe `{recipe}`, {view}{entry.get('n_images')} images, {at}.\n"
         yield from _table(entry)
     yield "\\* chosen on the evaluated images, which flatters these boxes that never look at the image.\n"
 
