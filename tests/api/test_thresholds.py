@@ -72,9 +72,25 @@ def test_published_thresholds_are_for_their_method_on_the_full_data_set(
             assert source == "calibrated on 12 held-out training images"
 
 
-def test_a_run_with_a_guide_is_not_the_published_method(tmp_path: Path) -> None:
-    run = run_of(tmp_path, 200, CALIBRATED, method="cdtr", guide={"enabled": True})
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"guide": {"enabled": True}},
+        {"csm": {"enabled": False}, "ski": {"enabled": False}},
+        {"backbone": {"stem": "conv"}},
+        {"maps": {"fuse": "softplus"}},
+    ],
+    ids=["guide", "without-modules", "stem", "maps"],
+)
+def test_a_changed_run_is_not_the_published_method(tmp_path: Path, changes: dict[str, Any]) -> None:
+    run = run_of(tmp_path, 200, CALIBRATED, method="cdtr", **changes)
     assert protocol_threshold(run, find_protocol("cdtr"), "cub", view="crop")[0] == 0.43
+
+
+def test_another_view_is_not_the_published_one(tmp_path: Path) -> None:
+    run = run_of(tmp_path, 200, CALIBRATED, method="tscam")
+    assert protocol_threshold(run, find_protocol("tscam"), "cub", view="whole")[0] == 0.10
+    assert protocol_threshold(run, find_protocol("tscam"), "cub", view="tiled")[0] is None
 
 
 def test_a_given_threshold_goes_before_all(tmp_path: Path) -> None:
@@ -135,5 +151,5 @@ def test_a_run_remembers_its_view(tmp_path: Path) -> None:
 def test_unknown_views_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the view is 'tile': choose one of whole, crop, tiled"):
         choose_view(run_of(tmp_path), "tile")
-    with pytest.raises(CheckpointError, match=r"calibration\.json is 3: choose one of"):
+    with pytest.raises(CheckpointError, match=r"calibration\.json: view is 3: choose one of .* calibrate` with --view"):
         choose_view(run_of(tmp_path, calibration={**CALIBRATED, "view": 3}))

@@ -189,6 +189,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_sizes_that_the_view_cannot_have_are_refused_before_training(
+    neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = "--set", "data.resize=[48, 48]", "--set", "data.input_size=[64, 64]", "--set", "data.augment=resized_crop"
+    code, _, error = in_process(capsys, "train", neu, "--out", tmp_path / "run", "--config", "small", *sizes)
+    assert code == 2
+    assert "view tiled takes crops of data.input_size" in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_real_process_answers_bad_input_with_one_line(tmp_path: Path) -> None:
     done = run_cdtr("train", tmp_path / "nowhere", "--out", tmp_path / "run", "--config", "small")
     assert done.returncode == 2

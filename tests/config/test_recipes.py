@@ -121,3 +121,12 @@ def test_every_switch_beyond_the_paper_is_in_the_label_and_in_the_docs() -> None
 
 def _first_cells(table: str) -> list[str]:
     return [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+
+
+def test_a_run_from_before_the_switch_has_ski_as_it_was() -> None:
+    """Its offsets came from attention as it is; it must not go on in training as something else."""
+    now = Config().to_yaml()
+    before = now.replace("  attention: scaled\n  pool: mean\n", "")
+    assert before != now
+    assert parse_config(before, "old").ski.attention == "raw"
+    assert parse_config(now, "new").ski.attention == "scaled"

@@ -59,6 +59,17 @@ def test_field_of_the_crop_by_hand(size_hw: tuple[int, int], expected: tuple[flo
     assert View("tiled", (224, 224), (256, 256)).field(size_hw) is None
 
 
+@pytest.mark.parametrize("size", [(20000, 20), (10, 60000)], ids=["wide", "high"])
+def test_a_slim_image_costs_no_more_than_others(size: tuple[int, int]) -> None:
+    """Resized whole to a short side of 256 it would have 65 million pixels or more; its middle is what counts."""
+    image = Image.new("RGB", size, (200, 0, 0))
+    width, height = size
+    image.paste((0, 200, 0), (width // 2 - 40, height // 2 - 40, width // 2 + 40, height // 2 + 40))
+    found = View("crop", (224, 224), (256, 256)).pixels(image, (0, 0, 0), (1, 1, 1))
+    assert found.shape == (3, 224, 224)
+    np.testing.assert_allclose(found[:, 112, 112], [0, 200 / 255, 0], atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("name", "sizes", "message"),
     [

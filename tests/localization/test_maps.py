@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cdtr.errors import DataError
-from cdtr.localization.maps import check_score_map, class_maps, normalise_maps, resize_map
+from cdtr.localization.maps import check_score_map, class_maps, normalise_maps, place_map, resize_map
 from cdtr.records import ModelOutput
 
 
@@ -97,3 +97,26 @@ def test_score_map_is_checked(bad):
 def test_unknown_interpolation_lists_choices():
     with pytest.raises(DataError, match="bilinear, bicubic"):
         resize_map(np.zeros((2, 2)), (4, 4), "nearest")
+
+
+@pytest.mark.parametrize(
+    ("field", "size_hw", "source_hw", "expected"),
+    [
+        (None, (4, 6), None, (0, 0, 6, 4)),
+        ((1, 1, 3, 2), (4, 6), None, (1, 1, 3, 2)),
+        ((2, 2, 6, 4), (2, 3), (4, 6), (1, 1, 3, 2)),
+        ((0.4, 0, 0.6, 1), (1, 2), None, (0, 0, 1, 1)),
+        ((4499.5, 0, 4500.4, 1), (1, 100), (1, 9000), (50, 0, 51, 1)),
+        ((1.9, 0, 2.0, 1), (1, 2), None, (1, 0, 2, 1)),
+    ],
+    ids=["whole", "part", "scaled", "less-than-a-pixel", "slim", "at-the-end"],
+)
+def test_a_map_is_placed_on_the_part_that_it_covers(field, size_hw, source_hw, expected):
+    placed = place_map(np.array([[1.0, 2.0], [2.0, 3.0]]), size_hw, field, source_hw)
+    left, top, right, bottom = expected
+    outside = np.ones(size_hw, dtype=bool)
+    outside[top:bottom, left:right] = False
+    assert placed.shape == size_hw
+    assert (placed[outside] == placed[~outside].min()).all()
+    if field is None:
+        np.testing.assert_array_equal(placed, resize_map(np.array([[1.0, 2.0], [2.0, 3.0]]), size_hw))

@@ -44,6 +44,17 @@ def test_aligned_tiles_give_the_map_of_the_whole_image() -> None:
     assert found.aux["scores"].shape == (2, 3)
 
 
+def test_many_tiles_are_looked_at_a_few_at_a_time() -> None:
+    images = torch.randn(2, 3, 40, 40)
+    seen: list[int] = []
+    method = Cells()
+    method.register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
+    found = TiledMethod(method, (16, 16), (40, 40))(images)
+    assert seen == [10, 8], "nine tiles of two images"
+    torch.testing.assert_close(found.maps, Cells()(images).maps)
+    torch.testing.assert_close(found.aux["x_out"], found.maps)
+
+
 def test_class_scores_are_means_over_the_tiles() -> None:
     images = torch.randn(2, 3, 24, 24)
     tiles = [images[:, :, y : y + 16, x : x + 16] for y, x in [(0, 0), (0, 8), (8, 0), (8, 8), (4, 4)]]
@@ -52,7 +63,7 @@ def test_class_scores_are_means_over_the_tiles() -> None:
 
 
 def test_unaligned_tiles_are_looked_up_between_cells() -> None:
-    """18 pixels with tiles of 16: 4 cells of 4.5 pixels... a ramp stays a ramp, up to the tiles' edges."""
+    """A ramp stays a ramp: 80 pixels in tiles of 64, and 90 in tiles of 80, whose corners lie between cells."""
     ramp = torch.linspace(0, 1, 80).repeat(1, 3, 80, 1)
     found = TiledMethod(Cells(), (64, 64), (80, 80))(ramp).maps[0, 0]
     assert found.shape == (20, 20)

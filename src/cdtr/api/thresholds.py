@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cdtr.config import ViewName
+from cdtr.config import ViewName, beyond_paper
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.localization.quality import BoxQuality
 from cdtr.runs import RunFolder
@@ -105,12 +105,12 @@ def protocol_threshold(
     if given is not None:
         return choose_threshold(run, given)
     published = protocol.published.get(data_name)
-    if published is not None and _is_published_for(published, run):
+    used = view or protocol.view or choose_view(run)
+    if published is not None and published.view == used and _is_published_for(published, run):
         return published.threshold, f"published with protocol {protocol.name} for {published.method} on {data_name}"
     own, calibration = protocol.name == run.config().evaluation.protocol, run.calibration()
     if calibration is None:
         return choose_threshold(run) if own else (None, None)
-    used = view or protocol.view or choose_view(run)
     if own:
         return choose_threshold(run) if calibrated_view(run) == used else (None, None)
     try:
@@ -125,10 +125,16 @@ def protocol_threshold(
 
 
 def _is_published_for(published: Published, run: RunFolder) -> bool:
-    """Whether a run is the published method, without a guide that the paper has not, on the full data set."""
+    """Whether a run is the published method, with its modules and nothing that the paper has not, on the full data set.
+
+    SBA, which is trained with alone, may be off.
+    """
     config = run.config()
     same = config.method == published.method and len(run.class_names()) == published.classes
-    return same and not config.guide.enabled
+    whole = published.method != "cdtr" or not any(
+        module.enabled is False for module in (config.csm, config.ocm, config.ski)
+    )
+    return same and whole and not beyond_paper(config)
 
 
 def box_quality(run: RunFolder) -> BoxQuality | None:

@@ -184,6 +184,9 @@ def _finished(
             continue
         tree: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         split = tree["split"]
+        if protocol not in tree["protocols"]:
+            note(f"{found.name}: {name} on {data} is left out: it was not measured under protocol {protocol}")
+            continue
         evaluated = tree["protocols"][protocol]
         threshold, view = evaluated["threshold"], evaluated.get("view", "whole")
         if threshold is None:

@@ -110,6 +110,9 @@ def _findings(
     collected = collect({(row, seed): result_file(out, run, seed) for row, run in runs.items() for seed in seeds})
     evaluations: dict[str, dict[int, dict[str, Any]]] = {}
     for (row, seed), tree in collected.items():
+        if rules not in tree["protocols"]:
+            note(f"{row}, seed {seed}: not measured under protocol {rules}, whose view its sizes do not allow")
+            continue
         evaluations.setdefault(row, {})[seed] = {**tree["protocols"][rules], "split": tree["split"]}
     notes = {row: reason for (where, row), reason in plan.reasons.items() if where == data}
     notes |= {row: text for row, run in runs.items() if (text := _note(run, evaluations.get(row, {}), seeds, out))}

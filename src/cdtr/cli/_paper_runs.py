@@ -14,9 +14,9 @@ import torch
 
 from cdtr.cli._cells import Cell
 from cdtr.cli._grid import RESULT_FILE, calibrate_options, check_starts, clip_cell, training_cell
+from cdtr.cli._shared import check_evaluation
 from cdtr.config import Config, PaperRow, Reproduction, clip_settings, load_config
 from cdtr.errors import ConfigError, DataError
-from cdtr.evaluation import find_protocol
 from cdtr.model.methods import SWITCHES, build_method, builder_name, check_bundle, method_names, with_switches
 from cdtr.records import DataSource
 
@@ -71,7 +71,7 @@ def plan_paper(found: Reproduction, scale: Scale) -> PaperPlan:
         raise ConfigError(f"{found.name} has no row {unknown[0]!r}: choose from {', '.join(found.table.rows)}")
     for data in found.data:
         base = load_config(scale.presets[data], scale.overrides)
-        find_protocol(base.evaluation.protocol)
+        check_evaluation(base)
         classes = class_count(found, scale, data)
         for name, row in found.table.rows_on(data).items():
             run, reason = _settle(base, data, name, row, scale.small_clip, classes)

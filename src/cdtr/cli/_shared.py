@@ -21,6 +21,7 @@ from cdtr.runs import RunFolder, hash_names
 if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
     from accelerate import PartialState
 
+    from cdtr.config import Config
     from cdtr.data.pixels import View
     from cdtr.evaluation import Protocol
 
@@ -67,7 +68,7 @@ def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
         ) from error
     if not images:
         raise DataError(
-            f"{run.path} held no image out: train with data.holdout above 0, or give a threshold with --threshold"
+            f"{run.path} held no image out: name other images with --split, or train with data.holdout above 0"
         )
     if hash_names(sample.image_id for sample in held) != sha256:
         raise DataError(
@@ -91,6 +92,15 @@ def find_split(run: RunFolder, source: DataSource, split: str) -> Sequence[Sampl
 def find_test_split(source: DataSource, chosen_on: str | None = None) -> str | None:
     """The split to measure on, which neither training nor the choice of a threshold has seen; None without one."""
     return next((name for name in TEST_SPLITS if name != chosen_on and source.splits.get(name)), None)
+
+
+def check_evaluation(config: Config) -> None:
+    """ConfigError for an unknown protocol or a view that the sizes do not allow: before the training, not after."""
+    from cdtr.data.pixels import View
+    from cdtr.evaluation import find_protocol
+
+    settings = config.evaluation
+    View.of(find_protocol(settings.protocol).view or settings.view, config.data)
 
 
 def group_by_view(

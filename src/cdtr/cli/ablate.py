@@ -102,16 +102,15 @@ def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | 
     What every training, calibration or evaluation would refuse is an error now, not in every log.
     """
     from cdtr.cli._grid import choose_calibration
-    from cdtr.cli._shared import HELD_OUT
+    from cdtr.cli._shared import HELD_OUT, check_evaluation
     from cdtr.data.opening import open_data
     from cdtr.errors import ConfigError, DataError
-    from cdtr.evaluation import find_protocol
     from cdtr.model.methods import with_switches
 
     for name, config in configs.items():
         try:
             with_switches(config)
-            find_protocol(config.evaluation.protocol)
+            check_evaluation(config)
         except ConfigError as error:
             raise ConfigError(f"{grid}, row {name!r}: {error}") from error
     source = open_data(root, next(iter(configs.values())).data)

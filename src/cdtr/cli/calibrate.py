@@ -123,6 +123,7 @@ def calibrate_run(
 def own_view(run: RunFolder, view: str | None) -> tuple[Protocol, View]:
     """The run's own protocol, and what the network sees under it; ConfigError for another view than it says."""
     from cdtr.api import choose_view
+    from cdtr.cli._shared import note
     from cdtr.data.pixels import View
     from cdtr.errors import ConfigError
     from cdtr.evaluation import find_protocol
@@ -131,7 +132,10 @@ def own_view(run: RunFolder, view: str | None) -> tuple[Protocol, View]:
     own = find_protocol(config.evaluation.protocol)
     if view is not None and own.view is not None and view != own.view:
         raise ConfigError(f"--view {view}: the run's protocol {own.name} sees the {own.view}, leave --view out")
-    return own, View.of(own.view or choose_view(run, view), config.data)
+    seen = View.of(own.view or choose_view(run, view), config.data)
+    if view is None and own.view is None and seen.name != config.evaluation.view:
+        note(f"view {seen.name}, as the last calibration; the settings say {config.evaluation.view} (--view takes it)")
+    return own, seen
 
 
 @dataclass(frozen=True, slots=True)

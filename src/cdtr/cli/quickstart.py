@@ -35,16 +35,15 @@ def command(
 
     Example: cdtr quickstart --out runs/quickstart
     """
-    from cdtr.cli._shared import require_folder
+    from cdtr.cli._shared import check_evaluation, require_folder
     from cdtr.config import load_config
-    from cdtr.evaluation import find_protocol
     from cdtr.model.methods import with_switches
 
     n_train, n_val = parse_counts(images)
     require_folder(out)
     settings = [f"seed={seed}", f"sba.model={(out / 'clip').resolve().as_posix()}", *(overrides or [])]
     config = with_switches(load_config(PRESET, settings))
-    find_protocol(config.evaluation.protocol)  # a wrong name is an error now, not after the training
+    check_evaluation(config)
     seconds: dict[str, float] = {}
     with _step(seconds, "drawing images"):
         source = draw(out / "data", n_train, n_val, seed)

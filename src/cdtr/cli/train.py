@@ -33,15 +33,14 @@ def command(
 
     Example: cdtr train photos/ --out runs/photos --set train.epochs=20
     """
-    from cdtr.cli._shared import find_test_split, next_steps, note
+    from cdtr.cli._shared import check_evaluation, find_test_split, next_steps, note
     from cdtr.data.opening import open_data
-    from cdtr.evaluation import find_protocol
     from cdtr.training.loop import train
 
     settings = choose_config(
         out, config, [*(overrides or []), *(["data.deduplicate=true"] if deduplicate else [])], resume
     )
-    find_protocol(settings.evaluation.protocol)  # a wrong name is an error now, not after the training
+    check_evaluation(settings)
     source = open_data(data, settings.data, note if is_main_process() else lambda _line: None)
     run = train(settings, source, out, resume)
     if not is_main_process():

@@ -41,8 +41,13 @@ def load_config(
 
 
 def parse_config(text: str, origin: str) -> Config:
-    """Check a resolved configuration, as a run folder holds it; without a recipe's name it gets one."""
+    """Check a resolved configuration, as a run folder holds it.
+
+    One from before recipes had names gets one; one from before ``ski.attention`` has SKI as it was then.
+    """
     tree = _parse_yaml(text, origin)
+    if isinstance(tree.get("ski"), dict):
+        tree["ski"].setdefault("attention", "raw")
     config = checked_section(tree, Config, origin)
     return config if "recipe" in tree else config.updated(recipe=earlier_recipe(config))
 

@@ -13,6 +13,8 @@ from cdtr.config import DataConfig, ViewName
 from cdtr.errors import ConfigError
 from cdtr.records import Field
 
+_SLIMMEST = 32  # times as long as wide: of a slimmer image the ends are cut off before it is resized for a crop
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -60,6 +62,8 @@ class View:
         """An RGB image to (3, H, W) float32 of ``size_hw``, scaled to [0, 1] and normalised."""
         if self.name != "crop":
             return normalised_pixels(_resize(image, self.size_hw, Image.Resampling.BILINEAR), mean, std)
+        if max(image.size) > _SLIMMEST * min(image.size):
+            image = _middle(image, _SLIMMEST * min(image.size))
         resized = self._resized_hw((image.height, image.width))
         seen = _resize(image, resized, Image.Resampling.BICUBIC).crop(self._crop_box(resized))
         return normalised_pixels(seen, mean, std)
@@ -74,6 +78,13 @@ class View:
         height, width = self.input_hw
         top, left = round((resized_hw[0] - height) / 2), round((resized_hw[1] - width) / 2)
         return left, top, left + width, top + height
+
+
+def _middle(image: Image.Image, longest: int) -> Image.Image:
+    """The middle of an image whose long side is cut to ``longest`` pixels."""
+    width, height = (min(side, longest) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def _resize(image: Image.Image, size_hw: tuple[int, int], filtered: Image.Resampling) -> Image.Image:

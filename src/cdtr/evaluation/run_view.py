@@ -32,12 +32,13 @@ def choose_view(run: RunFolder, given: str | None = None) -> ViewName:
 def calibrated_view(run: RunFolder) -> ViewName:
     """The view under which the run was calibrated: ``whole`` where the file does not say it, as older ones do."""
     stored = (run.calibration() or {}).get("view", "whole")
-    return _checked(stored, str(run.calibration_file), CheckpointError)
+    origin = f"{run.calibration_file}: view"
+    return _checked(stored, origin, CheckpointError, ", or run `cdtr calibrate` with --view")
 
 
-def _checked(value: Any, origin: str, kind: type[CheckpointError] | type[ConfigError]) -> ViewName:
+def _checked(value: Any, origin: str, kind: type[CheckpointError] | type[ConfigError], advice: str = "") -> ViewName:
     names: tuple[ViewName, ...] = get_args(ViewName)
     for name in names:
         if value == name:
             return name
-    raise kind(f"{origin} is {value!r}: choose one of {', '.join(names)}")
+    raise kind(f"{origin} is {value!r}: choose one of {', '.join(names)}{advice}")

@@ -70,7 +70,7 @@ def place_map(
         score_map: (h, w), any range.
         size_hw: height and width of the image, as large as the result.
         field: what the map covers, in pixels of ``source_hw``; None for the whole image. Its edges are rounded to
-            pixels of the result.
+            pixels of the result, of which it covers at least one.
         source_hw: size of the image that ``field`` is measured in; by default ``size_hw``.
         interpolation: of the map.
     """
@@ -78,14 +78,18 @@ def place_map(
         return resize_map(score_map, size_hw, interpolation)
     (height, width), source = size_hw, source_hw or size_hw
     scale_y, scale_x = height / source[0], width / source[1]
-    left, right = (min(max(round(x * scale_x), 0), width) for x in (field[0], field[2]))
-    top, bottom = (min(max(round(y * scale_y), 0), height) for y in (field[1], field[3]))
-    if left >= right or top >= bottom:
-        raise DataError(f"a map of the field {field} covers no pixel of an image of {width}x{height}")
+    left, right = _pixels(field[0] * scale_x, field[2] * scale_x, width)
+    top, bottom = _pixels(field[1] * scale_y, field[3] * scale_y, height)
     part = resize_map(score_map, (bottom - top, right - left), interpolation)
     placed = np.full(size_hw, part.min(), dtype=part.dtype)
     placed[top:bottom, left:right] = part
     return placed
+
+
+def _pixels(start: float, end: float, size: int) -> tuple[int, int]:
+    """The first pixel and the one after the last between two places along a side of ``size`` pixels; at least one."""
+    first = min(max(round(start), 0), size - 1)
+    return first, max(min(round(end), size), first + 1)
 
 
 def normalise_maps(maps: FloatArray) -> FloatArray:

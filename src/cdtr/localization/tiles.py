@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from cdtr.errors import ConfigError
 from cdtr.records import ModelOutput
 
+_AT_A_TIME = 5  # tiles of an image in one forward pass, so that memory does not grow with their number
+
 
 class TiledMethod(nn.Module):
     """A method that looks at overlapping tiles of an image and stitches what it finds in them.
@@ -37,7 +39,8 @@ class TiledMethod(nn.Module):
         """Run on normalised images (B, 3, H, W) of ``image_hw``; returns what the method returns for one image."""
         height, width = self.tile_hw
         tiles = [images[:, :, top : top + height, left : left + width] for top, left in self.corners]
-        output: ModelOutput = self.method(torch.cat(tiles), auxiliary=auxiliary)
+        groups = [tiles[start : start + _AT_A_TIME] for start in range(0, len(tiles), _AT_A_TIME)]
+        output = _joined([self.method(torch.cat(group), auxiliary=auxiliary) for group in groups])
         return ModelOutput(
             logits=self._mean(output.logits),
             maps=self._stitch(output.maps),
@@ -90,6 +93,21 @@ class TiledMethod(nn.Module):
             matrix[index, low] += torch.where(inside, 1 - share, 0.0)
             matrix[index, (low + 1).clamp(max=cells - 1)] += torch.where(inside, share, 0.0)
         return matrices
+
+
+def _joined(outputs: list[ModelOutput]) -> ModelOutput:
+    """The outputs of several forward passes as one, image after image."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return ModelOutput(
+        logits=torch.cat([one.logits for one in outputs]),
+        maps=torch.cat([one.maps for one in outputs]),
+        attention=torch.cat([one.attention for one in outputs]),
+        aux={
+            name: torch.cat([one.aux[name] for one in outputs]) if values.ndim else values
+            for name, values in outputs[0].aux.items()
+        },
+    )
 
 
 def tile_corners(tile_hw: tuple[int, int], image_hw: tuple[int, int]) -> list[tuple[int, int]]:

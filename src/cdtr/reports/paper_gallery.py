@@ -205,7 +205,7 @@ def _lines(parts: Sequence[ShownData]) -> Iterator[list[Any]]:
 def noise_data(parts: Sequence[ShownData]) -> str:
     """CSV of the attention noise outside the true boxes: mean and standard deviation over the images, in percent."""
     header = ["data", "row", "label", "seed", "images", "count", "kind", "share_of", "when", "mean", "std"]
-    return csv_text(header, _noise_lines(parts))
+    return csv_text([*header, "view", "recipe"], _noise_lines(parts))
 
 
 def _noise_lines(parts: Sequence[ShownData]) -> Iterator[list[Any]]:
@@ -220,7 +220,8 @@ def _noise_lines(parts: Sequence[ShownData]) -> Iterator[list[Any]]:
             for *words, values in columns if of != "attention" else [("area", "", shares.area), *columns]:
                 if values is not None and of_group.any():
                     known = 100 * values[of_group]
-                    yield [*start, *words, f"{known.mean():.3f}", f"{known.std():.3f}"]
+                    spread = f"{known.mean():.3f}", f"{known.std():.3f}"
+                    yield [*start, *words, *spread, run.view, run.recipe]
 
 
 def noise_figure(found: Reproduction, parts: Sequence[ShownData]) -> Figure | None:
