@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -44,13 +45,20 @@ def answers(
 
     ``mirrored`` runs it on the mirrored images as well.
     """
+    with in_evaluation(method, device):
+        for batch in batches:
+            yield from _answer_batch(method, batch, device, mirrored)
+
+
+@contextmanager
+def in_evaluation(method: Method, device: torch.device | str) -> Iterator[None]:
+    """A module on the device and in evaluation mode; its mode is restored afterwards."""
     module = method if isinstance(method, nn.Module) else None
     was_training = module is not None and module.training
     if module is not None:
         module.to(device).eval()
     try:
-        for batch in batches:
-            yield from _answer_batch(method, batch, device, mirrored)
+        yield
     finally:
         if module is not None:
             module.train(was_training)

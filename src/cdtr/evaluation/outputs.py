@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from cdtr.evaluation.forward import in_evaluation
 from cdtr.records import Batch, Field, FloatArray, Method, Sample
 
 
@@ -40,11 +41,7 @@ def image_maps(method: Method, batches: Iterable[Batch], device: torch.device | 
     Yields:
         The maps of each image, in the order of the batches.
     """
-    module = method if isinstance(method, nn.Module) else None
-    was_training = module is not None and module.training
-    if module is not None:
-        module.to(device).eval()
-    try:
+    with in_evaluation(method, device):
         for batch in batches:
             with torch.inference_mode():
                 output = method(batch.images.to(device, non_blocking=True), auxiliary=False)
@@ -62,9 +59,6 @@ def image_maps(method: Method, batches: Iterable[Batch], device: torch.device | 
                     pseudo_map=None if pseudo is None else pseudo[index],
                     field=batch.field_of(index),
                 )
-    finally:
-        if module is not None:
-            module.train(was_training)
 
 
 def _numpy(values: Tensor) -> FloatArray:
