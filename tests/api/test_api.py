@@ -237,6 +237,13 @@ def test_a_folder_without_images_is_refused(run: Path, tmp_path: Path) -> None:
         cdtr.Localizer.from_pretrained(run, threshold=0.4)(tmp_path / "none")
 
 
+def test_a_method_that_got_the_prior_from_the_guide_is_loaded(tmp_path: Path) -> None:
+    """The guide only teaches, so it is not built again, nor what it taught asked for."""
+    config = load_config("small", (*SETTINGS, "method=tscam", "guide.attention=border"))
+    run = write_untrained_run(tmp_path / "run", config, ("cat", "dog"))
+    assert cdtr.load_model(run.path).guide is None
+
+
 def test_tiles_are_what_the_recipe_small_sees(run: Path, picture: Image.Image) -> None:
     localizer = cdtr.Localizer.from_pretrained(run, threshold=0.4)
     data = RunFolder(run).config().data

@@ -21,8 +21,9 @@ def scored(tiny_run: Path, real_neu: Path | None, tmp_path_factory: pytest.TempP
     data = draw_neu(data, n_val=10) if real_neu is None else copy_neu(real_neu, data, n_val=10)
     run = tmp_path_factory.mktemp("runs") / "scored"
     shutil.copytree(tiny_run, run)
-    # Whole images, on which this run of one epoch hits and misses often enough for scores, real or drawn.
-    done = run_cdtr("calibrate", run, "--data", data, "--split", "val", "--mirror", "--view", "whole")
+    # The view under which this run of one epoch hits and misses often enough for scores.
+    view = "crop" if real_neu is None else "whole"
+    done = run_cdtr("calibrate", run, "--data", data, "--split", "val", "--mirror", "--view", view)
     assert done.returncode == 0, done.stderr
     return run, data, done.stdout
 

@@ -97,7 +97,7 @@ def load_method(run: RunFolder, device: torch.device) -> nn.Module:
     from cdtr.model.weights import check_fit, read_state_dict
 
     # The guide only teaches, so a trained method is built without it, and runs from before a change of it can be read.
-    config = run.config().updated(guide={"enabled": False}, ocm={"prior": "none"})
+    config = run.config().updated(guide={"enabled": False, "attention": "evidence"}, ocm={"prior": "none"})
     method = build_method(config, len(run.class_names()), sba=None, load_weights=False)
     state = read_state_dict(run.weights)
     check_fit(state, method, run.weights)
