@@ -14,6 +14,7 @@ from cdtr.cli._options import BoxesOption, DeviceOption, ViewOption
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from cdtr.data.loader import EvalLoader
     from cdtr.data.pixels import View
@@ -88,6 +89,7 @@ def calibrate_run(
     With boxes enough, scores of boxes are fitted on the same images. Returns the run's own protocol's calibration.
     view: what the network sees of an image; ConfigError for another than the run's own protocol says.
     """
+    from cdtr.api import find_device, load_model
     from cdtr.data.files import content_hash
     from cdtr.errors import DataError
     from cdtr.evaluation import PROTOCOLS
@@ -101,7 +103,8 @@ def calibrate_run(
     own, seen = own_view(run, view)
     hash_of = cache(content_hash)
     samples = calibration_samples(run, source, split, hash_of)
-    on = OnImages(run, source, samples, chosen_on(split), device)
+    where = find_device(device)
+    on = OnImages(run, source, samples, chosen_on(split), load_model(run.path, where), where)
     found = on.thresholds([own, *(protocol for protocol in PROTOCOLS.values() if protocol != own)], view, label_free)
     chosen = next(one for one, _ in found if one.protocol == own.name)
     quality = None if label_free else on.box_scores(own, seen, chosen.threshold, mirror)
@@ -140,13 +143,14 @@ def own_view(run: RunFolder, view: str | None) -> tuple[Protocol, View]:
 
 @dataclass(frozen=True, slots=True)
 class OnImages:
-    """A run and the images to calibrate it on. where: what they are, in words."""
+    """A run with its method, loaded once, and the images to calibrate it on. where: what they are, in words."""
 
     run: RunFolder
     source: DataSource
     samples: Sequence[Sample]
     where: str
-    device: str | None
+    module: nn.Module
+    device: torch.device
 
     def thresholds(
         self, protocols: Sequence[Protocol], view: str | None, label_free: bool
@@ -159,12 +163,12 @@ class OnImages:
         found: list[tuple[Calibration, View]] = []
         for seen, members in groups.items():
             words = f"calibrating on {self.where}" + (f", {seen.name}" if len(groups) > 1 else "")
-            method, batches, device = self._seen(seen)
+            method, batches = self._seen(seen)
             with progress_bar(words, len(self.samples)) as move:
                 if label_free:
-                    some = calibrate_label_free(method, batches, members, device, move)
+                    some = calibrate_label_free(method, batches, members, self.device, move)
                 else:
-                    some = calibrate(method, batches, self.source.annotate, members, device, move)
+                    some = calibrate(method, batches, self.source.annotate, members, self.device, move)
             found += [(one, seen) for one in some]
         return found
 
@@ -174,26 +178,24 @@ class OnImages:
         from cdtr.errors import DataError
         from cdtr.evaluation import fit_box_scores
 
-        method, batches, device = self._seen(view)
+        method, batches = self._seen(view)
         shape = threshold, len(self.source.class_names)
         try:
             with progress_bar("fitting scores of boxes", len(self.samples)) as move:
                 return fit_box_scores(
-                    method, batches, self.source.annotate, protocol, *shape, device, move, mirrored=mirror
+                    method, batches, self.source.annotate, protocol, *shape, self.device, move, mirrored=mirror
                 )
         except DataError as error:
             note(f"no scores of boxes: {error}")
             return None
 
-    def _seen(self, view: View) -> tuple[Method, EvalLoader, torch.device]:
-        from cdtr.api import as_seen, find_device, load_model
+    def _seen(self, view: View) -> tuple[Method, EvalLoader]:
+        from cdtr.api import as_seen
         from cdtr.cli._shared import report_broken
         from cdtr.data.loader import eval_loader
 
-        device = find_device(self.device)
-        method = as_seen(load_model(self.run.path, device), view)
         batches = eval_loader(self.samples, self.run.config(), on_broken=report_broken, view=view.name)
-        return method, batches, device
+        return as_seen(self.module, view), batches
 
 
 def calibration_samples(

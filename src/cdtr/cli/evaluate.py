@@ -70,9 +70,8 @@ def command(
         return
     print(f"{run} on {name} of {data}")
     report(results, name, folder.class_names(), json_file, figures, per_class)
-    if (
-        Path(run).is_dir() and threshold is None and view is None and not allow_leak
-    ):  # a run from the hub lies in a cache
+    as_calibrated = threshold is None and view is None and not allow_leak
+    if as_calibrated and Path(run).is_dir():  # a run from the hub lies in a cache
         store_scores(folder, results, source.name, name)
 
 
