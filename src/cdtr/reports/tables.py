@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from cdtr.csv_cells import to_cell
 from cdtr.evaluation import Evaluation
 from cdtr.metrics.paired import PairedDifference
 
@@ -43,13 +45,20 @@ ERROR_NAMES = {
 }
 
 
+_FIGURES = re.compile(r"[-+−±–%.,\deE ]*")
+
+
 def csv_text(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
     """A CSV file's text."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
+    writer.writerows([_as_cell(value) for value in line] for line in (header, *lines))
     return text.getvalue()
+
+
+def _as_cell(value: Any) -> Any:
+    """A name as ``to_cell`` has it; figures, such as -0.3 ± 0.1, and the dash for none stay."""
+    return value if not isinstance(value, str) or _FIGURES.fullmatch(value) else to_cell(value)
 
 
 def percent(value: float | None) -> str:
