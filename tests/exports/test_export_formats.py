@@ -396,7 +396,7 @@ def test_a_class_name_that_a_format_cannot_hold_is_refused_at_once(tmp_path: Pat
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(ConfigError, match=r"pip install 'cdtr\[coco\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[coco\]'"):
         write("coco-rle", tmp_path / "out")
 
 

@@ -112,7 +112,7 @@ def _explain(error: Exception) -> tuple[str, int]:
             return f"{where}the disk is full: free some space, or choose another --out", 2
         return f"{where}{error.strerror or error}", 1
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("cdtr"):
-        return f"this needs {error.name}, which is not installed: pip install cdtr with all that it depends on", 2
+        return f"this needs {error.name}, which is not installed: `pip install .` in cdtr's folder brings it", 2
     # By name, because importing PyTorch would delay every error; RuntimeError is what the CPU's allocator raises.
     if (
         type(error).__name__ == "OutOfMemoryError"
