@@ -82,10 +82,12 @@ def review_table(review: Review) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from cdtr.reports.columns import add_number, add_text
+
     table = Table()
-    table.add_column("class", overflow="fold")
+    add_text(table, "class")
     for name in ("boxes", "kept", "moved", "relabelled", "deleted", "added", "accepted"):
-        table.add_column(name, justify="right")
+        add_number(table, name)
     rows = [(name, tally) for name, tally in review.by_class.items() if tally.boxes or tally.added]
     for number, (name, tally) in enumerate([*rows, ("all", review.total)]):
         if number == len(rows):
