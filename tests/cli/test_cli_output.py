@@ -199,13 +199,14 @@ def test_images_left_out_are_listed(
     assert not (out / "left_out.csv").exists()  # it was of the earlier run
 
 
-def test_images_that_all_fail_are_listed(
+def test_where_no_image_can_be_read_nothing_is_written(
     run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     code, _, err = in_process(capsys, "localize", run, photos / "=1+1.jpg", "--out", out)
     assert (code, "none of the 1 images could be read" in err) == (2, True)
-    assert [path.name for path in out.iterdir()] == ["left_out.csv"]
+    assert "left out =1+1.jpg" in err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("words", [["--val-share", "0.3"], ["--flat"], ["--copy"]])

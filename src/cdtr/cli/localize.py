@@ -142,14 +142,12 @@ def command(
         masks = any(exporter.needs_masks for exporter in exporters)
         shape = multi, top_k, batch_size, min_area, min_score, masks
         found = work.localize_pictures(localizer, pictures, out, heatmaps, overlays, *shape, adders, left_out)
+        if not found:
+            raise DataError(f"none of the {len(left_out)} images could be read: nothing was written")
         if left_out:
             write_left_out(out / LEFT_OUT, left_out)
         else:
             (out / LEFT_OUT).unlink(missing_ok=True)  # of an earlier run
-        if not found:
-            raise DataError(
-                f"none of the {len(left_out)} images could be read: no boxes were written, {out / LEFT_OUT} says why"
-            )
     paths = [target.path for target in targets]
     answer = say_what_was_found(found, paths, folders, left_out, out / LEFT_OUT, localizer.threshold)
     write_answer(json_file, {"run": run if maps is None else None, "maps": maps and str(maps), **answer})
