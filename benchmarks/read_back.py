@@ -1,6 +1,7 @@
-"""Do the libraries of the tools read the same boxes that `cdtr localize` wrote?
+r"""Do the libraries of the tools read the same boxes that `cdtr localize` wrote?
 
-    cdtr localize RUN PHOTOS --out OUT --format coco,coco-results,coco-rle,csv,cvat,fiftyone,label-studio,masks,voc,yolo
+    cdtr localize RUN PHOTOS --out OUT --val-share 0 \
+        --format coco,coco-results,coco-rle,csv,cvat,fiftyone,label-studio,masks,voc,voc-zero,yolo
     pip install pycocotools supervision ultralytics globox datumaro label-studio-sdk fiftyone   # in another environment
     python benchmarks/read_back.py OUT
 
@@ -297,6 +298,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Boxes]]] = {
     "voc": ("supervision", supervision_voc),
     "voc ": ("globox", globox_voc),
     "voc  ": ("datumaro", datumaro("voc", "voc_detection", coordinate_mode="voc-one-based")),
+    "voc-zero": ("datumaro", datumaro("voc_zero", "voc_detection")),
     "yolo": ("supervision", supervision_yolo),
     "yolo ": ("ultralytics", ultralytics_yolo),
 }

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from cdtr.csv_cells import from_cell
 from cdtr.errors import DataError
 from cdtr.reports.tables import csv_text
 from cdtr.runs import write_atomic
@@ -81,7 +82,7 @@ def read_lines(path: Path) -> list[dict[str, str]]:
         if line_key(line) in seen:
             raise DataError(f"{path}, line {number}: {line['row']}, seed {line['seed']} is there already, remove one")
         seen.add(line_key(line))
-    return lines
+    return [{column: from_cell(value) for column, value in line.items()} for line in lines]
 
 
 def merged(old: Iterable[Line], new: Iterable[Line]) -> list[Line]:

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from cdtr.api import Localizer
+from cdtr.cli._localizing import default_workers, localize_pictures
 from cdtr.cli._pictures import find_pictures
-from cdtr.cli.localize import default_workers, localize_pictures
 from cdtr.data.images import read_image
 from cdtr.data.transforms import EvalTransform
 from cdtr.exports import Target, find_exporter

@@ -12,12 +12,23 @@ if TYPE_CHECKING:
     from cdtr.api import Localizer, load_model
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
 
+    __version__: str
+
 __all__ = ["Annotation", "Batch", "Localization", "Localizer", "Method", "ModelOutput", "Sample", "load_model"]
 
 _HOMES = {"Localizer": "cdtr.api", "load_model": "cdtr.api"}
 
 
+def __dir__() -> list[str]:
+    """What completion and ``help`` show: the public names, imported yet or not, and none of those used here."""
+    return sorted([*__all__, "__version__", *(name for name in globals() if name.startswith("__"))])
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("cdtr")
     if name not in __all__:
         raise AttributeError(f"module 'cdtr' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES.get(name, "cdtr.records")), name)

@@ -23,3 +23,8 @@ class TrainingError(CdtrError):
     """A training that cannot go on, such as a loss that is no longer a number."""
 
     exit_code = 1
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs an extra of pyproject.toml; the package is on no index, so its name would not do."""
+    return f"pip install '.[{extra}]' in cdtr's folder"

@@ -98,7 +98,7 @@ class ModelOutput:
     aux: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Localization:
     """Boxes and heat map of one image.
 
@@ -120,6 +120,14 @@ class Localization:
     class_names: tuple[str, ...] = ()
     doubts: tuple[tuple[str, ...], ...] | None = None
     masks: UInt8Array | None = None
+
+    def __repr__(self) -> str:
+        """The image, its size, and each box's class and score; arrays are left out."""
+        height, width = self.size_hw
+        names = [self.class_names[label] if self.class_names else f"class {label}" for label in self.labels.tolist()]
+        boxes = ", ".join(f"{name} {score:.2f}" for name, score in zip(names, self.scores.tolist(), strict=True))
+        count = f"{len(names)} box{'' if len(names) == 1 else 'es'}"
+        return f"{type(self).__name__}({self.image_id!r}, {width} x {height}, {count}{': ' + boxes if boxes else ''})"
 
 
 class Method(Protocol):

@@ -1,6 +1,8 @@
 """What a localizer answers, as other libraries' objects."""
 
 import sys
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from PIL import Image
 
 from cdtr.api import LocalizedImage
+from cdtr.api.results import LocalizedImages
 from cdtr.errors import ConfigError, DataError
 from cdtr.records import Localization
 
@@ -110,3 +113,33 @@ def test_plot_refuses_an_image_that_is_gone_or_another(tmp_path: Path) -> None:
         LocalizedImage.of(localization(), tmp_path / "gone.png").plot()
     with pytest.raises(DataError, match="source picture"):
         LocalizedImage.of(localization(), Image.new("RGB", (5, 5))).plot()
+
+
+def test_the_text_of_a_result_is_short_and_names_its_boxes() -> None:
+    assert repr(image()) == "LocalizedImage('a/b.png', 20 x 10, 2 boxes: dog 0.75, cat 0.50)"
+    assert repr(localization([])) == "Localization('a/b.png', 20 x 10, 0 boxes)"
+    assert repr(image(boxes=BOXES[:1])) == "LocalizedImage('a/b.png', 20 x 10, 1 box: dog 0.75)"
+
+
+def test_a_notebook_shows_the_picture() -> None:
+    found = image()
+    png = found._repr_png_()
+    assert png is not None
+    np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(png))), np.asarray(found.plot()))
+
+
+def test_a_notebook_shows_the_text_where_the_image_is_gone(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    found = LocalizedImage.of(localization(), tmp_path / "a.png")
+    (tmp_path / "a.png").unlink()
+    assert found._repr_png_() is None
+
+
+def test_a_notebook_shows_some_pictures_of_a_list() -> None:
+    named = replace(localization(), image_id='<b>"x"')
+    many = LocalizedImages(LocalizedImage.of(named, Image.new("RGB", (20, 10))) for _ in range(14))
+    html = many._repr_html_()
+    assert html.count("<img ") == 12
+    assert "and 2 more" in html
+    assert "<b>" not in html
+    assert isinstance(many, list)

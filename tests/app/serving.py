@@ -30,7 +30,7 @@ _FLAGS = (
 @contextmanager
 def open_browser() -> Iterator[object]:
     """Chromium through Playwright; skips, with the reason, where one of them is missing."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'cdtr[dev]'")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install '.[dev]'")
     found = next((path for name in _NAMES if (path := shutil.which(name))), None)
     with sync_api.sync_playwright() as playwright:
         if found is None and not Path(playwright.chromium.executable_path).is_file():

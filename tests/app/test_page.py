@@ -20,7 +20,7 @@ from cdtr.api import Localizer
 from cdtr.localization.boxes import component_boxes, largest_box, to_uint8
 from cdtr.localization.maps import normalise_maps
 
-expect = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'cdtr[dev]'").expect
+expect = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install '.[dev]'").expect
 
 WAIT_MS = 10_000
 _DROP = """

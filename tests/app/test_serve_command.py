@@ -130,4 +130,4 @@ def test_the_missing_extra_is_named(
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     code, errors = refused(capsys, run)
     assert code == 2
-    assert errors == "error: `cdtr serve` needs uvicorn: pip install 'cdtr[serve]'\n"
+    assert errors == "error: `cdtr serve` needs uvicorn: pip install '.[serve]' in cdtr's folder\n"

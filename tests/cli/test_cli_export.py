@@ -188,7 +188,7 @@ def test_missing_libraries_are_named(
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     code, _, error = in_process(capsys, "export", tiny_run, "--onnx", tmp_path / "a.onnx")
     assert code == 2
-    assert "pip install 'cdtr[onnx]'" in error
+    assert "pip install '.[onnx]'" in error
     (tmp_path / "b.onnx").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     code, _, error = in_process(capsys, "localize", tmp_path / "b.onnx", tiny_run, "--out", tmp_path / "out")

@@ -51,5 +51,5 @@ def test_a_missing_package_is_one_line(neu, tmp_path):
     path = os.pathsep.join([str(hidden), os.environ.get("PYTHONPATH", "")])
     done = run_cdtr("pretrain", neu, "--out", tmp_path / "start", *tiny_settings(), env={"PYTHONPATH": path})
     assert done.returncode == 2
-    assert "pip install 'cdtr[pretrain]'" in done.stderr.splitlines()[-1]
+    assert "pip install '.[pretrain]'" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "start").exists()

@@ -39,6 +39,7 @@ NAMES = (
     "Ünï 图 <&\"'>/é #1;.jpg",
     "none.jpg",
 )
+VOC_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 Boxes = dict[str, list[tuple[str, list[float]]]]
 
 
@@ -120,7 +121,7 @@ def by_folder(root: Path, load: Callable[[Path], sv.DetectionDataset]) -> Boxes:
 def test_every_format_is_tried_here() -> None:
     elsewhere = {"csv", "review"}
     assert set(format_names()) - elsewhere == {
-        "coco", "coco-results", "coco-rle", "cvat", "fiftyone", "label-studio", "masks", "voc", "yolo",
+        "coco", "coco-results", "coco-rle", "cvat", "fiftyone", "label-studio", "masks", "voc", "voc-zero", "yolo",
     }  # fmt: skip
 
 
@@ -217,6 +218,20 @@ def test_voc_is_read_by_globox(tmp_path: Path) -> None:
     names = (voc / "ImageSets" / "Main" / "default.txt").read_text(encoding="utf-8").splitlines()
     assert len(names) == len(NAMES)
     assert all((voc / "Annotations" / f"{name}.xml").is_file() for name in names)
+
+
+def test_voc_zero_is_read_as_datumaro_reads_voc_by_default(tmp_path: Path) -> None:
+    voc = write("voc-zero", tmp_path / "voc_zero")
+    found: Boxes = {}
+    for path in (voc / "Annotations").rglob("*.xml"):
+        root = ElementTree.parse(path).getroot()
+        boxes = []
+        for node in root.iter("object"):
+            xmin, ymin, xmax, ymax = (float(node.findtext(f"bndbox/{key}", "")) for key in VOC_CORNERS)
+            x, y, width, height = xmin, ymin, xmax - xmin, ymax - ymin  # its Bbox
+            boxes.append((node.findtext("name", ""), [x, y, x + width, y + height]))
+        found[root.findtext("filename", "")] = boxes
+    check(found, within=0)
 
 
 def test_voc_is_read_by_supervision(photos: Path, tmp_path: Path) -> None:
@@ -338,7 +353,7 @@ def test_an_error_leaves_the_old_output_and_nothing_beside_it(name: str, photos:
     }
 
 
-@pytest.mark.parametrize("name", ["fiftyone", "label-studio", "masks", "voc", "yolo"])
+@pytest.mark.parametrize("name", ["fiftyone", "label-studio", "masks", "voc", "voc-zero", "yolo"])
 def test_a_folder_is_written_anew_but_nothing_of_somebody_else_is_lost(name: str, photos: Path, tmp_path: Path) -> None:
     exporter = find_exporter(name)
     write(name, tmp_path / "out", photos)
@@ -364,7 +379,7 @@ def test_names_that_cannot_be_written_are_refused(name: str, image_id: str, tmp_
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["fiftyone", "masks", "voc", "yolo"])
+@pytest.mark.parametrize("name", ["fiftyone", "masks", "voc", "voc-zero", "yolo"])
 def test_an_id_cannot_leave_the_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a path below"):
         find_exporter(name).write([localization("../a.jpg", [], [], (9, 9))], tmp_path / "out" / "x", CLASSES)
@@ -372,7 +387,7 @@ def test_an_id_cannot_leave_the_folder(name: str, tmp_path: Path) -> None:
 
 
 def test_a_class_name_that_a_format_cannot_hold_is_refused_at_once(tmp_path: Path) -> None:
-    for name in ("voc", "masks"):
+    for name in ("voc", "voc-zero", "masks"):
         with pytest.raises(DataError, match="colon"):
             find_exporter(name).write([], tmp_path / "out", ("a:b", "c"))
     with pytest.raises(DataError, match="rename it"):
@@ -381,7 +396,7 @@ def test_a_class_name_that_a_format_cannot_hold_is_refused_at_once(tmp_path: Pat
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(ConfigError, match=r"pip install 'cdtr\[coco\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[coco\]'"):
         write("coco-rle", tmp_path / "out")
 
 

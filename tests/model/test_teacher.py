@@ -55,7 +55,7 @@ def test_the_packaged_teacher_knows_what_is_on_photos():
 def test_a_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(module, "PACKAGE", "no_such_package_here")
     with pytest.raises(
-        ConfigError, match=r"no-such-package-here, which is not installed: pip install 'cdtr\[pretrain\]'"
+        ConfigError, match=r"no-such-package-here, which is not installed: pip install '\.\[pretrain\]'"
     ):
         load_teacher(PretrainConfig(), DATA)
 

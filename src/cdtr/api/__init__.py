@@ -4,6 +4,7 @@ PyTorch is imported where a run is loaded, not before: an exported model needs n
 """
 
 from cdtr.api.localizer import Localizer
+from cdtr.api.maps import MapsEngine
 from cdtr.api.models import as_method, as_seen, find_device, find_run, load_model
 from cdtr.api.pictures import ImageLike, OnBroken
 from cdtr.api.results import LocalizedImage
@@ -26,6 +27,7 @@ __all__ = [
     "ImageLike",
     "LocalizedImage",
     "Localizer",
+    "MapsEngine",
     "OnBroken",
     "as_method",
     "as_seen",

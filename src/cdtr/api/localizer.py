@@ -13,7 +13,7 @@ from PIL import Image
 
 from cdtr.api.models import MethodEngine, find_device, find_run, load_method, share_cores
 from cdtr.api.pictures import ImageLike, OnBroken, each_image, image_name, read_ahead
-from cdtr.api.results import LocalizedImage
+from cdtr.api.results import LocalizedImage, LocalizedImages
 from cdtr.api.thresholds import (
     DEFAULT_THRESHOLD,
     box_quality,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     from torch import nn
 
     from cdtr.data.pixels import View
+    from cdtr.data.transforms import EvalTransform
 
 
 class PicturePredictor(Protocol):
@@ -75,6 +76,11 @@ class Localizer:
         self.engine = engine
         self.threshold = threshold
         self.quality = quality
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.class_names[:3]) + (", ..." if len(self.class_names) > 3 else "")
+        where = f"{self.run.path}, " if self.run is not None else ""
+        return f"Localizer({where}{len(self.class_names)} classes ({names}), threshold {self.threshold:.3g})"
 
     @classmethod
     def from_pretrained(
@@ -152,6 +158,16 @@ class Localizer:
         return View.of(engine.view, engine.config.data)
 
     @property
+    def transform(self) -> EvalTransform:
+        """What the network sees of an RGB picture: ``transform(picture)`` is (3, H, W), normalised; not for an exported
+        file, which raises ConfigError.
+        """
+        from cdtr.data.transforms import EvalTransform
+
+        engine = self._in_pytorch()
+        return EvalTransform(engine.config.data, engine.view)
+
+    @property
     def run(self) -> RunFolder | None:
         """The run folder it was loaded from, if any."""
         return self.engine.run if isinstance(self.engine, MethodEngine) else None
@@ -190,7 +206,7 @@ class Localizer:
         min_area_share: float = 0.01,
         min_score: float = 0.0,
         masks: bool = False,
-    ) -> list[LocalizedImage]:
+    ) -> LocalizedImages:
         """Localize one image or many, of any size, RGB: paths, folders, PIL images, uint8 arrays (H, W, 3), tensors
         (3, H, W) of uint8 or of floats from 0 to 1, batches of arrays or tensors, or anything that yields such.
 
@@ -207,7 +223,7 @@ class Localizer:
                 yield image_name(image, index), image
 
         found = self.stream(items(), top_k, multi, batch_size, None, min_area_share, min_score, masks)
-        return [LocalizedImage.of(answer, sources[index]) for index, (_, answer) in enumerate(found)]
+        return LocalizedImages(LocalizedImage.of(answer, sources[index]) for index, (_, answer) in enumerate(found))
 
     def stream(
         self,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 from dataclasses import dataclass, fields
+from html import escape
+from io import BytesIO
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from cdtr.api.pictures import ImageLike, open_picture
-from cdtr.errors import ConfigError
+from cdtr.errors import CdtrError, ConfigError
 from cdtr.records import Localization
 
 if TYPE_CHECKING:
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
     import supervision
 
 
-@dataclass(frozen=True, slots=True)
+_SHOWN = 12  # pictures in a notebook; each may have some megabytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class LocalizedImage(Localization):
     """A ``Localization`` that knows its image. source: what the localizer was given, opened again where it is drawn."""
 
@@ -44,6 +50,16 @@ class LocalizedImage(Localization):
             raise ConfigError(f"{self.image_id} was answered without its image: draw what the localizer answered")
         height, width = self.size_hw
         return overlay(open_picture(self.source, height * width), self, ground_truth_xyxy)
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture that notebooks show in place of the text, where the image is still at hand."""
+        try:
+            picture = self.plot()
+        except CdtrError:
+            return None
+        buffer = BytesIO()
+        picture.save(buffer, "PNG")
+        return buffer.getvalue()
 
     def to_coco(self) -> list[dict[str, Any]]:
         """A result of COCO's evaluator for each box: ``bbox`` is x, y, width, height in source pixels.
@@ -90,6 +106,25 @@ class LocalizedImage(Localization):
         corners = dict(zip(("x0", "y0", "x1", "y1"), boxes.T, strict=True))
         frame: pandas.DataFrame = module.DataFrame(columns | corners)
         return frame
+
+
+class LocalizedImages(list[LocalizedImage]):
+    """What a localizer answers for images: a list, which notebooks show as pictures."""
+
+    def _repr_html_(self) -> str:
+        shown = "".join(
+            f"<figure>{_as_html(one)}<figcaption>{escape(repr(one))}</figcaption></figure>" for one in self[:_SHOWN]
+        )
+        more = f"<p>and {len(self) - _SHOWN} more</p>" if len(self) > _SHOWN else ""
+        return shown + more
+
+
+def _as_html(found: LocalizedImage) -> str:
+    picture = found._repr_png_()
+    if picture is None:
+        return ""
+    data = base64.b64encode(picture).decode("ascii")
+    return f'<img alt="{escape(found.image_id)}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 
 def _import(name: str) -> ModuleType:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import secrets
 import shutil
 import tempfile
@@ -15,10 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cdtr.app.worker import Settings
-from cdtr.exports import Add, Exporter, Target
+from cdtr.exports import LEFT_OUT, Add, Exporter, Target, write_left_out
 from cdtr.records import Localization
-
-LEFT_OUT = "left_out.csv"
 
 
 class Batch:
@@ -64,9 +60,7 @@ class Batch:
         if self.finished is None:
             self._writers.close()
             if self.left_out:
-                text = io.StringIO(newline="")
-                csv.writer(text, lineterminator="\n").writerows([("image", "reason"), *self.left_out])
-                (self._files / LEFT_OUT).write_text(text.getvalue(), encoding="utf-8")
+                write_left_out(self._files / LEFT_OUT, self.left_out)
             self.finished = self._only_file() or self._zip()
         return self.finished
 

@@ -18,6 +18,7 @@ from typing import Annotated, NoReturn, TextIO
 
 import typer
 
+from cdtr.cli._output import output_for
 from cdtr.errors import CdtrError
 
 # Typer carries its own copy of click since 0.20, so its errors are found by way of the one that it exports.
@@ -38,9 +39,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = os.environ.get("CDTR_DEBUG", "") not in ("", "0") or "--debug" in arguments
-    arguments = [word for word in arguments if word != "--debug"]  # it may stand before or after the verb
+    quiet = "--quiet" in arguments
+    arguments = [word for word in arguments if word not in ("--debug", "--quiet")]  # before or after the verb
     try:
-        code = build_app()(args=arguments or ["--help"], prog_name="cdtr", standalone_mode=False)
+        with output_for(arguments, quiet):
+            code = build_app()(args=arguments or ["--help"], prog_name="cdtr", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Exception as error:
@@ -55,7 +58,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def build_app() -> typer.Typer:
     """The application with every verb found in this package."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    names = {"help_option_names": ["-h", "--help"]}  # verbs inherit them
+    app = typer.Typer(context_settings=names, pretty_exceptions_enable=False)
     app.callback()(_root)
     _add_verbs(app, __name__, __path__)
     return app
@@ -85,6 +89,9 @@ def _root(
         bool, typer.Option("--version", is_eager=True, help="Print the version.", callback=_version)
     ] = False,
     _debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, as CDTR_DEBUG=1 does.")] = False,
+    _quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress, notes or next steps; results, warnings and errors stay.")
+    ] = False,
 ) -> None:
     """Boxes and heat maps from images sorted by class.
 
@@ -105,7 +112,7 @@ def _explain(error: Exception) -> tuple[str, int]:
             return f"{where}the disk is full: free some space, or choose another --out", 2
         return f"{where}{error.strerror or error}", 1
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("cdtr"):
-        return f"this needs {error.name}, which is not installed: pip install cdtr with all that it depends on", 2
+        return f"this needs {error.name}, which is not installed: `pip install .` in cdtr's folder brings it", 2
     # By name, because importing PyTorch would delay every error; RuntimeError is what the CPU's allocator raises.
     if (
         type(error).__name__ == "OutOfMemoryError"

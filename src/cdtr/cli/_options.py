@@ -24,7 +24,9 @@ ViewOption: TypeAlias = Annotated[
         "--view", help="What the network sees of an image: whole, crop or tiled; by default as the run was calibrated."
     ),
 ]
-JsonOption: TypeAlias = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
+JsonOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--json", help="Write the answer as JSON to this file; - is standard output.")
+]
 FiguresOption: TypeAlias = Annotated[Path | None, typer.Option("--figures", help="Write figures (PNG) to this folder.")]
 SetOption: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", help="One setting, such as train.epochs=20; may be repeated.")

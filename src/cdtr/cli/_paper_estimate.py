@@ -17,6 +17,7 @@ from cdtr.config import Reproduction
 from cdtr.cores import threads_each
 from cdtr.data.sampler import draws_per_epoch
 from cdtr.model.clip import is_named_model
+from cdtr.reports.columns import add_number, add_text
 from cdtr.training.estimate import IMAGES, StepCost, step_cost
 
 LEFT_OUT = (
@@ -88,7 +89,7 @@ def _table(found: Reproduction) -> Table:
     table = Table(title=f"{found.caption}: the runs", title_justify="left")
     left = ("data", "rows", "run")
     for name in (*left, "seeds to do", "images x epochs", "multiply-adds a seed", "time a seed"):
-        table.add_column(name, justify="left" if name in left else "right")
+        (add_text if name in left else add_number)(table, name)
     return table
 
 

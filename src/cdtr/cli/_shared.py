@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cdtr.cli._output import is_quiet
 from cdtr.data.images import check_images
 from cdtr.data.opening import open_data
 from cdtr.data.split import hold_out, training_samples
@@ -146,8 +147,8 @@ def process_state() -> PartialState:
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal, one plain line elsewhere; yields a function that moves it on."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    console = progress_console()
+    if console.quiet or not console.is_terminal:
         note(f"{what}: {total}")
         yield lambda _count: None
         return
@@ -157,9 +158,15 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda count: progress.advance(task, count)
 
 
+def progress_console() -> Console:
+    """Where progress is shown; with --quiet it shows nothing."""
+    return Console(stderr=True, quiet=is_quiet())
+
+
 def note(message: str) -> None:
-    """A line beside the results."""
-    print(message, file=sys.stderr)
+    """A line beside the results; with --quiet warnings alone."""
+    if not is_quiet() or message.startswith("warning:"):
+        print(message, file=sys.stderr)
 
 
 def report_broken(sample: Sample, reason: str) -> None:
@@ -181,6 +188,8 @@ def require_outputs(json_file: Path | None, figures: Path | None = None) -> None
 
 
 def next_steps(commands: Sequence[str]) -> None:
+    if is_quiet():
+        return
     print("next:")
     for line in commands:
         print(f"  {line}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cdtr.cli._options import JsonOption
+
 if TYPE_CHECKING:
     from cdtr.cli._cells import Cell
     from cdtr.config import Ablation, Config
@@ -26,6 +28,7 @@ def command(
     rows: Annotated[str | None, typer.Option("--rows", help="Only these rows, by name, with commas.")] = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help="Only these seeds of the grid, with commas.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+    json_file: JsonOption = None,
 ) -> None:
     """Train every row of a grid with every seed, measure, and write one table with mean, spread and paired differences.
 
@@ -36,13 +39,15 @@ def command(
     from rich.console import Console
 
     from cdtr.cli._grid import calibration_note, fail_if_any, run_grid
-    from cdtr.cli._shared import note, require_folder
+    from cdtr.cli._output import write_answer
+    from cdtr.cli._shared import note, require_folder, require_outputs
     from cdtr.config import load_ablation, recipe_label
     from cdtr.errors import ConfigError
     from cdtr.model.methods import with_switches
     from cdtr.reports.ablation import check_metrics, collect, summarise, to_csv, to_markdown, to_table
     from cdtr.runs import write_atomic, write_json
 
+    require_outputs(json_file)
     plan, configs = load_ablation(grid)
     check_metrics(plan.metrics)
     require_folder(out)
@@ -56,6 +61,7 @@ def command(
     if dry_run:
         for cell in [*clips, *runs]:
             print(f"{'done' if cell.done.is_file() else 'to do'}  {cell.name}")
+        write_answer(json_file, {cell.name: cell.done.is_file() for cell in [*clips, *runs]})
         return
     note(calibration_note(calibration, configs.values()))
     for path, text in settled.items():
@@ -73,6 +79,7 @@ def command(
         write_atomic(out / "table.csv", to_csv(table))
         write_json(out / "table.json", table.to_json())
         print(f"wrote {out / 'table.md'}, table.csv, table.json; the runs are in {out / 'runs'}")
+        write_answer(json_file, table.to_json())
     fail_if_any(failed, len(clips) + len(runs), out / "logs")
 
 

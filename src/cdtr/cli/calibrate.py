@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdtr.cli._options import BoxesOption, DeviceOption, ViewOption
+from cdtr.cli._options import BoxesOption, DeviceOption, JsonOption, ViewOption
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +43,7 @@ def command(
     ] = False,
     view: ViewOption = None,
     device: DeviceOption = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Choose the map threshold on images that are not the test set, and store it in the run.
 
@@ -54,10 +55,12 @@ def command(
     Example: cdtr calibrate runs/neu --data NEU-DET
     """
     from cdtr.api import find_run
-    from cdtr.cli._shared import find_test_split, next_steps, open_source
+    from cdtr.cli._output import write_answer
+    from cdtr.cli._shared import find_test_split, next_steps, open_source, require_outputs
     from cdtr.errors import ConfigError
     from cdtr.evaluation.calibration import LABEL_FREE
 
+    require_outputs(json_file)
     folder = find_run(run)
     if label_free and mirror:
         raise ConfigError("--mirror is for the scores of boxes, which --label-free cannot fit: give one of them")
@@ -70,6 +73,7 @@ def command(
     if quality is not None:
         print(f"scores of boxes: fitted on {quality.n_images} boxes, {100 * quality.hit_rate:.1f}% of them hits")
     print(f"wrote {folder.calibration_file}")
+    write_answer(json_file, {"run": run, **(folder.calibration() or {})})
     test = [f"cdtr evaluate {run} --data {data}"] if find_test_split(source, split) else []
     report = f"cdtr report {run} --data {data}"
     next_steps([*test, report, f"cdtr localize {run} IMAGES --out boxes --format coco,csv"])

@@ -36,13 +36,13 @@ def command(
     from rich.console import Console
 
     from cdtr.api import find_run
+    from cdtr.cli._output import write_answer
     from cdtr.cli._shared import open_source, require_outputs
     from cdtr.cli.evaluate import evaluate_run
     from cdtr.config import recipe_label
     from cdtr.evaluation import find_protocol
     from cdtr.metrics.paired import compare_rows
     from cdtr.reports.tables import differences_table
-    from cdtr.runs import write_json
 
     require_outputs(json_file)
     first, second = (find_run(path) for path in (run_a, run_b))
@@ -71,8 +71,7 @@ def command(
             "protocol": rules.name,
             "differences": {difference.metric: asdict(difference) for difference in differences},
         }
-        write_json(json_file, tree)
-        print(f"wrote {json_file}")
+        write_answer(json_file, tree)
 
 
 def choose_common_split(

@@ -7,19 +7,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cdtr.cli._options import JsonOption
+
 if TYPE_CHECKING:
     from cdtr.runs import RunFolder
 
 
-def command(run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")]) -> None:
+def command(
+    run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
+    json_file: JsonOption = None,
+) -> None:
     """Say what a run is: data, settings that differ from the defaults, threshold, size, files.
 
     Example: cdtr describe runs/neu
     """
     from cdtr.api import find_run
+    from cdtr.cli._output import write_answer
+    from cdtr.cli._shared import require_outputs
 
-    for line in describe(find_run(run)):
+    require_outputs(json_file)
+    folder = find_run(run)
+    for line in describe(folder):
         print(line)
+    if json_file is not None:
+        write_answer(json_file, describe_as_json(folder))
 
 
 def describe(run: RunFolder) -> Iterator[str]:
@@ -58,6 +69,30 @@ def describe(run: RunFolder) -> Iterator[str]:
     yield "files:"
     for file in sorted(path for path in run.path.iterdir() if path.is_file()):
         yield f"  {file.name} ({_size(file.stat().st_size)})"
+
+
+def describe_as_json(run: RunFolder) -> dict[str, Any]:
+    """The same facts for programs."""
+    from cdtr.api import choose_threshold, choose_view, load_model
+    from cdtr.config import Config, recipe_label
+
+    config = run.config()
+    threshold, origin = choose_threshold(run)
+    return {
+        "run": str(run.path),
+        "recipe": recipe_label(config),
+        "method": config.method,
+        "fidelity": config.fidelity,
+        "backbone": config.backbone.name,
+        "parameters": sum(parameter.numel() for parameter in load_model(run.path).parameters()),
+        "classes": list(run.class_names()),
+        "view": choose_view(run),
+        "threshold": threshold,
+        "threshold_source": origin,
+        "settings": dict(_differences(Config().model_dump(mode="json"), config.model_dump(mode="json"))),
+        "manifest": run.manifest() if run.manifest_file.is_file() else {},
+        "files": {file.name: file.stat().st_size for file in sorted(run.path.iterdir()) if file.is_file()},
+    }
 
 
 def _threshold(run: RunFolder) -> str:

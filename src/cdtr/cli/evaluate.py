@@ -102,9 +102,9 @@ def report(
     """Print one evaluation, or several protocols side by side, and write numbers and figures if asked."""
     from rich.console import Console
 
+    from cdtr.cli._output import write_answer
     from cdtr.reports.figures import write_figures
     from cdtr.reports.tables import metrics_table, per_class_table, protocols_table, summary_lines
-    from cdtr.runs import write_json
 
     Console().print(metrics_table(results[0]) if len(results) == 1 else protocols_table(results))
     for line in summary_lines(results[0]) if len(results) == 1 else ():
@@ -114,8 +114,7 @@ def report(
     if json_file is not None:
         trees = {result.protocol: result.to_json(class_names) for result in results}
         (only, *more) = trees.values()
-        write_json(json_file, {"split": split, **({"protocols": trees} if more else only)})
-        print(f"wrote {json_file}")
+        write_answer(json_file, {"split": split, **({"protocols": trees} if more else only)})
     for path in [path for result in results for path in write_figures(result, figures)] if figures is not None else ():
         print(f"wrote {path}")
 

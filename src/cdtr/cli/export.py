@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cdtr.cli._options import BoxesOption, SplitOption, ThresholdOption, ViewOption
+from cdtr.cli._options import BoxesOption, JsonOption, SplitOption, ThresholdOption, ViewOption
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +45,7 @@ def command(
     images: Annotated[int, typer.Option("--images", min=1, help="At most so many images of --data.")] = 200,
     threshold: ThresholdOption = None,
     view: ViewOption = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Write a run as one file that needs no PyTorch, and check that it answers the same.
 
@@ -55,7 +56,8 @@ def command(
     Example: cdtr export runs/neu --onnx neu.onnx --int8 --data NEU-DET
     """
     from cdtr.api import find_run, find_view, load_model, view_threshold
-    from cdtr.cli._shared import next_steps, note, open_source
+    from cdtr.cli._output import write_answer
+    from cdtr.cli._shared import next_steps, note, open_source, require_outputs
     from cdtr.deployment.facts import run_facts
     from cdtr.errors import ConfigError
     from cdtr.localization.tiles import tiled
@@ -70,6 +72,7 @@ def command(
             raise ConfigError(f"{path}: expected the name of a file that ends in {suffix}")
     if data is None and (split is not None or boxes is not None):
         raise ConfigError("--split and --boxes are of a data set: give --data as well")
+    require_outputs(json_file)
     folder = find_run(run)
     seen = find_view(folder, view)
     chosen = view_threshold(folder, threshold, seen.name)
@@ -82,6 +85,8 @@ def command(
     for path, content in written.items():
         write_atomic(path, content)
         print(f"wrote {path}: {len(content) / 1e6:.1f} MB")
+    files = {str(path): len(content) for path, content in written.items()}
+    write_answer(json_file, {"run": run, "files": files, "measured_on": trial.where, **trial.measured})
     if onnx is not None:
         next_steps([f"cdtr localize {onnx} IMAGES --out boxes --format coco,csv"])
 
@@ -121,13 +126,17 @@ def export_run(
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What the files are tried on, and in whose words. calibration: images that int8 is fitted to."""
+    """What the files are tried on, and in whose words. calibration: images that int8 is fitted to.
+
+    measured: what was printed, for programs.
+    """
 
     where: str
     pictures: Pictures
     threshold: float
     truth: TrueBoxes | None = None
     calibration: Pixels | None = None
+    measured: dict[str, Any] = field(default_factory=dict)
 
     def check(self, what: str, reference: Runner, other: Runner) -> None:
         """Print how far a file is from the run; CheckpointError where that is too far."""
@@ -138,6 +147,7 @@ class Trial:
         check_same(what, difference)
         outputs = run_all(reference, self.pictures), run_all(other, self.pictures)
         same = measure_agreement(*outputs, self.pictures, self.threshold).same_box
+        self.measured[what] = {"logits": difference.logits, "maps": difference.maps, "same_boxes": same}
         print(
             f"{what}: largest difference from the run {difference.logits:.1e} (logits), {difference.maps:.1e} (maps), "
             f"in batches of {', '.join(map(str, BATCHES))}; {round(same * len(self.pictures))} of "
@@ -154,10 +164,17 @@ class Trial:
         for variant in measured:
             print(_describe(variant))
         chosen = choose_variant(measured)
+        self.measured["int8"] = {"chosen": chosen.precision, "variants": [_as_json(one) for one in measured]}
         print(f"chosen for int8: {chosen.precision}, measured on {self.where}")
         if chosen.speedup <= 1:
             print("int8 is not faster than float32 on this machine: it saves space alone")
         return chosen.content
+
+
+def _as_json(variant: Variant) -> dict[str, Any]:
+    tree = asdict(replace(variant, content=b""))
+    del tree["content"]
+    return {**tree, "bytes": len(variant.content)}
 
 
 def _describe(variant: Variant) -> str:

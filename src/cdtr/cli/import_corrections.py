@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdtr.cli._options import JsonOption
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.table import Table
 
     from cdtr.corrections import ImageBoxes, Review
 
+_SPLITS = {"train", "val", "valid", "validation", "test"}
+
 
 def command(
     file: Annotated[
-        Path, typer.Argument(help="Reviewed boxes: an export of Label Studio (JSON), COCO or CVAT for images (XML).")
+        Path,
+        typer.Argument(
+            help="Reviewed boxes: Label Studio (JSON, JSON-MIN), COCO, CVAT for images (XML), a folder of YOLO or VOC."
+        ),
     ],
     boxes: Annotated[
         Path,
@@ -29,23 +36,28 @@ def command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the reviewed boxes to this COCO file, to calibrate with.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts and changes to this file.")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="The split of the data set that the images are of, for the next step.")
+    ] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Tell what reviewers did to the boxes: how many they kept, moved, relabelled, deleted and added, by class.
 
     A box is kept if its class is the same and its IoU with ours is at least 0.99 or no corner is further away than half
     a pixel. An image without a box in the file was looked at and found to have none; one that is not in the file, or is
-    unfinished or skipped in Label Studio, was not reviewed.
+    unfinished or skipped in Label Studio, was not reviewed. Archives are unpacked first.
 
     Example: cdtr import-corrections export.json --boxes boxes/ --run runs/neu --out reviewed.json
     """
     from rich.console import Console
 
-    from cdtr.cli._shared import next_steps, note
-    from cdtr.corrections import compare, match_images, read_reviewed, read_written
+    from cdtr.cli._output import write_answer
+    from cdtr.cli._shared import next_steps, note, require_outputs
+    from cdtr.corrections import compare, match_images, read_reviewed, read_written, settle_corners
     from cdtr.errors import ConfigError, DataError
-    from cdtr.runs import RunFolder, write_json
+    from cdtr.runs import RunFolder
 
+    require_outputs(json_file)
     if out is not None and out.suffix.lower() != ".json":
         raise ConfigError(f"--out {out}: expected a name that ends with .json, as it is a COCO file")
     reference, ours = read_written(boxes, file)
@@ -58,6 +70,9 @@ def command(
     if len(written) < len(ours.images):
         raise DataError(f"{reference} has an image twice: expected the file as `cdtr localize` wrote it")
     reviewed, n_unknown = match_images(written, theirs, str(file))
+    if theirs.one_based:
+        reviewed, first = settle_corners(written, reviewed, str(file))
+        note(f"corners in {file} are read as counted from {first}, as more of them lie where ours do")
     review = compare(written, reviewed, class_names, n_unknown)
     for what, count in theirs.unread.items():
         if count:
@@ -68,13 +83,53 @@ def command(
         + (f", {n_unknown} in the file are none of ours" if n_unknown else "")
     )
     Console().print(review_table(review))
-    if json_file is not None:
-        write_json(json_file, {"file": str(file), "boxes": str(reference), **review.to_json()})
-        print(f"wrote {json_file}")
+    write_answer(json_file, {"file": str(file), "boxes": str(reference), **review.to_json()})
     if out is not None:
         write_reviewed(out, reviewed, written, class_names)
         print(f"wrote {out}: {len(reviewed)} images")
-        next_steps([f"cdtr calibrate {run or 'RUN'} --data DATA --boxes {out}"])
+        data, found = find_origin(run, reviewed)
+        named = split or found
+        if named is None:
+            note("SPLIT below is the split of DATA that these images are of; held-out if they are training images")
+        next_steps([f"cdtr calibrate {run or 'RUN'} --data {data} --split {named or 'SPLIT'} --boxes {out}"])
+
+
+def find_origin(run: Path | None, image_ids: Iterable[str]) -> tuple[str, str | None]:
+    """The data set that the run was trained on and its split that all images are of, where both are still there.
+
+    Else ``DATA``, and the split whose folder the names begin with, if they do. Of splits that share names it is one to
+    calibrate on; training images can only be those that were held out.
+    """
+    from cdtr.data.datasets import load_source
+    from cdtr.errors import CdtrError
+    from cdtr.runs import RunFolder
+
+    ids = list(image_ids)
+    folders = {name.partition("/")[0] for name in ids}
+    said = folders.pop() if len(folders) == 1 and folders <= _SPLITS and all("/" in name for name in ids) else None
+    try:
+        folder = RunFolder(run or "")
+        root = Path(folder.manifest()["data"]["root"])
+        source = load_source(root, folder.config().data.format)
+    except (CdtrError, KeyError, TypeError, OSError):
+        return "DATA", said
+    holding = []
+    for split, samples in source.splits.items():
+        ends = {name for sample in samples for name in _ends(sample.image_id)}
+        if all(name in ends for name in ids):
+            holding.append(split)
+    if not holding:
+        return "DATA", said
+    if said is None:
+        chosen = [split for split in holding if split not in ("train", "test")]
+        said = chosen[0] if len(chosen) == 1 else "held-out" if holding == ["train"] else None
+    return str(root), said
+
+
+def _ends(image_id: str) -> list[str]:
+    """A name and the ends of its path."""
+    parts = image_id.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
 def review_table(review: Review) -> Table:
@@ -82,10 +137,12 @@ def review_table(review: Review) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from cdtr.reports.columns import add_number, add_text
+
     table = Table()
-    table.add_column("class", overflow="fold")
+    add_text(table, "class")
     for name in ("boxes", "kept", "moved", "relabelled", "deleted", "added", "accepted"):
-        table.add_column(name, justify="right")
+        add_number(table, name)
     rows = [(name, tally) for name, tally in review.by_class.items() if tally.boxes or tally.added]
     for number, (name, tally) in enumerate([*rows, ("all", review.total)]):
         if number == len(rows):

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cdtr.cli._options import DeviceOption, ThresholdOption, ViewOption
+from cdtr.cli._options import DeviceOption, JsonOption, ThresholdOption, ViewOption
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from cdtr.api import Localizer
+    from cdtr.exports import Exporter
     from cdtr.records import Localization
 
 REVIEW = "review"
-_MOST_WORKERS = 8
+_VAL_SHARE = 0.2
 
 # By the names of the files: to import the package would take seconds that --help does not have.
 _MODULES = pkgutil.iter_modules([str(Path(__file__).parents[1] / "exports")])
@@ -28,8 +26,16 @@ _FORMATS = sorted(module.name.replace("_", "-") for module in _MODULES if not mo
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A trained run folder, a hub id, or a .onnx file of `cdtr export`.")],
-    images: Annotated[list[str], typer.Argument(help="Image files, folders (searched at any depth) or patterns.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A trained run folder, a hub id, or a .onnx file of `cdtr export`. With --maps, the first images."
+        ),
+    ],
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Image files, folders (searched at any depth) or patterns.")
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     formats: Annotated[
         str, typer.Option("--format", help=f"Formats to write, with commas between: {', '.join(_FORMATS)}.")
@@ -50,6 +56,28 @@ def command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write over what an earlier run wrote to --out.")
     ] = False,
+    val_share: Annotated[
+        float | None,
+        typer.Option(
+            "--val-share",
+            min=0,
+            max=0.9,
+            help="Of the format yolo, the share of images to measure on, 0.2; 0 measures on those trained on.",
+        ),
+    ] = None,
+    flat: Annotated[bool, typer.Option("--flat", help="Of the format yolo, no folders below a split.")] = False,
+    copies: Annotated[bool, typer.Option("--copy", help="Of the format yolo, copies of the images, no links.")] = False,
+    maps: Annotated[
+        Path | None,
+        typer.Option("--maps", help="Boxes of anybody's maps, a folder of .npy files named as the images, and no run."),
+    ] = None,
+    class_scores: Annotated[
+        Path | None,
+        typer.Option("--class-scores", help="With --maps, a CSV with image_id and a column a class; else by folder."),
+    ] = None,
+    boxes: Annotated[
+        str | None, typer.Option("--boxes", help="With --maps, boxes of some of the images, to choose the threshold.")
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")] = 8,
     workers: Annotated[
         int | None,
@@ -57,174 +85,128 @@ def command(
     ] = None,
     view: ViewOption = None,
     device: DeviceOption = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Find the object in each image and write its box, and heat maps or overlays if asked.
 
     Where the run was calibrated with boxes, a box's score is the probability that its IoU with the object is at least
-    0.5, and review.csv lists the images, those first where a look would help most. A .onnx file needs no PyTorch.
+    0.5, and review.csv lists the images, those first where a look would help most. left_out.csv lists the images that
+    could not be read. A .onnx file needs no PyTorch.
 
     Example: cdtr localize runs/neu photos/ --out boxes --format coco,yolo,label-studio --overlays --min-score 0.3
     """
     from cdtr.api import Localizer
+    from cdtr.cli import _localizing as work
+    from cdtr.cli._output import write_answer
     from cdtr.cli._pictures import find_pictures
-    from cdtr.cli._shared import require_folder
-    from cdtr.deployment.session import is_exported
+    from cdtr.cli._shared import require_folder, require_outputs
     from cdtr.errors import ConfigError, DataError
-    from cdtr.exports import Target, find_exporter
+    from cdtr.exports import LEFT_OUT, Target, find_exporter, write_left_out
 
     exporters = [find_exporter(name) for name in dict.fromkeys(formats.split(","))]
     require_folder(out)
-    pictures = find_pictures(images)
-    at_a_time = workers or default_workers(len(pictures), batch_size)
-    localizer = Localizer.from_pretrained(run, device, threshold, workers=at_a_time, view=view)
-    scored = localizer.quality is not None
-    if not scored and (min_score > 0 or any(exporter.name == REVIEW for exporter in exporters)):
-        again = " and export the run again" if is_exported(run) else ""
-        raise ConfigError(f"{run} has no scores of boxes: run `cdtr calibrate` on data with boxes{again}")
-    if scored and all(exporter.name != REVIEW for exporter in exporters):
-        exporters.append(find_exporter(REVIEW))
-    if scored and threshold is not None:
-        warn_of_misfit(localizer)
+    require_outputs(json_file)
+    require_fitting(exporters, val_share, flat, copies)
+    if maps is None and (class_scores is not None or boxes is not None):
+        raise ConfigError("--class-scores and --boxes belong to maps of your own: give --maps, or leave them out")
+    given = [*([] if maps is None else [run]), *(images or [])]
+    if not given:
+        raise ConfigError("no images: name files, folders or patterns of images after the run")
+    pictures = find_pictures(given)
+    if maps is not None:
+        from cdtr.cli._maps import maps_localizer
+
+        if view is not None or device is not None:
+            raise ConfigError("--view and --device are of a network, and --maps takes the maps as they are")
+        localizer = maps_localizer(maps, pictures, class_scores, boxes, threshold)
+    else:
+        at_a_time = workers or work.default_workers(len(pictures), batch_size)
+        localizer = Localizer.from_pretrained(run, device, threshold, workers=at_a_time, view=view)
+    exporters += scores_exporters(localizer, exporters, min_score, run if maps is None else str(maps))
+    if localizer.quality is not None and threshold is not None:
+        work.warn_of_misfit(localizer)
     folders = [out / name for name, asked in (("heatmaps", heatmaps), ("overlays", overlays)) if asked]
     if not overwrite:
-        require_absent([*(out / exporter.file_name for exporter in exporters), *folders])
+        work.require_absent([*(out / exporter.file_name for exporter in exporters), out / LEFT_OUT, *folders])
+    left_out: list[tuple[str, str]] = []
     with ExitStack() as writers:
-        root, source = pictures_root(pictures), f"cdtr/{Path(run).name}"
-        targets = [Target(out / exporter.file_name, localizer.class_names, root, source) for exporter in exporters]
+        root, source = work.pictures_root(pictures), f"cdtr/{Path(run).name}" if maps is None else f"maps/{maps.name}"
+        share = _VAL_SHARE if val_share is None else val_share
+        targets = [
+            Target(out / exporter.file_name, localizer.class_names, root, source, share or None, flat, copies)
+            for exporter in exporters
+        ]
         adders = [
             writers.enter_context(exporter.open(target)) for exporter, target in zip(exporters, targets, strict=True)
         ]
         masks = any(exporter.needs_masks for exporter in exporters)
-        found = localize_pictures(
-            localizer,
-            pictures,
-            out,
-            heatmaps,
-            overlays,
-            multi,
-            top_k,
-            batch_size,
-            min_area,
-            min_score,
-            masks,
-            adders,
-        )
-        broken = len(pictures) - len(found)
+        shape = multi, top_k, batch_size, min_area, min_score, masks
+        found = work.localize_pictures(localizer, pictures, out, heatmaps, overlays, *shape, adders, left_out)
         if not found:
-            raise DataError(f"none of the {broken} images could be read: nothing was written")
-    for target in targets:
-        print(f"wrote {target.path}")
+            raise DataError(f"none of the {len(left_out)} images could be read: nothing was written")
+        if left_out:
+            write_left_out(out / LEFT_OUT, left_out)
+        else:
+            (out / LEFT_OUT).unlink(missing_ok=True)  # of an earlier run
+    paths = [target.path for target in targets]
+    answer = say_what_was_found(found, paths, folders, left_out, out / LEFT_OUT, localizer.threshold)
+    write_answer(json_file, {"run": run if maps is None else None, "maps": maps and str(maps), **answer})
+
+
+def say_what_was_found(
+    found: Sequence[Localization],
+    paths: Sequence[Path],
+    folders: Sequence[Path],
+    left_out: Sequence[tuple[str, str]],
+    left_out_file: Path,
+    threshold: float,
+) -> dict[str, Any]:
+    """Name the files and count the boxes on the terminal; answers the same for programs."""
+    for path in paths:
+        print(f"wrote {path}")
     for folder in folders:
         print(f"wrote {folder}: {len(found)} pictures")
+    if left_out:
+        print(f"wrote {left_out_file}: {len(left_out)} images that could not be read")
     boxes = sum(len(one.boxes_xyxy) for one in found)
     without = sum(not len(one.boxes_xyxy) for one in found)
     print(
-        f"{boxes} boxes in {len(found)} images at threshold {localizer.threshold:.3g}"
+        f"{boxes} boxes in {len(found)} images at threshold {threshold:.3g}"
         + (f", {without} without a box" if without else "")
-        + (f", {broken} could not be read" if broken else "")
+        + (f", {len(left_out)} could not be read" if left_out else "")
     )
+    return {
+        "threshold": threshold,
+        "boxes": boxes,
+        "images": len(found),
+        "without_box": without,
+        "left_out": dict(left_out),
+        "files": [str(path) for path in (*paths, *folders)],
+    }
 
 
-def warn_of_misfit(localizer: Localizer) -> None:
-    """Say that scores of boxes are for another threshold's boxes than the one that was given."""
-    from cdtr.api import calibrated_threshold, scores_misfit
-    from cdtr.cli._shared import note
-    from cdtr.deployment.session import OnnxEngine
-
-    if isinstance(localizer.engine, OnnxEngine):
-        facts = localizer.engine.facts
-        fitted_at = facts.threshold if (facts.threshold_source or "").startswith("calibrated") else None
-    else:
-        fitted_at = None if localizer.run is None else calibrated_threshold(localizer.run)
-    misfit = scores_misfit(fitted_at, localizer.threshold)
-    if misfit is not None:
-        note(f"warning: the scores of boxes may be wrong: {misfit}")
-
-
-def default_workers(n_images: int, batch_size: int) -> int:
-    """A batch a core, as far as there are batches; not more than memory for large pictures allows."""
-    from cdtr.cores import core_count
-
-    return max(min(_MOST_WORKERS, core_count(), math.ceil(n_images / batch_size)), 1)
-
-
-def require_absent(paths: Sequence[Path]) -> None:
-    """ConfigError if an earlier run wrote one of these: somebody may have gone on with it."""
+def require_fitting(exporters: Sequence[Exporter], val_share: float | None, flat: bool, copies: bool) -> None:
+    """ConfigError for options of the format yolo without that format."""
     from cdtr.errors import ConfigError
 
-    for path in paths:
-        if path.exists():
-            raise ConfigError(f"{path} is there already: choose another --out, or give --overwrite")
+    if (val_share is not None or flat or copies) and all(exporter.name != "yolo" for exporter in exporters):
+        raise ConfigError(
+            "--val-share, --flat and --copy are of the format yolo: add it to --format, or leave them out"
+        )
 
 
-def localize_pictures(
-    localizer: Localizer,
-    pictures: Sequence[tuple[str, Path]],
-    out: Path,
-    heatmaps: bool = False,
-    overlays: bool = False,
-    multi: bool = False,
-    top_k: int = 1,
-    batch_size: int | None = None,
-    min_area_share: float = 0.01,
-    min_score: float = 0.0,
-    masks: bool = False,
-    adders: Sequence[Callable[[Localization], None]] = (),
-) -> list[Localization]:
-    """Localize image by image and write the pictures asked for as they come; the answers are kept without maps.
+def scores_exporters(localizer: Localizer, asked: Sequence[Exporter], min_score: float, origin: str) -> list[Exporter]:
+    """The review list, where boxes have scores and it was not asked for; ConfigError for what needs scores without."""
+    from cdtr.deployment.session import is_exported
+    from cdtr.errors import ConfigError
+    from cdtr.exports import find_exporter
 
-    adders: take each answer with its map, and its masks if those are asked for, as it comes.
-    """
-    from cdtr.cli._shared import note, progress_bar
-    from cdtr.exports import can_be_written
-    from cdtr.reports.overlays import heat_map, overlay
-
-    found = []
-    with progress_bar("localizing images", len(pictures)) as move:
-
-        def skip(image_id: str, reason: str) -> None:
-            note(f"left out {image_id}: {reason}")
-            move(1)
-
-        named = [(image_id, path) for image_id, path in pictures if can_be_written(image_id)]
-        for image_id, _ in pictures:
-            if not can_be_written(image_id):
-                skip(ascii(image_id), "its name holds a character that files of boxes cannot hold: rename it")
-        settings = top_k, multi, batch_size, skip, min_area_share, min_score, masks
-        for picture, answer in localizer.stream(named, *settings):
-            # The whole name stays, so that a.jpg and a.png do not meet.
-            if heatmaps:
-                write_picture(heat_map(answer.map), out / "heatmaps" / f"{answer.image_id}.png")
-            if overlays:
-                write_picture(overlay(picture, answer), out / "overlays" / f"{answer.image_id}.jpg")
-            for add in adders:
-                add(answer)
-            found.append(without_map(answer))
-            move(1)
-    return found
-
-
-def without_map(localization: Localization) -> Localization:
-    """What a list of a million images can hold."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    nothing = np.zeros(0, dtype=np.float32)
-    return replace(localization, map=nothing.reshape(0, 0), class_probs=nothing, masks=None)
-
-
-def pictures_root(pictures: Sequence[tuple[str, Path]]) -> Path:
-    """The folder that the ids of ``find_pictures`` are relative to."""
-    image_id, path = pictures[0]
-    return path.parents[len(PurePosixPath(image_id).parts) - 1]
-
-
-def write_picture(picture: Image.Image, path: Path) -> None:
-    from io import BytesIO
-
-    from cdtr.runs import write_atomic
-
-    buffer = BytesIO()
-    picture.save(buffer, "PNG" if path.suffix == ".png" else "JPEG", quality=90)
-    write_atomic(path, buffer.getvalue())
+    has_review = any(exporter.name == REVIEW for exporter in asked)
+    if localizer.quality is not None:
+        return [] if has_review else [find_exporter(REVIEW)]
+    if min_score > 0 or has_review:
+        if localizer.run is None and not is_exported(origin):
+            raise ConfigError(f"maps of {origin} have no scores of boxes: leave --min-score and the format review out")
+        again = " and export the run again" if is_exported(origin) else ""
+        raise ConfigError(f"{origin} has no scores of boxes: run `cdtr calibrate` on data with boxes{again}")
+    return []

@@ -27,14 +27,14 @@ def command(
 
     Example: cdtr pretrain photos/ --out runs/start
     """
-    from cdtr.cli._shared import next_steps, note
+    from cdtr.cli._shared import next_steps, note, progress_console
     from cdtr.cli.train import choose_config, is_main_process
     from cdtr.data.opening import open_data
     from cdtr.training.pretrain import BACKBONE_FILE, pretrain
 
     settings = choose_config(out, config, overrides or [], resume, DEFAULT_PRESET)
     source = open_data(data, settings.data, note if is_main_process() else lambda _line: None)
-    run = pretrain(settings, source, out, resume)
+    run = pretrain(settings, source, out, resume, progress_console())
     if not is_main_process():
         return
     print(f"wrote {run.path}: {BACKBONE_FILE}, {run.weights.name}, {run.config_file.name} and the logs")

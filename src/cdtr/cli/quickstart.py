@@ -133,7 +133,7 @@ def write_answers(
 ) -> Path:
     """Boxes and overlays of some validation images, and the page."""
     from cdtr.api import Localizer
-    from cdtr.cli.localize import localize_pictures
+    from cdtr.cli._localizing import localize_pictures
     from cdtr.cli.report import count_parameters, examine
     from cdtr.exports import find_exporter
     from cdtr.reports.quickstart import write_quickstart

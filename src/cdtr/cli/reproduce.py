@@ -113,10 +113,11 @@ def list_tables() -> None:
     from rich.table import Table
 
     from cdtr.config import load_reproduction, reproduction_names
+    from cdtr.reports.columns import add_text
 
     table = Table(title="cdtr reproduce NAME --data DATA=DIR", title_justify="left")
     for column in ("name", "in the paper", "what", "data", "rows trained here"):
-        table.add_column(column)
+        add_text(table, column)
     for name in reproduction_names():
         found = load_reproduction(name)
         trained = f"{len(trainable_rows(found))} of {len(found.table.rows)}"

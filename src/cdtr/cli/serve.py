@@ -44,7 +44,7 @@ def command(
     from PIL import Image
 
     from cdtr.api import Localizer
-    from cdtr.errors import ConfigError
+    from cdtr.errors import ConfigError, how_to_install
 
     try:
         import uvicorn
@@ -53,7 +53,7 @@ def command(
         from cdtr.app.gate import MIB, Limits
         from cdtr.app.server import create_app
     except ModuleNotFoundError as error:
-        raise ConfigError(f"`cdtr serve` needs {error.name}: pip install 'cdtr[serve]'") from error
+        raise ConfigError(f"`cdtr serve` needs {error.name}: {how_to_install('serve')}") from error
     shown = None if examples is None else Examples(examples)
     with _listen(host, port) as listening:
         localizer = Localizer.from_pretrained(run, device, threshold)

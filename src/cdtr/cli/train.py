@@ -33,7 +33,7 @@ def command(
 
     Example: cdtr train photos/ --out runs/photos --set train.epochs=20
     """
-    from cdtr.cli._shared import check_evaluation, find_test_split, next_steps, note
+    from cdtr.cli._shared import check_evaluation, find_test_split, next_steps, note, progress_console
     from cdtr.data.opening import open_data
     from cdtr.training.loop import train
 
@@ -42,7 +42,7 @@ def command(
     )
     check_evaluation(settings)
     source = open_data(data, settings.data, note if is_main_process() else lambda _line: None)
-    run = train(settings, source, out, resume)
+    run = train(settings, source, out, resume, progress_console())
     if not is_main_process():
         return
     print(f"wrote {run.path}: {run.weights.name}, {run.config_file.name}, {run.classes_file.name} and the logs")

@@ -7,6 +7,7 @@ reviewed)``, which answers a ``BoxFile``: of our own boxes, or with ``reviewed``
 from __future__ import annotations
 
 import pkgutil
+import zipfile
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,13 @@ from cdtr.corrections._compare import Review as Review
 from cdtr.corrections._compare import Tally as Tally
 from cdtr.corrections._compare import compare as compare
 from cdtr.corrections._names import match_images as match_images
+from cdtr.corrections._pixels import in_pixels
+from cdtr.corrections._pixels import settle_corners as settle_corners
 from cdtr.errors import DataError
+
+_READ = (
+    "an export of Label Studio (JSON or JSON-MIN), COCO (JSON), CVAT for images (XML), a folder of YOLO or VOC, our CSV"
+)
 
 
 class FormatModule(Protocol):
@@ -29,7 +36,7 @@ class FormatModule(Protocol):
     WRITTEN_AS: str
 
     def recognises(self, path: Path) -> bool:
-        """Whether the file looks like this format; cheap."""
+        """Whether a file, or a folder, looks like this format; cheap."""
         ...
 
     def read(self, path: Path, reviewed: bool) -> BoxFile:
@@ -43,14 +50,14 @@ def format_names() -> list[str]:
 
 def read_reviewed(path: Path) -> BoxFile:
     """What came back from a review; DataError for a file of no known format."""
-    if not path.is_file():
-        raise DataError(f"no file {path}: expected an export of Label Studio (JSON), COCO or CVAT (XML)")
+    if not path.exists():
+        raise DataError(f"no file or folder {path}: expected {_READ}")
+    if zipfile.is_zipfile(path):
+        raise DataError(f"{path} is an archive: unpack it, and name its file, or its folder for YOLO and Pascal VOC")
     module = _format_of(path)
     if module is not None:
         return module.read(path, reviewed=True)
-    raise DataError(
-        f"{path} is of no known format: expected Label Studio or COCO (JSON), CVAT for images (XML) or our CSV"
-    )
+    raise DataError(f"{path} is of no known format: expected {_READ}")
 
 
 def read_written(path: Path, reviewed: Path | None = None) -> tuple[Path, BoxFile]:
@@ -64,18 +71,23 @@ def read_written(path: Path, reviewed: Path | None = None) -> tuple[Path, BoxFil
         module = _format_of(path) if path.is_file() else None
         if module is None:
             raise DataError(f"{path} is neither the --out of `cdtr localize` nor a file of boxes from it")
-        return path, module.read(path, reviewed=False)
+        return path, _settled(module.read(path, reviewed=False), path)
     present = [module for module in modules if (path / module.WRITTEN_AS).is_file()]
     if not present:
         choices = ", ".join(module.WRITTEN_AS for module in modules)
         raise DataError(f"{path} has none of {choices}: expected the --out of `cdtr localize`")
-    own = _format_of(reviewed) if reviewed is not None and reviewed.is_file() else None
+    own = _format_of(reviewed) if reviewed is not None and reviewed.exists() else None
     first, chosen = present[0], own if own in present else present[0]
     file = path / chosen.WRITTEN_AS
     found = chosen.read(file, reviewed=False)
     if chosen is not first and (found.class_names is None or any(image.size_hw is None for image in found.images)):
         found = _completed(found, first.read(path / first.WRITTEN_AS, reviewed=False))
-    return file, found
+    return file, _settled(found, file)
+
+
+def _settled(boxes: BoxFile, file: Path) -> BoxFile:
+    """All boxes in pixels."""
+    return replace(boxes, images=tuple(in_pixels(image, None, str(file)) for image in boxes.images))
 
 
 def _completed(boxes: BoxFile, other: BoxFile) -> BoxFile:

@@ -26,20 +26,29 @@ class NamedBox(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImageBoxes:
-    """The boxes of an image. names: what it may be called, the surest first. size_hw: its size, where the file says."""
+    """The boxes of an image. names: what it may be called, the surest first. size_hw: its size, where the file says.
+
+    shares: whether boxes are shares of the image instead of pixels. bare: whether names have no suffix.
+    """
 
     names: tuple[str, ...]
     size_hw: tuple[int, int] | None
     boxes: tuple[NamedBox, ...]
+    shares: bool = False
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BoxFile:
-    """What a file says. class_names: all classes, None where it lists none. unread: what was passed over, by kind."""
+    """What a file says. class_names: all classes, None where it lists none. unread: what was passed over, by kind.
+
+    one_based: whether corners were read as if pixels count from 1, and may count from 0.
+    """
 
     images: tuple[ImageBoxes, ...]
     class_names: tuple[str, ...] | None
     unread: Mapping[str, int]
+    one_based: bool = False
 
 
 def load_export(path: Path, what: str) -> Any:
@@ -55,7 +64,9 @@ def check_size(path: Path) -> None:
 
 
 def peek(path: Path) -> str:
-    """The start of a file, by which formats are told apart."""
+    """The start of a file, by which formats are told apart; empty for a folder."""
+    if path.is_dir():
+        return ""
     with path.open("rb") as file:
         return file.read(4096).decode("utf-8-sig", errors="replace").lstrip()
 

@@ -10,13 +10,13 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from cdtr.corrections._boxes import Corners, ImageBoxes, NamedBox
+from cdtr.corrections._pixels import SAME_PIXELS
 from cdtr.errors import DataError
 from cdtr.localization.boxes import iou_half_open
 
 Kind = Literal["kept", "moved", "relabelled", "deleted", "added"]
 
 SAME_IOU = 0.99
-SAME_PIXELS = 0.5  # no corner further away: small boxes lose more IoU by rounding than SAME_IOU allows
 _SAME_CLASS = 0.01  # of boxes at equally good places the one of the same class is taken
 
 

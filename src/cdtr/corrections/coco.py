@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, checked_box, image_size, load_export, peek
+from cdtr.corrections._names import exported_names
 from cdtr.errors import DataError
 from cdtr.json_tree import entries, field, numbers
 
@@ -40,7 +41,10 @@ def read(path: Path, reviewed: bool) -> BoxFile:
             unread["crowds"] += 1
             continue
         boxes[key].append(_box(entry, names, images[key][1], f"{where} ({images[key][0]})"))
-    found = tuple(ImageBoxes((name,), size, tuple(boxes[key])) for key, (name, size) in images.items())
+    found = tuple(
+        ImageBoxes(exported_names(name) if reviewed else (name,), size, tuple(boxes[key]))
+        for key, (name, size) in images.items()
+    )
     return BoxFile(found, tuple(names.values()), unread)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, check_size, checked_box, image_size, peek
+from cdtr.csv_cells import from_cell
 from cdtr.errors import DataError
 from cdtr.json_tree import numbers
 
@@ -31,9 +32,10 @@ def read(path: Path, reviewed: bool) -> BoxFile:
             if absent:
                 raise DataError(f"{path} has no column {absent[0]!r}: expected {','.join(_COLUMNS)}, commas between")
             for row in rows:
-                where = f"{path}, {row['image']}"
-                sizes[row["image"]] = size = image_size(row["height"], row["width"], where)
-                found = boxes.setdefault(row["image"], [])
+                name = from_cell(row["image"])
+                where = f"{path}, {name}"
+                sizes[name] = size = image_size(row["height"], row["width"], where)
+                found = boxes.setdefault(name, [])
                 found.extend(_boxes(row, size, where))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as CSV ({error}): save it as UTF-8 with commas between") from error
@@ -43,6 +45,6 @@ def read(path: Path, reviewed: bool) -> BoxFile:
 def _boxes(row: Mapping[str, str | None], size_hw: tuple[int, int], where: str) -> list[NamedBox]:
     if not any(row[name] for name in _CORNERS):
         return []
-    label = row["label"] or ""
+    label = from_cell(row["label"] or "")
     corners = numbers([row[name] for name in _CORNERS], f"{where}: corners")
     return [NamedBox(label, checked_box(label, corners, size_hw, where))]

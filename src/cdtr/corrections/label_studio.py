@@ -1,4 +1,4 @@
-"""Label Studio's JSON export: tasks with annotations, or with predictions as `cdtr localize` writes them."""
+"""Label Studio's JSON and JSON-MIN: tasks with annotations, or with predictions as `cdtr localize` writes them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def read(path: Path, reviewed: bool) -> BoxFile:
         raise DataError(f"{path} is no list of tasks: expected an export of Label Studio as JSON")
     images = []
     unread: Counter[str] = Counter()
-    for number, task in enumerate(tree):
-        data = field(task, "data", dict, f"{path}, task {number} (not JSON-MIN but JSON is read)")
+    for number, task in enumerate(_tasks(tree, str(path), unread)):
+        data = field(task, "data", dict, f"{path}, task {number} (neither JSON nor JSON-MIN of tasks)")
         names = tuple(_names(data))
         if not names:
             raise DataError(f"{path}, task {number}: data has neither image nor image_id")
@@ -43,6 +43,33 @@ def read(path: Path, reviewed: bool) -> BoxFile:
             size, boxes = _regions(entries(answer, "result", where), where, unread)
             images.append(ImageBoxes(names, size, boxes))
     return BoxFile(tuple(images), None, unread)
+
+
+def _tasks(tree: list[Any], path: str, unread: Counter[str]) -> list[Any]:
+    """The tasks of JSON, or those that rows of JSON-MIN were made of: a row an annotation, of which the last counts."""
+    if not tree or not all(isinstance(row, dict) and "annotation_id" in row and "data" not in row for row in tree):
+        return tree
+    last: dict[Any, dict[str, Any]] = {}
+    for number, row in enumerate(tree):
+        key = field(row, "id", (int, str), f"{path}, row {number}")
+        if key in last:
+            unread["earlier annotations of a task"] += 1
+        if key not in last or str(row.get("updated_at", "")) >= str(last[key].get("updated_at", "")):
+            last[key] = row
+    return [{"data": row, "annotations": [{"result": list(_results(row, unread))}]} for row in last.values()]
+
+
+def _results(row: dict[str, Any], unread: Counter[str]) -> Iterator[dict[str, Any]]:
+    """The regions of a row of JSON-MIN, which has them under the name of their control tag."""
+    for regions in row.values():
+        for value in regions if isinstance(regions, list) else ():
+            if not isinstance(value, dict):
+                continue
+            if "rectanglelabels" not in value:
+                unread["results that are no rectangle"] += 1
+                continue
+            sizes = {key: value.get(key) for key in ("original_width", "original_height")}
+            yield {"type": "rectanglelabels", "value": value, **sizes}
 
 
 def _answer(task: Any, where: str, unread: Counter[str]) -> list[Any]:

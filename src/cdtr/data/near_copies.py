@@ -15,7 +15,7 @@ from numba import njit
 from PIL import Image
 from scipy.sparse import csr_matrix, identity
 
-from cdtr.errors import ConfigError, DataError
+from cdtr.errors import ConfigError, DataError, how_to_install
 from cdtr.records import UInt8Array
 
 HASH_SIDE = 16
@@ -41,7 +41,7 @@ def require_imagehash() -> Any:
         import imagehash
     except ImportError as error:
         raise ConfigError(
-            'near copies need the library imagehash: pip install "cdtr[check]", or leave them out with --no-near'
+            f"near copies need the library imagehash: {how_to_install('check')}, or leave them out with --no-near"
         ) from error
     return imagehash
 

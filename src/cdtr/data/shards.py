@@ -15,7 +15,7 @@ from PIL import Image
 
 from cdtr.data.datasets.webdataset import CLASSES_FILE, INDEX_FILE, MASK_SUFFIX
 from cdtr.data.tar_members import open_file
-from cdtr.errors import ConfigError, DataError
+from cdtr.errors import ConfigError, DataError, how_to_install
 from cdtr.records import DataSource, Sample
 
 _UNFINISHED = ".unfinished"
@@ -89,7 +89,7 @@ def require_webdataset() -> Any:
     try:
         import webdataset
     except ImportError as error:
-        raise ConfigError('shards need the library webdataset: pip install "cdtr[shards]"') from error
+        raise ConfigError(f"shards need the library webdataset: {how_to_install('shards')}") from error
     return webdataset
 
 

@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from cdtr.deployment.facts import METADATA_KEY, Facts
 from cdtr.deployment.program import DYNAMIC_SHAPES
-from cdtr.errors import ConfigError
+from cdtr.errors import ConfigError, how_to_install
 
 
 def onnx_model(program: ExportedProgram) -> Any:
@@ -25,7 +25,7 @@ def onnx_model(program: ExportedProgram) -> Any:
         import onnx as onnx
         import onnxscript as onnxscript
     except ImportError as error:
-        raise ConfigError(f"an export to ONNX needs {error.name}: pip install 'cdtr[onnx]'") from error
+        raise ConfigError(f"an export to ONNX needs {error.name}: {how_to_install('onnx')}") from error
     with quiet():
         try:
             exported = torch.onnx.export(

@@ -12,7 +12,7 @@ import numpy as np
 from cdtr.deployment.facts import Precision
 from cdtr.deployment.graph import quiet
 from cdtr.deployment.session import Pixels
-from cdtr.errors import ConfigError
+from cdtr.errors import ConfigError, how_to_install
 
 _WEIGHED = ["MatMul", "Gemm"]
 
@@ -29,7 +29,7 @@ def quantise(model: Any, calibration: Pixels | None = None) -> dict[Precision, A
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
-        raise ConfigError(f"--int8 needs {error.name}: pip install 'cdtr[onnx]'") from error
+        raise ConfigError(f"--int8 needs {error.name}: {how_to_install('onnx')}") from error
     with tempfile.TemporaryDirectory() as scratch, quiet():
         plain, prepared, made = (Path(scratch) / f"{name}.onnx" for name in ("plain", "prepared", "made"))
         onnx.save(model, str(plain))

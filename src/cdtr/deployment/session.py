@@ -13,7 +13,7 @@ from PIL import Image
 
 from cdtr.cores import threads_each
 from cdtr.deployment.facts import METADATA_KEY, Facts
-from cdtr.errors import CheckpointError, ConfigError
+from cdtr.errors import CheckpointError, ConfigError, how_to_install
 from cdtr.localization.finder import BoxFinder, check_pictures
 from cdtr.records import FloatArray, Localization
 
@@ -105,7 +105,7 @@ def open_session(model: Path | bytes, device: str | None = "cpu", threads: int |
     try:
         import onnxruntime
     except ImportError as error:
-        raise ConfigError("exported models need ONNX Runtime: pip install 'cdtr[onnx]'") from error
+        raise ConfigError(f"exported models need ONNX Runtime: {how_to_install('onnx')}") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
     if threads is not None:

@@ -2,7 +2,13 @@
 
 from cdtr.evaluation.attention_noise import AttentionNoise, KindShares, measure_noise
 from cdtr.evaluation.box_scores import fit_box_scores
-from cdtr.evaluation.calibration import Calibration, calibrate, calibrate_label_free
+from cdtr.evaluation.calibration import (
+    Calibration,
+    calibrate,
+    calibrate_answers,
+    calibrate_answers_label_free,
+    calibrate_label_free,
+)
 from cdtr.evaluation.evaluate import evaluate, gather_tallies, tally_answers, tally_images
 from cdtr.evaluation.outputs import ImageMaps, image_maps
 from cdtr.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
@@ -21,6 +27,8 @@ __all__ = [
     "ScoredImage",
     "Tally",
     "calibrate",
+    "calibrate_answers",
+    "calibrate_answers_label_free",
     "calibrate_label_free",
     "evaluate",
     "find_protocol",

@@ -63,7 +63,22 @@ def calibrate(
     delta: float = 0.01,
     workers: int | None = None,
 ) -> list[Calibration]:
-    """For each protocol the threshold that maximises GT-known Loc over held-out images, from one forward pass.
+    """``calibrate_answers`` on a method's answers, from one forward pass."""
+    return calibrate_answers(
+        answers(method, batches, device), annotate, protocols, progress, delta=delta, workers=workers
+    )
+
+
+def calibrate_answers(
+    found: Iterable[ImageAnswer],
+    annotate: Annotate,
+    protocols: Sequence[Protocol],
+    progress: Progress | None = None,
+    *,
+    delta: float = 0.01,
+    workers: int | None = None,
+) -> list[Calibration]:
+    """For each protocol the threshold that maximises GT-known Loc over held-out images, whoever made their maps.
 
     Each threshold counts with its neighbours, within 0.08: among few images the highest point is often a chance of
     some. Of equally good thresholds it is the middle of the widest plateau. DataError where no image has a box.
@@ -74,15 +89,15 @@ def calibrate(
 
     def sweep(answer: ImageAnswer) -> tuple[str, list[npt.NDArray[np.float64]] | None]:
         annotation = annotate(answer.sample)
-        found = [(protocol, true_boxes(answer.sample, answer.size_hw, annotation, protocol)) for protocol in protocols]
+        truths = [(protocol, true_boxes(answer.sample, answer.size_hw, annotation, protocol)) for protocol in protocols]
         ious = [
             box_ious(score_map(answer, protocol), boxes, thresholds, protocol)
-            for protocol, boxes in found
+            for protocol, boxes in truths
             if boxes is not None
         ]
         return answer.sample.image_id, ious or None
 
-    for image_id, ious in map_in_order(sweep, answers(method, batches, device), workers):
+    for image_id, ious in map_in_order(sweep, found, workers):
         if ious is not None and image_id not in seen:
             for metric, best_iou in zip(metrics, ious, strict=True):
                 metric.add(best_iou)
@@ -106,6 +121,17 @@ def calibrate_label_free(
     *,
     workers: int | None = None,
 ) -> list[Calibration]:
+    """``calibrate_answers_label_free`` on a method's answers."""
+    return calibrate_answers_label_free(answers(method, batches, device), protocols, progress, workers=workers)
+
+
+def calibrate_answers_label_free(
+    found: Iterable[ImageAnswer],
+    protocols: Sequence[Protocol],
+    progress: Progress | None = None,
+    *,
+    workers: int | None = None,
+) -> list[Calibration]:
     """For each protocol a threshold without any box: the mean of ``halfway_threshold`` over the maps.
 
     See docs/benchmarks.md for what it costs beside boxes, and for the criteria that did worse. DataError without an
@@ -117,10 +143,10 @@ def calibrate_label_free(
     def thresholds(answer: ImageAnswer) -> tuple[str, list[float]]:
         return answer.sample.image_id, [halfway_threshold(score_map(answer, protocol)) for protocol in protocols]
 
-    for image_id, found in map_in_order(thresholds, answers(method, batches, device), workers):
+    for image_id, chosen in map_in_order(thresholds, found, workers):
         if image_id not in seen:
             seen.add(image_id)
-            totals += found
+            totals += chosen
         if progress is not None:
             progress(1)
     if not seen:

@@ -54,6 +54,14 @@ def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
     return found
 
 
+def score_columns(path: Path) -> tuple[str, ...]:
+    """The class names that a CSV file of class scores has in its header, in their order."""
+    names = tuple(name for name in next(_csv_rows(path), []) if name != "image_id")
+    if not names:
+        raise DataError(f"{path} has no column of a class: expected image_id and then one a class")
+    return names
+
+
 def read_class_scores(path: Path, class_names: Sequence[str]) -> ClassScores:
     """Scores (C,) by image id from a CSV file with the header ``image_id`` and then every class's name."""
     found: dict[str, npt.NDArray[np.float64]] = {}
@@ -83,7 +91,7 @@ def _csv_rows(path: Path) -> Iterator[list[str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield from csv.reader(file)
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as CSV ({error}): save it as UTF-8 with commas between") from error
 
 
@@ -134,9 +142,11 @@ def without_classes(evaluation: Evaluation) -> Evaluation:
     )
 
 
-def _read_maps(
-    path: Path, label: int, predicted: int, n_classes: int, normalise: bool
-) -> tuple[FloatArray, FloatArray]:
+def load_maps(path: Path, n_classes: int) -> FloatArray:
+    """The array of a map file as it is, mapped into memory: (h, w), or (C, h, w) with a map for each class.
+
+    DataError, naming the file, for another shape and another number of classes.
+    """
     try:
         content = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -145,7 +155,16 @@ def _read_maps(
         raise DataError(f"{path} has shape {np.shape(content)}: expected one map (h, w) or one a class (C, h, w)")
     if content.ndim == 3 and len(content) != n_classes:
         raise DataError(f"{path} has {len(content)} maps, the data has {n_classes} classes: expected one a class")
+    return content
+
+
+def _read_maps(
+    path: Path, label: int, predicted: int, n_classes: int, normalise: bool
+) -> tuple[FloatArray, FloatArray]:
+    content = load_maps(path, n_classes)
     chosen = [np.array(content if content.ndim == 2 else content[index]) for index in (label, predicted)]
+    if normalise and not all(np.isfinite(one).all() for one in chosen):  # scaling would make zeros of it
+        raise DataError(f"{path} holds NaN or infinity: expected finite numbers")
     try:
         ready = [normalise_maps(one) if normalise else one for one in chosen]
         for one in ready:

@@ -16,6 +16,8 @@ from importlib import import_module
 from pathlib import Path
 
 from cdtr.errors import ConfigError
+from cdtr.exports._left_out import LEFT_OUT as LEFT_OUT
+from cdtr.exports._left_out import write_left_out as write_left_out
 from cdtr.exports._target import Add as Add
 from cdtr.exports._target import Target as Target
 from cdtr.exports._target import can_be_written as can_be_written

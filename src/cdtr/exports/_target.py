@@ -22,13 +22,18 @@ class Target:
     """Where to write and what is known beside the localizations.
 
     images_root: the folder that image ids are relative to, None where the images lie nowhere. source: what found the
-    boxes, for formats that say so. DataError for a class whose name cannot be written.
+    boxes, for formats that say so. val_share, flat, copies: for formats that are data sets to train on, the share of
+    the images to measure on, whether no folder lies below a split, and whether images are copied rather than linked.
+    DataError for a class whose name cannot be written.
     """
 
     path: Path
     class_names: tuple[str, ...]
     images_root: Path | None = None
     source: str = "cdtr"
+    val_share: float | None = None
+    flat: bool = False
+    copies: bool = False
 
     def __post_init__(self) -> None:
         for name in self.class_names:

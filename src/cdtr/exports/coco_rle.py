@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cdtr.errors import ConfigError, DataError
+from cdtr.errors import ConfigError, DataError, how_to_install
 from cdtr.exports._target import Add, Target
 from cdtr.exports.coco import CocoContent
 from cdtr.records import Localization
@@ -24,7 +24,7 @@ def open_writer(target: Target) -> Iterator[Add]:
     try:
         from pycocotools import mask as coco_masks
     except ImportError as error:
-        raise ConfigError("the format coco-rle needs pycocotools: pip install 'cdtr[coco]'") from error
+        raise ConfigError(f"the format coco-rle needs pycocotools: {how_to_install('coco')}") from error
     content = CocoContent(target.class_names)
 
     def encode(localization: Localization) -> Iterator[dict[str, Any]]:

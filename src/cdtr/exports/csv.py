@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from cdtr.csv_cells import to_cell
 from cdtr.exports._target import Add, Target, boxes_of
 from cdtr.records import Localization
 from cdtr.runs import atomic_file
@@ -20,7 +21,8 @@ COLUMNS = ("image", "label", "score", "x_min", "y_min", "x_max", "y_max", "width
 def open_writer(target: Target) -> Iterator[Add]:
     """Boxes in source pixels, half-open; ``width`` and ``height`` are the image's.
 
-    An image without a box gets one row with empty label, score and corners, so that no image is lost silently.
+    An image without a box gets one row with empty label, score and corners, so that no image is lost silently. Names
+    that a spreadsheet would run have an apostrophe in front, see ``cdtr.csv_cells``.
     """
     with atomic_file(target.path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
@@ -34,9 +36,9 @@ def open_writer(target: Target) -> Iterator[Add]:
 
 def _rows(localization: Localization, class_names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
     height, width = localization.size_hw
-    boxes = boxes_of(localization, class_names)
+    image, boxes = to_cell(localization.image_id), boxes_of(localization, class_names)
     if not boxes:
-        yield (localization.image_id, "", "", "", "", "", "", width, height)
+        yield (image, "", "", "", "", "", "", width, height)
     for box in boxes:
         corners = (f"{x:.10g}" for x in box.xyxy)
-        yield (localization.image_id, box.name, f"{box.score:.6f}", *corners, width, height)
+        yield (image, to_cell(box.name), f"{box.score:.6f}", *corners, width, height)

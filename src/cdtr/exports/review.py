@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from cdtr.csv_cells import to_cell
 from cdtr.errors import DataError
 from cdtr.exports._target import Add, Target
 from cdtr.records import Localization
@@ -28,7 +29,8 @@ def open_writer(target: Target) -> Iterator[Add]:
     rows.sort(key=lambda row: (-float(row[1]), row[0]))
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([COLUMNS, *rows])
+    writer.writerow(COLUMNS)
+    writer.writerows((to_cell(image), help_, to_cell(label), *rest) for image, help_, label, *rest in rows)
     write_atomic(target.path, text.getvalue())
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
+from typing import TypeAlias
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -16,13 +17,23 @@ from cdtr.runs import atomic_folder
 
 FILE_NAME = "voc"
 
+CornersOf: TypeAlias = Callable[[Box], tuple[float, float, float, float]]
+
 
 @contextmanager
 def open_writer(target: Target) -> Iterator[Add]:
     """``Annotations/NAME.xml``, whose ``filename`` is the image's path below the folder of the images.
 
-    ``ImageSets/Main/default.txt`` lists the names, ``labelmap.txt`` the classes. Scores have no place in VOC.
+    ``ImageSets/Main/default.txt`` lists the names, ``labelmap.txt`` the classes. Scores have no place in VOC. Pixels
+    count from 1 and the last one is part of the box, as the format's authors have it; see ``voc_zero`` too.
     """
+    with open_voc(target, voc_corners) as add:
+        yield add
+
+
+@contextmanager
+def open_voc(target: Target, corners_of: CornersOf) -> Iterator[Add]:
+    """The writer for either way to count pixels: ``corners_of`` answers xmin, ymin, xmax and ymax of a box."""
     check_label_names(target.class_names)
     stems, names = Stems(), []
     with atomic_folder(target.path, FILE) as folder:
@@ -31,7 +42,9 @@ def open_writer(target: Target) -> Iterator[Add]:
             name = stems.name(localization.image_id)
             path = folder / "Annotations" / f"{name}.xml"
             path.parent.mkdir(parents=True, exist_ok=True)
-            tree = ElementTree.ElementTree(_annotation(localization, boxes_of(localization, target.class_names)))
+            tree = ElementTree.ElementTree(
+                _annotation(localization, boxes_of(localization, target.class_names), corners_of)
+            )
             ElementTree.indent(tree)
             tree.write(path, encoding="utf-8")
             names.append(name)
@@ -44,7 +57,7 @@ def open_writer(target: Target) -> Iterator[Add]:
         write_label_map(folder, target.class_names)
 
 
-def _annotation(localization: Localization, boxes: list[Box]) -> Element:
+def _annotation(localization: Localization, boxes: list[Box], corners_of: CornersOf) -> Element:
     root = Element("annotation")
     parent = PurePosixPath(localization.image_id).parent.as_posix()
     SubElement(root, "folder").text = "" if parent == "." else parent
@@ -61,8 +74,8 @@ def _annotation(localization: Localization, boxes: list[Box]) -> Element:
         for key in ("truncated", "difficult"):
             SubElement(node, key).text = "0"
         bounds = SubElement(node, "bndbox")
-        for key, value in zip(("xmin", "ymin", "xmax", "ymax"), voc_corners(box), strict=True):
-            SubElement(bounds, key).text = str(value)
+        for key, corner in zip(("xmin", "ymin", "xmax", "ymax"), corners_of(box), strict=True):
+            SubElement(bounds, key).text = f"{corner:.10g}"
     return root
 
 

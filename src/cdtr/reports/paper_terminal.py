@@ -10,6 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from cdtr.config import Reproduction
+from cdtr.reports.columns import stacked
 from cdtr.reports.paper_lines import DIFFERENCE, Part
 from cdtr.reports.paper_table import STARRED, full_name, metric_cells, word_cells
 
@@ -50,13 +51,13 @@ def _table(found: Reproduction, part: Part, group: Sequence[int]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
     rows = word_cells(found, part)
     for name in ("", *found.table.columns):
-        table.add_column(_stacked(name), overflow="fold", vertical="bottom")
+        table.add_column(stacked(name), overflow="fold", vertical="bottom")
     for index in group:
         metric = found.table.metrics[index]
         names, cells = metric_cells(part, index, metric)
         for place, name in enumerate(names):
             header = f"{full_name(metric)} {name}" if place == 0 else name
-            table.add_column(_stacked(header), justify="right", no_wrap=True, vertical="bottom")
+            table.add_column(stacked(header), justify="right", no_wrap=True, vertical="bottom")
         for row, more in zip(rows, cells, strict=True):
             row += more
     table.add_column("seeds", justify="right", vertical="bottom")
@@ -64,11 +65,6 @@ def _table(found: Reproduction, part: Part, group: Sequence[int]) -> Table:
     for row, count in zip(rows, seeds, strict=True):
         table.add_row(*row, count)
     return table
-
-
-def _stacked(header: str) -> str:
-    """A word a line, as the numbers below are narrow."""
-    return header.replace(" ", "\n")
 
 
 def _below(found: Reproduction, part: Part) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from cdtr.csv_cells import to_cell
 from cdtr.evaluation import Evaluation
 from cdtr.metrics.paired import PairedDifference
+from cdtr.reports.columns import add_number, add_text
 
 METRIC_NAMES = {
     "gt_known_loc": "GT-known Loc",
@@ -43,13 +46,20 @@ ERROR_NAMES = {
 }
 
 
+_FIGURES = re.compile(r"[-+−±–%.,\deE ]*")
+
+
 def csv_text(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
     """A CSV file's text."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
+    writer.writerows([_as_cell(value) for value in line] for line in (header, *lines))
     return text.getvalue()
+
+
+def _as_cell(value: Any) -> Any:
+    """A name as ``to_cell`` has it; figures, such as -0.3 ± 0.1, and the dash for none stay."""
+    return value if not isinstance(value, str) or _FIGURES.fullmatch(value) else to_cell(value)
 
 
 def percent(value: float | None) -> str:
@@ -93,11 +103,9 @@ def metrics_table(evaluation: Evaluation) -> Table:
     """Metrics in percent, one row each."""
     title = f"percent, protocol {evaluation.protocol}, view {evaluation.view}{of_recipe(evaluation)}"
     table = Table(title=title, title_justify="left")
-    table.add_column("metric", no_wrap=True)
-    table.add_column("this run", justify="right")
-    table.add_column(INTERVAL_NAME, justify="right", no_wrap=True)
-    for column in BASELINE_NAMES.values():
-        table.add_column(column, justify="right")
+    add_text(table, "metric")
+    for column in ("this run", INTERVAL_NAME, *BASELINE_NAMES.values()):
+        add_number(table, column)
     for name, values in metric_rows(evaluation):
         table.add_row(name, *values)
     return table
@@ -106,9 +114,9 @@ def metrics_table(evaluation: Evaluation) -> Table:
 def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
     """One run under several protocols side by side, each with its baselines; GT-known Loc where not said."""
     table = Table(title=f"percent, the same run under each protocol{of_recipe(*evaluations)}", title_justify="left")
-    table.add_column("", no_wrap=True)
+    add_text(table, "")
     for evaluation in evaluations:
-        table.add_column(evaluation.protocol, justify="right")
+        add_number(table, evaluation.protocol)
     for key, name in METRIC_NAMES.items():
         table.add_row(name, *(percent(evaluation.metrics.get(key)) for evaluation in evaluations))
     table.add_section()
@@ -132,10 +140,10 @@ def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
 def per_class_table(evaluation: Evaluation, class_names: Sequence[str]) -> Table:
     """The accuracies of each class, the worst GT-known Loc first."""
     table = Table(title=f"percent a class, protocol {evaluation.protocol}{of_recipe(evaluation)}", title_justify="left")
-    table.add_column("class")
+    add_text(table, "class")
     keys = ("gt_known_loc", "top1_loc", "top1_cls", "mean_iou")
     for key in ("images", *(METRIC_NAMES[key] for key in keys)):
-        table.add_column(key, justify="right")
+        add_number(table, key)
     counts = Counter(row.label for row in evaluation.rows)
     by_score = sorted(evaluation.per_class.items(), key=lambda item: (item[1]["gt_known_loc"] or 0.0, item[0]))
     for label, scores in by_score:
@@ -148,9 +156,10 @@ def differences_table(differences: Sequence[PairedDifference], recipes: tuple[st
     first, second = recipes
     shown = f"recipe {first}" if first == second else f"a of recipe {first}, b of recipe {second}"
     table = Table(title=f"percent, {shown}", title_justify="left")
-    table.add_column("metric", no_wrap=True)
-    for column in ("a", "b", "b - a", INTERVAL_NAME, "p", "test"):
-        table.add_column(column, justify="right", no_wrap=column == INTERVAL_NAME)
+    add_text(table, "metric")
+    for column in ("a", "b", "b - a", INTERVAL_NAME, "p"):
+        add_number(table, column)
+    add_text(table, "test")
     for one in differences:
         between = f"{one.low:+.1f} to {one.high:+.1f}"
         p_value = f"{one.p_value:.3f}" if one.p_value >= 0.001 else "< 0.001"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cdtr.cli._options import BoxesOption
+from cdtr.cli._options import BoxesOption, JsonOption
 
 if TYPE_CHECKING:
     from cdtr.config import Config
@@ -26,7 +26,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write check.json, classes.jpg and copies.jpg to this folder.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings to this file.")] = None,
+    json_file: JsonOption = None,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Draw some images of each class with their boxes (.jpg or .png).")
     ] = None,
@@ -64,12 +64,12 @@ def command(
     """
     from rich.console import Console
 
+    from cdtr.cli._output import write_answer
     from cdtr.cli._shared import require_folder
     from cdtr.config import load_config
     from cdtr.data.check import require_kinds
     from cdtr.reports.contact_sheet import MOST_CLASSES, class_sheet, copies_sheet, require_format, write_picture
     from cdtr.reports.data_check import classes_table, finding_lines, splits_table
-    from cdtr.runs import write_json
 
     require_kinds(allow or ())
     if out is not None:
@@ -95,9 +95,8 @@ def command(
         print(f"wrote {out / 'copies.jpg'}")
     elif out is not None:
         (out / "copies.jpg").unlink(missing_ok=True)  # of an earlier look
-    for path in (path for path in (json_file, out and out / "check.json") if path is not None):
-        write_json(path, found.to_json())
-        print(f"wrote {path}")
+    for file in (json_file, out and out / "check.json"):
+        write_answer(file, found.to_json())
     if found.problems:
         raise typer.Exit(1)
 

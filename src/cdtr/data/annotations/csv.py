@@ -13,6 +13,7 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from cdtr.csv_cells import from_cell
 from cdtr.data.annotations._images import Images, NamedBox, named_box, own_boxes, report_unmatched
 from cdtr.errors import DataError
 from cdtr.records import Annotation, Sample
@@ -82,7 +83,7 @@ def _row(
 ) -> tuple[str, NamedBox | None, str]:
     image, corners, label = columns
     texts = [(row.get(name) or "").strip() for name in corners]
-    name = (row.get(image) or "").strip()
+    name = from_cell((row.get(image) or "").strip())
     if not name:
         raise DataError(f"{where} names no image")
     if not any(texts):
@@ -93,5 +94,5 @@ def _row(
         raise DataError(f"{where}: box {texts}, expected four numbers, or none for an image without a box") from None
     if tuple(name.strip().casefold() for name in corners) == _SIZED:
         values = [values[0], values[1], values[0] + values[2], values[1] + values[3]]
-    own = (row.get(label) or "").strip() if label else ""
+    own = from_cell((row.get(label) or "").strip()) if label else ""
     return name, named_box(own or None, values, where), where

@@ -136,3 +136,8 @@ def _yaml_names(path: Path) -> list[str]:
     if not isinstance(names, list) or not names:
         raise DataError(f"{path}: names = {names!r}, expected the classes' names in the order of their numbers")
     return [str(name) for name in names]
+
+
+def read_class_names(folders: Sequence[Path]) -> list[str]:
+    """The classes' names in the order of their numbers, from the first folder that has them; empty without any."""
+    return _class_names(folders)

@@ -1,0 +1,71 @@
+"""Boxes of files that hold shares of an image, or pixels counted from they do not say where, as pixels from 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cdtr.corrections._boxes import Corners, ImageBoxes, NamedBox, checked_box
+from cdtr.errors import DataError
+
+SAME_PIXELS = 0.5  # no corner further away: small boxes lose more IoU by rounding than SAME_IOU allows
+
+
+def in_pixels(image: ImageBoxes, size_hw: tuple[int, int] | None, where: str) -> ImageBoxes:
+    """An image whose boxes are shares, in pixels of its own size or else of ``size_hw``; DataError without any."""
+    if not image.shares:
+        return image
+    size = image.size_hw or size_hw
+    if size is None:
+        raise DataError(f"{where}: {image.names[0]} has no size: point --boxes at a coco.json or boxes.csv of ours")
+    height, width = size
+    boxes = tuple(
+        box._replace(xyxy=(x0 * width, y0 * height, x1 * width, y1 * height))
+        for box in image.boxes
+        for x0, y0, x1, y1 in [box.xyxy]
+    )
+    return checked(replace(image, boxes=boxes, size_hw=size, shares=False), where)
+
+
+def checked(image: ImageBoxes, where: str) -> ImageBoxes:
+    """The image with each box kept inside it; DataError for a box without an inside there."""
+    boxes = tuple(
+        box._replace(xyxy=checked_box(box.label, box.xyxy, image.size_hw, f"{where}, {image.names[0]}"))
+        for box in image.boxes
+    )
+    return replace(image, boxes=boxes)
+
+
+def from_zero(image: ImageBoxes) -> ImageBoxes:
+    """Boxes that were read as if their first pixel counted from 1, and count from 0."""
+    return replace(image, boxes=tuple(box._replace(xyxy=_shifted(box.xyxy)) for box in image.boxes))
+
+
+def settle_corners(
+    written: Mapping[str, ImageBoxes], reviewed: Mapping[str, ImageBoxes], where: str
+) -> tuple[dict[str, ImageBoxes], int]:
+    """Reviewed boxes of a format whose pixels count from 1 or, by some tools, from 0; and from which they do.
+
+    It is the one by which more boxes lie where ours do, and 1, the format's own, if neither is. DataError for a box
+    without an inside in its image.
+    """
+    shifted = {name: from_zero(image) for name, image in reviewed.items()}
+    kept = [
+        sum(_is_kept(box, written[name].boxes) for name, image in found.items() for box in image.boxes)
+        for found in (reviewed, shifted)
+    ]
+    first, chosen = (0, shifted) if kept[1] > kept[0] else (1, reviewed)
+    return {name: checked(image, where) for name, image in chosen.items()}, first
+
+
+def _shifted(xyxy: Corners) -> Corners:
+    x0, y0, x1, y1 = xyxy
+    return x0 + 1, y0 + 1, x1, y1
+
+
+def _is_kept(box: NamedBox, ours: tuple[NamedBox, ...]) -> bool:
+    # Rounding moves a corner by half a pixel at most, and the wrong count by a whole one.
+    return any(
+        box.label == other.label and max(abs(a - b) for a, b in zip(box.xyxy, other.xyxy, strict=True)) <= SAME_PIXELS
+        for other in ours
+    )
