@@ -5,76 +5,28 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 from packaging.version import InvalidVersion, Version
 
 from cdtr.config import Config, parse_config
-from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.errors import CheckpointError, ConfigError
+from cdtr.files import atomic_file as atomic_file
+from cdtr.files import atomic_folder as atomic_folder
+from cdtr.files import hash_file as hash_file
+from cdtr.files import sweep
+from cdtr.files import write_atomic as write_atomic
+from cdtr.files import write_json as write_json
 
 LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy")
 LOCK_FILE = ".lock"
 _SCORED = ("data", "split", "protocol")
 _LOADERS_LIVE_ON = 15.0  # seconds, at most, after the training that they load for was killed
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write beside the target and rename over it, so that readers see the old or the new file, never half of one."""
-    with atomic_file(path) as file:
-        file.write(content.encode("utf-8") if isinstance(content, str) else content)
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write bit by bit, which takes its place when all is written; after an error the old one stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(path)  # a full disk does not say where
-        raise
-
-
-@contextmanager
-def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
-    """An empty folder to fill, which takes the place of ``path`` when all is written; after an error the old one stays.
-
-    marker: a file that every folder of this kind has. DataError for a folder in the way that lacks it, as somebody
-    else's files would be lost.
-    """
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise DataError(f"{path} is in the way: expected a folder of an earlier run or none, move it")
-    if path.is_dir() and any(path.iterdir()) and not (path / marker).exists():
-        raise DataError(f"{path} has no {marker}, so it holds something else: move it, or choose another --out")
-    temporary = _temporary(path)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if path.exists():
-            old = temporary.with_suffix(".old")
-            path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 @contextmanager
@@ -96,6 +48,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
             f"{path} is being trained by another process: wait for it to end, or choose another --out"
         ) from error
     try:
+        sweep(path)
         yield
     finally:
         if not RunFolder(path).config_file.is_file():
@@ -105,23 +58,9 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def write_json(path: Path, content: Any) -> None:
-    write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that a run depends on, for its manifest."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_names(names: Iterable[str]) -> str:

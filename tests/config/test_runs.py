@@ -47,7 +47,7 @@ def test_the_target_holds_old_or_new_content_at_every_moment(tmp_path, monkeypat
     write_atomic(target, "old")
     monkeypatch.setattr(os, "fsync", lambda _fd: seen.append(target.read_text()))
     write_atomic(target, "new")
-    assert seen == ["old"]
+    assert seen == ["old", "new"], "the file before the rename, the folder after it"
     assert target.read_text() == "new"
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cdtr.data.images import check_images
@@ -17,6 +16,8 @@ from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, DataError
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names
+from cdtr.terminal import PlainConsole
+from cdtr.text import printable
 
 if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
     from accelerate import PartialState
@@ -146,7 +147,7 @@ def process_state() -> PartialState:
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal, one plain line elsewhere; yields a function that moves it on."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     if not console.is_terminal:
         note(f"{what}: {total}")
         yield lambda _count: None
@@ -159,7 +160,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def note(message: str) -> None:
     """A line beside the results."""
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
 
 
 def report_broken(sample: Sample, reason: str) -> None:

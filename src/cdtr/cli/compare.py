@@ -33,8 +33,6 @@ def command(
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from cdtr.api import find_run
     from cdtr.cli._shared import open_source, require_outputs
     from cdtr.cli.evaluate import evaluate_run
@@ -43,6 +41,7 @@ def command(
     from cdtr.metrics.paired import compare_rows
     from cdtr.reports.tables import differences_table
     from cdtr.runs import write_json
+    from cdtr.terminal import PlainConsole
 
     require_outputs(json_file)
     first, second = (find_run(path) for path in (run_a, run_b))
@@ -57,7 +56,7 @@ def command(
     differences = compare_rows(results[0].rows, results[1].rows)
     print(f"a: {run_a}\nb: {run_b}\n{name} of {data}, protocol {rules.name}, {len(results[0].rows)} images")
     recipes = tuple(recipe_label(folder.config()) for folder in (first, second))
-    Console().print(differences_table(differences, (recipes[0], recipes[1])))
+    PlainConsole().print(differences_table(differences, (recipes[0], recipes[1])))
     for letter, result in zip("ab", results, strict=True):
         threshold = "none" if result.threshold is None else f"{result.threshold:.3g}, {result.threshold_source}"
         print(f"threshold of {letter}: {threshold}; view {result.view}")

@@ -39,12 +39,11 @@ def command(
 
     Example: cdtr import-corrections export.json --boxes boxes/ --run runs/neu --out reviewed.json
     """
-    from rich.console import Console
-
     from cdtr.cli._shared import next_steps, note
     from cdtr.corrections import compare, match_images, read_reviewed, read_written
     from cdtr.errors import ConfigError, DataError
     from cdtr.runs import RunFolder, write_json
+    from cdtr.terminal import PlainConsole
 
     if out is not None and out.suffix.lower() != ".json":
         raise ConfigError(f"--out {out}: expected a name that ends with .json, as it is a COCO file")
@@ -67,7 +66,7 @@ def command(
         f"{review.n_reviewed} images reviewed, {review.n_not_reviewed} not"
         + (f", {n_unknown} in the file are none of ours" if n_unknown else "")
     )
-    Console().print(review_table(review))
+    PlainConsole().print(review_table(review))
     if json_file is not None:
         write_json(json_file, {"file": str(file), "boxes": str(reference), **review.to_json()})
         print(f"wrote {json_file}")
@@ -79,8 +78,9 @@ def command(
 
 def review_table(review: Review) -> Table:
     """Counts of each class that has a box, and of all."""
-    from rich.markup import escape
     from rich.table import Table
+
+    from cdtr.text import printable
 
     table = Table()
     table.add_column("class", overflow="fold")
@@ -92,7 +92,7 @@ def review_table(review: Review) -> Table:
             table.add_section()
         counts = (tally.boxes, tally.kept, tally.moved, tally.relabelled, tally.deleted, tally.added)
         rate = "" if tally.accept_rate is None else f"{tally.accept_rate:.1f}%"
-        table.add_row(escape(name), *map(str, counts), rate)
+        table.add_row(printable(name), *map(str, counts), rate)
     return table
 
 

@@ -16,6 +16,7 @@ from cdtr.config import Config, parse_config, recipe_label
 from cdtr.data.images import check_images
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.files import is_stray
 from cdtr.model.methods import with_switches
 from cdtr.model.sba import Sba
 from cdtr.records import DataSource, Sample
@@ -105,7 +106,7 @@ def _check_folder(run: RunFolder, resume: bool) -> None:
     if found and not resume:
         raise ConfigError(f"{run.path} is not empty: choose another --out, or go on with --resume")
     own = {run.manifest_file.name, run.classes_file.name}  # a run killed before its first step
-    others = [name for name in found - own if not name.endswith(".tmp")]
+    others = [name for name in found - own if not is_stray(name)]
     if others and not run.config_file.is_file():
         raise ConfigError(f"{run.path} is not empty and holds no run to resume: choose another --out")
 
