@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from cdtr._system import exchange, sync_file, sync_file_system
+from cdtr._system import exchange, sync_file_system
+from cdtr._system import sync_file as sync_file
 from cdtr.errors import CdtrError, DataError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

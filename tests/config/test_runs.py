@@ -102,7 +102,7 @@ def test_no_run_folder(tmp_path):
 def test_broken_json_is_one_clear_line(tmp_path, text):
     run = make_run(tmp_path / "run")
     run.calibration_file.write_text(text, encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"calibration\.json .*write it again with the command that made it"):
+    with pytest.raises(CheckpointError, match=r"calibration\.json .*: run `cdtr calibrate` again"):
         run.calibration()
 
 

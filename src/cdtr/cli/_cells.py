@@ -15,7 +15,6 @@ import torch
 
 from cdtr.cores import core_count
 
-
 _running: set[subprocess.Popen[bytes]] = set()
 
 

@@ -60,13 +60,10 @@ def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
     config = run.config()
     good, _ = check_images(training_samples(source), config.data.max_pixels)
     _, held = hold_out(good, config.data.holdout, config.seed)
-    try:
-        noted = run.manifest()["splits"]["held_out"]
-        images, sha256 = noted["images"], noted["sha256"]
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{run.manifest_file} does not say which images were held out: give --split NAME"
-        ) from error
+    noted = (run.manifest().get("splits") or {}).get("held_out") or {}
+    if noted.get("sha256") is None:
+        raise CheckpointError(f"{run.manifest_file} does not say which images were held out: give --split NAME")
+    images, sha256 = noted["images"], noted["sha256"]
     if not images:
         raise DataError(
             f"{run.path} held no image out: name other images with --split, or train with data.holdout above 0"

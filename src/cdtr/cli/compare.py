@@ -97,8 +97,5 @@ def choose_common_split(
 
 def _held_out_hash(run: RunFolder) -> str | None:
     """Of the ids of the images that a run held out; None where its manifest does not say."""
-    try:
-        sha256: str = run.manifest()["splits"]["held_out"]["sha256"]
-    except (KeyError, TypeError):
-        return None
+    sha256: str | None = ((run.known_manifest().get("splits") or {}).get("held_out") or {}).get("sha256")
     return sha256

@@ -41,7 +41,7 @@ def read_lines(path: Path) -> list[str]:
         raise DataError(
             f"{path} is not UTF-8 (byte {error.start}): expected a line per name, save it as UTF-8"
         ) from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in text.split("\n") if line.strip()]  # read_text has made "\n" of "\r\n" and "\r"
 
 
 def content_hash(path: Path) -> str | None:

@@ -107,7 +107,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train from the saved position to the end, and write the weights."""
-        position = restore_state(self.accelerator, self.folder, self.ema)
+        position = restore_state(self.accelerator, self.folder, self.ema, say_to(self.console))
         if position is None:
             position = Position()
             save_state(self.accelerator, self.folder, position, self.ema)
