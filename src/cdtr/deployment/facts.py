@@ -122,6 +122,7 @@ class Facts(_Part):
         """CheckpointError for a newer format, and for what ``to_json`` did not write. origin: whose they are."""
         try:
             tree = json.loads(text)
+            json.dumps(tree, ensure_ascii=False).encode("utf-8")  # names that are no text
             newer = isinstance(tree, dict) and isinstance(tree.get("format"), int) and tree["format"] > FORMAT
             if newer:
                 raise CheckpointError(

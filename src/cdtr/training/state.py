@@ -23,7 +23,7 @@ from cdtr.runs import RunFolder, write_atomic, write_json
 AVERAGE_FILE = "average.safetensors"
 POINTER = "latest.json"
 _CONTENTS = "contents.json"  # in a state's folder: what the pointer says of it, and a hash of each file
-_FOLDER = re.compile(r"step-\d{8,}")
+_FOLDER = re.compile(r"step-\d{8,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +213,13 @@ def _fault(saved: Saved) -> str | None:
     """What is wrong with the files of a state; None where nothing is, and for one of an earlier version."""
     for name, sha256 in (saved.files or {}).items():
         path = saved.folder / name
-        if not path.is_file():
-            return f"lacks {name}"
-        if hash_file(path) != sha256:
-            return f"is damaged ({name}: {path.stat().st_size:,} bytes, other ones than were written)"
+        try:
+            if not path.is_file():
+                return f"lacks {name!a:.80}"
+            if hash_file(path) != sha256:
+                return f"is damaged ({name}: {path.stat().st_size:,} bytes, other ones than were written)"
+        except OSError as error:
+            return f"cannot be read ({name!a:.80}: {error.strerror or error})"
     return None
 
 
