@@ -45,6 +45,7 @@ def seeds(default: int) -> Iterator[int]:
     while seed < default or time.monotonic() < end:
         yield seed
         seed += 1
+    print(f"{seed} seeds")  # shown with -s
 
 
 def damaged_text(text: str, chance: random.Random) -> bytes:

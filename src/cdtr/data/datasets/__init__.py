@@ -56,8 +56,8 @@ def check_class_names(source: DataSource) -> None:
     for name in source.class_names:
         if not fits_a_line(name):
             raise DataError(
-                f"{source.root}: class {name!a} has a control character, a line separator, a byte that is not UTF-8, or "
-                "nothing to see in its name, which a run cannot store: rename its folder"
+                f"{source.root}: class {name!a} has a control character, a line separator, a byte that is not UTF-8 or "
+                "only blanks in its name, which a run cannot store: rename its folder"
             )
 
 
