@@ -179,14 +179,15 @@ def require(content: Mapping[str, Any], keys: Sequence[str], path: Path, advice:
             raise CheckpointError(f"{path} has no {key}: {advice}")
 
 
-def read_log_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
-    """Number and text of each line of a log, and what it says; None for a line that a kill cut short."""
+def read_log_lines(path: Path) -> Iterator[tuple[int, str, Any]]:
+    """Number and text of each line of a log, and what it says, without lines that a kill cut short."""
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             try:
-                yield number, line, _parse(path, line, "")
+                content = _parse(path, line, "")
             except CheckpointError:
-                yield number, line, None
+                continue
+            yield number, line, content
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

@@ -177,10 +177,9 @@ class RunFolder:
             return []
         records = []
         for number, _, content in read_log_lines(self.metrics_file):
-            if content is not None:
-                where = f"{self.metrics_file}, line {number}"
-                record = check_content(content, LogRecord, where, "restore the file, or remove that line")
-                records.append(record.model_dump())
+            where = f"{self.metrics_file}, line {number}"
+            record = check_content(content, LogRecord, where, "restore the file, or remove that line")
+            records.append(record.model_dump())
         return [record for record in records if record["kind"] == kind]
 
     def drop_log_after(self, step: int) -> None:
@@ -193,6 +192,6 @@ class RunFolder:
 
 def _is_until(content: Any, step: int) -> bool:
     try:
-        return content is not None and check_content(content, LogRecord, "", "").step <= step
+        return check_content(content, LogRecord, "", "").step <= step
     except CheckpointError:
         return False
