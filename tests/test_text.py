@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 from pathlib import Path
@@ -66,6 +67,15 @@ def test_printing_goes_through_the_one_place(capsys: pytest.CaptureFixture[str])
     out, err = capsys.readouterr()
     assert out == f"wrote {printable(EVIL)}\n\tdone\n"
     assert err == f"{printable(EVIL)}\n"
+
+
+def test_json_that_is_printed_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
+    tree = {"a\x9b\x7f\u2028\u202e\x1b\n": ["é", EVIL]}
+    with printable_streams():
+        sys.stdout.writelines([json.dumps(tree, ensure_ascii=False), "\n"])
+    text = capsys.readouterr().out
+    assert json.loads(text) == tree
+    assert text.strip().isprintable()
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["file", "terminal"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -52,10 +52,15 @@ class _Printable:
         self.rich_proxied_file.write(printable(text, lines=True))
         return len(text)
 
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.rich_proxied_file, name)
 
 
 def _number(character: str) -> str:
     code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    # As JSON has them above 0x7e, so that JSON which is printed stays JSON.
+    return f"\\x{code:02x}" if code < 0x7F else f"\\u{code:04x}"
