@@ -22,7 +22,6 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from cdtr.errors import CdtrError
-from cdtr.files import is_full_disk
 from cdtr.text import printable, printable_streams
 
 # Typer carries its own copy of click since 0.20, so its errors are found by way of the one that it exports.
@@ -129,6 +128,8 @@ def _root(
 
 def _explain(error: Exception) -> tuple[str, int]:
     """One line and the exit code."""
+    from cdtr.files import is_full_disk
+
     if isinstance(error, CdtrError):
         return str(error), error.exit_code
     if isinstance(error, _CLICK_ERROR):
