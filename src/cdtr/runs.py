@@ -4,77 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
-import os
 import platform
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 from packaging.version import InvalidVersion, Version
 
 from cdtr.config import Config, parse_config
-from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.errors import CheckpointError, ConfigError
+from cdtr.files import atomic_file as atomic_file
+from cdtr.files import atomic_folder as atomic_folder
+from cdtr.files import hash_file as hash_file
+from cdtr.files import sweep
+from cdtr.files import write_atomic as write_atomic
+from cdtr.files import write_json as write_json
+from cdtr.run_files import (
+    CalibrationFile,
+    LogRecord,
+    Manifest,
+    ScoresFile,
+    check_content,
+    read_class_names,
+    read_log_lines,
+    read_run_file,
+    read_text,
+    require,
+)
 
 LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy")
 LOCK_FILE = ".lock"
+_RESTORE = "restore it, or train again"
 _SCORED = ("data", "split", "protocol")
 _LOADERS_LIVE_ON = 15.0  # seconds, at most, after the training that they load for was killed
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write beside the target and rename over it, so that readers see the old or the new file, never half of one."""
-    with atomic_file(path) as file:
-        file.write(content.encode("utf-8") if isinstance(content, str) else content)
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write bit by bit, which takes its place when all is written; after an error the old one stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(path)  # a full disk does not say where
-        raise
-
-
-@contextmanager
-def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
-    """An empty folder to fill, which takes the place of ``path`` when all is written; after an error the old one stays.
-
-    marker: a file that every folder of this kind has. DataError for a folder in the way that lacks it, as somebody
-    else's files would be lost.
-    """
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise DataError(f"{path} is in the way: expected a folder of an earlier run or none, move it")
-    if path.is_dir() and any(path.iterdir()) and not (path / marker).exists():
-        raise DataError(f"{path} has no {marker}, so it holds something else: move it, or choose another --out")
-    temporary = _temporary(path)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if path.exists():
-            old = temporary.with_suffix(".old")
-            path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 @contextmanager
@@ -96,6 +60,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
             f"{path} is being trained by another process: wait for it to end, or choose another --out"
         ) from error
     try:
+        sweep(path)
         yield
     finally:
         if not RunFolder(path).config_file.is_file():
@@ -105,23 +70,9 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def write_json(path: Path, content: Any) -> None:
-    write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that a run depends on, for its manifest."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_names(names: Iterable[str]) -> str:
@@ -160,7 +111,7 @@ class RunFolder:
     def config(self) -> Config:
         """Its settings; CheckpointError where they are those of a newer version."""
         try:
-            return parse_config(self._text(self.config_file), str(self.config_file))
+            return parse_config(read_text(self.config_file), str(self.config_file))
         except ConfigError as error:
             written, own = self._written_by(), Version(importlib.metadata.version("cdtr"))
             if written is None or written <= own:
@@ -172,29 +123,43 @@ class RunFolder:
 
     def _written_by(self) -> Version | None:
         """The version of cdtr that wrote the run, where the manifest says so."""
-        versions = self.manifest().get("versions") if self.manifest_file.is_file() else None
         try:
-            return Version(versions["cdtr"])  # type: ignore[index]
-        except (TypeError, KeyError, InvalidVersion):
+            return Version((self.known_manifest().get("versions") or {})["cdtr"])
+        except (CheckpointError, KeyError, InvalidVersion):
             return None
 
     def class_names(self) -> tuple[str, ...]:
-        return tuple(self._text(self.classes_file).splitlines())
+        return read_class_names(self.classes_file)
 
-    def manifest(self) -> dict[str, Any]:
-        return self._json(self.manifest_file)
+    def manifest(self, *needed: str) -> dict[str, Any]:
+        """What is known of the training.
+
+        Args:
+            needed: Dotted keys that the caller cannot do without.
+
+        Raises:
+            CheckpointError: For a file that is damaged, or that lacks what is needed.
+        """
+        content = read_run_file(self.manifest_file, Manifest, _RESTORE)
+        require(content, needed, self.manifest_file, _RESTORE)
+        return content
+
+    def known_manifest(self) -> dict[str, Any]:
+        """The manifest, empty where the run has none."""
+        return self.manifest() if self.manifest_file.is_file() else {}
 
     def calibration(self) -> dict[str, Any] | None:
         """The stored threshold and what it was chosen on, or None before `cdtr calibrate`."""
-        return self._json(self.calibration_file) if self.calibration_file.is_file() else None
+        if not self.calibration_file.is_file():
+            return None
+        return read_run_file(self.calibration_file, CalibrationFile, "run `cdtr calibrate` again")
 
     def scores(self) -> list[dict[str, Any]]:
         """What `cdtr evaluate` measured, one entry for each data set, split and protocol; the last of each counts."""
         if not self.scores_file.is_file():
             return []
-        stored = self._json(self.scores_file).get("scores")
-        if not isinstance(stored, list) or not all(isinstance(entry, dict) for entry in stored):
-            raise CheckpointError(f"{self.scores_file} has no list of scores: remove it and run `cdtr evaluate` again")
+        advice = "remove it and run `cdtr evaluate` again"
+        stored: list[dict[str, Any]] = read_run_file(self.scores_file, ScoresFile, advice)["scores"]
         return stored
 
     def add_scores(self, entries: Iterable[Mapping[str, Any]]) -> None:
@@ -202,21 +167,31 @@ class RunFolder:
         stored = {tuple(entry.get(key) for key in _SCORED): dict(entry) for entry in [*self.scores(), *entries]}
         write_json(self.scores_file, {"scores": list(stored.values())})
 
-    def _text(self, path: Path) -> str:
-        try:
-            return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise CheckpointError(
-                f"{path} is not UTF-8 (byte {error.start}): expected the file as `cdtr train` wrote it, restore it"
-            ) from error
+    def log(self, kind: str) -> list[dict[str, Any]]:
+        """The records of ``metrics.jsonl`` of a kind, ``step`` or ``epoch``; a line that a kill cut short is left out.
 
-    def _json(self, path: Path) -> dict[str, Any]:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"{path} cannot be read ({error}): write it again with the command that made it"
-            ) from error
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{path} holds no JSON object: write it again with the command that made it")
-        return content
+        Raises:
+            CheckpointError: For a line that was written by something else.
+        """
+        if not self.metrics_file.is_file():
+            return []
+        records = []
+        for number, _, content in read_log_lines(self.metrics_file):
+            where = f"{self.metrics_file}, line {number}"
+            record = check_content(content, LogRecord, where, "restore the file, or remove that line")
+            records.append(record.model_dump())
+        return [record for record in records if record["kind"] == kind]
+
+    def drop_log_after(self, step: int) -> None:
+        """Forget what a killed run logged after the state it resumes from, and what is no record."""
+        if not self.metrics_file.is_file():
+            return
+        kept = [line for _, line, content in read_log_lines(self.metrics_file) if _is_until(content, step)]
+        write_atomic(self.metrics_file, "".join(f"{line}\n" for line in kept))
+
+
+def _is_until(content: Any, step: int) -> bool:
+    try:
+        return check_content(content, LogRecord, "", "").step <= step
+    except CheckpointError:
+        return False

@@ -388,7 +388,7 @@ def test_threshold_out_of_range_is_refused(threshold: float, run: Path) -> None:
 @pytest.mark.parametrize("stored", [{}, {"threshold": "high"}, {"threshold": 3}], ids=["none", "text", "large"])
 def test_damaged_calibration_is_refused(stored: dict[str, object], run: Path) -> None:
     (run / "calibration.json").write_text(json.dumps(stored))
-    with pytest.raises(CheckpointError, match=r"calibration\.json is"):
+    with pytest.raises(CheckpointError, match=r"calibration\.json(: threshold)? is"):
         cdtr.Localizer.from_pretrained(run)
 
 

@@ -224,5 +224,5 @@ def test_scores_of_one_split_and_protocol_replace_each_other(run: RunFolder) -> 
     with pytest.raises(CheckpointError, match=r"scores\.json"):
         run.scores()
     run.scores_file.write_text('{"scores": 3}')
-    with pytest.raises(CheckpointError, match="no list of scores"):
+    with pytest.raises(CheckpointError, match=r"scores\.json: scores is 3: .*remove it and run `cdtr evaluate` again"):
         run.scores()

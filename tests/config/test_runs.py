@@ -47,7 +47,7 @@ def test_the_target_holds_old_or_new_content_at_every_moment(tmp_path, monkeypat
     write_atomic(target, "old")
     monkeypatch.setattr(os, "fsync", lambda _fd: seen.append(target.read_text()))
     write_atomic(target, "new")
-    assert seen == ["old"]
+    assert seen == ["old", "new"], "the file before the rename, the folder after it"
     assert target.read_text() == "new"
 
 
@@ -102,7 +102,7 @@ def test_no_run_folder(tmp_path):
 def test_broken_json_is_one_clear_line(tmp_path, text):
     run = make_run(tmp_path / "run")
     run.calibration_file.write_text(text, encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"calibration\.json .*write it again with the command that made it"):
+    with pytest.raises(CheckpointError, match=r"calibration\.json .*: run `cdtr calibrate` again"):
         run.calibration()
 
 
@@ -121,3 +121,82 @@ def test_a_text_file_that_is_not_utf8_is_told(name, tmp_path):
     (run.path / name).write_bytes(b"caf\xe9")
     with pytest.raises(CheckpointError, match=rf"{name} is not UTF-8 \(byte 3\)"):
         _ = run.config(), run.class_names()
+
+
+@pytest.mark.parametrize("name", ["Ørsted bee", " led by a blank", "軍艦鳥", "a\u00a0b", "👩‍🔬"])
+def test_class_names_are_read_by_the_rule_they_were_written_by(tmp_path, name):
+    run = make_run(tmp_path / "run")
+    write_atomic(run.classes_file, f"ant\n{name}\n")
+    assert run.class_names() == ("ant", name)
+    run.classes_file.write_bytes(f"ant\r\n{name}\r\n".encode())
+    assert run.class_names() == ("ant", name), "saved again by an editor of Windows"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a\u2028b\nc\n", r"line 1: 'a\\u2028b' is no name of a class"),
+        ("a\n\nc\n", "line 2: '' is no name"),
+        ("a\nb\rc\n", r"line 2: 'b\\rc' is no name"),
+        ("a\x1b[2J\nc\n", r"line 1: 'a\\x1b\[2J' is no name"),
+        ("", "names no class"),
+    ],
+    ids=["line separator", "blank", "lone return", "escape sequence", "empty"],
+)
+def test_class_names_that_cannot_be_told_apart_are_refused(tmp_path, text, fault):
+    run = make_run(tmp_path / "run")
+    run.classes_file.write_bytes(text.encode())
+    with pytest.raises(CheckpointError, match=fault):
+        run.class_names()
+
+
+WRONG = {
+    "manifest.json": [
+        ('{"splits": {"fit": {"images": "52"}}}', "splits.fit.images is '52'"),
+        ('{"splits": NaN}', "splits is nan"),
+        ('{"versions": true}', "versions is True"),
+        ('{"data": "\\ud800"}', "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ('{"a": ' + "[" * 100 + "]" * 100 + "}", "nested too deep"),
+    ],
+    "calibration.json": [('{"threshold": 1}', "threshold is 1"), ('{"contents": [[]]}', r"contents\.0 is \[\]")],
+    "scores.json": [
+        ('{"scores": [{"protocol": {"v": "wsol"}}]}', r"scores\.0\.protocol is"),
+        ('{"scores": [{"baselines": {"full_image": {"top1_loc": []}}}]}', r"full_image\.top1_loc is \[\]"),
+        ('{"scores": "\\ud800"}', "cannot be read"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "text", "fault"), [(name, *case) for name, cases in WRONG.items() for case in cases])
+def test_values_of_another_kind_are_named(tmp_path, name, text, fault):
+    run = make_run(tmp_path / "run")
+    (run.path / name).write_text(text)
+    read = {"manifest.json": run.manifest, "calibration.json": run.calibration, "scores.json": run.scores}[name]
+    with pytest.raises(CheckpointError, match=fault) as found:
+        read()
+    assert str(run.path / name) in str(found.value)
+    assert len(str(found.value).splitlines()) == 1
+
+
+def test_what_a_caller_cannot_do_without_is_named(tmp_path):
+    run = make_run(tmp_path / "run")
+    write_json(run.manifest_file, {"splits": {"fit": {"images": 3}}})
+    assert run.manifest("splits.fit.images")["splits"]["fit"] == {"images": 3}
+    with pytest.raises(CheckpointError, match=r"manifest\.json has no splits\.held_out: restore it"):
+        run.manifest("splits.fit", "splits.held_out")
+    assert RunFolder(tmp_path / "none").known_manifest() == {}
+
+
+def test_a_log_of_something_else_is_named_by_line_and_one_cut_short_is_not(tmp_path):
+    run = make_run(tmp_path / "run")
+    line = '{"kind": "step", "step": 1, "epoch": 0, "terms": {"total": 1.5}, "lambdas": null}'
+    run.metrics_file.write_text(f'{line}\n{line[:-9]}\n{{"kind": "epo')
+    (record,) = run.log("step")
+    assert (record["terms"], record["lambdas"], record["held_out"]) == ({"total": 1.5}, {}, {})
+    run.metrics_file.write_text(f"{line}\nnull\n")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 2 holds no JSON object"):
+        run.log("step")
+    run.metrics_file.write_text(line.replace("1.5", '"x"'))
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 1: terms\.total is 'x'"):
+        run.log("epoch")

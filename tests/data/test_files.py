@@ -85,3 +85,9 @@ def test_list_of_another_encoding_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes("caf\u00e9_1.jpg\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"train\.txt is not UTF-8 \(byte 3\): .*save it as UTF-8"):
         read_lines(tmp_path / "train.txt")
+
+
+def test_only_line_ends_of_text_files_end_a_line(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes("a\u2028b\r\n c\x0cd \rlast\x85 one\n".encode())
+    assert read_lines(tmp_path / "names.txt") == ["a\u2028b", "c\x0cd", "last\x85 one"]
+    assert read_lines(tmp_path / "names.txt", strip=False) == ["a\u2028b", " c\x0cd ", "last\x85 one"]

@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import signal
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cdtr import cli
 from cdtr.config import Config, load_config
 from cdtr.data.loader import EvalImages, TrainImages, TrainLoader, collate, eval_loader, train_loader
 from cdtr.data.sampler import EpochSampler
@@ -285,3 +287,25 @@ def test_size_is_that_of_the_upright_image(tmp_path: Path) -> None:
     Image.new("RGB", (30, 10)).save(tmp_path / "a.jpg", exif=exif)
     (batch,) = eval_loader([Sample("a.jpg", tmp_path / "a.jpg", 0)], _config())
     assert batch.sizes_hw == ((30, 10),)
+
+
+class _KilledImages(torch.utils.data.Dataset[int]):
+    """Images so large that the system kills whoever reads them."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_worker_that_was_killed_is_no_fault_of_the_program() -> None:
+    with pytest.raises(RuntimeError) as found:
+        list(torch.utils.data.DataLoader(_KilledImages(), num_workers=1))
+    message, code = cli._explain(found.value)
+    assert code == 1
+    assert "most likely because the memory was used up" in message
+    assert "data.workers" in message
+    assert "--resume" in message

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from cdtr.data.check import Finding
 from cdtr.data.check.scan import BoxFacts, Fault, ImageFacts
@@ -18,6 +17,7 @@ from cdtr.records import Annotation, DataSource, Sample
 from cdtr.reports.contact_sheet import CELL, class_sheet, copies_sheet, write_picture
 from cdtr.reports.data_check import DataCheck, classes_table, find_easy_boxes, finding_lines, splits_table
 from cdtr.reports.overlays import TRUTH_COLOUR
+from cdtr.terminal import PlainConsole
 
 
 def _check(root: Path, n_classes: int = 3, allowed: tuple[str, ...] = ()) -> DataCheck:
@@ -46,7 +46,7 @@ def _check(root: Path, n_classes: int = 3, allowed: tuple[str, ...] = ()) -> Dat
 
 
 def _printed(table: object) -> str:
-    console = Console(width=120)
+    console = PlainConsole(width=120)
     with console.capture() as capture:
         console.print(table)
     return capture.get()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cdtr.reports.curves import last_likeness, read_log, training_charts
+from cdtr.reports.curves import last_likeness, training_charts
 from cdtr.reports.page import Chart
 from cdtr.runs import RunFolder
 
@@ -77,4 +77,4 @@ def test_long_log_is_thinned_to_means(tmp_path: Path) -> None:
 def test_no_log_and_a_line_that_was_cut(tmp_path: Path) -> None:
     assert training_charts(RunFolder(tmp_path / "none")) == []
     run = run_with(tmp_path, epoch(0), rest='{"kind": "epo')
-    assert len(read_log(run, "epoch")) == 1
+    assert len(run.log("epoch")) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,4 +88,33 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
         (tmp_path / "data" / name / "0.png").write_bytes(b"")
     with pytest.raises(DataError, match="none of the 2 training images"):
         run_training(CONFIG, tmp_path / "data", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_that_look_like_markup_are_shown_and_end_no_training(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "data", images=4)
+    (root / "red" / "x[").mkdir()
+    names = ["red/x[/b].jpg", "red/[green]a.jpg", "red/a\x1b[2J.jpg"]
+    for name in names:
+        (root / name).write_text("no image")
+    console = quiet_console()
+    run = train(CONFIG, load_source(root), tmp_path / "run", console=console)
+    assert sorted(run.manifest()["broken_images"]) == sorted(names)
+    said = text_of(console)
+    assert "left out red/x[/b].jpg: " in said
+    assert "left out red/[green]a.jpg: " in said
+    assert "left out red/a\\x1b[2J.jpg: " in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\vb", "a\nb", "a\rb", "a\udce9b"], ids=ascii)
+def test_classes_that_no_run_can_hold_are_refused_before_anything(tmp_path: Path, name: str) -> None:
+    root = write_classes(tmp_path / "data", images=2)
+    (root / "red").rename(root / name)
+    with pytest.raises(DataError, match="which a run cannot store: rename its folder") as found:
+        load_source(root)
+    assert str(found.value).isprintable()
+    sound = load_source(write_classes(tmp_path / "sound", images=2))
+    with pytest.raises(DataError, match="which a run cannot store: rename its folder"):
+        train(CONFIG, replace(sound, class_names=("green", name)), tmp_path / "run", console=quiet_console())
     assert not (tmp_path / "run").exists()

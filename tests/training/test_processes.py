@@ -159,7 +159,7 @@ def test_killed_group_resumes_to_the_same_weights(odd_folder: Path, tmp_path: Pa
 
 
 def random_state(run: Path, rank: int) -> list[int]:
-    (file,) = run.glob(f"state/step-*/random_states_{rank}.pkl")
+    file = max(run.glob(f"state/step-*/random_states_{rank}.pkl"))
     state: torch.Tensor = torch.load(file, weights_only=False)["torch_manual_seed"]
     return state.tolist()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import save_file
 from training_changes import DEATHS
 from training_helpers import (
@@ -18,7 +20,9 @@ from training_helpers import (
     largest_difference,
     lines_of,
     position_of,
+    quiet_console,
     run_training,
+    text_of,
     tiny_config,
     train_fresh,
     weights_of,
@@ -26,10 +30,13 @@ from training_helpers import (
 )
 
 from cdtr.config import Config, recipe_label
+from cdtr.data.datasets import load_source
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.model.backbone import build_backbone
 from cdtr.model.methods import with_switches
 from cdtr.runs import RunFolder, one_at_a_time
+from cdtr.training.loop import train
+from cdtr.training.state import Position, save_state, saved_state
 
 
 def eventful_config() -> Config:
@@ -85,7 +92,9 @@ def test_random_states_are_part_of_the_state(class_folder: Path, whole_run: Path
     """Shows that the comparisons above can fail: without the random states the weights come out differently."""
     out = tmp_path / "run"
     train_fresh(eventful_config(), class_folder, out, die="after a step that no state has")
-    next(out.glob("state/step-*/random_states_0.pkl")).unlink()
+    folder = max(out.glob("state/step-*"))
+    (folder / "random_states_0.pkl").unlink()
+    (folder / "contents.json").unlink()  # which would tell that it is gone
     assert train_fresh(eventful_config(), class_folder, out, resume=True) == 0
     assert largest_difference(weights_of(out), weights_of(whole_run)) > 1e-5
 
@@ -108,8 +117,8 @@ def test_a_run_that_is_being_trained_is_left_alone(
     assert not any(tmp_path.iterdir()), "neither a run nor a lock is left"
 
 
-def test_only_the_last_state_is_kept(whole_run: Path) -> None:
-    assert [folder.name for folder in whole_run.glob("state/step-*")] == ["step-00000012"]
+def test_the_last_two_states_are_kept(whole_run: Path) -> None:
+    assert sorted(folder.name for folder in whole_run.glob("state/step-*")) == ["step-00000010", "step-00000012"]
     assert position_of(whole_run)["step"] == 12
 
 
@@ -189,28 +198,131 @@ def unfinished(whole_run: Path, tmp_path: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda state: shutil.rmtree(state),
-        lambda state: (state / "optimizer.bin").write_bytes(b"half"),
-        lambda state: (state / "model.safetensors").unlink(),
-        lambda state: (state / "average.safetensors").unlink(),
-        lambda state: save_file({"n_averaged": torch.tensor(3)}, state / "average.safetensors"),
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "folder gone": lambda state: shutil.rmtree(state),
+    "empty optimiser, as a power cut leaves it": lambda state: (state / "optimizer.bin").write_bytes(b""),
+    "no weights": lambda state: (state / "model.safetensors").unlink(),
+    "another bit in the weights": lambda state: flip_a_byte(state / "model.safetensors"),
+    "no random states": lambda state: (state / "random_states_0.pkl").unlink(),
+    "half an average": lambda state: save_file({"n_averaged": torch.tensor(3)}, state / "average.safetensors"),
+    "no list of contents and no weights": lambda state: [
+        (state / name).write_text("{") for name in ("contents.json", "model.safetensors")
     ],
-    ids=["folder gone", "broken optimiser", "no weights", "no average", "half an average"],
-)
-def test_a_damaged_state_is_a_clear_error(
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_state_is_passed_over(
     class_folder: Path, whole_run: Path, tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
     out = unfinished(whole_run, tmp_path)
-    damage(next(out.glob("state/step-*")))
-    with pytest.raises(CheckpointError, match=r"step-00000012 cannot be restored .*remove .*state and resume"):
+    damage(out / "state" / "step-00000012")
+    console = quiet_console()
+    train(eventful_config(), load_source(class_folder), out, resume=True, console=console)
+    (line,) = [line for line in text_of(console).splitlines() if "going on from" in line]
+    assert "step-00000012" in line
+    assert line.endswith("going on from step-00000010")
+    assert_same_weights(out, whole_run)
+    assert position_of(out)["step"] == 12
+    assert sorted(folder.name for folder in out.glob("state/step-*")) == ["step-00000010", "step-00000012"]
+
+
+def test_a_damaged_pointer_is_passed_over(class_folder: Path, whole_run: Path, tmp_path: Path) -> None:
+    out = unfinished(whole_run, tmp_path)
+    (out / "state" / "latest.json").write_text('{"folder": "step-0')
+    run_training(eventful_config(), class_folder, out, resume=True)
+    assert_same_weights(out, whole_run)
+
+
+def test_a_state_that_no_pointer_names_yet_is_not_taken(whole_run: Path, tmp_path: Path) -> None:
+    out = unfinished(whole_run, tmp_path)
+    shutil.copy(out / "state" / "step-00000010" / "contents.json", out / "state" / "latest.json")
+    saved = saved_state(RunFolder(out))
+    assert saved is not None
+    assert (saved.folder.name, saved.passed_over) == ("step-00000010", ())
+
+
+def test_without_a_whole_state_there_is_a_clear_error(class_folder: Path, whole_run: Path, tmp_path: Path) -> None:
+    out = unfinished(whole_run, tmp_path)
+    for folder in out.glob("state/step-*"):
+        (folder / "optimizer.bin").write_bytes(b"")
+    message = r"step-00000012 is damaged \(optimizer.bin: 0 bytes.*there is no older state: remove .*state and resume"
+    with pytest.raises(CheckpointError, match=message):
         run_training(eventful_config(), class_folder, out, resume=True)
 
 
+def test_a_state_of_an_earlier_version_is_restored_or_refused(
+    class_folder: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    """It has no list of its contents, and is the only one."""
+    out = unfinished(whole_run, tmp_path)
+    shutil.rmtree(out / "state" / "step-00000010")
+    (out / "state" / "step-00000012" / "contents.json").unlink()
+    broken = Path(shutil.copytree(out, tmp_path / "broken"))
+    run_training(eventful_config(), class_folder, out, resume=True)
+    assert_same_weights(out, whole_run)
+    (broken / "state" / "step-00000012" / "optimizer.bin").write_bytes(b"half")
+    with pytest.raises(CheckpointError, match=r"step-00000012 cannot be restored .*remove .*state and resume"):
+        run_training(eventful_config(), class_folder, broken, resume=True)
+
+
+def test_a_state_is_on_the_disk_before_the_pointer_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").resolve().name)
+        fsync(descriptor)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        synced.append(f"rename to {target.name}")
+        return replace(path, target)
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("this system does not say which file a descriptor is")
+    run, accelerator, module = RunFolder(tmp_path / "run"), Accelerator(cpu=True), torch.nn.Linear(2, 2)
+    accelerator.prepare(module, torch.optim.SGD(module.parameters(), 0.1))
+    run.state.mkdir(parents=True)
+    run.metrics_file.write_text("{}\n")
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    save_state(accelerator, run, Position(step=3), module)
+    before = synced[: synced.index("rename to latest.json")]
+    folder = run.state / "step-00000003"
+    needed = {path.name for path in folder.iterdir()} | {folder.name, "state", "metrics.jsonl"}
+    assert {"model.safetensors", "optimizer.bin", "random_states_0.pkl", "average.safetensors"} < needed
+    assert needed <= set(before)
+    assert synced[-1] == "state", "the pointer's name too"
+
+
+def test_a_full_disk_leaves_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, accelerator, module = RunFolder(tmp_path / "run"), Accelerator(cpu=True), torch.nn.Linear(2, 2)
+    accelerator.prepare(module)
+    save_state(accelerator, run, Position(step=1), module)
+
+    def fill_the_disk(folder: str) -> None:
+        Path(folder).mkdir(parents=True)
+        (Path(folder) / "model.safetensors").write_bytes(b"half")
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(accelerator, "save_state", fill_the_disk)
+    with pytest.raises(OSError, match="No space left") as found:
+        save_state(accelerator, run, Position(step=2), module)
+    assert found.value.filename == str(run.state / "step-00000002")
+    assert [folder.name for folder in run.state.glob("step-*")] == ["step-00000001"]
+    saved = saved_state(run)
+    assert saved is not None
+    assert saved.position.step == 1
+
+
 def test_the_average_is_no_pickle(whole_run: Path) -> None:
-    (folder,) = whole_run.glob("state/step-*")
+    folder = max(whole_run.glob("state/step-*"))
     names = {path.name for path in folder.iterdir()}
     assert "average.safetensors" in names
     assert not any(name.startswith("custom_checkpoint") for name in names)
@@ -275,11 +387,3 @@ def test_a_setting_that_does_not_work_leaves_no_folder(
     with pytest.raises(ConfigError, match=message):
         run_training(tiny_config(**changes), class_folder, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_damaged_pointer_is_a_clear_error(class_folder: Path, whole_run: Path, tmp_path: Path) -> None:
-    out = Path(shutil.copytree(whole_run, tmp_path / "run"))
-    (out / "model.safetensors").unlink()
-    (out / "state" / "latest.json").write_text('{"folder": "step-0')
-    with pytest.raises(CheckpointError, match=r"latest\.json cannot be read.*remove"):
-        run_training(eventful_config(), class_folder, out, resume=True)

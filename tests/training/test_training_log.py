@@ -14,13 +14,13 @@ from training_helpers import lines_of, quiet_console, run_training, text_of, tin
 
 from cdtr.runs import RunFolder
 from cdtr.training import loop
-from cdtr.training.log import TrainingLog, drop_lines_after
+from cdtr.training.log import TrainingLog
 
 TERMS = {"cls", "csm", "ocm_suppress", "ocm_awaken", "ski"}
 
 
 def line(step: int, kind: str = "step") -> str:
-    return json.dumps({"kind": kind, "step": step})
+    return json.dumps({"kind": kind, "step": step, "epoch": 0, "terms": {}})
 
 
 @pytest.mark.parametrize(
@@ -33,19 +33,20 @@ def line(step: int, kind: str = "step") -> str:
         ([line(2), line(2, "epoch"), line(3)], 2, [line(2), line(2, "epoch")]),
         ([line(1), line(2)[:-7]], 5, [line(1)]),
         ([line(1), "", line(2)], 5, [line(1), line(2)]),
+        ([line(1), "null", '{"kind": "step", "step": "1"}', line(2)], 5, [line(1), line(2)]),
     ],
-    ids=["empty", "later ones", "all", "none", "an epoch's line at the step", "cut short", "blank"],
+    ids=["empty", "later ones", "all", "none", "an epoch's line at the step", "cut short", "blank", "no record"],
 )
-def test_drop_lines_after(tmp_path: Path, lines: list[str], step: int, kept: list[str]) -> None:
+def test_the_log_forgets_what_came_after_a_state(tmp_path: Path, lines: list[str], step: int, kept: list[str]) -> None:
     run = RunFolder(tmp_path)
     run.metrics_file.write_text("\n".join(lines))
-    drop_lines_after(run, step)
+    run.drop_log_after(step)
     assert run.metrics_file.read_text().splitlines() == kept
     assert run.metrics_file.read_text() == "".join(text + "\n" for text in kept), "each line ends, so the next starts"
 
 
 def test_drop_lines_without_a_file_makes_none(tmp_path: Path) -> None:
-    drop_lines_after(RunFolder(tmp_path), 3)
+    RunFolder(tmp_path).drop_log_after(3)
     assert list(tmp_path.iterdir()) == []
 
 

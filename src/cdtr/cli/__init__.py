@@ -9,9 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import pkgutil
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, NoReturn, TextIO
@@ -20,6 +23,7 @@ import typer
 
 from cdtr.cli._output import output_for
 from cdtr.errors import CdtrError
+from cdtr.text import printable, printable_streams
 
 # Typer carries its own copy of click since 0.20, so its errors are found by way of the one that it exports.
 _USAGE_ERROR = typer.BadParameter.__mro__[1]
@@ -28,6 +32,12 @@ _CLICK_ERROR = typer.BadParameter.__mro__[2]
 _OUT_OF_MEMORY = (
     "out of memory: take fewer images at a time, with --set train.accumulation=4 or a smaller train.batch_size when "
     "training, a smaller --batch-size when localizing; or use --device cpu where a command has it"
+)
+
+_DISK_FULL = "the disk is full: free some space, or choose another --out"
+_WORKER_KILLED = (
+    "a process that loads images was killed, most likely because the memory was used up: take fewer of them with "
+    "--set data.workers=1 (or 0), or smaller images; a training goes on with --resume"
 )
 
 
@@ -41,19 +51,42 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     debug = os.environ.get("CDTR_DEBUG", "") not in ("", "0") or "--debug" in arguments
     quiet = "--quiet" in arguments
     arguments = [word for word in arguments if word not in ("--debug", "--quiet")]  # before or after the verb
-    try:
-        with output_for(arguments, quiet):
-            code = build_app()(args=arguments or ["--help"], prog_name="cdtr", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        code = 130
-    except Exception as error:
-        if debug:
-            raise
-        message, code = _explain(error)
-        _print_error(message)
-    if code == 130:
-        print("interrupted", file=sys.stderr)
+    with _sigterm_cleans_up(), printable_streams():
+        try:
+            with output_for(arguments, quiet):
+                code = build_app()(args=arguments or ["--help"], prog_name="cdtr", standalone_mode=False)
+        except (KeyboardInterrupt, typer.Abort):
+            code = 130
+        except Exception as error:
+            if debug:
+                raise
+            message, code = _explain(error)
+            _print_error(message)
+        if code == 130:
+            print("interrupted", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _sigterm_cleans_up() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does, so that what was half written goes; a second one ends it at once.
+
+    Not in one of several processes that torchrun started: it may wait for the others where no signal is heard.
+    """
+    if threading.current_thread() is not threading.main_thread() or "RANK" in os.environ:
+        yield
+        return
+
+    def end(_number: int, _frame: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        print("terminated", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 def build_app() -> typer.Typer:
@@ -102,15 +135,21 @@ def _root(
 
 def _explain(error: Exception) -> tuple[str, int]:
     """One line and the exit code."""
+    from cdtr.files import is_full_disk
+
     if isinstance(error, CdtrError):
         return str(error), error.exit_code
     if isinstance(error, _CLICK_ERROR):
         return _explain_usage(error), 2
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return f"{where}the disk is full: free some space, or choose another --out", 2
+        if is_full_disk(error):
+            return f"{where}{_DISK_FULL}", 2
+        if error.errno == errno.EFBIG:
+            return f"{where}a file may not be as large as this one here: see `ulimit -f`, or choose another --out", 2
         return f"{where}{error.strerror or error}", 1
+    if is_full_disk(error):
+        return _DISK_FULL, 2
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("cdtr"):
         return f"this needs {error.name}, which is not installed: `pip install .` in cdtr's folder brings it", 2
     # By name, because importing PyTorch would delay every error; RuntimeError is what the CPU's allocator raises.
@@ -120,6 +159,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         or "can't allocate memory" in str(error)
     ):
         return _OUT_OF_MEMORY, 1
+    if "DataLoader worker" in str(error) and ("killed by signal" in str(error) or "exited unexpectedly" in str(error)):
+        return _WORKER_KILLED, 1
     reason = f"{type(error).__name__}: {error}"
     return f"{reason} (unexpected, so a fault of cdtr; CDTR_DEBUG=1 shows where)", 1
 
@@ -132,7 +173,7 @@ def _explain_usage(error: Exception) -> str:
 
 
 def _print_error(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
 
 
 def _show_warning(
@@ -145,4 +186,4 @@ def _show_warning(
 ) -> None:
     """One line, without the place in the code that means nothing to a user."""
     if not issubclass(category, DeprecationWarning | FutureWarning | PendingDeprecationWarning):
-        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"warning: {printable(' '.join(str(message).split()))}", file=sys.stderr)

@@ -15,6 +15,8 @@ import torch
 
 from cdtr.cores import core_count
 
+_running: set[subprocess.Popen[bytes]] = set()
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -33,13 +35,18 @@ class Cell:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             for command in self.commands:
-                process = subprocess.run(
+                process = subprocess.Popen(
                     [sys.executable, "-m", "cdtr", *command],
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     stdin=subprocess.DEVNULL,
                     env=environment,
                 )
+                _running.add(process)
+                try:
+                    process.wait()
+                finally:
+                    _running.discard(process)
                 if process.returncode:
                     lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
                     return lines[-1] if lines else f"exit code {process.returncode}"
@@ -74,8 +81,11 @@ def run_cells(cells: Sequence[Cell], jobs: int | None, after: Callable[[Cell, st
                 if reason is not None:
                     failed[cell.name] = reason
                 after(cell, reason)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # those that run hear the same interrupt from the terminal
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, SystemExit):  # SIGTERM came to this process alone; Ctrl-C is heard by all
+                for process in tuple(_running):
+                    process.terminate()
             raise
     return failed
 

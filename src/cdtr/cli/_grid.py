@@ -116,7 +116,7 @@ def check_starts(runs: Iterable[tuple[Path, Config]]) -> None:
             start = find_start(config)
             hashes[name] = None if start is None else start.sha256
         run = RunFolder(folder)
-        before = run.manifest().get("started_from") if run.manifest_file.is_file() else None
+        before = run.known_manifest().get("started_from")
         if before and hashes[name] not in (None, before["sha256"]):
             raise ConfigError(
                 f"{folder} started from another {name} than the one that is there now: choose another --out, or remove "

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from cdtr.api import find_device
@@ -18,6 +17,7 @@ from cdtr.cores import threads_each
 from cdtr.data.sampler import draws_per_epoch
 from cdtr.model.clip import is_named_model
 from cdtr.reports.columns import add_number, add_text
+from cdtr.terminal import PlainConsole
 from cdtr.training.estimate import IMAGES, StepCost, step_cost
 
 LEFT_OUT = (
@@ -50,7 +50,7 @@ def estimate(
             total += seconds * len(left[place])
             cells += [f"{images * epochs * step.multiply_adds:.2g}", _duration(seconds)]
         table.add_row(*cells)
-    Console().print(table)
+    PlainConsole().print(table)
     for reason, rows in by_reason(plan):
         print(f"not run: {rows}: {reason}")
     if any(_leaves_sba_out(run, scale, device) for run in runs.values()):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from cdtr.api import find_device
 from cdtr.cli._paper_gallery import gallery_files
@@ -33,6 +32,7 @@ from cdtr.reports.paper_figure import (
 from cdtr.reports.paper_table import COST_NAMES, Findings, Part, compare, to_csv, to_latex, to_markdown
 from cdtr.reports.paper_terminal import to_tables
 from cdtr.runs import RunFolder, write_atomic, write_json
+from cdtr.terminal import PlainConsole
 
 COST_IMAGES, COST_ROUNDS = 8, 3
 INPUT_SIZE, PAPER_INPUT = "input size", (224, 224)  # a column of Tables VI and XI, and what it has in every row
@@ -58,7 +58,7 @@ def write_report(
         values = sweep_values(found) if found.table.figure and found.table.figure.kind == "sweep" else None
         written["md"], written["tex"] = to_markdown(found, parts), to_latex(found, parts)
         written["csv"] = to_csv(found, parts, values)
-        console = Console()
+        console = PlainConsole()
         for table in to_tables(found, parts, console):
             console.print(table)
     files: dict[str, str | bytes] = {f"{found.name}.{suffix}": text for suffix, text in written.items()}

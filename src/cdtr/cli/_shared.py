@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cdtr.cli._output import is_quiet
@@ -18,6 +17,8 @@ from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, DataError
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names
+from cdtr.terminal import PlainConsole
+from cdtr.text import printable
 
 if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
     from accelerate import PartialState
@@ -60,13 +61,10 @@ def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
     config = run.config()
     good, _ = check_images(training_samples(source), config.data.max_pixels)
     _, held = hold_out(good, config.data.holdout, config.seed)
-    try:
-        noted = run.manifest()["splits"]["held_out"]
-        images, sha256 = noted["images"], noted["sha256"]
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{run.manifest_file} does not say which images were held out: give --split NAME"
-        ) from error
+    noted = (run.manifest().get("splits") or {}).get("held_out") or {}
+    if noted.get("sha256") is None:
+        raise CheckpointError(f"{run.manifest_file} does not say which images were held out: give --split NAME")
+    images, sha256 = noted["images"], noted["sha256"]
     if not images:
         raise DataError(
             f"{run.path} held no image out: name other images with --split, or train with data.holdout above 0"
@@ -158,15 +156,15 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda count: progress.advance(task, count)
 
 
-def progress_console() -> Console:
+def progress_console() -> PlainConsole:
     """Where progress is shown; with --quiet it shows nothing."""
-    return Console(stderr=True, quiet=is_quiet())
+    return PlainConsole(stderr=True, quiet=is_quiet())
 
 
 def note(message: str) -> None:
     """A line beside the results; with --quiet warnings alone."""
     if not is_quiet() or message.startswith("warning:"):
-        print(message, file=sys.stderr)
+        print(printable(message), file=sys.stderr)
 
 
 def report_broken(sample: Sample, reason: str) -> None:

@@ -36,8 +36,6 @@ def command(
 
     Example: cdtr ablate neu.yaml --out runs/neu-grid
     """
-    from rich.console import Console
-
     from cdtr.cli._grid import calibration_note, fail_if_any, run_grid
     from cdtr.cli._output import write_answer
     from cdtr.cli._shared import note, require_folder, require_outputs
@@ -46,6 +44,7 @@ def command(
     from cdtr.model.methods import with_switches
     from cdtr.reports.ablation import check_metrics, collect, summarise, to_csv, to_markdown, to_table
     from cdtr.runs import write_atomic, write_json
+    from cdtr.terminal import PlainConsole
 
     require_outputs(json_file)
     plan, configs = load_ablation(grid)
@@ -74,7 +73,7 @@ def command(
         if len(set(views.values())) > 1:  # rows that look at images in several ways stand in one table
             recipes = {row: f"{label}, view {views.get(row, 'whole')}" for row, label in recipes.items()}
         table = summarise(found, plan.metrics, plan.base or next(iter(plan.rows)), recipes)
-        Console().print(to_table(table))
+        PlainConsole().print(to_table(table))
         write_atomic(out / "table.md", to_markdown(table))
         write_atomic(out / "table.csv", to_csv(table))
         write_json(out / "table.json", table.to_json())

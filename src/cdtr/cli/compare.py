@@ -33,8 +33,6 @@ def command(
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from cdtr.api import find_run
     from cdtr.cli._output import write_answer
     from cdtr.cli._shared import open_source, require_outputs
@@ -43,6 +41,7 @@ def command(
     from cdtr.evaluation import find_protocol
     from cdtr.metrics.paired import compare_rows
     from cdtr.reports.tables import differences_table
+    from cdtr.terminal import PlainConsole
 
     require_outputs(json_file)
     first, second = (find_run(path) for path in (run_a, run_b))
@@ -57,7 +56,7 @@ def command(
     differences = compare_rows(results[0].rows, results[1].rows)
     print(f"a: {run_a}\nb: {run_b}\n{name} of {data}, protocol {rules.name}, {len(results[0].rows)} images")
     recipes = tuple(recipe_label(folder.config()) for folder in (first, second))
-    Console().print(differences_table(differences, (recipes[0], recipes[1])))
+    PlainConsole().print(differences_table(differences, (recipes[0], recipes[1])))
     for letter, result in zip("ab", results, strict=True):
         threshold = "none" if result.threshold is None else f"{result.threshold:.3g}, {result.threshold_source}"
         print(f"threshold of {letter}: {threshold}; view {result.view}")
@@ -97,8 +96,5 @@ def choose_common_split(
 
 def _held_out_hash(run: RunFolder) -> str | None:
     """Of the ids of the images that a run held out; None where its manifest does not say."""
-    try:
-        sha256: str = run.manifest()["splits"]["held_out"]["sha256"]
-    except (KeyError, TypeError):
-        return None
+    sha256: str | None = ((run.known_manifest().get("splits") or {}).get("held_out") or {}).get("sha256")
     return sha256

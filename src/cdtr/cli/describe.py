@@ -40,16 +40,16 @@ def describe(run: RunFolder) -> Iterator[str]:
 
     model = load_model(run.path)  # first, so that weights that do not fit are an error before any line
     config, names = run.config(), run.class_names()
-    manifest = run.manifest() if run.manifest_file.is_file() else {}
+    manifest = run.known_manifest()
     yield f"run: {run.path}"
     yield f"recipe: {recipe_label(config)}"
     yield f"method: {config.method}, fidelity {config.fidelity}, backbone {config.backbone.name}"
     yield f"parameters: {sum(parameter.numel() for parameter in model.parameters()):,}"
     yield f"classes: {len(names)} ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})"
-    splits = manifest.get("splits", {})
+    splits = manifest.get("splits")
     if splits:
         counts = ", ".join(f"{part['images']} {name.replace('_', ' ')}" for name, part in splits.items())
-        yield f"trained on: {manifest.get('data', {}).get('format', 'unknown')} data, {counts} images"
+        yield f"trained on: {(manifest.get('data') or {}).get('format') or 'unknown'} data, {counts} images"
     if manifest.get("imported"):
         origin = manifest["imported"]
         yield f"imported from: {origin['file']} (sha256 {origin['sha256']})"

@@ -100,17 +100,16 @@ def report(
     per_class: bool = False,
 ) -> None:
     """Print one evaluation, or several protocols side by side, and write numbers and figures if asked."""
-    from rich.console import Console
-
     from cdtr.cli._output import write_answer
     from cdtr.reports.figures import write_figures
     from cdtr.reports.tables import metrics_table, per_class_table, protocols_table, summary_lines
+    from cdtr.terminal import PlainConsole
 
-    Console().print(metrics_table(results[0]) if len(results) == 1 else protocols_table(results))
+    PlainConsole().print(metrics_table(results[0]) if len(results) == 1 else protocols_table(results))
     for line in summary_lines(results[0]) if len(results) == 1 else ():
         print(line)
     for result in results if per_class else ():
-        Console().print(per_class_table(result, class_names))
+        PlainConsole().print(per_class_table(result, class_names))
     if json_file is not None:
         trees = {result.protocol: result.to_json(class_names) for result in results}
         (only, *more) = trees.values()

@@ -49,13 +49,12 @@ def command(
 
     Example: cdtr import-corrections export.json --boxes boxes/ --run runs/neu --out reviewed.json
     """
-    from rich.console import Console
-
     from cdtr.cli._output import write_answer
     from cdtr.cli._shared import next_steps, note, require_outputs
     from cdtr.corrections import compare, match_images, read_reviewed, read_written, settle_corners
     from cdtr.errors import ConfigError, DataError
     from cdtr.runs import RunFolder
+    from cdtr.terminal import PlainConsole
 
     require_outputs(json_file)
     if out is not None and out.suffix.lower() != ".json":
@@ -82,7 +81,7 @@ def command(
         f"{review.n_reviewed} images reviewed, {review.n_not_reviewed} not"
         + (f", {n_unknown} in the file are none of ours" if n_unknown else "")
     )
-    Console().print(review_table(review))
+    PlainConsole().print(review_table(review))
     write_answer(json_file, {"file": str(file), "boxes": str(reference), **review.to_json()})
     if out is not None:
         write_reviewed(out, reviewed, written, class_names)
@@ -134,10 +133,10 @@ def _ends(image_id: str) -> list[str]:
 
 def review_table(review: Review) -> Table:
     """Counts of each class that has a box, and of all."""
-    from rich.markup import escape
     from rich.table import Table
 
     from cdtr.reports.columns import add_number, add_text
+    from cdtr.text import printable
 
     table = Table()
     add_text(table, "class")
@@ -149,7 +148,7 @@ def review_table(review: Review) -> Table:
             table.add_section()
         counts = (tally.boxes, tally.kept, tally.moved, tally.relabelled, tally.deleted, tally.added)
         rate = "" if tally.accept_rate is None else f"{tally.accept_rate:.1f}%"
-        table.add_row(escape(name), *map(str, counts), rate)
+        table.add_row(printable(name), *map(str, counts), rate)
     return table
 
 

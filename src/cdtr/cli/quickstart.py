@@ -95,18 +95,17 @@ def train_small_clip(config: Config, source: DataSource, out: Path) -> None:
 
 def measure(run: RunFolder, source: DataSource, samples: tuple[Sample, ...], out: Path) -> Evaluation:
     """Calibrate if that was not done, evaluate, and write and print the numbers."""
-    from rich.console import Console
-
     from cdtr.cli.calibrate import calibrate_run
     from cdtr.cli.evaluate import evaluate_run
     from cdtr.evaluation import find_protocol
     from cdtr.reports.tables import metrics_table, summary_lines
     from cdtr.runs import write_json
+    from cdtr.terminal import PlainConsole
 
     if run.calibration() is None:
         calibrate_run(run, source)
     (result,) = evaluate_run(run, source, samples, [find_protocol(run.config().evaluation.protocol)])
-    Console().print(metrics_table(result))
+    PlainConsole().print(metrics_table(result))
     for line in summary_lines(result):
         print(line)
     write_json(out / "evaluation.json", {"split": "val", **result.to_json(source.class_names)})

@@ -67,9 +67,8 @@ def measure_run(
     from cdtr.cli._shared import open_source
     from cdtr.cli.evaluate import choose_split
     from cdtr.errors import DataError
-    from cdtr.reports.facts import manifest_of
 
-    root = data or (manifest_of(run).get("data") or {}).get("root")
+    root = data or (run.known_manifest().get("data") or {}).get("root")
     if root is None:
         return None, "the run does not say where its data lies; name it with --data."
     if data is None and not Path(root).is_dir():
@@ -161,10 +160,10 @@ def rebuild_start(run: RunFolder) -> tuple[nn.Module | None, str]:
     """The method as its training started with it, and what that is; or None, and why it cannot be had."""
     from cdtr.errors import CdtrError
     from cdtr.model.methods import initial_method
-    from cdtr.reports.facts import manifest_of, start_of
+    from cdtr.reports.facts import start_of
     from cdtr.runs import hash_file, library_versions
 
-    manifest, config = manifest_of(run), run.config()
+    manifest, config = run.known_manifest(), run.config()
     if manifest.get("imported"):
         return None, "not known, as the weights were imported"
     started = manifest.get("started_from")

@@ -109,11 +109,11 @@ def command(
 
 def list_tables() -> None:
     """Every table and figure with the data sets and rows that it needs."""
-    from rich.console import Console
     from rich.table import Table
 
     from cdtr.config import load_reproduction, reproduction_names
     from cdtr.reports.columns import add_text
+    from cdtr.terminal import PlainConsole
 
     table = Table(title="cdtr reproduce NAME --data DATA=DIR", title_justify="left")
     for column in ("name", "in the paper", "what", "data", "rows trained here"):
@@ -122,7 +122,7 @@ def list_tables() -> None:
         found = load_reproduction(name)
         trained = f"{len(trainable_rows(found))} of {len(found.table.rows)}"
         table.add_row(name, found.caption, found.table.title, ", ".join(found.data), trained)
-    Console().print(table)
+    PlainConsole().print(table)
 
 
 def trainable_rows(found: Reproduction) -> list[str]:

@@ -81,7 +81,7 @@ def choose_config(
 
     run = RunFolder(out)
     if resume and config is None and not overrides and run.manifest_file.is_file():
-        return parse_config(str(run.manifest().get("requested_config", "")), str(run.manifest_file))
+        return parse_config(str(run.manifest("requested_config")["requested_config"]), str(run.manifest_file))
     if config is None and default == DEFAULT_PRESET and is_main_process():
         note(
             f"no --config: taking the preset {DEFAULT_PRESET}, from scratch in minutes on a CPU. With a GPU and a "

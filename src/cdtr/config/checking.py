@@ -36,7 +36,7 @@ def checked_section(tree: Mapping[str, Any], section: type[AnySection], origin: 
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{origin}: {where} = {first['input']!r}: {first['msg']}") from error
+        raise ConfigError(f"{origin}: {where} = {first['input']!r:.200}: {first['msg']}") from error
 
 
 def _refuse_unknown(
@@ -54,7 +54,7 @@ def _refuse_unknown(
         if kind is not None:
             if not isinstance(value, Mapping):
                 example = f"{here}.{next(iter(kind.model_fields))}"
-                raise ConfigError(f"{origin}: {here} = {value!r}: expected keys below it, such as {example}")
+                raise ConfigError(f"{origin}: {here} = {value!r:.200}: expected keys below it, such as {example}")
             _refuse_unknown(value, kind, origin, (*path, str(key)), root)
 
 

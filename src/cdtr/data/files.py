@@ -33,15 +33,16 @@ def inside(root: Path, relative: str) -> Path:
     return path
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that hold something, stripped; DataError if it is not UTF-8."""
+def read_lines(path: Path, strip: bool = True) -> list[str]:
+    """The lines of a text file that hold something, stripped if wanted; DataError if it is not UTF-8."""
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark before the first name
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 (byte {error.start}): expected a line per name, save it as UTF-8"
         ) from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    # No other character ends a line: read_text has made "\n" of "\r\n" and "\r".
+    return [line.strip() if strip else line for line in text.split("\n") if line.strip()]
 
 
 def content_hash(path: Path) -> str | None:

@@ -16,6 +16,7 @@ from PIL import Image
 from cdtr.data.datasets.webdataset import CLASSES_FILE, INDEX_FILE, MASK_SUFFIX
 from cdtr.data.tar_members import open_file
 from cdtr.errors import ConfigError, DataError, how_to_install
+from cdtr.files import full_disk_named
 from cdtr.records import DataSource, Sample
 
 _UNFINISHED = ".unfinished"
@@ -39,7 +40,7 @@ def write_shards(
     """
     wds = require_webdataset()
     counts: dict[str, int] = {}
-    with _whole_or_nothing(out.resolve()) as draft:
+    with full_disk_named(out), _whole_or_nothing(out.resolve()) as draft:
         index: dict[str, dict[str, Any]] = {}
         for position, (split, samples) in enumerate(source.splits.items()):
             if not samples:

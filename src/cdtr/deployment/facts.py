@@ -122,6 +122,7 @@ class Facts(_Part):
         """CheckpointError for a newer format, and for what ``to_json`` did not write. origin: whose they are."""
         try:
             tree = json.loads(text)
+            json.dumps(tree, ensure_ascii=False).encode("utf-8")  # names that are no text
             newer = isinstance(tree, dict) and isinstance(tree.get("format"), int) and tree["format"] > FORMAT
             if newer:
                 raise CheckpointError(
@@ -134,7 +135,7 @@ class Facts(_Part):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise CheckpointError(f"{origin}: metadata {where}: {first['msg']}: export the run again") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{origin}: metadata is not JSON ({error}): export the run again") from error
         return facts
 
@@ -144,7 +145,6 @@ def run_facts(run: RunFolder, threshold: float | None, threshold_source: str | N
     config = run.config()
     seen = View.of(view, config.data)
     cropped = seen.name == "crop"
-    revision = run.manifest().get("git_revision") if run.manifest_file.is_file() else None
     return Facts(
         format=FORMAT if cropped else _WITHOUT_CROPS,
         cdtr_version=version("cdtr"),
@@ -152,7 +152,7 @@ def run_facts(run: RunFolder, threshold: float | None, threshold_source: str | N
             name=run.path.resolve().name,
             method=config.method,
             weights_sha256=hash_file(run.weights),
-            git_revision=revision if isinstance(revision, str) else None,
+            git_revision=run.known_manifest().get("git_revision"),
             recipe=recipe_label(config),
         ),
         class_names=run.class_names(),

@@ -186,10 +186,10 @@ class BoxQuality:
                 hit_rate=float(tree["hit_rate"]),
                 **lists,
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise _broken(f"{type(error).__name__} {error}") from error
-        if not set(found.features) <= {*FEATURES, MIRROR}:
-            raise _broken(f"features {', '.join(map(str, found.features))}")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise _broken(f"{type(error).__name__} {str(error)!a:.80}") from error
+        if not found.features or not all(name in (*FEATURES, MIRROR) for name in found.features):
+            raise _broken(f"features {found.features!a:.80}")
         sizes = [len(found.mean), len(found.scale), len(found.weights), len(found.class_weights)]
         if sizes != [len(found.features)] * 3 + [n_classes]:
             raise _broken(f"{sizes} numbers for {len(found.features)} features and {n_classes} classes")

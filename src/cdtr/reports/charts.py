@@ -29,7 +29,11 @@ def threshold_charts(evaluation: Evaluation | None, calibration: Mapping[str, An
     if evaluation is not None and evaluation.curves is not None:
         charts += _evaluated(evaluation)
     curve = (calibration or {}).get("curve")
-    if calibration is not None and curve:
+    if (
+        calibration is not None
+        and curve
+        and None not in (calibration.get("threshold"), calibration.get("gt_known_loc"))
+    ):
         charts.append(_chosen(calibration, curve))
     return charts
 

@@ -14,7 +14,6 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cdtr.data.check import plain
 from cdtr.data.check.scan import ImageFacts
 from cdtr.data.images import read_image
 from cdtr.errors import ConfigError, DataError
@@ -22,6 +21,7 @@ from cdtr.records import Annotation, Sample
 from cdtr.reports.data_check import DataCheck
 from cdtr.reports.overlays import draw_boxes
 from cdtr.runs import write_atomic
+from cdtr.text import printable
 
 CELL = 128  # pixels of a picture's longer side
 MOST_CLASSES = 400  # of a sheet
@@ -97,12 +97,12 @@ def draw_rows(rows: Sequence[tuple[str, Sequence[Picture]]], cells: int, max_pix
     draw = ImageDraw.Draw(sheet)
     for number, (title, pictures) in enumerate(rows):
         left, top = number // lines * width + _GAP, number % lines * height + _GAP
-        draw.text((left, top), _fit(plain(title), width - 2 * _GAP), fill=_INK, font=_font(_BIG))
+        draw.text((left, top), _fit(printable(title), width - 2 * _GAP), fill=_INK, font=_font(_BIG))
         for place, picture in enumerate(pictures):
             x, y = left + place * (CELL + _GAP), top + _LINE
             thumbnail = _thumbnail(picture, max_pixels)
             sheet.paste(thumbnail, (x + (CELL - thumbnail.width) // 2, y + (CELL - thumbnail.height) // 2))
-            draw.text((x, y + CELL), _fit(plain(picture.caption), CELL, _SMALL), fill=_GREY, font=_font(_SMALL))
+            draw.text((x, y + CELL), _fit(printable(picture.caption), CELL, _SMALL), fill=_GREY, font=_font(_SMALL))
     return sheet
 
 

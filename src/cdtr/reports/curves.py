@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,35 +28,20 @@ class _Log(NamedTuple):
     per_epoch: int
 
 
-def read_log(run: RunFolder, kind: str) -> list[dict[str, Any]]:
-    """The log's records of a kind, ``step`` or ``epoch``; a line that a kill cut short is passed over."""
-    if not run.metrics_file.is_file():
-        return []
-    records = []
-    for line in run.metrics_file.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if record["kind"] == kind:
-            records.append(record)
-    return records
-
-
 def training_charts(run: RunFolder) -> list[Chart]:
     """Losses, lambdas, held-out accuracy and how object-like the attention is, over the epochs; what was not logged is
     left out, and all is before the first epoch."""
-    epochs = read_log(run, "epoch")
+    epochs = run.log("epoch")
     if not epochs:
         return []
-    log = _Log(read_log(run, "step") or epochs, epochs, max(1, int(epochs[0]["step"]) // (int(epochs[0]["epoch"]) + 1)))
+    log = _Log(run.log("step") or epochs, epochs, max(1, int(epochs[0]["step"]) // (int(epochs[0]["epoch"]) + 1)))
     charts = (_total(log), _terms(log), _lambdas(log), _attention(log), _accuracy(log))
     return [chart for chart in charts if chart is not None]
 
 
 def last_likeness(run: RunFolder) -> float | None:
     """The last logged correlation of attention and class map, below 0 where the attention is inside out."""
-    known = [value for record in read_log(run, "epoch") if (value := _likeness(record)) is not None]
+    known = [value for record in run.log("epoch") if (value := _likeness(record)) is not None]
     return known[-1] if known else None
 
 
@@ -89,7 +73,7 @@ def _terms(log: _Log) -> Chart | None:
 
 
 def _lambdas(log: _Log) -> Chart | None:
-    names = list(log.epochs[0].get("lambdas") or {})
+    names = list(log.epochs[0]["lambdas"])
     if not names:
         return None
     figure, axes = new_chart()
@@ -126,7 +110,7 @@ def _accuracy(log: _Log) -> Chart | None:
     points = [
         (record["epoch"] + 1, record["held_out"]["top1_cls"])
         for record in log.epochs
-        if "top1_cls" in (record.get("held_out") or {})
+        if "top1_cls" in record["held_out"]
     ]
     if not points:
         return None
@@ -139,8 +123,8 @@ def _accuracy(log: _Log) -> Chart | None:
 
 
 def _likeness(record: Mapping[str, Any]) -> float | None:
-    value = (record.get("attention") or {}).get("class_map")
-    return None if value is None else float(value)
+    value: float | None = record["attention"].get("class_map")
+    return value
 
 
 def _line(log: _Log, field: str, name: str) -> tuple[np.typing.NDArray[np.float64], np.typing.NDArray[np.float64]]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from cdtr.data.check import Finding, counted, plain
@@ -18,6 +17,7 @@ from cdtr.data.duplicates import order_splits
 from cdtr.records import DataSource
 from cdtr.reports.columns import add_number, add_text
 from cdtr.reports.tables import BASELINE_NAMES, percent
+from cdtr.text import printable
 
 _SHOWN_CLASSES = 24  # in the terminal; the JSON has all
 _SHOWN_SIZES = 3
@@ -75,7 +75,7 @@ def splits_table(check: DataCheck) -> Table:
     """A column a split: images, sizes, modes, boxes, and what boxes score that never look."""
     splits = order_splits(check.source)[::-1]
     facts = {split: _split_facts(check, split) for split in splits}
-    table = Table(title=f"{escape(plain(str(check.source.root)))}, read as {check.source.name}", title_justify="left")
+    table = Table(title=f"{printable(str(check.source.root))}, read as {check.source.name}", title_justify="left")
     add_text(table, "")
     for split in splits:
         add_number(table, split)
@@ -122,7 +122,7 @@ def classes_table(check: DataCheck) -> Table:
     for split in splits:
         add_number(table, split)
     for place, label in enumerate(order):
-        table.add_row(escape(plain(names[label])), *(str(counts[split][label]) for split in splits))
+        table.add_row(printable(names[label]), *(str(counts[split][label]) for split in splits))
         if len(names) > _SHOWN_CLASSES and place == _SHOWN_CLASSES // 2 - 1:
             table.add_section()
     return table
@@ -134,7 +134,7 @@ def finding_lines(check: DataCheck) -> list[str]:
     lines += [f"note [{found.kind}] {found.message}" for found in check.notes]
     kinds = sorted({found.kind for found in check.problems})
     summary = f"{counted(len(check.problems), 'problem')} ({', '.join(kinds)})" if kinds else "no problem"
-    return [*map(plain, lines), f"{summary}, {counted(len(check.notes), 'note')}"]
+    return [*map(printable, lines), f"{summary}, {counted(len(check.notes), 'note')}"]
 
 
 def find_easy_boxes(baselines: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cdtr.config import Config, beyond_paper, recipe_label
 from cdtr.evaluation.run_view import choose_view
@@ -35,14 +35,9 @@ class Module(NamedTuple):
 Facts = list[tuple[str, str]]
 
 
-def manifest_of(run: RunFolder) -> dict[str, Any]:
-    """The run's manifest, empty where it has none."""
-    return run.manifest() if run.manifest_file.is_file() else {}
-
-
 def start_of(run: RunFolder) -> str:
     """What the transformer's training started from, in words."""
-    manifest, weights = manifest_of(run), run.config().backbone.weights
+    manifest, weights = run.known_manifest(), run.config().backbone.weights
     if manifest.get("imported"):
         return f"weights imported from {manifest['imported']['file']}"
     pretrained = ((manifest.get("started_from") or {}).get("notes") or {}).get("pretrained_on")
@@ -50,7 +45,7 @@ def start_of(run: RunFolder) -> str:
 
 
 def data_facts(run: RunFolder) -> Facts:
-    manifest, names = manifest_of(run), run.class_names()
+    manifest, names = run.known_manifest(), run.class_names()
     found, splits = manifest.get("data") or {}, manifest.get("splits") or {}
     facts = []
     if found.get("format"):
@@ -83,7 +78,7 @@ def model_facts(run: RunFolder, parameters: int) -> Facts:
 
 
 def training_facts(run: RunFolder) -> Facts:
-    config, manifest = run.config(), manifest_of(run)
+    config, manifest = run.config(), run.known_manifest()
     train = config.train
     if manifest.get("imported"):
         return [("Training", "somewhere else: the weights were imported")]
@@ -100,7 +95,7 @@ def training_facts(run: RunFolder) -> Facts:
 
 
 def version_facts(run: RunFolder) -> Facts:
-    manifest = manifest_of(run)
+    manifest = run.known_manifest()
     versions = ", ".join(f"{name} {number}" for name, number in (manifest.get("versions") or {}).items())
     facts = [("Versions", versions)] if versions else []
     if manifest.get("git_revision"):
@@ -110,7 +105,7 @@ def version_facts(run: RunFolder) -> Facts:
 
 def modules(run: RunFolder) -> list[Module]:
     """The paper's four modules and the guide, on or off."""
-    config, fit = run.config(), manifest_of(run).get("clip_fit")
+    config, fit = run.config(), run.known_manifest().get("clip_fit")
     clip = f", CLIP {config.sba.model}" + (f", its fit to the classes {fit['fit']:.2f}" if fit else "")
     ocm = f"K = {config.ocm.k} blocks, p = {config.ocm.p:g}"
     ocm += _OCM_STARTS[config.ocm.prior]

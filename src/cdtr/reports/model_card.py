@@ -24,7 +24,7 @@ def model_card(run: RunFolder, threshold: Threshold, title: str, repo_id: str | 
 
     threshold: of the maps, and where it is from. repo_id: the name that the examples of use have.
     """
-    scores, manifest = run.scores(), run.manifest() if run.manifest_file.is_file() else {}
+    scores, manifest = run.scores(), run.known_manifest()
     header = ModelCardData(
         library_name="cdtr",
         pipeline_tag="object-detection",
@@ -85,12 +85,13 @@ def _data(run: RunFolder, manifest: Mapping[str, Any]) -> Iterator[str]:
     yield "## Data\n"
     splits, origin = manifest.get("splits") or {}, manifest.get("imported")
     if origin:
-        yield f"- Weights of {_plain(origin['model'])}, from `{_code(origin['file'])}` (sha256 `{origin['sha256']}`)"
+        model, file = _plain(origin.get("model", "unknown")), _code(origin["file"])
+        yield f"- Weights of {model}, from `{file}` (sha256 `{_code(origin['sha256'])}`)"
     if splits:
         counts = ", ".join(
             f"{part['images']} {'held out' if name == 'held_out' else name}" for name, part in splits.items()
         )
-        yield f"- Images of `{_code((manifest.get('data') or {}).get('format', 'unknown'))}` data: {counts}"
+        yield f"- Images of `{_code((manifest.get('data') or {}).get('format') or 'unknown')}` data: {counts}"
     names = run.class_names()
     more = f", and {len(names) - _CLASSES_SHOWN} more (classes.txt)" if len(names) > _CLASSES_SHOWN else ""
     yield f"- {len(names)} classes: {', '.join(f'`{_code(name)}`' for name in names[:_CLASSES_SHOWN])}{more}\n"

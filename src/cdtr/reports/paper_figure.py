@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from cdtr.config import Reproduction
 from cdtr.metrics.loc_accuracy import IOU_PERCENTILES
-from cdtr.reports.curves import read_log
 from cdtr.reports.figures import tidy
 from cdtr.reports.paper_table import Part
 from cdtr.reports.tables import METRIC_NAMES, csv_text
@@ -132,7 +131,7 @@ def training_figure(found: Reproduction, parts: Sequence[Part], runs: Runs, fiel
 
 def _records(run: RunFolder) -> list[dict[str, Any]]:
     """The log's steps; of a training too short to have any, its epochs."""
-    return read_log(run, "step") or read_log(run, "epoch")
+    return run.log("step") or run.log("epoch")
 
 
 def _each(tree: Mapping[str, Mapping[str, Mapping[int, Any]]]) -> Iterator[tuple[str, str, int, Any]]:

@@ -14,13 +14,13 @@ def write_quickstart(
     run: RunFolder, parameters: int, measured: Measured, seconds: Mapping[str, float], page: Path
 ) -> None:
     """Write one HTML file that needs no other. seconds: of each step that this call had to do."""
-    manifest = run.manifest()
+    manifest = run.manifest("splits")
     drawn = {
         "class_names": measured.source.class_names,
         "counts": {name: part["images"] for name, part in manifest["splits"].items()},
         "epochs": run.config().train.epochs,
         "sba": bool(run.config().sba.enabled),
-        "clip_fit": manifest["clip_fit"],
+        "clip_fit": manifest.get("clip_fit"),
         "seconds": seconds,
         "seed": run.config().seed,
     }

@@ -17,7 +17,7 @@ from cdtr.localization.predictor import Predictor
 from cdtr.records import DataSource, Sample
 from cdtr.reports import facts
 from cdtr.reports.charts import box_score_charts, noise_chart, noise_kind_rows, overlap_charts, threshold_charts
-from cdtr.reports.curves import last_likeness, read_log, training_charts
+from cdtr.reports.curves import last_likeness, training_charts
 from cdtr.reports.gallery import Gallery, Pictures, choose_random, choose_rows
 from cdtr.reports.page import write_page
 from cdtr.reports.panels import Panel
@@ -117,7 +117,7 @@ def report_words(run: RunFolder, shown: str, parameters: int, measured: Measured
 
 
 def _without_images(run: RunFolder) -> dict[str, Any]:
-    records = read_log(run, "epoch")
+    records = run.log("epoch")
     held_out = (records[-1].get("held_out") or {}).get("top1_cls") if records else None
     headline = [] if held_out is None else [(f"{held_out:.1f}%", "class of held-out training images right", "")]
     notes = [text for text in (_inside_out(last_likeness(run), None),) if text]

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from cdtr.csv_cells import to_cell
 from cdtr.evaluation import Evaluation
 from cdtr.metrics.paired import PairedDifference
 from cdtr.reports.columns import add_number, add_text
+from cdtr.text import printable
 
 METRIC_NAMES = {
     "gt_known_loc": "GT-known Loc",
@@ -147,7 +147,7 @@ def per_class_table(evaluation: Evaluation, class_names: Sequence[str]) -> Table
     counts = Counter(row.label for row in evaluation.rows)
     by_score = sorted(evaluation.per_class.items(), key=lambda item: (item[1]["gt_known_loc"] or 0.0, item[0]))
     for label, scores in by_score:
-        table.add_row(escape(class_names[label]), str(counts[label]), *(percent(scores[key]) for key in keys))
+        table.add_row(printable(class_names[label]), str(counts[label]), *(percent(scores[key]) for key in keys))
     return table
 
 

@@ -21,9 +21,11 @@ from cdtr.data.loader import eval_loader, train_loader
 from cdtr.data.split import hold_out, training_samples
 from cdtr.data.transforms import denormalise
 from cdtr.errors import ConfigError, DataError, TrainingError
+from cdtr.files import is_stray
 from cdtr.model.clip import clean_class_name, freeze
 from cdtr.records import DataSource
 from cdtr.runs import write_atomic, write_json
+from cdtr.terminal import PlainConsole, say_to
 from cdtr.training.clip_fit import ClipFit, probe_clip
 
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -62,11 +64,11 @@ def train_clip(
     part blacked out, since SBA will show it masked images. Answers the fit on held-out training images.
     """
     settings = settings or SmallClip()
-    console = console or Console(stderr=True)
+    console = console or PlainConsole(stderr=True)
     _require_free(out)
     samples, broken = check_images(training_samples(source), config.data.max_pixels)
     for sample, reason in broken:
-        console.print(f"left out {sample.image_id}: {reason}")
+        say_to(console)(f"left out {sample.image_id}: {reason}")
     if not samples:
         raise DataError(f"none of the {len(broken)} training images of {source.root} can be read")
     fit, held_out = hold_out(samples, config.data.holdout, config.seed)
@@ -93,7 +95,7 @@ def _require_free(out: Path) -> None:
     """ConfigError for an --out that holds something, but for what a training killed while writing leaves behind."""
     if not out.exists():
         return
-    if not out.is_dir() or any(e.name != CONFIG_FILE and not e.name.endswith(".tmp") for e in out.iterdir()):
+    if not out.is_dir() or any(e.name != CONFIG_FILE and not is_stray(e.name) for e in out.iterdir()):
         raise ConfigError(f"{out} is there already: choose another --out")
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from cdtr.runs import RunFolder, write_atomic
+from cdtr.runs import RunFolder
 
 _INSIDE_OUT = (
     "warning: the attention is inside out (correlation with the label's class map {:.2f}): boxes may lie around the "
@@ -30,7 +30,7 @@ class TrainingLog:
         self._progress: Progress | None = None
         if not active:
             return
-        drop_lines_after(run, start_step)
+        run.drop_log_after(start_step)
         self._board = SummaryWriter(str(run.path / "tensorboard"), purge_step=start_step)
         if console.is_terminal:
             self._progress = Progress(
@@ -101,18 +101,3 @@ class TrainingLog:
 
 def _named(lambdas: Mapping[str, float]) -> str:
     return "λ " + " ".join(f"{name} {value:.2f}" for name, value in lambdas.items())
-
-
-def drop_lines_after(run: RunFolder, step: int) -> None:
-    """Forget what a killed run logged after the state it resumes from."""
-    if not run.metrics_file.is_file():
-        return
-    kept = []
-    for line in run.metrics_file.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:  # the line that the kill cut short
-            continue
-        if record["step"] <= step:
-            kept.append(line + "\n")
-    write_atomic(run.metrics_file, "".join(kept))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from cdtr.model.methods import build_method
 from cdtr.model.teacher import Teacher
 from cdtr.records import Batch, DataSource, Method, ModelOutput
 from cdtr.runs import RunFolder, one_at_a_time
+from cdtr.terminal import PlainConsole, say_to
 from cdtr.training.log import TrainingLog
 from cdtr.training.optimiser import build_optimiser, learning_rate
 from cdtr.training.prepare import Prepared, finish_run, prepare_run, start_run
@@ -52,7 +52,7 @@ def train(
     state stays.
     """
     accelerator = _accelerator(config.train.precision)
-    console = console or Console(stderr=True)
+    console = console or PlainConsole(stderr=True)
     with one_at_a_time(out) if accelerator.is_main_process else nullcontext():
         return _train(accelerator, config, source, RunFolder(out), resume, console, teacher)
 
@@ -66,7 +66,7 @@ def _train(
     console: Console,
     teacher: Teacher | None,
 ) -> RunFolder:
-    say = partial(console.print, highlight=False, soft_wrap=True) if accelerator.is_main_process else _silent
+    say = say_to(console) if accelerator.is_main_process else _silent
     prepared = prepare_run(accelerator, config, source, run, resume, say)
     if run.weights.is_file():
         say(f"{run.path} is trained already")
@@ -107,7 +107,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train from the saved position to the end, and write the weights."""
-        position = restore_state(self.accelerator, self.folder, self.ema)
+        position = restore_state(self.accelerator, self.folder, self.ema, say_to(self.console))
         if position is None:
             position = Position()
             save_state(self.accelerator, self.folder, position, self.ema)

@@ -13,9 +13,11 @@ from safetensors.torch import save
 from torch import nn
 
 from cdtr.config import Config, parse_config, recipe_label
+from cdtr.data.datasets import check_class_names
 from cdtr.data.images import check_images
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.files import is_stray
 from cdtr.model.methods import with_switches
 from cdtr.model.sba import Sba
 from cdtr.records import DataSource, Sample
@@ -52,6 +54,7 @@ def prepare_run(
 ) -> Prepared:
     """Check the run folder, leave out broken images, split, probe CLIP; ``start_run`` then writes what was found."""
     config = with_switches(config)
+    check_class_names(source)
     _check_folder(run, resume)
     samples, broken = check_images(training_samples(source), config.data.max_pixels)
     for sample, reason in broken:
@@ -96,7 +99,8 @@ def finish_run(run: RunFolder, method: nn.Module, broken: Mapping[str, str]) -> 
     """Write the weights, which makes the run a trained one, and what broke on the way."""
     if broken:
         manifest = run.manifest()
-        write_json(run.manifest_file, {**manifest, "broken_images": {**manifest["broken_images"], **broken}})
+        known = manifest.get("broken_images") or {}
+        write_json(run.manifest_file, {**manifest, "broken_images": {**known, **broken}})
     write_atomic(run.weights, save({name: tensor.contiguous() for name, tensor in method.state_dict().items()}))
 
 
@@ -105,15 +109,15 @@ def _check_folder(run: RunFolder, resume: bool) -> None:
     if found and not resume:
         raise ConfigError(f"{run.path} is not empty: choose another --out, or go on with --resume")
     own = {run.manifest_file.name, run.classes_file.name}  # a run killed before its first step
-    others = [name for name in found - own if not name.endswith(".tmp")]
+    others = [name for name in found - own if not is_stray(name)]
     if others and not run.config_file.is_file():
         raise ConfigError(f"{run.path} is not empty and holds no run to resume: choose another --out")
 
 
 def _check_same(run: RunFolder, requested: Config, source: DataSource, splits: Mapping[str, Sequence[Sample]]) -> None:
     """Raise ConfigError when a resumed run was started with other settings, classes or images."""
-    manifest = run.manifest()
-    before = parse_config(str(manifest["requested_config"]), str(run.manifest_file))
+    manifest = run.manifest("requested_config", *(f"splits.{name}" for name in splits))
+    before = parse_config(manifest["requested_config"], str(run.manifest_file))
     for key, (old, new) in _differences(before, requested).items():
         if not _may_change(key):
             raise ConfigError(
@@ -147,7 +151,7 @@ def _with_new_values(run: RunFolder, requested: Config) -> tuple[Config, dict[st
         (changes.setdefault(section, {}) if section else changes)[name] = value
     config, saved = config.updated(**changes), saved_state(run)
     entry = {"step": 0 if saved is None else saved.position.step, "settings": new}
-    resumptions = [*manifest.get("resumed_with", []), entry]
+    resumptions = [*(manifest.get("resumed_with") or []), entry]
     return config, {**manifest, "recipe": recipe_label(config), "resumed_with": resumptions}
 
 

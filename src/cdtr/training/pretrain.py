@@ -50,7 +50,7 @@ def write_backbone(run: RunFolder) -> None:
 
 
 def _notes(run: RunFolder) -> dict[str, str]:
-    config, manifest = run.config(), run.manifest()
+    config, manifest = run.config(), run.manifest("data.format", "splits.fit.sha256")
     lessons, images = config.pretrain, manifest["splits"]["fit"]["images"]
     taught = lessons.token_weight or lessons.patch_weight
     return {
@@ -59,5 +59,5 @@ def _notes(run: RunFolder) -> dict[str, str]:
         "input_size": "x".join(map(str, config.data.input_size)),
         "images_sha256": manifest["splits"]["fit"]["sha256"],
         "backbone": config.backbone.model_dump_json(include={"name", "stem", "overrides"}),
-        "git_revision": manifest["git_revision"] or "",
+        "git_revision": manifest.get("git_revision") or "",
     }

@@ -62,14 +62,13 @@ def command(
 
     Example: cdtr data check photos/ --out photos-check
     """
-    from rich.console import Console
-
     from cdtr.cli._output import write_answer
     from cdtr.cli._shared import require_folder
     from cdtr.config import load_config
     from cdtr.data.check import require_kinds
     from cdtr.reports.contact_sheet import MOST_CLASSES, class_sheet, copies_sheet, require_format, write_picture
     from cdtr.reports.data_check import classes_table, finding_lines, splits_table
+    from cdtr.terminal import PlainConsole
 
     require_kinds(allow or ())
     if out is not None:
@@ -79,7 +78,7 @@ def command(
     changes = [*(overrides or []), *(["data.deduplicate=true"] if deduplicate else [])]
     settings = load_config(config, changes, {"data": {"boxes": boxes}} if boxes is not None else None)
     found, copies = check_data(data, settings, near, distance, allow or ())
-    console = Console()
+    console = PlainConsole()
     for table in (splits_table(found), classes_table(found)):
         console.print(table)
     for line in finding_lines(found):

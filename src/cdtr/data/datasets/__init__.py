@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from cdtr.errors import DataError
 from cdtr.records import DataSource
+from cdtr.text import fits_a_line
 
 
 class DatasetModule(Protocol):
@@ -41,12 +42,23 @@ def load_source(root: str | Path, format: str = "auto") -> DataSource:
         raise DataError(f"unknown data format {format!r}{hint}; choose one of auto, {', '.join(format_names())}")
     _check_root(root)
     source = _module(format if format != "auto" else _recognise(root)).load(root)
+    check_class_names(source)
     if len(source.class_names) < 2:
         raise DataError(
             f"{root} has one class, {', '.join(source.class_names)}: expected at least two, "
             "because localization is learned from telling classes apart"
         )
     return source
+
+
+def check_class_names(source: DataSource) -> None:
+    """DataError for a class whose name no list with one name a line can hold, as a run and many formats have it."""
+    for name in source.class_names:
+        if not fits_a_line(name):
+            raise DataError(
+                f"{source.root}: class {name!a} has a control character, a line separator, a byte that is not UTF-8 or "
+                "only blanks in its name, which a run cannot store: rename its folder"
+            )
 
 
 def _recognise(root: Path) -> str:

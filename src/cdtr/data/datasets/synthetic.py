@@ -22,6 +22,7 @@ from cdtr.cores import core_count
 from cdtr.data.drawing import PATTERN_NAMES, draw_picture, tight_box
 from cdtr.data.files import inside
 from cdtr.errors import DataError
+from cdtr.files import full_disk_named
 from cdtr.records import Annotation, DataSource, Sample
 
 _MARKER = "synthetic.json"
@@ -76,8 +77,9 @@ def generate(
         return load(root)
     _clear(root)
     _write_json(root / _UNFINISHED, settings)
-    boxes = _draw_all(root, {"train": n_train, "val": n_val}, size, seed, progress)
-    _write_json(root / "annotations.json", boxes)
+    with full_disk_named(root / "annotations.json"):
+        boxes = _draw_all(root, {"train": n_train, "val": n_val}, size, seed, progress)
+        _write_json(root / "annotations.json", boxes)
     (root / _UNFINISHED).replace(root / _MARKER)
     return load(root)
 

@@ -67,7 +67,7 @@ def load(root: Path) -> DataSource:
     if not shards:
         raise DataError(f"{root} has no shards: expected tar files such as train-000000.tar")
     _warn_of_others(root, shards)
-    listed = read_lines(root / CLASSES_FILE) if (root / CLASSES_FILE).is_file() else []
+    listed = read_lines(root / CLASSES_FILE, strip=False) if (root / CLASSES_FILE).is_file() else []
     if len(set(listed)) < len(listed):
         raise DataError(f"{root / CLASSES_FILE} has a class twice: keep one line a class")
     index, annotated = _read_index(root)

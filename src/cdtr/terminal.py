@@ -1,0 +1,34 @@
+"""The only place that makes consoles: names are shown as they are, neither taken for markup nor obeyed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from cdtr.text import printable
+
+
+class PlainConsole(Console):
+    """A console of Rich without markup and highlighting, whose text is made printable whatever it is part of."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"markup": False, "highlight": False, "emoji": False, **settings})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control is None:
+                yield Segment(printable(segment.text, lines=True), segment.style)
+            else:
+                yield segment
+
+
+def say_to(console: Console) -> Callable[[str], None]:
+    """A function that prints one line, whatever is in it, to anybody's console."""
+
+    def say(line: str) -> None:
+        console.print(printable(line), markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    return say

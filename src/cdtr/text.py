@@ -1,0 +1,66 @@
+"""Text that is safe to print: names come from files and folders of other people."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+# What a terminal obeys rather than shows: control characters, the separators that begin a new line, marks that turn the
+# direction of the text around, and halves of surrogate pairs, as which Python holds bytes that are no UTF-8.
+_DIRECTIONS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_OBEYED = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_DIRECTIONS}\ud800-\udfff]")
+_OBEYED_IN_TEXT = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_DIRECTIONS}\ud800-\udfff]")
+# What a list of names with one a line, or its reader, may take for an end of the line, and what UTF-8 cannot write.
+_NOT_IN_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def printable(text: str, lines: bool = False) -> str:
+    """The text with each character that a terminal would obey shown by its number, such as ``\\x1b``.
+
+    lines: line ends and tabs stay as they are.
+    """
+    return (_OBEYED_IN_TEXT if lines else _OBEYED).sub(lambda found: _number(found[0]), text)
+
+
+def fits_a_line(name: str) -> bool:
+    """Whether a name can be written into a list with one name a line, and be read back."""
+    return bool(name.strip()) and _NOT_IN_A_LINE.search(name) is None
+
+
+@contextmanager
+def printable_streams() -> Iterator[None]:
+    """Make all that is printed to stdout and stderr printable, line by line as it is written."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Printable(before[0]), _Printable(before[1])
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class _Printable:
+    """A stream that makes text printable and is the stream below it in all else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        # Rich looks for this name: its consoles write colours of their own, and make the text printable themselves.
+        self.rich_proxied_file = stream
+
+    def write(self, text: str) -> int:
+        self.rich_proxied_file.write(printable(text, lines=True))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+def _number(character: str) -> str:
+    code = ord(character)
+    # As JSON has them above 0x7e, so that JSON which is printed stays JSON.
+    return f"\\x{code:02x}" if code < 0x7F else f"\\u{code:04x}"
