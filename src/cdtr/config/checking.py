@@ -36,7 +36,7 @@ def checked_section(tree: Mapping[str, Any], section: type[AnySection], origin: 
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{origin}: {where} = {first['input']!r}: {first['msg']}") from error
+        raise ConfigError(f"{origin}: {where} = {first['input']!r:.200}: {first['msg']}") from error
 
 
 def _refuse_unknown(

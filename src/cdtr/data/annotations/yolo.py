@@ -131,7 +131,7 @@ def _yaml_names(path: Path) -> list[str]:
         names = read_tree(path).get("names")
     except ConfigError as error:
         raise DataError(str(error)) from error
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{path}: names = {names!r}, expected the classes' names in the order of their numbers")
