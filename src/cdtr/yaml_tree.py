@@ -47,9 +47,7 @@ def _check_events(text: str) -> None:
     for event in yaml.parse(text, Loader=_EVENTS):
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise _BoundsError(
-                f"has the alias *{str(event.anchor)[:50]} in line {line}, refused: write it out"
-            )
+            raise _BoundsError(f"has the alias *{str(event.anchor)[:50]} in line {line}, refused: write it out")
         if isinstance(event, _OPENING):
             depth += 1
             if depth > MAX_DEPTH:

@@ -32,6 +32,10 @@ class Architecture(Section):
     proj_bias: StrictBool | None = None
     pre_norm: StrictBool | None = None
     no_embed_class: StrictBool | None = None
+    class_token: StrictBool | None = None
+    use_abs_pos_emb: StrictBool | None = None
+    use_rel_pos_bias: StrictBool | None = None
+    use_shared_rel_pos_bias: StrictBool | None = None
     drop_rate: Share | None = None
     pos_drop_rate: Share | None = None
     proj_drop_rate: Share | None = None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cdtr.config import ViewName, recipe_label
+from cdtr.config.sections import Deviations, Means, Side
 from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError
 from cdtr.localization.quality import BoxQuality
@@ -23,8 +24,6 @@ METADATA_FILE = "cdtr.json"
 FORMAT: Final = 2  # goes up when a reader of the old format would go wrong
 _WITHOUT_CROPS: Final = 1  # what readers before the view crop understand
 
-Side = Annotated[int, Field(ge=1)]
-Colours = tuple[float, float, float]
 Precision = Literal["float32", "int8-dynamic", "int8-static"]
 FLOAT32: Precision = "float32"
 
@@ -63,15 +62,13 @@ class Input(_Part):
     resize: Literal["bilinear-antialiased", "short-side-bicubic-crop"] = "bilinear-antialiased"
     short_side: Side | None = None
     view: ViewName = "whole"
-    scale: float = 1 / 255
-    mean: Colours
-    std: Colours
-    max_pixels: int = Field(ge=1)
+    scale: float = Field(1 / 255, ge=1 / 256, le=1 / 255)
+    mean: Means
+    std: Deviations
+    max_pixels: int = Field(ge=1, le=1_000_000_000)
 
     @model_validator(mode="after")
     def _usable(self) -> Input:
-        if min(self.std) <= 0:
-            raise ValueError(f"std {self.std}: expected numbers above 0")
         if (self.resize == "short-side-bicubic-crop") != (self.short_side is not None):
             raise ValueError("short_side belongs to the resize short-side-bicubic-crop")
         self.as_view()

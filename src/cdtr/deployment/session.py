@@ -15,6 +15,7 @@ from cdtr.cores import threads_each
 from cdtr.deployment.facts import METADATA_KEY, Facts
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.localization.finder import BoxFinder, check_pictures
+from cdtr.localization.maps import check_outputs
 from cdtr.records import FloatArray, Localization
 
 SUFFIX = ".onnx"
@@ -89,6 +90,7 @@ class OnnxPredictor:
             return []
         pixels = self.engine.pixels(images)
         found = self.engine.run(pixels)
+        check_outputs(found.logits, found.maps)
         choice = self.finder.choose(found.logits, labels)
         rows = np.arange(len(images))[:, None]
         mirrored = None
