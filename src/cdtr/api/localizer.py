@@ -38,6 +38,11 @@ if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     from cdtr.data.pixels import View
 
 
+# A map of a picture's size takes as much memory as the picture, and several times that while boxes are found in it.
+# So the workers share this many pixels, and as many wait for the caller; a larger picture is taken alone.
+_PIXELS_AT_WORK = 64_000_000
+
+
 class PicturePredictor(Protocol):
     """What localizes RGB pictures in one forward pass."""
 
@@ -222,7 +227,8 @@ class Localizer:
         label: int | None = None,
         threshold: float | None = None,
     ) -> Iterator[tuple[Image.Image, Localization]]:
-        """Localize (image id, image) pairs batch by batch: any number of images, the memory of two batches a worker.
+        """Localize (image id, image) pairs batch by batch: any number of images, the memory of two batches a worker,
+        and no more than of 64 megapixels at work and 128 read or answered, or of some single larger images.
 
         Threads decode ahead, and the next batches are computed while the caller uses this one. An image that cannot be
         read goes to ``on_broken`` with the reason and is left out; without that function it raises DataError. With
@@ -236,16 +242,23 @@ class Localizer:
         finder = BoxFinder(self.class_names, cut, multi, min_area_share, top_k, self.quality, min_score, masks)
         predictor = self.engine.predictor(finder)
         workers = self.engine.workers
-        batches = _batches(read_ahead(items, self.engine.max_pixels, size * workers), size, on_broken)
+        read = read_ahead(items, self.engine.max_pixels, size * workers)
+        batches = _batches(read, size, on_broken, _PIXELS_AT_WORK // workers)
         running: deque[tuple[list[Image.Image], Future[list[Localization]]]] = deque()
         with ThreadPoolExecutor(workers) as pool:  # it computes the next batches while the caller has this one
             for ids, pictures in batches:
                 labels = None if label is None else [label] * len(ids)
+                while running and _pixels(pictures, *(one for one, _ in running)) > 2 * _PIXELS_AT_WORK:
+                    yield from _finished(*running.popleft())
                 running.append((pictures, pool.submit(predictor.predict, pictures, ids, labels)))
                 if len(running) > workers:
                     yield from _finished(*running.popleft())
             while running:
                 yield from _finished(*running.popleft())
+
+
+def _pixels(*batches: list[Image.Image]) -> int:
+    return sum(picture.width * picture.height for pictures in batches for picture in pictures)
 
 
 def _finished(
@@ -255,21 +268,28 @@ def _finished(
 
 
 def _batches(
-    read: Iterable[tuple[str, Image.Image | DataError]], size: int, on_broken: OnBroken | None
+    read: Iterable[tuple[str, Image.Image | DataError]], size: int, on_broken: OnBroken | None, most_pixels: int
 ) -> Iterator[tuple[list[str], list[Image.Image]]]:
-    """Ids and pictures, ``size`` at a time; what could not be read goes to ``on_broken``, or is raised."""
+    """Ids and pictures, ``size`` at a time or up to ``most_pixels``, at least one; what could not be read
+    goes to ``on_broken``, or is raised."""
     ids: list[str] = []
     pictures: list[Image.Image] = []
+    pixels = 0
     for image_id, picture in read:
         if isinstance(picture, DataError):
             if on_broken is None:
                 raise picture
             on_broken(image_id, str(picture))
             continue
+        here = picture.width * picture.height
+        if ids and pixels + here > most_pixels:
+            yield ids, pictures
+            ids, pictures, pixels = [], [], 0
         ids.append(image_id)
         pictures.append(picture)
+        pixels += here
         if len(ids) == size:
             yield ids, pictures
-            ids, pictures = [], []
+            ids, pictures, pixels = [], [], 0
     if ids:
         yield ids, pictures

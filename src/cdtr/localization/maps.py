@@ -121,8 +121,10 @@ def normalise_maps(maps: FloatArray) -> FloatArray:
         low = floats.min(axis=(-2, -1), keepdims=True)
         span = floats.max(axis=(-2, -1), keepdims=True) - low
         usable = np.isfinite(span) & (span > 0)
-        scaled = (floats - low) / np.where(usable, span, 1)
-    return np.where(usable, scaled, np.zeros((), dtype=floats.dtype))
+        # In place: maps are as large as their images.
+        scaled = floats - low
+        scaled /= np.where(usable, span, 1)
+    return scaled if usable.all() else np.where(usable, scaled, np.zeros((), dtype=floats.dtype))
 
 
 def check_score_map(score_map: FloatArray) -> None:

@@ -145,7 +145,7 @@ def _annotate(root: Path, boxes: dict[str, Any], sample: Sample) -> Annotation |
     if sample.image_id not in boxes:
         return None
     try:
-        with Image.open(_mask_path(root, sample.image_id)) as file:
+        with Image.open(_mask_path(root, sample.image_id), formats=("PNG",)) as file:
             mask = (np.asarray(file.convert("L")) > 127).astype(np.uint8)
     except OSError as error:
         raise DataError(f"the mask of {sample.image_id} cannot be read ({error}): generate the set again") from error

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from cdtr.data.files import is_inside, natural_key, read_lines
-from cdtr.data.images import IMAGE_SUFFIXES
+from cdtr.data.images import FORMATS, IMAGE_SUFFIXES, refuse_many_scans
 from cdtr.data.tar_members import member_names, open_file
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
@@ -222,9 +222,10 @@ def _annotate(sample: Sample) -> Annotation | None:
 
 def _read_mask(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
     try:
-        with open_file(path) as file, Image.open(file) as image:
+        with open_file(path) as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > _MAX_MASK_PIXELS:
                 raise DataError(f"{path}: mask of {image.width}x{image.height} pixels, too large")
+            refuse_many_scans(image, file, path)
             return np.asarray(image.convert("L"))
     except FileNotFoundError:
         return None
