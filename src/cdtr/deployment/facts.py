@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ from cdtr.config import ViewName, recipe_label
 from cdtr.config.sections import Deviations, Means, Side
 from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError
+from cdtr.json_tree import parse_json
 from cdtr.localization.quality import BoxQuality
 from cdtr.runs import RunFolder, hash_file
 
@@ -25,6 +26,8 @@ FORMAT: Final = 2  # goes up when a reader of the old format would go wrong
 _WITHOUT_CROPS: Final = 1  # what readers before the view crop understand
 
 Precision = Literal["float32", "int8-dynamic", "int8-static"]
+# A terminal would obey control characters.
+ClassName = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$")]
 FLOAT32: Precision = "float32"
 
 
@@ -99,7 +102,7 @@ class Facts(_Part):
     format: Literal[1, 2] = _WITHOUT_CROPS
     cdtr_version: str
     run: Run
-    class_names: tuple[str, ...] = Field(min_length=1)
+    class_names: tuple[ClassName, ...] = Field(min_length=1)
     input: Input
     outputs: Outputs = Outputs()
     threshold: float | None = Field(None, ge=0, lt=1)
@@ -118,7 +121,7 @@ class Facts(_Part):
     def from_json(cls, text: str, origin: str) -> Facts:
         """CheckpointError for a newer format, and for what ``to_json`` did not write. origin: whose they are."""
         try:
-            tree = json.loads(text)
+            tree = parse_json(text)
             newer = isinstance(tree, dict) and isinstance(tree.get("format"), int) and tree["format"] > FORMAT
             if newer:
                 raise CheckpointError(

@@ -22,6 +22,7 @@ from cdtr.cores import core_count
 from cdtr.data.drawing import PATTERN_NAMES, draw_picture, tight_box
 from cdtr.data.files import inside
 from cdtr.errors import DataError
+from cdtr.json_tree import parse_json
 from cdtr.records import Annotation, DataSource, Sample
 
 _MARKER = "synthetic.json"
@@ -154,7 +155,7 @@ def _annotate(root: Path, boxes: dict[str, Any], sample: Sample) -> Annotation |
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): generate the synthetic set again") from error
     if not isinstance(content, dict):
