@@ -118,6 +118,7 @@ def read_ahead(
 
     def first() -> tuple[str, Image.Image | DataError]:
         number, image_id, done = pending.popleft()
+        budget.want(number)
         picture = done.result()
         budget.take(number)
         return image_id, picture

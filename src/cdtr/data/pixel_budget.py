@@ -48,14 +48,14 @@ class PixelBudget:
 class ReadAheadBudget:
     """Pictures that wait for their turn, numbered in the order of their use: at most ``most`` pixels of them.
 
-    The next one in turn is always admitted, or a later one that was faster would keep it out for ever.
+    The one that is asked for is always admitted, or later ones that were faster would keep it out for ever.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._changed = threading.Condition()
         self._held: dict[int, int] = {}
-        self._next = 0
+        self._wanted = -1
         self._closed = False
 
     def admit(self, number: int, pixels: int) -> None:
@@ -66,11 +66,16 @@ class ReadAheadBudget:
                 raise DataError("not needed any more")
             self._held[number] = pixels
 
+    def want(self, number: int) -> None:
+        """The picture of that number is asked for now."""
+        with self._changed:
+            self._wanted = number
+            self._changed.notify_all()
+
     def take(self, number: int) -> None:
         """The picture of that number has been handed over, and is no longer held here."""
         with self._changed:
             self._held.pop(number, None)
-            self._next = number + 1
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -79,4 +84,4 @@ class ReadAheadBudget:
             self._changed.notify_all()
 
     def _may(self, number: int, pixels: int) -> bool:
-        return number <= self._next or sum(self._held.values()) + pixels <= self._most
+        return number == self._wanted or sum(self._held.values()) + pixels <= self._most
