@@ -1,13 +1,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check lint docs clean
+.PHONY: quickstart test test-lowest fuzz check lint docs clean
 
 quickstart: .venv/installed
 	$(BIN)/cdtr quickstart --out runs/quickstart
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto
+
+# The lowest versions that pyproject.toml declares, in an environment of their own, and a smoke test with them.
+test-lowest:
+	$(PYTHON) tests/lowest/check_lowest.py .venv-lowest
+
+# Each test of tests/fuzz goes on for so many seconds: about an hour on two cores. CDTR_FUZZ_SEED=N: other cases.
+fuzz: export CDTR_FUZZ_SECONDS ?= 150
+fuzz: .venv/installed
+	$(BIN)/python -m pytest -n auto tests/fuzz
 
 check: lint test
 
@@ -28,4 +37,4 @@ docs: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv runs site
+	rm -rf .venv .venv-lowest runs site

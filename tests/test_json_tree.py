@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cdtr.errors import DataError
-from cdtr.json_tree import entries, field, load_json, numbers
+from cdtr.json_tree import entries, field, load_json, numbers, parse_json
 
 
 @pytest.mark.parametrize("text", ["", "[" * 200_000, '{"images": ['], ids=["empty", "deep", "cut"])
@@ -40,3 +41,20 @@ def test_values_of_the_kind_are_answered() -> None:
 def test_what_is_no_finite_number_is_refused(value: Any) -> None:
     with pytest.raises(DataError, match=r"bbox: .*expected finite numbers"):
         numbers([1, value], "bbox")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, "[" * 100 + "]" * 100, '{"a":' * 65 + "0" + "}" * 65, '{"a":' * 100_000, '[{"a":' * 50_000],
+    ids=["open", "closed", "just-too-deep", "objects", "both"],
+)
+def test_what_is_nested_too_deep_is_a_value_error(text):
+    with pytest.raises(ValueError, match=r"nested deeper than 64 levels|Expecting"):
+        parse_json(text)
+
+
+def test_what_is_nested_as_deep_as_allowed_is_read():
+    deepest = "[" * 64 + "]" * 64
+    assert json.dumps(parse_json(deepest)) == deepest
+    assert parse_json('{"a": [1, {"b": null}]}') == {"a": [1, {"b": None}]}
+    assert parse_json("3") == 3

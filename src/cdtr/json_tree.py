@@ -10,6 +10,31 @@ from typing import Any, NoReturn
 
 from cdtr.errors import DataError
 
+MAX_DEPTH = 64
+
+
+def parse_json(text: str | bytes, allow_nan: bool = True) -> Any:
+    """The tree of a JSON text; ValueError for one that is broken or nested deeper than ``MAX_DEPTH``.
+
+    The parser stops some thousand levels deep; what is handed on can be walked and written by functions that recurse.
+    """
+    try:
+        tree = json.loads(text, parse_constant=None if allow_nan else _refuse)
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from None
+    level = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [
+            one
+            for node in level
+            if isinstance(node, (dict, list))
+            for one in (node.values() if isinstance(node, dict) else node)
+            if isinstance(one, (dict, list))
+        ]
+        if not level:
+            return tree
+    raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+
 
 def load_json(path: Path, what: str, allow_nan: bool = True) -> Any:
     """A file's content; DataError for one that is nested too deep or broken.
@@ -17,8 +42,8 @@ def load_json(path: Path, what: str, allow_nan: bool = True) -> Any:
     allow_nan: NaN and Infinity are read, which are no JSON, but which NumPy's users write.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=None if allow_nan else _refuse)
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_json(path.read_text(encoding="utf-8-sig"), allow_nan)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as {what} ({error}): write it again") from error
 
 

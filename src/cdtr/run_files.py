@@ -14,10 +14,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from cdtr.errors import CheckpointError
+from cdtr.json_tree import parse_json
 from cdtr.text import fits_a_line
 
 _LARGEST = 2**53  # whole numbers up to here are floats too
-_DEEPEST = 64
 _MOST_BYTES = 256 * 1024 * 1024
 
 Count = Annotated[int, Field(ge=0, le=_LARGEST)]
@@ -223,22 +223,8 @@ def read_text(path: Path) -> str:
 
 def _parse(path: Path, text: str, advice: str) -> Any:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         json.dumps(content, ensure_ascii=False).encode("utf-8")  # halves of surrogate pairs can be told but not written
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path} cannot be read ({' '.join(str(error).split())[:160]}): {advice}") from error
-    if _depth(content) > _DEEPEST:
-        raise CheckpointError(f"{path} cannot be read (it is nested too deep): {advice}")
     return content
-
-
-def _depth(content: Any) -> int:
-    depth, level = 0, [content]
-    while level:
-        depth += 1
-        level = [
-            child
-            for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent if isinstance(parent, list) else ())
-        ]
-    return depth

@@ -11,7 +11,8 @@ from cdtr.deployment.facts import FORMAT, Facts, run_facts
 from cdtr.errors import CheckpointError
 from cdtr.runs import RunFolder, hash_file
 
-NAMES = st.lists(st.text(), min_size=1, max_size=4)
+LETTERS = st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp"))
+NAMES = st.lists(st.text(LETTERS, min_size=1), min_size=1, max_size=4)
 
 
 def test_facts_of_a_run(run: RunFolder, facts: Facts) -> None:
@@ -40,6 +41,8 @@ def test_what_a_later_version_adds_is_left_aside(facts: Facts) -> None:
     [
         ({"format": FORMAT + 1}, "x.onnx has format 3, this version of cdtr reads up to 2"),
         ({"class_names": []}, "metadata class_names"),
+        ({"class_names": ["cat", "\x1b[2Jdog"]}, r"metadata class_names\.1"),
+        ({"class_names": ["cat\u2028dog"]}, r"metadata class_names\.0"),
         ({"threshold": 1.0}, "metadata threshold"),
         ({"threshold": "high"}, "metadata threshold"),
         ({"precision": "int4"}, "metadata precision"),
@@ -53,7 +56,7 @@ def test_broken_facts_get_one_line(facts: Facts, changes: dict[str, Any], messag
         Facts.from_json(json.dumps(tree), "x.onnx")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", "nonsense"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "nonsense", "[" * 100_000])
 def test_what_is_no_object_gets_one_line(text: str) -> None:
     with pytest.raises(CheckpointError, match=r"x\.onnx: metadata"):
         Facts.from_json(text, "x.onnx")

@@ -142,9 +142,9 @@ def test_files_of_others_get_one_line(exported: Path, facts: Facts, tmp_path: Pa
     tree = json.loads(facts.to_json())
     cases = [
         (tmp_path / "none.onnx", "no file .*none.onnx"),
-        (tmp_path / "text.onnx", "cannot be opened by ONNX Runtime"),
-        (tmp_path / "empty.onnx", "cannot be opened by ONNX Runtime"),
-        (tmp_path / "cut.onnx", "cannot be opened by ONNX Runtime"),
+        (tmp_path / "text.onnx", "cannot be read as ONNX"),
+        (tmp_path / "empty.onnx", "cannot be read as ONNX"),
+        (tmp_path / "cut.onnx", "cannot be read as ONNX"),
     ]
     for path, message in cases:
         with pytest.raises(CheckpointError, match=message) as raised:

@@ -192,7 +192,6 @@ def test_drop_path_reaches_the_blocks():
         pytest.param({"name": "vit_tiny_patch61_224"}, (32, 32), "unknown backbone 'vit_tiny_patch61_224'", id="typo"),
         pytest.param({"name": "resnet18"}, (32, 32), "resnet18", id="not-a-transformer"),
         pytest.param({"name": "vit_medium_patch16_gap_256"}, (32, 32), "no class token", id="no-class-token"),
-        pytest.param({"overrides": {"embed_dims": 3}}, (32, 32), "embed_dims", id="unknown-override"),
         pytest.param({"overrides": {"embed_dim": 50, "num_heads": 4}}, (32, 32), "cannot be built", id="heads"),
         pytest.param({"stem": "conv", "overrides": {"patch_size": 14}}, (28, 28), "power of two, found 14", id="stem"),
         pytest.param({}, (40, 64), "40x64 .* 16-pixel .* height to 32 or 48 and the width to 64$", id="height"),

@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.model.clip import clean_class_name, load_clip
+from cdtr.model.clip_folder import CONFIG_FILE, WEIGHTS_FILE, build_network
+from cdtr.training.clip import SmallClip, open_clip_config
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,67 @@ def test_a_folder_written_for_the_run_loads(tmp_path, tiny_clip):
     assert loaded.std == (0.25, 0.25, 0.25)
     names, templates = ["ant", "bee"], ["a photo of {}"]
     torch.testing.assert_close(loaded.text_features(names, templates), tiny_clip.text_features(names, templates))
+
+
+SIZES = {
+    "model_cfg": {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 24, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    },
+    "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3},
+}
+
+
+def changed(path, value):
+    tree = json.loads(json.dumps(SIZES))
+    *above, key = path.split(".")
+    place = tree
+    for name in above:
+        place = place[name]
+    place[key] = value
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("model_cfg.text_cfg.hf_tokenizer_name", "x", r"unknown key 'model_cfg\.text_cfg\.hf_tokenizer_name'"),
+        ("model_cfg.text_cfg.tokenizer_kwargs", {"trust_remote_code": True}, "unknown key .*tokenizer_kwargs"),
+        ("model_cfg.text_cfg.hf_model_name", "x/y", "unknown key .*hf_model_name"),
+        ("model_cfg.vision_cfg.timm_model_name", "x", "unknown key .*timm_model_name"),
+        ("model_cfg.custom_text", True, "unknown key .*custom_text"),
+        ("preprocess_cfg.size", 24, "unknown key .*size"),
+        ("model_cfg.vision_cfg.width", 10**9, r"vision_cfg\.width = 1000000000"),
+        ("model_cfg.vision_cfg.layers", [1, 1], r"vision_cfg\.layers"),
+        ("model_cfg.text_cfg.vocab_size", 10**9, r"vocab_size = 1000000000"),
+        ("model_cfg.text_cfg.width", "16", r"text_cfg\.width = '16'"),
+        ("model_cfg.text_cfg.heads", 3, "describes no CLIP that can be built"),
+        ("model_cfg.vision_cfg.width", 48, "weights of CLIP .*shape"),
+        ("preprocess_cfg.std", [0, 0, 0], r"preprocess_cfg\.std"),
+        ("model_cfg.text_cfg", [], "text_cfg"),
+        ("model_cfg", None, "model_cfg"),
+    ],
+)
+def test_a_folder_says_nothing_that_train_clip_does_not_write(tmp_path, tiny_clip, monkeypatch, path, value, message):
+    """open_clip's reader would run the code of a tokenizer that lies in the folder, where transformers is installed."""
+    for name in ("create_model", "get_tokenizer"):
+        monkeypatch.setattr(open_clip, name, lambda *_args, **_options: pytest.fail("open_clip read the folder"))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(changed(path, value)))
+    save_file(tiny_clip.model.state_dict(), tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_clip(str(tmp_path), "openai")
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_folder_of_train_clip_is_taken(tmp_path):
+    """What is written is what is allowed."""
+    content = open_clip_config(SmallClip(image_size=32, width=8, text_width=16, embed_dim=16))
+    network, _ = build_network(content)
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(content))
+    save_file(network.state_dict(), tmp_path / WEIGHTS_FILE)
+    assert load_clip(str(tmp_path), "none").mean == pytest.approx(open_clip.OPENAI_DATASET_MEAN)
 
 
 def test_what_is_no_clip_is_refused(tmp_path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
+from cdtr.api.batching import PIXELS_AT_WORK, batches_of, finished, pixels_of
 from cdtr.api.models import MethodEngine, find_device, find_run, load_method, share_cores
 from cdtr.api.pictures import ImageLike, OnBroken, each_image, image_name, read_ahead
 from cdtr.api.results import LocalizedImage, LocalizedImages
@@ -25,7 +26,7 @@ from cdtr.api.thresholds import (
 )
 from cdtr.config import Config
 from cdtr.deployment.session import OnnxEngine, is_exported
-from cdtr.errors import ConfigError, DataError
+from cdtr.errors import ConfigError
 from cdtr.localization.finder import BoxFinder
 from cdtr.localization.quality import BoxQuality
 from cdtr.records import Localization
@@ -238,7 +239,8 @@ class Localizer:
         label: int | None = None,
         threshold: float | None = None,
     ) -> Iterator[tuple[Image.Image, Localization]]:
-        """Localize (image id, image) pairs batch by batch: any number of images, the memory of two batches a worker.
+        """Localize (image id, image) pairs batch by batch: any number of images, the memory of two batches a worker,
+        and no more than of 64 megapixels at work and 128 read or answered, or of some single larger images.
 
         Threads decode ahead, and the next batches are computed while the caller uses this one. An image that cannot be
         read goes to ``on_broken`` with the reason and is left out; without that function it raises DataError. With
@@ -252,40 +254,16 @@ class Localizer:
         finder = BoxFinder(self.class_names, cut, multi, min_area_share, top_k, self.quality, min_score, masks)
         predictor = self.engine.predictor(finder)
         workers = self.engine.workers
-        batches = _batches(read_ahead(items, self.engine.max_pixels, size * workers), size, on_broken)
+        read = read_ahead(items, self.engine.max_pixels, size * workers)
+        batches = batches_of(read, size, on_broken, PIXELS_AT_WORK // workers)
         running: deque[tuple[list[Image.Image], Future[list[Localization]]]] = deque()
         with ThreadPoolExecutor(workers) as pool:  # it computes the next batches while the caller has this one
             for ids, pictures in batches:
                 labels = None if label is None else [label] * len(ids)
+                while running and pixels_of(pictures, *(one for one, _ in running)) > 2 * PIXELS_AT_WORK:
+                    yield from finished(*running.popleft())
                 running.append((pictures, pool.submit(predictor.predict, pictures, ids, labels)))
                 if len(running) > workers:
-                    yield from _finished(*running.popleft())
+                    yield from finished(*running.popleft())
             while running:
-                yield from _finished(*running.popleft())
-
-
-def _finished(
-    pictures: list[Image.Image], answers: Future[list[Localization]]
-) -> Iterator[tuple[Image.Image, Localization]]:
-    return zip(pictures, answers.result(), strict=True)
-
-
-def _batches(
-    read: Iterable[tuple[str, Image.Image | DataError]], size: int, on_broken: OnBroken | None
-) -> Iterator[tuple[list[str], list[Image.Image]]]:
-    """Ids and pictures, ``size`` at a time; what could not be read goes to ``on_broken``, or is raised."""
-    ids: list[str] = []
-    pictures: list[Image.Image] = []
-    for image_id, picture in read:
-        if isinstance(picture, DataError):
-            if on_broken is None:
-                raise picture
-            on_broken(image_id, str(picture))
-            continue
-        ids.append(image_id)
-        pictures.append(picture)
-        if len(ids) == size:
-            yield ids, pictures
-            ids, pictures = [], []
-    if ids:
-        yield ids, pictures
+                yield from finished(*running.popleft())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from cdtr.data.files import require_images
-from cdtr.data.images import read_image, upright_rgb
+from cdtr.data.images import Admit, read_image, upright_rgb
+from cdtr.data.pixel_budget import ReadAheadBudget
 from cdtr.errors import DataError
 
 if TYPE_CHECKING:  # exported models run where PyTorch is not installed
@@ -21,6 +24,8 @@ if TYPE_CHECKING:  # exported models run where PyTorch is not installed
 
 ImageLike: TypeAlias = "str | Path | Image.Image | npt.NDArray[np.uint8] | torch.Tensor"
 OnBroken: TypeAlias = Callable[[str, str], None]
+
+_PIXELS_AHEAD = 64_000_000
 
 
 def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
@@ -46,10 +51,16 @@ def image_name(image: ImageLike, index: int) -> str:
     return Path(image).as_posix() if isinstance(image, str | Path) else f"image-{index}"
 
 
-def open_picture(image: ImageLike, max_pixels: int) -> Image.Image:
-    """An upright RGB picture of one image; DataError for what cannot be read or is none."""
+def open_picture(image: ImageLike, max_pixels: int, admit: Admit | None = None) -> Image.Image:
+    """An upright RGB picture of one image; DataError for what cannot be read or is none.
+
+    admit: called with its number of pixels before there is a copy of them; it may wait.
+    """
     if isinstance(image, str | Path):
-        return read_image(Path(image), max_pixels)
+        return read_image(Path(image), max_pixels, admit)
+    if admit is not None:
+        size: Any = image.size if isinstance(image, Image.Image) else getattr(image, "shape", (0,))
+        admit(math.prod(size))
     if isinstance(image, Image.Image):
         return _decode(image)
     pixels = _tensor_pixels(image) if _is_tensor(image) else image
@@ -94,21 +105,33 @@ def _tensor_pixels(image: Any) -> npt.NDArray[Any]:
 def read_ahead(
     items: Iterable[tuple[str, ImageLike]], max_pixels: int, ahead: int
 ) -> Iterator[tuple[str, Image.Image | DataError]]:
-    """Decode in threads, in order, at most ``ahead`` images before they are needed."""
+    """Decode in threads, in order, at most ``ahead`` images and ``_PIXELS_AHEAD`` pixels before they are needed."""
+    budget = ReadAheadBudget(_PIXELS_AHEAD)
 
-    def read(image: ImageLike) -> Image.Image | DataError:
+    def read(number: int, image: ImageLike) -> Image.Image | DataError:
         try:
-            return open_picture(image, max_pixels)
+            return open_picture(image, max_pixels, partial(budget.admit, number))
         except DataError as error:
             return error
 
-    pending: deque[tuple[str, Future[Image.Image | DataError]]] = deque()
+    pending: deque[tuple[int, str, Future[Image.Image | DataError]]] = deque()
+
+    def first() -> tuple[str, Image.Image | DataError]:
+        number, image_id, done = pending.popleft()
+        budget.want(number)
+        picture = done.result()
+        budget.take(number)
+        return image_id, picture
+
     with ThreadPoolExecutor(min(4, ahead)) as pool:
-        for image_id, image in items:
-            pending.append((image_id, pool.submit(read, image)))
-            if len(pending) > ahead:
-                done_id, done = pending.popleft()
-                yield done_id, done.result()
-        while pending:
-            done_id, done = pending.popleft()
-            yield done_id, done.result()
+        try:
+            for number, (image_id, image) in enumerate(items):
+                pending.append((number, image_id, pool.submit(read, number, image)))
+                if len(pending) > ahead:
+                    yield first()
+            while pending:
+                yield first()
+        finally:  # the caller may want no more, while threads wait for their turn
+            budget.close()
+            for _, _, left in pending:
+                left.cancel()

@@ -165,7 +165,8 @@ async def batch_result(batch: TheBatch) -> FileResponse:
     return FileResponse(path, media_type=_media_type(path), filename=path.name)
 
 
-@router.delete("/batches/{batch}", summary="Remove a batch", status_code=HTTPStatus.NO_CONTENT)
+# Without the model of None: before 0.118 FastAPI takes it for a body, which this status may not have.
+@router.delete("/batches/{batch}", summary="Remove a batch", status_code=HTTPStatus.NO_CONTENT, response_model=None)
 async def remove_batch(service: TheService, batch: str) -> None:
     found = service.batches.take(batch)
     if found is not None:

@@ -10,9 +10,9 @@ from cdtr.cli._shared import HELD_OUT, find_test_split, note, progress_bar
 from cdtr.config import Config
 from cdtr.data.split import training_samples
 from cdtr.errors import ConfigError, DataError, TrainingError
+from cdtr.model.clip_folder import WEIGHTS_FILE
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder
-from cdtr.training.clip import WEIGHTS_FILE
 from cdtr.training.start import find_start
 
 RESULT_FILE = "evaluation.json"

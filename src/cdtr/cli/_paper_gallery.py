@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +22,7 @@ from cdtr.data.loader import EvalLoader, eval_loader
 from cdtr.data.pixels import View
 from cdtr.errors import DataError
 from cdtr.evaluation import Protocol, image_maps, measure_noise, scored_images
+from cdtr.json_tree import parse_json
 from cdtr.records import DataSource, Method, Sample
 from cdtr.reports.figures import figure_png
 from cdtr.reports.gallery import choose_failures
@@ -182,7 +182,7 @@ def _finished(
         if not result.is_file():
             note(f"{found.name}: {name} on {data} is left out: its run of seed {seed} is not done")
             continue
-        tree: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        tree: dict[str, Any] = parse_json(result.read_text(encoding="utf-8"))
         split = tree["split"]
         if protocol not in tree["protocols"]:
             note(f"{found.name}: {name} on {data} is left out: it was not measured under protocol {protocol}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -17,6 +16,7 @@ from cdtr.cli._paper_runs import PaperPlan, PaperRun, Scale, by_reason, class_co
 from cdtr.cli._shared import note
 from cdtr.config import Config, Reproduction, load_config, recipe_label
 from cdtr.evaluation import find_protocol
+from cdtr.json_tree import parse_json
 from cdtr.model.cost import Cost, measure_costs
 from cdtr.model.methods import build_method, with_switches
 from cdtr.reports.ablation import collect
@@ -164,7 +164,7 @@ def _costs(found: Reproduction, data: str, runs: Mapping[str, PaperRun], scale: 
     wanted = {"machine": _machine(device), "device": device.type, "classes": classes, "keys": keys}
     wanted["measures"] = [field.name for field in fields(Cost)]
     if path.is_file():
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kept: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         if {name: kept.get(name) for name in wanted} == wanted:
             return kept
     if not runs:

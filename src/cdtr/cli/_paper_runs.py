@@ -17,6 +17,7 @@ from cdtr.cli._grid import RESULT_FILE, calibrate_options, check_starts, clip_ce
 from cdtr.cli._shared import check_evaluation
 from cdtr.config import Config, PaperRow, Reproduction, clip_settings, load_config
 from cdtr.errors import ConfigError, DataError
+from cdtr.json_tree import parse_json
 from cdtr.model.methods import SWITCHES, build_method, builder_name, check_bundle, method_names, with_switches
 from cdtr.records import DataSource
 
@@ -187,7 +188,7 @@ def settle_paper(plan: PaperPlan, scale: Scale, seeds: Sequence[int], out: Path)
     known: dict[str, str] = {}
     if place.is_file():
         try:
-            known = dict(json.loads(place.read_text(encoding="utf-8")))
+            known = dict(parse_json(place.read_text(encoding="utf-8")))
         except ValueError as error:
             raise DataError(f"{place} cannot be read ({error}): remove it, or choose another --out") from error
     for name, source in scale.sources.items():

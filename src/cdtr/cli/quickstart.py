@@ -86,7 +86,8 @@ def draw(root: Path, n_train: int, n_val: int, seed: int) -> DataSource:
 
 
 def train_small_clip(config: Config, source: DataSource, out: Path) -> None:
-    from cdtr.training.clip import WEIGHTS_FILE, SmallClip, train_clip
+    from cdtr.model.clip_folder import WEIGHTS_FILE
+    from cdtr.training.clip import SmallClip, train_clip
 
     if (out / WEIGHTS_FILE).is_file():
         return

@@ -1,4 +1,4 @@
-"""YAML files, presets and overrides to checked settings; the only reader of YAML.
+"""YAML files, presets and overrides to checked settings.
 
 Settings are layered: the defaults (``sections.py``), then the bundle of ``fidelity``, then the chain of presets or
 files that extend each other, then ``--set`` overrides. Mappings are merged key by key: an empty one changes nothing,
@@ -12,12 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cdtr.config.beyond import earlier_recipe
 from cdtr.config.checking import checked_section, merge, nearest
 from cdtr.config.sections import Config
 from cdtr.errors import ConfigError
+from cdtr.yaml_tree import MAX_BYTES, parse_yaml
 
 
 def preset_names() -> list[str]:
@@ -80,6 +79,8 @@ def read_tree(path: Path) -> dict[str, Any]:
 
 
 def _read_text(path: Path) -> str:
+    if path.stat().st_size > MAX_BYTES:
+        raise ConfigError(f"{path} has {path.stat().st_size} bytes, more than {MAX_BYTES}: too large for settings")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -99,9 +100,9 @@ def read_preset(name: str) -> dict[str, Any]:
 
 def _parse_yaml(text: str, origin: str) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{origin} is not YAML: {' '.join(str(error).split())}") from error
+        tree = parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{origin} {error}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -114,9 +115,9 @@ def _parse_override(text: str) -> dict[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(f"--set {text!r}: expected key=value, such as train.epochs=20")
     try:
-        tree: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text!r}: the value is not YAML: {' '.join(str(error).split())}") from error
+        tree: Any = parse_yaml(value)
+    except ValueError as error:
+        raise ConfigError(f"--set {text[:80]!r}: the value {error}") from error
     if isinstance(tree, str):
         tree = _as_number(tree)
     for part in reversed(key.strip().split(".")):

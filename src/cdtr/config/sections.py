@@ -11,9 +11,17 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from cdtr.config.architecture import checked_overrides
 from cdtr.config.checking import Section, checked_section, merge
 
-Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+# The upper bounds keep a file of settings, which may be a stranger's, from asking for work without end.
+Side = Annotated[int, Field(ge=1, le=8192)]
+Size = tuple[Side, Side]
+# Of pixels from 0 to 1. Others make infinite or constant input, for which a network finds nothing and says nothing.
+Mean = Annotated[float, Field(ge=-10, le=10)]
+Deviation = Annotated[float, Field(ge=1e-3, le=100)]
+Means = tuple[Mean, Mean, Mean]
+Deviations = tuple[Deviation, Deviation, Deviation]
 Padding = Literal["zeros", "replicate"]
 Prior = Literal["border", "contrast", "rarity"]
 AttentionReduce = Literal["mean", "sum_heads", "sum_blocks"]
@@ -31,10 +39,10 @@ class DataConfig(Section):
     augment: Literal["none", "crop_flip", "shift_flip", "resized_crop", "official"] = "crop_flip"  # row 13
     repeats: int = Field(1, ge=1)  # copies of an image in a step, each augmented anew (row 13)
     holdout: float = Field(0.1, ge=0, lt=1)  # share of the training images kept for validation and calibration
-    workers: int = Field(2, ge=0)
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    max_pixels: int = Field(100_000_000, ge=1)  # larger images are reported and skipped
+    workers: int = Field(2, ge=0, le=1024)
+    mean: Means = (0.485, 0.456, 0.406)
+    std: Deviations = (0.229, 0.224, 0.225)
+    max_pixels: int = Field(100_000_000, ge=1, le=1_000_000_000)  # larger images are reported and skipped
     shuffle_buffer: int = Field(1000, ge=1)  # images of tar shards, a worker, that change places with each other
 
 
@@ -42,15 +50,15 @@ class BackboneConfig(Section):
     name: str = "deit_small_patch16_224"
     weights: str = "hub"  # hub, none, or a .pth or .safetensors file
     stem: Literal["patch", "conv"] = "patch"
-    overrides: dict[str, Any] = Field(default_factory=dict)  # embed_dim, depth, num_heads, patch_size, ...
+    overrides: dict[str, Any] = Field(default_factory=dict)  # embed_dim, depth, ...: see architecture.py
     drop_path: float = Field(0.0, ge=0, lt=1)
     attention_reduce: AttentionReduce = "mean"  # row 3
 
     @field_validator("overrides", mode="before")
     @classmethod
-    def _null_is_none_of_them(cls, overrides: object) -> object:
+    def _shape_alone(cls, overrides: object) -> object:
         """Mappings are merged key by key, so that ``null`` alone can take away what a preset says."""
-        return {} if overrides is None else overrides
+        return {} if overrides is None else checked_overrides(overrides)
 
 
 class MapsConfig(Section):
@@ -61,8 +69,8 @@ class MapsConfig(Section):
 
 class CsmConfig(Section):
     enabled: bool | None = None  # None: as the method says
-    g: int = Field(8, ge=1)  # G of the paper
-    width_factor: int = Field(2, ge=1)  # row 6: the encoder has width_factor * G channels
+    g: int = Field(8, ge=1, le=1024)  # G of the paper
+    width_factor: int = Field(2, ge=1, le=8)  # row 6: the encoder has width_factor * G channels
     norm: bool = True  # row 6
     upsample: Literal["size", "factor2"] = "size"  # row 17
 
@@ -115,7 +123,7 @@ class GuideConfig(Section):
     enabled: bool = False  # not in the paper: shows attention and class maps their side when nothing is pretrained
     weight: float = Field(1.0, ge=0)  # of the alignment terms
     attention: Literal["evidence"] | Prior = "evidence"  # what teaches attention; with ocm.prior that does
-    width: int = Field(128, ge=32)  # channels
+    width: int = Field(128, ge=32, le=1024)  # channels
 
 
 class PretrainConfig(Section):
@@ -179,7 +187,7 @@ class EvaluationConfig(Section):
     protocol: str = "wsol"  # row 14
     view: ViewName = "whole"  # what the network sees of an image, but under a protocol that says it itself
     threshold: float | None = Field(None, ge=0, lt=1)  # row 15: None asks for a calibration
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, le=65536)
 
 
 class Config(Section):

@@ -12,7 +12,7 @@ from defusedxml.ElementTree import iterparse
 
 from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, check_size, checked_box, image_size, peek
 from cdtr.errors import DataError
-from cdtr.json_tree import numbers
+from cdtr.json_tree import MAX_DEPTH, numbers
 
 WRITTEN_AS = "cvat.xml"
 _SHAPES = {"polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton", "tag"}
@@ -31,8 +31,14 @@ def read(path: Path, reviewed: bool) -> BoxFile:
     unread: Counter[str] = Counter()
     try:
         root: Any = None
+        depth = 0
         for event, node in iterparse(path, events=("start", "end"), forbid_dtd=True):
             root = node if root is None else root
+            depth += 1 if event == "start" else -1
+            if depth > MAX_DEPTH:
+                raise DataError(
+                    f"{path} is nested deeper than {MAX_DEPTH} levels, so it is no CVAT XML: export it again"
+                )
             if event == "start":
                 continue
             if node.tag == "track":

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from cdtr.cores import core_count
+from cdtr.data.jpeg_scans import MAX_SCANS, has_too_many_scans
+from cdtr.data.pixel_budget import PixelBudget
 from cdtr.data.tar_members import file_size, in_tar, open_file
 from cdtr.errors import DataError
 from cdtr.records import FloatArray, Sample
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+
+# Pillow would also try dozens of rare ones, and Ghostscript for EPS.
+_TAKEN = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
+Image.init()  # not safe from several threads later
+FORMATS = tuple(name for name in _TAKEN if name in Image.OPEN)  # older versions of Pillow lack some
+
+Admit: TypeAlias = Callable[[int], None]
+_DECODING = PixelBudget(128_000_000)  # at up to 12 bytes a pixel while it is decoded, turned and converted
 
 _ORIENTATION = 0x0112  # EXIF tag; from 5 on the picture lies on its side
 _TIFF_WIDTH, _TIFF_LENGTH = 256, 257
@@ -26,28 +36,32 @@ class TooManyPixelsError(DataError):
     """An image that is not decoded because of its size."""
 
 
-def read_image(path: Path, max_pixels: int) -> Image.Image:
+def read_image(path: Path, max_pixels: int, admit: Admit | None = None) -> Image.Image:
     """Decode a file to an RGB image, turned upright by its EXIF tag; of several frames the first.
 
     Transparency is laid on white, 16-bit grey is scaled by its bit depth. Raises DataError for a file that is
-    missing, empty, broken, cut short, no image, or of more than ``max_pixels`` pixels (known before decoding).
+    missing, empty, broken, cut short, no image, or of more than ``max_pixels`` pixels or ``MAX_SCANS`` scans (known
+    before decoding). admit: called with the number of pixels before they are decoded; it may wait.
     """
     try:
         with open_file(path) as file:
-            return decode_image(file, path, max_pixels)
+            return decode_image(file, path, max_pixels, admit)
     except DataError:
         raise
     except Exception as error:  # a path that no system takes is a ValueError
         raise _unreadable(path, error, max_pixels) from error
 
 
-def decode_image(file: IO[bytes], path: Path, max_pixels: int) -> Image.Image:
+def decode_image(file: IO[bytes], path: Path, max_pixels: int, admit: Admit | None = None) -> Image.Image:
     """``read_image`` of an opened file; ``path`` is what errors call it."""
     try:
-        with Image.open(file) as image:
-            _check_size(image, path, max_pixels)
-            image.load()
-            return upright_rgb(image)
+        with open_bounded(file, path, max_pixels) as image:
+            pixels = image.width * image.height
+            if admit is not None:
+                admit(pixels)
+            with _DECODING.hold(pixels):
+                image.load()
+                return upright_rgb(image)
     except DataError:
         raise
     except Exception as error:  # decoders of broken files raise nearly anything
@@ -57,8 +71,7 @@ def decode_image(file: IO[bytes], path: Path, max_pixels: int) -> Image.Image:
 def read_size(path: Path, max_pixels: int) -> tuple[int, int]:
     """Height and width of an image once it is turned upright, from its header; DataError as ``read_image``."""
     try:
-        with open_file(path) as file, Image.open(file) as image:
-            _check_size(image, path, max_pixels)
+        with open_file(path) as file, open_bounded(file, path, max_pixels) as image:
             width, height = _stored_size(image)
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
             return (width, height) if turned else (height, width)
@@ -81,7 +94,6 @@ def check_images(
     Fast, so that it can run before every training: damage inside the pixel data shows up only when decoding. Members of
     tar files count as good unseen: they are there to be read in a row.
     """
-    Image.init()  # registering the formats is not safe from several threads
     with ThreadPoolExecutor(threads or min(16, 4 + core_count())) as pool:
         reasons = list(pool.map(lambda sample: _header_fault(sample.path, max_pixels), samples))
     good = [sample for sample, reason in zip(samples, reasons, strict=True) if reason is None]
@@ -93,8 +105,7 @@ def _header_fault(path: Path, max_pixels: int) -> str | None:
     if in_tar(path):
         return None
     try:
-        with open_file(path) as file, Image.open(file) as image:
-            _check_size(image, path, max_pixels)
+        with open_file(path) as file, open_bounded(file, path, max_pixels) as image:
             image.verify()
     except DataError as error:
         return str(error)
@@ -103,12 +114,28 @@ def _header_fault(path: Path, max_pixels: int) -> str | None:
     return None
 
 
-def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:
+def open_bounded(file: IO[bytes], path: Path, max_pixels: int) -> Image.Image:
+    """An image whose header is read and nothing decoded; DataError for one that asks for too much work.
+
+    Formats whose decoders start another program, or are seldom used and tested, are none: what is read here comes from
+    anybody.
+    """
+    image = Image.open(file, formats=FORMATS)
     width, height = image.size
     if width * height > max_pixels:
         raise TooManyPixelsError(
             f"{path} has {width} x {height} pixels, more than data.max_pixels = {max_pixels}: "
             "scale it down or raise the limit"
+        )
+    refuse_many_scans(image, file, path)
+    return image
+
+
+def refuse_many_scans(image: Image.Image, file: IO[bytes], path: Path) -> None:
+    """DataError for a JPEG that would be decoded over and over."""
+    if image.format in ("JPEG", "MPO") and has_too_many_scans(file):
+        raise DataError(
+            f"{path} is a JPEG of more than {MAX_SCANS} scans, each a pass over all pixels: save it as an ordinary one"
         )
 
 
@@ -139,10 +166,11 @@ def _unreadable(path: Path, error: Exception, max_pixels: int) -> DataError:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    """Always a copy, because the file behind the image is about to be closed."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # a damaged EXIF block is no reason to lose a good picture
-        return image
+        return image.copy()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -154,8 +182,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")
-    # A copy, because the file behind the image is about to be closed.
-    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+    return image.convert("RGB") if image.mode != "RGB" else image
 
 
 def _scale_integers(values: FloatArray) -> FloatArray:

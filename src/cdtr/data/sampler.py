@@ -52,7 +52,7 @@ def epoch_order(count: int, repeats: int, seed: int, epoch: int) -> list[int]:
 
 
 def _mix(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
 
 
 class EpochSampler(Sampler[list[Key]]):

@@ -13,8 +13,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cdtr.config import ViewName, recipe_label
+from cdtr.config.sections import Deviations, Means, Side
 from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError
+from cdtr.json_tree import parse_json
 from cdtr.localization.quality import BoxQuality
 from cdtr.runs import RunFolder, hash_file
 
@@ -23,9 +25,9 @@ METADATA_FILE = "cdtr.json"
 FORMAT: Final = 2  # goes up when a reader of the old format would go wrong
 _WITHOUT_CROPS: Final = 1  # what readers before the view crop understand
 
-Side = Annotated[int, Field(ge=1)]
-Colours = tuple[float, float, float]
 Precision = Literal["float32", "int8-dynamic", "int8-static"]
+# A terminal would obey control characters.
+ClassName = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$")]
 FLOAT32: Precision = "float32"
 
 
@@ -63,15 +65,13 @@ class Input(_Part):
     resize: Literal["bilinear-antialiased", "short-side-bicubic-crop"] = "bilinear-antialiased"
     short_side: Side | None = None
     view: ViewName = "whole"
-    scale: float = 1 / 255
-    mean: Colours
-    std: Colours
-    max_pixels: int = Field(ge=1)
+    scale: float = Field(1 / 255, ge=1 / 256, le=1 / 255)
+    mean: Means
+    std: Deviations
+    max_pixels: int = Field(ge=1, le=1_000_000_000)
 
     @model_validator(mode="after")
     def _usable(self) -> Input:
-        if min(self.std) <= 0:
-            raise ValueError(f"std {self.std}: expected numbers above 0")
         if (self.resize == "short-side-bicubic-crop") != (self.short_side is not None):
             raise ValueError("short_side belongs to the resize short-side-bicubic-crop")
         self.as_view()
@@ -102,7 +102,7 @@ class Facts(_Part):
     format: Literal[1, 2] = _WITHOUT_CROPS
     cdtr_version: str
     run: Run
-    class_names: tuple[str, ...] = Field(min_length=1)
+    class_names: tuple[ClassName, ...] = Field(min_length=1)
     input: Input
     outputs: Outputs = Outputs()
     threshold: float | None = Field(None, ge=0, lt=1)
@@ -121,7 +121,7 @@ class Facts(_Part):
     def from_json(cls, text: str, origin: str) -> Facts:
         """CheckpointError for a newer format, and for what ``to_json`` did not write. origin: whose they are."""
         try:
-            tree = json.loads(text)
+            tree = parse_json(text)
             json.dumps(tree, ensure_ascii=False).encode("utf-8")  # names that are no text
             newer = isinstance(tree, dict) and isinstance(tree.get("format"), int) and tree["format"] > FORMAT
             if newer:

@@ -13,8 +13,10 @@ from PIL import Image
 
 from cdtr.cores import threads_each
 from cdtr.deployment.facts import METADATA_KEY, Facts
+from cdtr.deployment.onnx_file import refuse_external_data
 from cdtr.errors import CheckpointError, ConfigError, how_to_install
 from cdtr.localization.finder import BoxFinder, check_pictures
+from cdtr.localization.maps import check_outputs
 from cdtr.records import FloatArray, Localization
 
 SUFFIX = ".onnx"
@@ -47,6 +49,7 @@ class OnnxEngine:
     def __init__(self, path: Path, device: str | None = None, workers: int = 1) -> None:
         if not path.is_file():
             raise CheckpointError(f"no file {path}: expected the --onnx of `cdtr export`")
+        refuse_external_data(path)
         self.session = open_session(path, device, threads=None if workers == 1 else threads_each(workers))
         self.workers = workers if self.session.get_providers() == ["CPUExecutionProvider"] else 1
         self.facts = _facts(self.session, str(path))
@@ -89,6 +92,7 @@ class OnnxPredictor:
             return []
         pixels = self.engine.pixels(images)
         found = self.engine.run(pixels)
+        check_outputs(found.logits, found.maps)
         choice = self.finder.choose(found.logits, labels)
         rows = np.arange(len(images))[:, None]
         mirrored = None

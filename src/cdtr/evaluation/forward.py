@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cdtr.errors import CheckpointError
-from cdtr.localization.maps import class_maps, mirrored_maps
+from cdtr.localization.maps import check_outputs, class_maps, mirrored_maps
 from cdtr.records import Batch, Field, FloatArray, Method, ModelOutput, Sample
 
 
@@ -103,5 +103,4 @@ def _check(output: ModelOutput, labels: Tensor) -> None:
             f"the method has {n_classes} classes, the data has label {int(labels.max())}: "
             "train again or point --data at the data set that it was trained on"
         )
-    if not bool(torch.isfinite(output.logits).all()):
-        raise CheckpointError("the class scores are not finite: the weights are broken, train again or take others")
+    check_outputs(output.logits.float(), output.maps.float())

@@ -139,7 +139,7 @@ class BoxFinder:
             boxes_xyxy=boxes,
             labels=labels,
             scores=scores,
-            map=source_maps[0].astype(np.float32),
+            map=source_maps[0].astype(np.float32, copy=False),
             map_label=int(answer.chosen[0]),
             class_probs=answer.probabilities.astype(np.float32),
             class_names=self.class_names,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cdtr.errors import DataError
+from cdtr.errors import CheckpointError, DataError
 from cdtr.records import Field, FloatArray, Method, ModelOutput
 
 if TYPE_CHECKING:  # the rest of this file serves exported models too, where PyTorch is not installed
@@ -17,6 +18,22 @@ if TYPE_CHECKING:  # the rest of this file serves exported models too, where PyT
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 
 _CV2_INTERPOLATION: dict[str, int] = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+
+
+def check_outputs(logits: Any, maps: Any) -> None:
+    """CheckpointError for class scores or maps, NumPy's or PyTorch's, that are not finite.
+
+    Broken weights make them, and scaled to [0, 1] such a map is empty: without this check the answer is "no box".
+    """
+    for what, values in (("class scores", logits), ("maps", maps)):
+        with np.errstate(all="ignore"):
+            # One sum instead of a mask of the same size; it may overflow, so that the mask has the last word.
+            broken = not math.isfinite(float(values.sum())) and not bool((abs(values) < math.inf).all())
+        if broken:
+            raise CheckpointError(
+                f"the {what} are not finite: the weights, or the mean and std of their input, are broken, train again "
+                "or take others"
+            )
 
 
 def class_maps(output: ModelOutput, labels: Tensor) -> Tensor:
@@ -104,8 +121,10 @@ def normalise_maps(maps: FloatArray) -> FloatArray:
         low = floats.min(axis=(-2, -1), keepdims=True)
         span = floats.max(axis=(-2, -1), keepdims=True) - low
         usable = np.isfinite(span) & (span > 0)
-        scaled = (floats - low) / np.where(usable, span, 1)
-    return np.where(usable, scaled, np.zeros((), dtype=floats.dtype))
+        # In place: maps are as large as their images.
+        scaled = floats - low
+        scaled /= np.where(usable, span, 1)
+    return scaled if usable.all() else np.where(usable, scaled, np.zeros((), dtype=floats.dtype))
 
 
 def check_score_map(score_map: FloatArray) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cdtr.localization.finder import BoxFinder, check_pictures
-from cdtr.localization.maps import class_maps, mirrored_maps
+from cdtr.localization.maps import check_outputs, class_maps, mirrored_maps
 from cdtr.records import Field, FloatArray, Localization, Method, ModelOutput
 
 
@@ -65,6 +65,7 @@ class Predictor:
         labels: Sequence[int] | None = None,
     ) -> list[Localization]:
         """Localizations from what ``forward`` answered for the same pictures."""
+        check_outputs(output.logits.float(), output.maps.float())
         choice = self.finder.choose(output.logits.float().cpu().numpy(), labels)
         chosen = torch.from_numpy(choice.classes)
         maps = class_maps(output, chosen).float().cpu().numpy()

@@ -179,7 +179,7 @@ def _create(config: BackboneConfig, input_size: tuple[int, int], padding: Paddin
         raise ConfigError(f"{unfit} (backbone.stem conv has no pretrained weights)")
     try:
         model: nn.Module = timm.create_model(config.name, pretrained=pretrained, **options)
-    except (TypeError, AssertionError, AttributeError) as error:
+    except (TypeError, AssertionError, AttributeError, LookupError, ArithmeticError) as error:
         raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
     except RuntimeError as error:
         if not pretrained:

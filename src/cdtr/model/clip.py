@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.errors import CheckpointError, ConfigError
+from cdtr.model.clip_folder import load_folder
 from cdtr.model.patches import PatchProjection, is_patch_convolution
 
 
@@ -84,32 +85,30 @@ def load_clip(model: str, pretrained: str) -> FrozenClip:
     CheckpointError for weights that cannot be had.
     """
     folder = Path(model)
-    name = f"local-dir:{folder.resolve()}" if folder.is_dir() else model
     if folder.is_dir():
-        if not (folder / "open_clip_config.json").is_file():
-            raise CheckpointError(f"{folder} has no open_clip_config.json: expected the --out of `cdtr train-clip`")
-    elif model not in open_clip.list_models():
+        return freeze(*load_folder(folder))
+    if model not in open_clip.list_models():
         raise ConfigError(
             f"unknown CLIP {model!r}: give a folder written by `cdtr train-clip`, or an open_clip model such as "
             "ViT-B-32-quickgelu"
         )
-    random = pretrained == "none" and not folder.is_dir()
+    random = pretrained == "none"
     try:
-        # Without require_pretrained, open_clip answers a folder that lacks its weights with a random model.
         network = open_clip.create_model(
-            name,
-            pretrained=None if folder.is_dir() or random else pretrained,
+            model,
+            pretrained=None if random else pretrained,
             load_weights=not random,
             require_pretrained=not random,
             weights_only=True,
         )
+        tokenizer = open_clip.get_tokenizer(model)
     except Exception as error:
-        # A damaged file or configuration raises almost anything in open_clip and the readers below it.
+        # A damaged file raises almost anything in open_clip and the readers below it, as does a missing library.
         raise CheckpointError(
             f"the weights of CLIP {model} ({pretrained}) cannot be had ({type(error).__name__}): go online, give a "
             "file as sba.pretrained, train a small CLIP with `cdtr train-clip`, or set sba.enabled=false"
         ) from error
-    return freeze(network, open_clip.get_tokenizer(name))
+    return freeze(network, tokenizer)
 
 
 def freeze(network: nn.Module, tokenizer: Any) -> FrozenClip:

@@ -12,6 +12,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from cdtr.json_tree import parse_json
+
 _KEY = "cdtr"
 
 
@@ -27,7 +29,7 @@ def read_notes(path: Path) -> dict[str, str]:
         return {}
     try:
         with safe_open(path, framework="pt") as file:
-            notes = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            notes = parse_json((file.metadata() or {}).get(_KEY, "{}"))
     except (OSError, SafetensorError, ValueError):  # whoever loads the weights says if they are broken
         return {}
     return {str(name): str(value) for name, value in notes.items()} if isinstance(notes, dict) else {}

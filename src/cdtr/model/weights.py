@@ -73,12 +73,13 @@ def load_backbone_weights(vit: nn.Module, path: str) -> None:
 
 
 def check_fit(state: Mapping[str, Tensor], module: nn.Module, origin: str | Path) -> None:
-    """Raise CheckpointError unless ``state`` has every tensor of ``module`` in its shape."""
+    """Raise CheckpointError unless ``state`` has every tensor of ``module`` in its shape, with finite numbers."""
     check_tensors(state, module.state_dict(), origin)
 
 
 def check_tensors(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], origin: str | Path) -> None:
-    """Raise CheckpointError that names the first tensor of ``wanted`` that is not in ``state`` or has another shape."""
+    """Raise CheckpointError that names the first tensor of ``wanted`` that is not in ``state``, has another shape or
+    another kind of numbers, or is not finite."""
     missing = [name for name in wanted if name not in state]
     if missing:
         raise CheckpointError(
@@ -91,6 +92,18 @@ def check_tensors(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], ori
                 f"{origin}: {name} has shape {tuple(state[name].shape)}, the model wants {tuple(tensor.shape)}: "
                 "choose the model or the classes that the file was made for"
             )
+        _check_numbers(name, state[name], tensor, origin)
+
+
+def _check_numbers(name: str, found: Tensor, wanted: Tensor, origin: str | Path) -> None:
+    """CheckpointError for numbers of another kind, which would be converted in silence, or not finite ones."""
+    if (wanted.is_floating_point() and not found.is_floating_point()) or found.is_complex():
+        raise CheckpointError(
+            f"{origin}: {name} holds {found.dtype}, the model wants {wanted.dtype}: the file is damaged or made for "
+            "another model, take another one"
+        )
+    if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+        raise CheckpointError(f"{origin}: {name} is not finite: the weights are broken, train again or take others")
 
 
 def _load_pth(path: Path) -> Any:

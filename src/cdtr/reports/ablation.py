@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from cdtr.errors import DataError
+from cdtr.json_tree import parse_json
 from cdtr.reports.columns import add_number, add_text
 from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, csv_text
 
@@ -84,7 +84,7 @@ def collect(files: Mapping[tuple[str, int], Path]) -> dict[tuple[str, int], dict
     for cell, path in files.items():
         if path.is_file():
             try:
-                found[cell] = dict(json.loads(path.read_text(encoding="utf-8")))
+                found[cell] = dict(parse_json(path.read_text(encoding="utf-8")))
             except ValueError as error:
                 raise DataError(
                     f"{path} cannot be read ({error}): remove it, and the grid measures that run again"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,11 @@ from cdtr.data.transforms import denormalise
 from cdtr.errors import ConfigError, DataError, TrainingError
 from cdtr.files import is_stray
 from cdtr.model.clip import clean_class_name, freeze
+from cdtr.model.clip_folder import CONFIG_FILE, WEIGHTS_FILE, build_network
 from cdtr.records import DataSource
 from cdtr.runs import write_atomic, write_json
 from cdtr.terminal import PlainConsole, say_to
 from cdtr.training.clip_fit import ClipFit, probe_clip
-
-WEIGHTS_FILE = "open_clip_model.safetensors"
-CONFIG_FILE = "open_clip_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +118,6 @@ def open_clip_config(settings: SmallClip) -> dict[str, Any]:
         },
         "preprocess_cfg": {"mean": list(open_clip.OPENAI_DATASET_MEAN), "std": list(open_clip.OPENAI_DATASET_STD)},
     }
-
-
-def build_network(model_config: Mapping[str, Any]) -> tuple[nn.Module, Any]:
-    """The untrained open_clip network of a configuration, and its tokenizer."""
-    network = open_clip.CLIP(**model_config["model_cfg"])
-    return network, open_clip.SimpleTokenizer(context_length=model_config["model_cfg"]["text_cfg"]["context_length"])
 
 
 def _fit(

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 
 from cdtr.config import Config
 from cdtr.model.clip import FrozenClip, freeze, load_clip
+from cdtr.model.clip_folder import build_network
 from cdtr.model.cost import multiply_adds
 from cdtr.model.methods import build_method, with_switches
 from cdtr.model.sba import Sba
 from cdtr.records import Batch, Method
-from cdtr.training.clip import SmallClip, build_network, open_clip_config
+from cdtr.training.clip import SmallClip, open_clip_config
 
 IMAGES = 4
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 
 from cdtr.data.annotations._images import Images, NamedBox, faulty_box, own_boxes
 from cdtr.errors import DataError
+from cdtr.json_tree import MAX_DEPTH
 from cdtr.records import Annotation, FloatArray, Sample
 
+_MAX_BYTES = 20_000_000
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -60,7 +62,21 @@ def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation
 
 
 class _Refusing(ElementTree.TreeBuilder):
-    """Entities need a document type, and no VOC file has one: without it none can be expanded."""
+    """Entities need a document type, and no VOC file has one: without it none can be expanded. Nor is one deep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = 0
+
+    def start(self, tag: Any, attrs: Any, /) -> ElementTree.Element:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+        return super().start(tag, attrs)
+
+    def end(self, tag: Any, /) -> ElementTree.Element:
+        self._depth -= 1
+        return super().end(tag)
 
     def doctype(self, name: str, pubid: str, system: str) -> None:
         raise ValueError("it declares a document type, which is refused")
@@ -69,6 +85,8 @@ class _Refusing(ElementTree.TreeBuilder):
 def read_voc(path: Path) -> list[VocObject]:
     """The objects of a VOC file in its order; DataError if it is no such file or has a box without an inside."""
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES} bytes, too many for the boxes of one image")
         root = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_Refusing()))
         objects = [_object(node) for node in root.iter("object")]
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
@@ -88,8 +106,8 @@ def _object(node: ElementTree.Element) -> VocObject:
     try:
         xmin, ymin, xmax, ymax = (float(text or "") for text in texts)
     except ValueError:
-        raise ValueError(f"object {name!r} has the box {texts}, expected four numbers") from None
+        raise ValueError(f"object {name!r:.60} has the box {texts!s:.160}, expected four numbers") from None
     # Written so that a NaN fails it too.
     if not (-np.inf < xmin <= xmax < np.inf and -np.inf < ymin <= ymax < np.inf):
-        raise ValueError(f"object {name!r} has the box {texts}, expected xmin <= xmax and ymin <= ymax")
+        raise ValueError(f"object {name!r:.60} has the box {texts!s:.160}, expected xmin <= xmax and ymin <= ymax")
     return VocObject(name, xmin, ymin, xmax, ymax, (node.findtext("difficult") or "").strip() == "1")

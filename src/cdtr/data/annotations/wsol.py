@@ -19,7 +19,7 @@ from PIL import Image
 
 from cdtr.data.annotations._images import Images, report_unmatched
 from cdtr.data.files import inside, read_lines, visible_folders
-from cdtr.data.images import read_size
+from cdtr.data.images import FORMATS, read_size, refuse_many_scans
 from cdtr.errors import DataError
 from cdtr.records import Annotation, Sample, UInt8Array
 
@@ -247,9 +247,10 @@ def _checked(fields: list[str], where: str) -> tuple[str, ...]:
 
 def _read_mask(path: Path) -> BoolArray:
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > _MAX_MASK_PIXELS:
                 raise DataError(f"{path}: mask of {image.width}x{image.height} pixels, too large")
+            refuse_many_scans(image, file, path)
             return np.asarray(image.convert("L")) > 0
     except DataError:
         raise

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cdtr.cores import core_count
 from cdtr.data.files import content_hash
-from cdtr.data.images import TooManyPixelsError, read_image
+from cdtr.data.images import FORMATS, TooManyPixelsError, read_image
 from cdtr.data.near_copies import picture_hash, require_imagehash
 from cdtr.data.tar_members import file_size, open_file
 from cdtr.errors import DataError
@@ -103,7 +103,7 @@ def _look(member: tuple[str, Sample], max_pixels: int, near: bool) -> ImageFacts
 def _kind_of(path: Path) -> tuple[str, str]:
     """Mode and format by the header, empty for a file without a good one: reading the image says why."""
     try:
-        with open_file(path) as file, Image.open(file) as header:
+        with open_file(path) as file, Image.open(file, formats=FORMATS) as header:
             return header.mode, header.format or ""
     except Exception:  # decoders of broken files raise nearly anything
         return "", ""

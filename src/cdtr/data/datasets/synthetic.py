@@ -23,6 +23,7 @@ from cdtr.data.drawing import PATTERN_NAMES, draw_picture, tight_box
 from cdtr.data.files import inside
 from cdtr.errors import DataError
 from cdtr.files import full_disk_named
+from cdtr.json_tree import parse_json
 from cdtr.records import Annotation, DataSource, Sample
 
 _MARKER = "synthetic.json"
@@ -147,7 +148,7 @@ def _annotate(root: Path, boxes: dict[str, Any], sample: Sample) -> Annotation |
     if sample.image_id not in boxes:
         return None
     try:
-        with Image.open(_mask_path(root, sample.image_id)) as file:
+        with Image.open(_mask_path(root, sample.image_id), formats=("PNG",)) as file:
             mask = (np.asarray(file.convert("L")) > 127).astype(np.uint8)
     except OSError as error:
         raise DataError(f"the mask of {sample.image_id} cannot be read ({error}): generate the set again") from error
@@ -156,7 +157,7 @@ def _annotate(root: Path, boxes: dict[str, Any], sample: Sample) -> Annotation |
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): generate the synthetic set again") from error
     if not isinstance(content, dict):

@@ -11,7 +11,6 @@ everything else jumps to the image it wants. Nothing is unpacked.
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,9 +21,10 @@ import numpy as np
 from PIL import Image
 
 from cdtr.data.files import is_inside, natural_key, read_lines
-from cdtr.data.images import IMAGE_SUFFIXES
+from cdtr.data.images import FORMATS, IMAGE_SUFFIXES, refuse_many_scans
 from cdtr.data.tar_members import member_names, open_file
 from cdtr.errors import DataError
+from cdtr.json_tree import parse_json
 from cdtr.records import Annotation, DataSource, Sample
 
 INDEX_FILE, CLASSES_FILE, MASK_SUFFIX = "shards.json", "classes.txt", ".mask.png"
@@ -122,13 +122,13 @@ def _read_index(root: Path) -> tuple[dict[str, dict[int, list[Entry]]], bool]:
     if not path.is_file():
         return {}, False
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse_json(path.read_text(encoding="utf-8"))
         shards = {
             name: {int(shard["bytes"]): [Entry(str(m), int(label), str(i)) for m, label, i in shard["images"]]}
             for name, shard in tree["shards"].items()
         }
         return shards, bool(tree.get("annotated"))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             f"{path} is no index of shards ({error}): delete it, and the shards are read instead"
         ) from error
@@ -186,8 +186,8 @@ def _label(text: str, kind: str, classes: Sequence[str], where: str) -> int:
 
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        tree = parse_json(text)
+    except ValueError as error:
         raise DataError(f"{where} is no JSON ({error})") from error
     if not isinstance(tree, dict):
         raise DataError(f"{where} is no JSON object: expected keys such as label and boxes_xyxy")
@@ -222,9 +222,10 @@ def _annotate(sample: Sample) -> Annotation | None:
 
 def _read_mask(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
     try:
-        with open_file(path) as file, Image.open(file) as image:
+        with open_file(path) as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > _MAX_MASK_PIXELS:
                 raise DataError(f"{path}: mask of {image.width}x{image.height} pixels, too large")
+            refuse_many_scans(image, file, path)
             return np.asarray(image.convert("L"))
     except FileNotFoundError:
         return None

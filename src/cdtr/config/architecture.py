@@ -1,0 +1,68 @@
+"""What ``backbone.overrides`` may say to timm: the shape of a transformer, within bounds.
+
+The settings of a run folder come from whoever made it. timm's constructors also take paths, addresses and names of
+classes, so a key that is not listed here is refused, and no value can ask for more work than a large transformer does.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, StrictBool, StrictInt, ValidationError
+
+from cdtr.config.checking import Section, nearest
+
+_MOST_WEIGHTS = 3_000_000_000  # of the blocks; timm's largest plain transformer has 1.8 billion
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Architecture(Section):
+    """Keys of timm's transformers. None stands for what the named model has, and is never passed on."""
+
+    patch_size: Annotated[StrictInt, Field(ge=1, le=256)] | None = None
+    embed_dim: Annotated[StrictInt, Field(ge=1, le=4096)] | None = None
+    depth: Annotated[StrictInt, Field(ge=1, le=128)] | None = None
+    num_heads: Annotated[StrictInt, Field(ge=1, le=256)] | None = None
+    mlp_ratio: Annotated[float, Field(gt=0, le=16)] | None = None
+    reg_tokens: Annotated[StrictInt, Field(ge=0, le=64)] | None = None
+    init_values: Annotated[float, Field(gt=0, le=10)] | None = None
+    qkv_bias: StrictBool | None = None
+    qk_norm: StrictBool | None = None
+    proj_bias: StrictBool | None = None
+    pre_norm: StrictBool | None = None
+    no_embed_class: StrictBool | None = None
+    class_token: StrictBool | None = None
+    use_abs_pos_emb: StrictBool | None = None
+    use_rel_pos_bias: StrictBool | None = None
+    use_shared_rel_pos_bias: StrictBool | None = None
+    drop_rate: Share | None = None
+    pos_drop_rate: Share | None = None
+    proj_drop_rate: Share | None = None
+    attn_drop_rate: Share | None = None
+
+
+def checked_overrides(overrides: object) -> dict[str, Any]:
+    """The overrides as given; ValueError for a key that is none of ``Architecture``, or a value out of its bounds."""
+    if not isinstance(overrides, dict):
+        raise ValueError("expected keys and values below it, such as {depth: 6}")
+    known = list(Architecture.model_fields)
+    for key in overrides:
+        if key not in known:
+            raise ValueError(
+                f"unknown key {str(key)[:60]!r}{nearest(str(key)[:60], known)}; only the shape of the transformer may "
+                f"be set: {', '.join(known)}"
+            )
+    try:
+        checked = Architecture.model_validate(overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{first['loc'][0]} = {first['input']!r:.60}: {first['msg']}") from None
+    width, depth, ratio = checked.embed_dim or 1, checked.depth or 1, checked.mlp_ratio or 4
+    weights = depth * width**2 * (4 + 2 * ratio)
+    if weights > _MOST_WEIGHTS:
+        raise ValueError(
+            f"embed_dim {width} and depth {depth} make {weights / 1e9:.1f} billion weights: expected fewer than "
+            f"{_MOST_WEIGHTS / 1e9:g} billion"
+        )
+    return {key: value for key, value in checked.model_dump(exclude_unset=True).items() if value is not None}
