@@ -142,11 +142,15 @@ def test_uploads_beyond_the_memory_wait_in_their_order() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0.01)
         assert door.inside == [str(number) for number in range(16)]
+        tasks.append(asyncio.create_task(gate(_scope("small", [(b"content-length", b"0")]), receive, send)))
+        await asyncio.sleep(0.01)
+        assert door.inside[16:] == ["small"]
         tasks[17].cancel()
         door.go.set()
         await asyncio.wait(tasks)
+        door.inside.remove("small")
         assert door.inside == [str(number) for number in range(20) if number != 17]
-        assert [message["status"] for message in sent if "status" in message] == [200] * 19
+        assert [message["status"] for message in sent if "status" in message] == [200] * 20
         assert gate.inside == 0
 
     asyncio.run(run())

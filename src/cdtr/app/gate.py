@@ -81,7 +81,10 @@ class Gate:
 
 
 class _Queue:
-    """Places for so many bytes at a time, given in the order in which they were asked for."""
+    """Places for so many bytes at a time, given in the order in which they were asked for to whatever fits.
+
+    A small upload so passes large ones that wait, which would otherwise be a cheap way to keep everybody out.
+    """
 
     def __init__(self, most: int) -> None:
         self._free = most
@@ -107,9 +110,9 @@ class _Queue:
             self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free:
-            size, turn = self._waiting.popleft()
-            if not turn.cancelled():
+        for size, turn in tuple(self._waiting):
+            if size <= self._free and not turn.done():
+                self._waiting.remove((size, turn))
                 self._free -= size
                 turn.set_result(None)
 
