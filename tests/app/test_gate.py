@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from app_helpers import encoded, picture
-from live import connection, head, listening, read_all
+from live import connection, head, listening, read_all, read_answer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -273,7 +273,7 @@ def test_a_refused_client_that_waits_for_leave_is_answered_at_once() -> None:
 def test_a_connection_is_kept_after_a_refusal_whose_body_was_read() -> None:
     with listening(Gate(_reader(), Limits(upload_bytes=1000))) as port, connection(port) as opened:
         opened.sendall(head("POST", "/", "Content-Length: 1500") + b"x" * 1500)
-        assert opened.recv(65536).startswith(b"HTTP/1.1 413")
+        assert read_answer(opened).startswith(b"HTTP/1.1 413")
         opened.sendall(head("POST", "/", "Content-Length: 3", "Connection: close") + b"abc")
         assert read_all(opened).startswith(b"HTTP/1.1 200")
 
@@ -311,4 +311,4 @@ def test_whole_headers_have_their_time_for_the_body() -> None:
             opened.sendall(b"\n" + b"ab")
             time.sleep(0.5)
             opened.sendall(b"cd")
-            assert opened.recv(65536).startswith(b"HTTP/1.1 200"), number
+            assert read_answer(opened).startswith(b"HTTP/1.1 200"), number
