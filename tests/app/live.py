@@ -61,9 +61,8 @@ def read_answer(opened: socket.socket) -> bytes:
     while b"\r\n\r\n" not in found:
         found += opened.recv(65536)
     start, _, body = found.partition(b"\r\n\r\n")
-    (length,) = (
-        int(line.split(b":")[1]) for line in start.lower().split(b"\r\n") if line.startswith(b"content-length:")
-    )
+    lines = start.lower().split(b"\r\n")
+    (length,) = (int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
     while len(body) < length:
         body += opened.recv(65536)
     return start + b"\r\n\r\n" + body
