@@ -1,10 +1,10 @@
-"""What a request to `cdtr serve` costs beside calling the localizer in Python, with 1 and with 8 clients at a time.
+"""What a request to `cdtr serve` costs beside calling the localizer in Python, with 1, 8 and 50 clients at a time.
 
     python benchmarks/serve.py runs/shapes data/val --images 64 --rounds 5
 
 The command itself is started in a process of its own on this machine; clients are threads here, each with one
 connection, and send whole files. ``bare`` reads the same files and calls ``Localizer`` on each, one by one, in this
-process. All three answer the same images in every round, in turns. Latency, in milliseconds, is from sending an image
+process. All answer the same images in every round, in turns. Latency, in milliseconds, is from sending an image
 to having its boxes. ``right`` counts answers with the boxes and classes of the bare call, corners within one pixel (a
 batch rounds differently from a single image); ``lost`` those that were no answer. Anything lost or wrong is an exit
 code 1.
@@ -34,7 +34,7 @@ from cdtr.api import Localizer
 from cdtr.data.files import find_images
 from harness import machine_facts, show
 
-CLIENTS = (1, 8)
+CLIENTS = (1, 8, 50)
 
 
 class Measured(NamedTuple):

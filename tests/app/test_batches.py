@@ -16,7 +16,7 @@ from app_helpers import encoded, picture
 from starlette.testclient import TestClient
 
 from cdtr.api import Localizer
-from cdtr.app.gate import Limits
+from cdtr.app.limits import Limits
 from cdtr.app.server import create_app
 from cdtr.app.worker import Worker
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,7 @@ def test_a_dropped_image_is_found_and_the_slider_moves_its_box(page: Any, locali
     assert f"review score {round(100 * float(wanted.scores[0]))}%" in page.inner_text("#boxes")
     assert wanted.doubts is not None
     assert all(doubt in page.inner_text("#boxes") for doubt in wanted.doubts[0])
+    assert ("Doubts" in page.inner_text("#boxes")) == (wanted.scores[0] < 0.9)
     assert page.locator("#canvas").get_attribute("aria-label").startswith("holiday.png with its heat map")
 
     before = page.locator("#canvas").evaluate("canvas => canvas.toDataURL()")
@@ -232,7 +234,7 @@ def test_examples_are_walked_through(page: Any) -> None:
         page.click(button)
         expect(page.locator("#name")).to_have_text(name)
         assert page.inner_text("#place") == place
-    page.click("#strip li:nth-child(2) button")
+    page.click("#strip button:nth-child(2)")
     expect(page.locator("#name")).to_have_text("2.png")
 
 
@@ -274,12 +276,98 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(page: Any) -> None
     names = page.evaluate(
         """() => [...document.querySelectorAll("input, select, button")].filter((one) => !one.closest("[hidden]"))
           .map((one) => [one.labels?.[0]?.textContent || one.getAttribute("aria-label") || one.textContent
-            || one.querySelector("img")?.alt || "", one.tabIndex])"""
+            || one.querySelector("img")?.alt || "", one.tabIndex, one.closest("#strip") !== null])"""
     )
-    assert all(name.strip() and tab == 0 for name, tab in names)
+    assert all(name.strip() and (tab == 0 or in_strip) for name, tab, in_strip in names)
+    assert [tab for _, tab, in_strip in names if in_strip] == [0, -1, -1]
     page.focus("#threshold")
     page.keyboard.press("ArrowRight")
     assert page.inner_text("#threshold-value") == "0.41"
+    assert page.get_attribute("#threshold", "aria-valuetext") == "0.41"
+
+
+def test_the_thumbnails_are_one_tab_stop_with_arrow_keys_between_them(page: Any) -> None:
+    def focused() -> str:
+        return str(page.evaluate("document.activeElement.title || document.activeElement.id"))
+
+    page.focus("#next")
+    stops = []
+    for key in ("Tab", "End", "ArrowRight", "ArrowLeft", "Enter", "Home", "ArrowLeft", "ArrowRight", "Tab"):
+        page.keyboard.press(key)
+        stops.append(focused())
+    assert stops == ["1.png", "3.png", "3.png", "2.png", "2.png", "1.png", "1.png", "2.png", "folder"]
+    expect(page.locator("#name")).to_have_text("2.png")
+    page.keyboard.press("Shift+Tab")
+    assert focused() == "2.png"  # where the keys left off
+    page.click("#next")
+    page.keyboard.press("Tab")
+    assert focused() == "3.png"  # the one that is shown
+
+
+@pytest.fixture(scope="module")
+def guarded(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve(run, "--token", "a-token-of-some-length", temporary=tmp_path_factory.mktemp("tmp")) as (found, _):
+        yield found
+
+
+def test_a_page_with_a_token_asks_for_it_once(browser: Any, guarded: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    page.goto(guarded)
+    assert page.evaluate("document.activeElement.id") == "token"
+    page.keyboard.type("wrong")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[role=alert]:not([hidden])")
+    page.fill("#token", "a-token-of-some-length")
+    page.click("button")
+    page.wait_for_selector("#formats input")
+    assert page.url == f"{guarded}/"
+    drop(page, ("a.png", encoded(picture(4))))
+    wait_for_score(page)
+    assert page.evaluate("document.cookie") == ""  # scripts do not see the session
+    context.clear_cookies()
+    page.click("#multi")
+    page.wait_for_selector("#token")  # what is asked without a session leads back to the form
+    page.goto(f"{guarded}/?token=a-token-of-some-length")
+    page.wait_for_selector("#formats input")
+    assert page.url == f"{guarded}/"
+    context.close()
+
+
+_POST_ELSEWHERE = """
+async (address) => {
+  for (let batch = 0; batch < 9; batch++) {
+    const body = new URLSearchParams({ format: "csv" });
+    await fetch(`${address}/api/batches`, { method: "POST", body, mode: "no-cors" }).catch(() => null);
+  }
+  const image = new Image();
+  const shown = new Promise((resolve) => { image.onload = () => resolve(true); image.onerror = () => resolve(false); });
+  image.src = `${address}/api/examples/0`;
+  return shown;
+}
+"""
+
+
+@pytest.mark.parametrize("sandboxed", [False, True], ids=["another site", "a sandboxed frame"])
+def test_pages_of_other_sites_reach_nothing(browser: Any, address: str, guarded: str, sandboxed: bool) -> None:
+    # To a browser localhost is another site than 127.0.0.1, and one that it lets send to this machine.
+    context = browser.new_context(bypass_csp=True)
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    page.goto(guarded.replace("127.0.0.1", "localhost"))
+    frame = page.main_frame
+    if sandboxed:
+        page.set_content('<iframe sandbox="allow-scripts" srcdoc="<p>hello"></iframe>')
+        frame = page.frames[-1]
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.url.startswith(address) else None)
+    assert frame.evaluate(_POST_ELSEWHERE, address) is False  # the image is not shown
+    assert sent == [f"{address}/api/batches"] * 9 + [f"{address}/api/examples/0"]
+    context.close()
+    with urllib.request.urlopen(f"{address}/api/batches", data=b"format=csv") as answer:
+        name = json.load(answer)["batch"]  # the nine have not taken the eight places
+    urllib.request.urlopen(urllib.request.Request(f"{address}/api/batches/{name}", method="DELETE")).close()
 
 
 def _maps() -> list[np.ndarray]:

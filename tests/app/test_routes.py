@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from cdtr.api import Localizer
 from cdtr.app.examples import Examples
-from cdtr.app.gate import Limits
+from cdtr.app.limits import Limits
 from cdtr.exports import format_names
 from cdtr.localization.boxes import to_uint8
 
@@ -140,6 +140,7 @@ def test_bad_images_get_one_line(client: TestClient, case: str) -> None:
         ({"label": "cats"}, "no class 'cats': did you mean 'cat'?"),
         ({"label": "zebra"}, "expected one of its 3 class names"),
         ({"min_area": 2}, "min_area:"),
+        ({"label": ""}, "label is empty"),
     ],
 )
 def test_bad_settings_get_one_line(client: TestClient, fields: dict[str, object], words: str) -> None:
@@ -148,7 +149,10 @@ def test_bad_settings_get_one_line(client: TestClient, fields: dict[str, object]
     assert words in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("name", ["../a.png", "/a.png", "a/../../b.png", "x" * 300])
+@pytest.mark.parametrize(
+    "name",
+    ["../a.png", "/a.png", "a/../../b.png", "x" * 300, "C:/a.png", "c:a.png", "x/C:/a.png", "//host/share/a.png"],
+)
 def test_names_that_leave_the_folder_are_refused(client: TestClient, name: str) -> None:
     answer = client.post("/api/localize", files={"image": (name, PHOTO)})
     assert answer.status_code == 422
@@ -185,15 +189,16 @@ def test_export_of_every_format_is_a_zip(client: TestClient) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "words"),
-    [({"format": "cocoa"}, "unknown format 'cocoa', did you mean 'coco'?"), ({"format": ""}, "unknown format")],
+    [
+        ({"format": "cocoa"}, "unknown format 'cocoa', did you mean 'coco'?"),
+        ({"format": "coco,"}, "unknown format ''"),
+        ({"format": ""}, "format is empty: give a value, or leave it out"),
+    ],
 )
 def test_formats_that_are_none(client: TestClient, fields: dict[str, str], words: str) -> None:
     answer = client.post("/api/export", files={"images": ("a.png", PHOTO)}, data=fields)
-    if fields["format"]:
-        assert answer.status_code == 422
-        assert words in answer.json()["detail"]
-    else:  # an empty field counts as none given
-        assert answer.status_code == 200
+    assert answer.status_code == 422
+    assert words in answer.json()["detail"]
 
 
 def test_export_without_a_good_image_is_an_error(client: TestClient) -> None:

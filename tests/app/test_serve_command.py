@@ -86,8 +86,41 @@ def test_an_open_address_is_warned_of(
     with pytest.raises(SystemExit) as stopped:
         main(["serve", str(run), "--host", host, "--port", "0"])
     assert stopped.value.code == 0
-    warning = f"warning: {host} is open to the network, and there is no password: whoever reaches it may use it\n"
+    warning = f"warning: {host} is open to the network without a --token: whoever reaches it may use it\n"
     assert capsys.readouterr().err == (warning if warned else "")
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "warning"),
+    [
+        ("correct-horse-battery-staple", None, ""),
+        (None, "correct-horse-battery-staple", ""),
+        ("short", "unused-as-the-option-counts", "warning: a token of 5 characters may be guessed: take 16 or more\n"),
+    ],
+)
+def test_a_token_comes_from_the_option_or_the_environment(
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    option: str | None,
+    variable: str | None,
+    warning: str,
+) -> None:
+    token = option or variable
+
+    def ask(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        with TestClient(server.config.app, base_url="http://steel.example:8000") as client:
+            assert client.get("/api/run").status_code == 401
+            assert client.get("/api/run", headers={"authorization": f"Bearer {token}"}).status_code == 200
+
+    monkeypatch.setattr(uvicorn.Server, "run", ask)
+    if variable is not None:
+        monkeypatch.setenv("CDTR_TOKEN", variable)
+    with pytest.raises(SystemExit) as stopped:
+        main(["serve", str(run), "--host", "0.0.0.0", "--port", "0", *(("--token", option) if option else ())])
+    printed = capsys.readouterr()
+    assert (stopped.value.code, printed.err) == (0, warning)
+    assert str(token) not in printed.out
 
 
 def test_a_taken_port_is_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +141,8 @@ def test_a_taken_port_is_one_line(run: Path, capsys: pytest.CaptureFixture[str])
         (("--device", "tpu9"), "no device 'tpu9'"),
         (("--threshold", "2"), "expected a number from 0"),
         (("--max-requests", "0"), "--max-requests"),
+        (("--token", ""), "--token"),
+        (("--token", "two words"), "expected ASCII characters without spaces"),
     ],
 )
 def test_bad_arguments_are_one_line(

@@ -157,7 +157,7 @@ WRONG = {
         ('{"versions": true}', "versions is True"),
         ('{"data": "\\ud800"}', "cannot be read"),
         ("[" * 100_000, "cannot be read"),
-        ('{"a": ' + "[" * 100 + "]" * 100 + "}", "nested too deep"),
+        ('{"a": ' + "[" * 100 + "]" * 100 + "}", "nested deeper than"),
     ],
     "calibration.json": [('{"threshold": 1}', "threshold is 1"), ('{"contents": [[]]}', r"contents\.0 is \[\]")],
     "scores.json": [

@@ -94,6 +94,14 @@ def test_doubts_name_what_lowers_the_score_most():
     assert "boxes of this class often miss" in quality.doubts(average, 0)
 
 
+def test_a_box_that_scores_high_has_no_doubts():
+    quality = BoxQuality.fit(*planted(600, 0), n_classes=3)
+    lowered = dict.fromkeys(FEATURES, 0.0)  # the size lowers every one of these, the contrast lifts them
+    found = [(quality.score(row, 0), quality.doubts(row, 0)) for row in ({**lowered, "contrast": c} for c in (0, 1, 4))]
+    assert [bool(doubts) for _, doubts in found] == [True, True, False]
+    assert found[1][0] < 0.9 <= found[2][0]
+
+
 def test_json_round_trip():
     quality = BoxQuality.fit(*planted(100, 2), n_classes=3)
     assert BoxQuality.from_json(json.loads(json.dumps(quality.to_json())), 3) == quality

@@ -8,21 +8,22 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from cdtr.app.answers import Found, describe, map_png, picture_jpeg
 from cdtr.app.batches import Batch
-from cdtr.app.examples import Examples
+from cdtr.app.contract import FILE_TYPES, IMAGE_TYPES, files, problems
+from cdtr.app.examples import MOST, Examples
+from cdtr.app.forms import FormRoute
 from cdtr.app.service import Answer, Outcome, Service
 from cdtr.app.uploads import read_header
 from cdtr.app.worker import Settings
 from cdtr.reports.overlays import heat_map
 
-router = APIRouter(prefix="/api")
-
-_MEDIA_TYPES = {".json": "application/json", ".csv": "text/csv", ".xml": "application/xml", ".zip": "application/zip"}
+router = APIRouter(prefix="/api", route_class=FormRoute)
 
 
 class RunInfo(BaseModel):
@@ -86,9 +87,11 @@ def find_batch(service: TheService, batch: str) -> Batch:
 
 
 TheBatch = Annotated[Batch, Depends(find_batch)]
+Images = Annotated[list[UploadFile], File()]
+ExampleNumber = Annotated[int, PathParameter(ge=0, lt=MOST)]
 
 
-@router.get("/run", summary="The run, its classes, formats and limits")
+@router.get("/run", summary="The run, its classes, formats and limits", responses=problems())
 def run_info(service: TheService) -> RunInfo:
     localizer, limits = service.localizer, service.limits
     return RunInfo(
@@ -105,7 +108,7 @@ def run_info(service: TheService) -> RunInfo:
     )
 
 
-@router.post("/localize", summary="Find the object in one image")
+@router.post("/localize", summary="Find the object in one image", responses=problems(form=True))
 async def localize(
     service: TheService,
     settings: TheSettings,
@@ -118,11 +121,16 @@ async def localize(
     return await run_in_threadpool(_found, answer, settings.threshold, with_map, with_picture)
 
 
-@router.post("/export", summary="Files of boxes of one or a few images", response_class=Response)
+@router.post(
+    "/export",
+    summary="Files of boxes of one or a few images",
+    response_class=Response,
+    responses=files(*FILE_TYPES.values()) | problems(form=True),
+)
 async def export(
     service: TheService,
     settings: TheSettings,
-    images: Annotated[list[UploadFile], File(description="file names may be paths below a folder")],
+    images: Images,
     formats: Formats = "coco",
 ) -> Response:
     """The one file, where one format is asked for that is one file, or a zip. Images that cannot be read are listed in
@@ -141,7 +149,12 @@ async def export(
         batch.close()
 
 
-@router.post("/batches", summary="Open a batch for any number of images", status_code=HTTPStatus.CREATED)
+@router.post(
+    "/batches",
+    summary="Open a batch for any number of images",
+    status_code=HTTPStatus.CREATED,
+    responses=problems(429, form=True),
+)
 async def open_batch(service: TheService, settings: TheSettings, formats: Formats = "coco") -> Opened:
     """Send the images in as many requests as you like, get the result, then delete the batch."""
     if not service.batches.has_room():
@@ -150,13 +163,18 @@ async def open_batch(service: TheService, settings: TheSettings, formats: Format
     return Opened(batch=service.batches.keep(service.open_batch(formats, settings)))
 
 
-@router.post("/batches/{batch}/images", summary="Add images to a batch")
-async def add_images(service: TheService, batch: TheBatch, images: list[UploadFile]) -> Added:
+@router.post("/batches/{batch}/images", summary="Add images to a batch", responses=problems(404, 409, form=True))
+async def add_images(service: TheService, batch: TheBatch, images: Images) -> Added:
     """What became of each image. Boxes are written in the order of the images, and of the requests as they came."""
     return Added(images=await service.add(images, batch))
 
 
-@router.get("/batches/{batch}/result", summary="Finish a batch and download its files", response_class=FileResponse)
+@router.get(
+    "/batches/{batch}/result",
+    summary="Finish a batch and download its files",
+    response_class=FileResponse,
+    responses=files(*FILE_TYPES.values()) | problems(404, 409, 422),
+)
 async def batch_result(batch: TheBatch) -> FileResponse:
     async with batch.lock:
         if batch.images == 0:
@@ -166,7 +184,13 @@ async def batch_result(batch: TheBatch) -> FileResponse:
 
 
 # Without the model of None: before 0.118 FastAPI takes it for a body, which this status may not have.
-@router.delete("/batches/{batch}", summary="Remove a batch", status_code=HTTPStatus.NO_CONTENT, response_model=None)
+@router.delete(
+    "/batches/{batch}",
+    summary="Remove a batch",
+    status_code=HTTPStatus.NO_CONTENT,
+    response_model=None,
+    responses=problems(422),
+)
 async def remove_batch(service: TheService, batch: str) -> None:
     found = service.batches.take(batch)
     if found is not None:
@@ -174,23 +198,37 @@ async def remove_batch(service: TheService, batch: str) -> None:
             found.close()
 
 
-@router.get("/examples/{number}", summary="An example image", response_class=Response)
-def example(service: TheService, number: int) -> Response:
-    content = _examples(service).content(number)
+@router.get(
+    "/examples/{number}",
+    summary="An example image",
+    response_class=Response,
+    responses=files(*IMAGE_TYPES) | problems(404, 415, 422),
+)
+def example(service: TheService, number: ExampleNumber) -> Response:
+    content = _examples(service, number).content(number)
     header = read_header(content, f"example {number}", service.limits.pixels)
     return Response(content, media_type=header.media_type)
 
 
-@router.get("/examples/{number}/thumbnail", summary="A small picture of an example", response_class=Response)
-async def thumbnail(service: TheService, number: int) -> Response:
+@router.get(
+    "/examples/{number}/thumbnail",
+    summary="A small picture of an example",
+    response_class=Response,
+    responses=files("image/jpeg") | problems(404, 422),
+)
+async def thumbnail(service: TheService, number: ExampleNumber) -> Response:
+    examples = _examples(service, number)
     async with service.turns:
-        content = await run_in_threadpool(_examples(service).thumbnail, number, service.limits.pixels)
+        content = await run_in_threadpool(examples.thumbnail, number, service.limits.pixels)
     return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
 
-def _examples(service: Service) -> Examples:
+def _examples(service: Service, number: int) -> Examples:
     if service.examples is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, "no examples: start the server with --examples FOLDER")
+    count = len(service.examples.names)
+    if number >= count:
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"no example {number}: expected a number below {count}")
     return service.examples
 
 
@@ -202,4 +240,4 @@ def _found(answer: Answer, threshold: float, with_map: bool, with_picture: bool)
 
 
 def _media_type(path: Path) -> str:
-    return _MEDIA_TYPES.get(path.suffix, "application/octet-stream")
+    return FILE_TYPES.get(path.suffix, "application/octet-stream")

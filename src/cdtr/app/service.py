@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from cdtr.api import Localizer
 from cdtr.app.batches import Batch, Batches
 from cdtr.app.examples import Examples
-from cdtr.app.gate import Limits
+from cdtr.app.limits import Limits
 from cdtr.app.uploads import image_id, read_upload
 from cdtr.app.worker import Settings, Worker
 from cdtr.errors import CdtrError, ConfigError

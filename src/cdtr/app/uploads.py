@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from fastapi import HTTPException
@@ -40,7 +40,9 @@ def image_id(file_name: str | None) -> str:
     """The name of an upload as an image id, a path below its folder; 422 for one that cannot be such."""
     path = PurePosixPath((file_name or "").replace("\\", "/"))
     name = path.as_posix()
-    if not path.name or path.is_absolute() or ".." in path.parts or len(name) > _LONGEST_NAME:
+    # Whoever unpacks the files of boxes on Windows would write C:/a.txt to that drive.
+    leaves = path.is_absolute() or any(part == ".." or PureWindowsPath(part).drive for part in path.parts)
+    if not path.name or leaves or len(name) > _LONGEST_NAME:
         raise _refused(
             HTTPStatus.UNPROCESSABLE_ENTITY, f"name {name[:80]!r}: expected a file name, or a path below a folder"
         )

@@ -31,13 +31,17 @@ def command(
     ] = 25,
     max_images: Annotated[int, typer.Option("--max-images", min=1, help="Most images of one batch.")] = 2000,
     max_requests: Annotated[
-        int, typer.Option("--max-requests", min=1, help="Uploads at a time; more are told to come back.")
-    ] = 16,
+        int, typer.Option("--max-requests", min=1, help="Uploads in work or in the queue; more are told to come back.")
+    ] = 256,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="CDTR_TOKEN", help="Answer only to those who know this; the page asks for it."),
+    ] = None,
 ) -> None:
     """Start a web page where one drops images and gets boxes and heat maps, and a JSON interface for programs.
 
     Everything that the page needs comes from this server, so it works without a network. Nothing of an image is kept
-    after its answer. There is no password: whoever reaches the address may use it. Ctrl+C ends it.
+    after its answer. Without --token, whoever reaches the address may use it. Ctrl+C ends it.
 
     Example: cdtr serve runs/neu --examples photos/ --port 8000
     """
@@ -49,11 +53,14 @@ def command(
     try:
         import uvicorn
 
+        from cdtr.app.access import Access
+        from cdtr.app.connections import TimedConnection
         from cdtr.app.examples import Examples
-        from cdtr.app.gate import MIB, Limits
+        from cdtr.app.limits import MIB, Limits
         from cdtr.app.server import create_app
     except ModuleNotFoundError as error:
         raise ConfigError(f"`cdtr serve` needs {error.name}: {how_to_install('serve')}") from error
+    access = None if token is None else Access(token)
     shown = None if examples is None else Examples(examples)
     with _listen(host, port) as listening:
         localizer = Localizer.from_pretrained(run, device, threshold)
@@ -66,20 +73,25 @@ def command(
         own = _is_own(host)
         names = dict.fromkeys(("localhost", "127.0.0.1", "[::1]", host.lower())) if own else None
         list(localizer.stream([("warm-up", Image.new("RGB", (64, 64)))]))  # the first visitor should not wait
-        app = create_app(localizer, Path(run).resolve().name, limits, shown, names, batch_size)
+        app = create_app(localizer, Path(run).resolve().name, limits, shown, names, batch_size, access)
         listening.listen()  # so that whoever reads the address is not turned away
-        _announce(host, listening.getsockname()[1], own)
-        settings = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        _announce(host, listening.getsockname()[1], own, token)
+        settings = uvicorn.Config(
+            app, http=TimedConnection, log_level="warning", access_log=False, timeout_graceful_shutdown=5
+        )
         with suppress(KeyboardInterrupt):  # raised again by uvicorn, unless interrupts are ignored, as behind nohup
             uvicorn.Server(settings).run(sockets=[listening])
         print("stopped")
 
 
-def _announce(host: str, port: int, own: bool) -> None:
+def _announce(host: str, port: int, own: bool, token: str | None) -> None:
+    from cdtr.app.access import SHORT
     from cdtr.cli._shared import note
 
-    if not own:
-        note(f"warning: {host} is open to the network, and there is no password: whoever reaches it may use it")
+    if token is None and not own:
+        note(f"warning: {host} is open to the network without a --token: whoever reaches it may use it")
+    if token is not None and len(token) < SHORT:
+        note(f"warning: a token of {len(token)} characters may be guessed: take {SHORT} or more")
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(f"serving at {address}, JSON interface at {address}/docs; Ctrl+C ends it", flush=True)
 

@@ -36,6 +36,7 @@ _DOUBTS = {
     MIRROR: "the box changes when the image is mirrored",
 }
 _DOUBT_FROM = -0.1  # of the log odds
+_NO_DOUBT_FROM = 0.9  # of the score: such a box needs no second look
 _FOLDS = 5
 _THRESHOLD_STEP = 0.25
 _MOST_CERTAIN = 0.999
@@ -155,7 +156,12 @@ class BoxQuality:
         return float(1 / (1 + np.exp(-odds)))
 
     def doubts(self, row: Features, label: int, most: int = 2) -> tuple[str, ...]:
-        """What lowers the box's score most against the average box, in words; none where nothing does."""
+        """What lowers the box's score most against the average box, in words.
+
+        None where nothing does, and none for a box whose score is high all the same.
+        """
+        if self.score(row, label) >= _NO_DOUBT_FROM:
+            return ()
         by_words: dict[str, float] = {}
         for name, part in self._parts(row, label).items():
             by_words[_DOUBTS[name]] = by_words.get(_DOUBTS[name], 0.0) + part

@@ -211,16 +211,32 @@ async function download() {
 
 function listExamples() {
   find("examples").hidden = run.examples.length === 0;
-  const items = run.examples.map((name, number) => {
-    const button = Object.assign(document.createElement("button"), { type: "button", title: name });
+  const buttons = run.examples.map((name, number) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", title: name, tabIndex: -1 });
     button.append(Object.assign(new Image(), { src: `api/examples/${number}/thumbnail`, alt: name, loading: "lazy" }));
     button.addEventListener("click", () => showExample(number));
-    const item = document.createElement("li");
-    item.append(button);
-    return item;
+    button.addEventListener("focus", () => stopAt(number));
+    return button;
   });
-  find("strip").replaceChildren(...items);
+  find("strip").replaceChildren(...buttons);
+  find("strip").addEventListener("keydown", walkStrip);
+  stopAt(0);
   markExample(-1);
+}
+
+/** All thumbnails are one stop of the tab key, the one that was last in focus; arrow keys move between them. */
+function stopAt(number) {
+  for (const button of find("strip").querySelectorAll("[tabindex='0']")) button.tabIndex = -1;
+  if (find("strip").children[number]) find("strip").children[number].tabIndex = 0;
+}
+
+function walkStrip(event) {
+  const buttons = [...find("strip").children];
+  const now = buttons.indexOf(document.activeElement);
+  const next = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: buttons.length - 1 }[event.key];
+  if (next === undefined || buttons[next] === undefined) return;
+  event.preventDefault();
+  buttons[next].focus();
 }
 
 async function showExample(number) {
@@ -239,9 +255,10 @@ async function showExample(number) {
 function markExample(number) {
   example = number;
   find("place").textContent = number < 0 ? `${run.examples.length}` : `${number + 1} of ${run.examples.length}`;
-  [...find("strip").children].forEach((item, index) => item.firstChild.setAttribute("aria-current", index === number));
+  [...find("strip").children].forEach((button, index) => button.setAttribute("aria-current", index === number));
   // The strip alone: scrollIntoView would move the page too.
-  const button = find("strip").children[number]?.firstChild;
+  const button = find("strip").children[number];
+  if (button) stopAt(number);
   if (button) find("strip").scrollTo({ left: button.offsetLeft - find("strip").offsetLeft - find("strip").clientWidth / 2 + 36, behavior: "smooth" });
 }
 
@@ -266,6 +283,8 @@ function complain(message) {
 function showValues() {
   find("threshold-value").textContent = Number(find("threshold").value).toFixed(2);
   find("opacity-value").textContent = percent(Number(find("opacity").value));
+  find("threshold").setAttribute("aria-valuetext", find("threshold-value").textContent);
+  find("opacity").setAttribute("aria-valuetext", find("opacity-value").textContent);
   find("reset").hidden = find("threshold").value === ownThreshold;
 }
 

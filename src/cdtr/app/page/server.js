@@ -9,6 +9,7 @@ export async function ask(address, { fields = null, method = fields ? "POST" : "
     if (error.name === "AbortError") throw error;
     throw new Error("The server does not answer: is it still running?");
   }
+  if (response.status === 401) location.reload(); // the server wants a login: it answers the page with its form
   if (!response.ok) {
     const failure = new Error(await detailOf(response));
     failure.status = response.status;
