@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cdtr.account import Account, account_lines
 from cdtr.data.images import check_images
 from cdtr.data.opening import open_data
 from cdtr.data.split import hold_out, training_samples
@@ -29,14 +30,33 @@ HELD_OUT = "held-out"
 TEST_SPLITS = ("test", "val")  # the first that the data has is the one to measure on
 
 
-def open_source(run: RunFolder, data: Path, boxes: str | None = None) -> DataSource:
-    """The data set at ``data``, with other ``boxes`` if given; DataError unless it has the run's classes."""
+def open_source(run: RunFolder, data: Path, boxes: str | None = None, split: str | None = None) -> DataSource:
+    """The data set at ``data``, with other ``boxes`` if given; DataError unless it has the run's classes.
+
+    split: the one that the user has named, whose images the boxes are of where others have their names, too.
+    """
     settings = run.config().data
     if boxes is not None:
         settings = settings.model_copy(update={"boxes": boxes})
-    source = open_data(data, settings, note)
+    source = open_data(data, settings, note, split)
     check_classes(run, source)
     return source
+
+
+def reading_lines(source: DataSource) -> list[str]:
+    """What was read of a data set, what was left out and why: images, and boxes as far as they were asked for."""
+    splits = ", ".join(f"{len(samples)} {split}" for split, samples in source.splits.items() if samples)
+    images = source.accounts[0] if source.accounts else Account("images")
+    images.total = sum(map(len, source.splits.values()))
+    return [f"read: {line}" for line in (f"{images.line()} ({splits})", *account_lines(source.accounts[1:]))]
+
+
+def tell_reading(source: DataSource) -> None:
+    """The lines of ``reading_lines``, and a warning of each problem that came up since the set was opened."""
+    for account in source.accounts:
+        account.warn()
+    for line in reading_lines(source):
+        note(line)
 
 
 def check_classes(run: RunFolder, source: DataSource) -> None:

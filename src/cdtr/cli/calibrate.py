@@ -54,15 +54,16 @@ def command(
     Example: cdtr calibrate runs/neu --data NEU-DET
     """
     from cdtr.api import find_run
-    from cdtr.cli._shared import find_test_split, next_steps, open_source
+    from cdtr.cli._shared import find_test_split, next_steps, open_source, tell_reading
     from cdtr.errors import ConfigError
     from cdtr.evaluation.calibration import LABEL_FREE
 
     folder = find_run(run)
     if label_free and mirror:
         raise ConfigError("--mirror is for the scores of boxes, which --label-free cannot fit: give one of them")
-    source = open_source(folder, data, boxes)
+    source = open_source(folder, data, boxes, split)
     found, quality = calibrate_run(folder, source, device, split, label_free, mirror, view)
+    tell_reading(source)
     chosen = LABEL_FREE if found.gt_known_loc is None else f"GT-known Loc {found.gt_known_loc:.1f}%"
     print(
         f"threshold {found.threshold:.3g}: {chosen}, on {found.n_images} {chosen_on(split)} (protocol {found.protocol})"

@@ -73,7 +73,7 @@ def command(
     folder = find_run(run)
     seen = find_view(folder, view)
     chosen = view_threshold(folder, threshold, seen.name)
-    source = None if data is None else open_source(folder, data, boxes)
+    source = None if data is None else open_source(folder, data, boxes, split)
     trial = prepare_trial(folder, chosen[0], source, split, images, int8, seen.name)
     if chosen[0] is None:
         note(f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold")

@@ -68,6 +68,7 @@ def command(
     from cdtr.api import Localizer
     from cdtr.cli._pictures import find_pictures
     from cdtr.cli._shared import require_folder
+    from cdtr.data.written import mark_written
     from cdtr.deployment.session import is_exported
     from cdtr.errors import ConfigError, DataError
     from cdtr.exports import Target, find_exporter
@@ -112,6 +113,7 @@ def command(
         broken = len(pictures) - len(found)
         if not found:
             raise DataError(f"none of the {broken} images could be read: nothing was written")
+    mark_written(out, [path.name for path in (*(target.path for target in targets), *folders)])
     for target in targets:
         print(f"wrote {target.path}")
     for folder in folders:

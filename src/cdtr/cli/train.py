@@ -33,7 +33,7 @@ def command(
 
     Example: cdtr train photos/ --out runs/photos --set train.epochs=20
     """
-    from cdtr.cli._shared import check_evaluation, find_test_split, next_steps, note
+    from cdtr.cli._shared import check_evaluation, find_test_split, next_steps, note, tell_reading
     from cdtr.data.opening import open_data
     from cdtr.training.loop import train
 
@@ -42,6 +42,10 @@ def command(
     )
     check_evaluation(settings)
     source = open_data(data, settings.data, note if is_main_process() else lambda _line: None)
+    if is_main_process():
+        tell_reading(source)
+        if source.annotated:
+            note("read: no boxes, as training needs none (`cdtr data check` reads them)")
     run = train(settings, source, out, resume)
     if not is_main_process():
         return

@@ -19,6 +19,8 @@ from cdtr.config.checking import checked_section, merge, nearest
 from cdtr.config.sections import Config
 from cdtr.errors import ConfigError
 
+_NAMES = "unboxed_classes"  # in the section data: classes, which may be called yes, null or 01
+
 
 def preset_names() -> list[str]:
     names = (entry.name for entry in files("cdtr.presets").iterdir())
@@ -79,6 +81,12 @@ def read_tree(path: Path) -> dict[str, Any]:
     return _parse_yaml(_read_text(path), str(path))
 
 
+def read_text_tree(path: Path) -> dict[str, Any]:
+    """As ``read_tree``, with every value as the text that stands there: yes, null, 01 and 1.50 stay what they are."""
+    tree = read_tree(path)
+    return _as_text(_read_text(path)) if tree else {}
+
+
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -106,7 +114,15 @@ def _parse_yaml(text: str, origin: str) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{origin} holds a {type(tree).__name__}, expected keys and values such as 'method: cdtr'")
+    data = tree.get("data")
+    if isinstance(data, dict) and isinstance(data.get(_NAMES), list):
+        data[_NAMES] = _as_text(text)["data"][_NAMES]
     return tree
+
+
+def _as_text(text: str) -> Any:
+    """YAML whose scalars all stay text; for what has been parsed, and so bounded, before."""
+    return yaml.load(text, Loader=yaml.BaseLoader)
 
 
 def _parse_override(text: str) -> dict[str, Any]:
@@ -117,6 +133,8 @@ def _parse_override(text: str) -> dict[str, Any]:
         tree: Any = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {text!r}: the value is not YAML: {' '.join(str(error).split())}") from error
+    if isinstance(tree, list) and key.strip() == f"data.{_NAMES}":
+        tree = _as_text(value)
     if isinstance(tree, str):
         tree = _as_number(tree)
     for part in reversed(key.strip().split(".")):

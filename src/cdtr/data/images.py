@@ -16,7 +16,9 @@ from cdtr.data.tar_members import file_size, in_tar, open_file
 from cdtr.errors import DataError
 from cdtr.records import FloatArray, Sample
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+)
 
 _ORIENTATION = 0x0112  # EXIF tag; from 5 on the picture lies on its side
 _TIFF_WIDTH, _TIFF_LENGTH = 256, 257

@@ -64,9 +64,10 @@ def command(
     """
     from rich.console import Console
 
-    from cdtr.cli._shared import require_folder
+    from cdtr.cli._shared import reading_lines, require_folder
     from cdtr.config import load_config
     from cdtr.data.check import require_kinds
+    from cdtr.data.written import mark_written
     from cdtr.reports.contact_sheet import MOST_CLASSES, class_sheet, copies_sheet, require_format, write_picture
     from cdtr.reports.data_check import classes_table, finding_lines, splits_table
     from cdtr.runs import write_json
@@ -82,7 +83,7 @@ def command(
     console = Console()
     for table in (splits_table(found), classes_table(found)):
         console.print(table)
-    for line in finding_lines(found):
+    for line in (*reading_lines(found.source), *finding_lines(found)):
         print(line)
     max_pixels = settings.data.max_pixels
     for path in (path for path in (sheet, out and out / "classes.jpg") if path is not None):
@@ -98,6 +99,10 @@ def command(
     for path in (path for path in (json_file, out and out / "check.json") if path is not None):
         write_json(path, found.to_json())
         print(f"wrote {path}")
+    if out is not None:
+        mark_written(out, ["classes.jpg", "copies.jpg"])
+    if sheet is not None:
+        mark_written(sheet.parent, [sheet.name])
     if found.problems:
         raise typer.Exit(1)
 
@@ -121,7 +126,8 @@ def check_data(
     said: list[str] = []
     with collected_warnings(said):
         # What it says of copies is found again below, unless they are left out.
-        source = open_data(data, settings.data, note if settings.data.deduplicate else lambda _line: None)
+        say = note if settings.data.deduplicate else lambda _line: None
+        source = open_data(data, settings.data, say, strict=True)
     total = sum(len(samples) for samples in source.splits.values())
     with progress_bar("reading images", total) as move:
         facts = scan_images(source, settings.data.max_pixels, near, move)
@@ -131,6 +137,8 @@ def check_data(
         collected_warnings(said),
     ):
         boxes = scan_boxes(source, facts, move)
+        for account in source.accounts:
+            account.warn()
     with (
         progress_bar("comparing pictures", readable) if near else nullcontext() as move,
         collected_warnings(said),
