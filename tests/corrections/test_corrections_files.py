@@ -156,7 +156,7 @@ def test_hostile_files_are_one_clear_line(content: object, message: str, tmp_pat
         ("[" * 200_000, "cannot be read as Label Studio JSON"),
         ('{"images": [', "cannot be read as COCO JSON"),
         ('{"images": [NaN]}', "NaN is no number"),
-        ("\ufeff[]", "0 reviewed"),
+        ("\ufeff[]", "has no reviewed image: submit some"),
     ],
     ids=["empty", "deep", "cut", "not a number", "no task"],
 )

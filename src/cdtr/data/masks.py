@@ -42,7 +42,8 @@ def in_two_shades(path: Path) -> bool:
             return False
         values = values[..., 0]
     found = np.unique(values)
-    return len(found) <= 2 and bool(found[0] == 0)
+    # A mask may be set, or empty, as a whole.
+    return (len(found) == 2 and bool(found[0] == 0)) or (len(found) == 1 and int(found[0]) in {0, 1, 255})
 
 
 def _pairs(paths: Sequence[Path]) -> list[tuple[Path, Path]]:

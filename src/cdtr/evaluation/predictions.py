@@ -146,6 +146,8 @@ def _read_maps(
     if content.ndim == 3 and len(content) != n_classes:
         raise DataError(f"{path} has {len(content)} maps, the data has {n_classes} classes: expected one a class")
     chosen = [np.array(content if content.ndim == 2 else content[index]) for index in (label, predicted)]
+    if normalise and not all(np.isfinite(one).all() for one in chosen):  # scaling would make zeros of it
+        raise DataError(f"{path} holds NaN or infinity: expected finite numbers")
     try:
         ready = [normalise_maps(one) if normalise else one for one in chosen]
         for one in ready:
