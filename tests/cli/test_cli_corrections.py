@@ -152,7 +152,7 @@ def test_a_review_is_counted_right(
     written = json.loads(reviewed.read_text(encoding="utf-8"))
     assert {image["file_name"] for image in written["images"]} == set(NAMES) - {UNSEEN}
     assert len(written["annotations"]) == 5
-    assert f"cdtr calibrate {calibrated[0]} --data DATA --boxes {reviewed}" in printed
+    assert f"cdtr calibrate {calibrated[0]} --data DATA --split val --boxes {reviewed}" in printed
 
 
 def test_an_untouched_review_accepts_everything(localized: tuple[Path, str], tmp_path: Path) -> None:

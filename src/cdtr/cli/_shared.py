@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
     from cdtr.evaluation import Protocol
 
 HELD_OUT = "held-out"
+LOCALIZE_REST = " IMAGES --out boxes --format coco,csv"
 TEST_SPLITS = ("test", "val")  # the first that the data has is the one to measure on
 
 
@@ -198,6 +200,11 @@ def require_outputs(json_file: Path | None, figures: Path | None = None) -> None
         raise DataError(f"{json_file} is a folder: name the file to write as --json, such as {json_file / 'n.json'}")
     if figures is not None:
         require_folder(figures, "--figures")
+
+
+def shell(*words: object) -> str:
+    """A command that can be pasted into a shell, whatever its files are called."""
+    return shlex.join(map(str, words))
 
 
 def next_steps(commands: Sequence[str]) -> None:

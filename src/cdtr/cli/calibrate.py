@@ -54,7 +54,7 @@ def command(
     Example: cdtr calibrate runs/neu --data NEU-DET
     """
     from cdtr.api import find_run
-    from cdtr.cli._shared import find_test_split, next_steps, open_source, tell_reading
+    from cdtr.cli._shared import LOCALIZE_REST, find_test_split, next_steps, open_source, shell, tell_reading
     from cdtr.errors import ConfigError
     from cdtr.evaluation.calibration import LABEL_FREE
 
@@ -71,9 +71,9 @@ def command(
     if quality is not None:
         print(f"scores of boxes: fitted on {quality.n_images} boxes, {100 * quality.hit_rate:.1f}% of them hits")
     print(f"wrote {folder.calibration_file}")
-    test = [f"cdtr evaluate {run} --data {data}"] if find_test_split(source, split) else []
-    report = f"cdtr report {run} --data {data}"
-    next_steps([*test, report, f"cdtr localize {run} IMAGES --out boxes --format coco,csv"])
+    test = [shell("cdtr", "evaluate", run, "--data", data)] if find_test_split(source, split) else []
+    report = shell("cdtr", "report", run, "--data", data)
+    next_steps([*test, report, shell("cdtr", "localize", run) + LOCALIZE_REST])
 
 
 def calibrate_run(

@@ -55,7 +55,7 @@ def command(
     Example: cdtr export runs/neu --onnx neu.onnx --int8 --data NEU-DET
     """
     from cdtr.api import find_run, find_view, load_model, view_threshold
-    from cdtr.cli._shared import next_steps, note, open_source
+    from cdtr.cli._shared import LOCALIZE_REST, next_steps, note, open_source, shell
     from cdtr.deployment.facts import run_facts
     from cdtr.errors import ConfigError
     from cdtr.localization.tiles import tiled
@@ -83,7 +83,7 @@ def command(
         write_atomic(path, content)
         print(f"wrote {path}: {len(content) / 1e6:.1f} MB")
     if onnx is not None:
-        next_steps([f"cdtr localize {onnx} IMAGES --out boxes --format coco,csv"])
+        next_steps([shell("cdtr", "localize", onnx) + LOCALIZE_REST])
 
 
 def export_run(

@@ -41,7 +41,7 @@ def command(
     """
     from rich.console import Console
 
-    from cdtr.cli._shared import next_steps, note
+    from cdtr.cli._shared import next_steps, note, shell
     from cdtr.corrections import compare, match_images, read_reviewed, read_written
     from cdtr.errors import ConfigError, DataError
     from cdtr.runs import RunFolder, write_json
@@ -74,7 +74,7 @@ def command(
     if out is not None:
         write_reviewed(out, reviewed, written, class_names)
         print(f"wrote {out}: {len(reviewed)} images")
-        next_steps([f"cdtr calibrate {run or 'RUN'} --data DATA --boxes {out}"])
+        next_steps([shell("cdtr", "calibrate", run or "RUN", "--data", "DATA", "--split", "val", "--boxes", out)])
 
 
 def review_table(review: Review) -> Table:

@@ -24,7 +24,7 @@ def command(
     """
     from dataclasses import replace
 
-    from cdtr.cli._shared import next_steps
+    from cdtr.cli._shared import next_steps, shell
     from cdtr.config import load_config
     from cdtr.data.opening import open_data
     from cdtr.errors import ConfigError
@@ -38,4 +38,4 @@ def command(
     fit = train_clip(loaded, open_data(data, loaded.data), out, settings)
     print(fit.line("held-out training images"))
     print(f"wrote {out}: an open_clip model")
-    next_steps([f"cdtr train {data} --out RUN --set sba.model={out}"])
+    next_steps([shell("cdtr", "train", data, "--out", "RUN", "--set", f"sba.model={out}")])

@@ -292,8 +292,8 @@ def test_class_names_are_text_whatever_yaml_makes_of_them(tmp_path: Path, names:
 )
 def test_one_damaged_annotation_costs_one_images_boxes(root: Path, damage: dict[str, Any], message: str) -> None:
     file = _coco(root / "annotations.json", [damage, {"image": "val/scratch/1.png", "category_id": 2}])
+    source = _open(root, file)
     with pytest.warns(UserWarning, match=f"boxes left out: .*{message}"):
-        source = _open(root, file)
         found = _boxes(source)
     assert found == {"val/scratch/1.png": [[1, 2, 4, 6]]}
     assert "1 images whose boxes cannot be used (such as val/dent/1.png)" in _line(source)
