@@ -73,7 +73,9 @@ def visible_folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda entry: natural_key(entry.name))
 
 
-def find_images(folder: Path, root: Path, account: Account | None = None, follow: bool = True) -> list[Path]:
+def find_images(
+    folder: Path, root: Path, account: Account | None = None, follow: bool = True, any_name: bool = False
+) -> list[Path]:
     """Image files at any depth below a folder, in natural order.
 
     Args:
@@ -82,6 +84,7 @@ def find_images(folder: Path, root: Path, account: Account | None = None, follow
         account: what is left out is counted there: dead links, links that make a circle, images of unknown suffix, and
             names that are not UTF-8.
         follow: links lead anywhere, as the user put them there; without it those that leave the root are left out.
+        any_name: names that are not UTF-8 are kept, for callers that name each of them.
     """
     account = Account("images") if account is None else account
     if not follow and not is_inside(folder, root):
@@ -97,7 +100,7 @@ def find_images(folder: Path, root: Path, account: Account | None = None, follow
             account.leave(f"images without one of the suffixes {_SOME_SUFFIXES}", shown)
         elif is_link and not path.exists():
             account.leave("dead links", shown)
-        elif shown != plain_name(shown):
+        elif not any_name and shown != plain_name(shown):
             account.leave("images whose names are not UTF-8", plain_name(shown))
         elif is_link and not follow and not is_inside(path, root):
             account.leave(LEAVES, shown)
@@ -110,7 +113,7 @@ def find_images(folder: Path, root: Path, account: Account | None = None, follow
 def require_images(folder: Path) -> list[Path]:
     """The images that ``find_images`` finds in a folder; DataError where there is none, a warning of those left out."""
     account = Account("images", str(folder))
-    found = find_images(folder, folder, account)
+    found = find_images(folder, folder, account, any_name=True)
     if not found:
         rest = f", found {account.line()}" if account.left_out else ""
         raise DataError(f"{folder} holds no image: expected files such as .jpg or .png at any depth{rest}")

@@ -277,7 +277,23 @@ def test_class_names_are_text_whatever_yaml_makes_of_them(tmp_path: Path, names:
     assert load_config(tmp_path / "own.yaml").data.unboxed_classes == (names[1],)
 
 
+def test_one_class_that_is_none_of_the_datas_counts_and_is_told(root: Path) -> None:
+    file = _coco(root / "annotations.json", [{}], categories=[{"id": 1, "name": "object"}])
+    source = load_source(root)
+    assert _boxes(source) == {"val/dent/1.png": [[1, 2, 4, 6]]}
+    assert "1 boxes of 'object', no class of the data, which count for every image" in _line(source)
+    file.write_text(file.read_text().replace('"object"', '"dents"'))
+    with pytest.warns(UserWarning, match="1 boxes of 'dents', no class of the data, .* did you mean 'dent'"):
+        _boxes(load_source(root))
+
+
 # --- damage
+
+
+def test_an_image_that_a_file_lists_twice_is_a_fault(root: Path) -> None:
+    _coco(root / "annotations.json", [{"image": "val/dent/1.png"}, {"image": "VAL/dent/1.png"}])
+    with pytest.raises(AnnotationError, match=r"has val/dent/1\.png twice: keep one of them"):
+        _boxes(load_source(root))
 
 
 @pytest.mark.parametrize(

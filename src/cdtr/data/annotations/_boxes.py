@@ -133,7 +133,12 @@ def own_boxes(
             f"{', '.join(images.class_names[:4])}: name the classes alike"
         )
     if any_class and named:
-        account.remark(f"boxes of {next(iter(named))!r}, no class of the data, which count for every image", where)
+        (name,) = named
+        near = difflib.get_close_matches(fold_name(name), known, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        count = sum(len(found) for found in boxes.values())
+        what = f"boxes of {name!r}, no class of the data, which count for every image{hint}"
+        account.remark(what, where, count, serious=bool(near))
     elif not any_class:
         _tell_strangers(boxes, images, where, account)
     fold = {name: fold_name(name) for name in named}
