@@ -15,6 +15,10 @@ class DataError(CdtrError):
     """A data set, image or annotation that cannot be read."""
 
 
+class AnnotationError(DataError):
+    """The annotation of one image that cannot be used, while those of other images can."""
+
+
 class CheckpointError(CdtrError):
     """Weights or a run folder that are missing, broken or do not fit."""
 

@@ -55,6 +55,16 @@ def field(entry: Any, key: str, kind: type | tuple[type, ...], where: str) -> An
     return value
 
 
+def identifier(entry: Any, key: str, where: str) -> str:
+    """A number or text that other entries refer to: 1, 1.0 and "1" are one, as programs write all three."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise DataError(f"{where}: {key} is {value!r:.60}, expected {_name((int, str))}")
+    return str(value)
+
+
 def entries(tree: Any, key: str, where: str) -> list[Any]:
     """A list of a JSON object."""
     found: list[Any] = field(tree, key, list, where)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from cdtr.account import Account
+
 if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     from torch import Tensor
 
@@ -36,11 +38,13 @@ class Annotation:
     """What a data set knows about where the object is; read for evaluation only.
 
     boxes_xyxy: (N, 4) float, half-open, source pixels, N >= 0. mask: (H, W) uint8 with 1 object, 0 background,
-    255 ignore, or None where the set has no masks.
+    255 ignore, or None where the set has no masks. written_xyxy: (N, 4), the same boxes before they were clipped to
+    the image, or None where nothing was clipped.
     """
 
     boxes_xyxy: FloatArray
     mask: UInt8Array | None = None
+    written_xyxy: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class DataSource:
     """A data set that was found and indexed: class names, samples per split, and a reader of annotations.
 
     ``annotate`` answers None for an image without annotation; ``annotated`` says whether the set has any.
-    ``size_hw`` knows the images' sizes where a list holds them, else None.
+    ``size_hw`` knows the images' sizes where a list holds them, else None. ``accounts``: what the readers took and left
+    out; that of boxes grows as they are read.
     """
 
     name: str
@@ -58,6 +63,7 @@ class DataSource:
     annotated: bool
     annotate: Callable[[Sample], Annotation | None]
     size_hw: Callable[[Sample], tuple[int, int]] | None = None
+    accounts: tuple[Account, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,16 @@ _OPENING = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
 _CLOSING = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
 
 
-def parse_yaml(text: str) -> Any:
-    """The tree of a document; ValueError, in one line, for text that is no YAML or beyond the bounds."""
+def parse_yaml(text: str, as_text: bool = False) -> Any:
+    """The tree of a document; ValueError, in one line, for text that is no YAML or beyond the bounds.
+
+    as_text: every value is the text that stands there: yes, null, 01 and 1.50 stay what they are.
+    """
     if len(text) > MAX_BYTES:
         raise ValueError(f"has {len(text)} characters, more than {MAX_BYTES}: too large for settings")
     try:
         _check_events(text)
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=yaml.BaseLoader) if as_text else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"is not YAML: {' '.join(str(error).split())[:300]}") from error
     except (ValueError, TypeError, OverflowError, LookupError, AttributeError, RecursionError) as error:

@@ -228,6 +228,7 @@ def test_examples_are_asked_for_by_number(make_client: Callable[..., TestClient]
     (tmp_path / "deep" / "b.png").write_bytes(PHOTO)
     (tmp_path / "a10.png").write_bytes(b"broken")
     (tmp_path / "a9.png").write_bytes(encoded(picture(3, (400, 300))))
+    (tmp_path / "out.png").symlink_to("/etc/hostname")  # the server follows no link that leaves the folder
     client = make_client(examples=Examples(tmp_path))
     assert client.get("/api/run").json()["examples"] == ["a9.png", "a10.png", "deep/b.png"]
     whole = client.get("/api/examples/2")

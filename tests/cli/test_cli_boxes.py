@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -117,6 +118,76 @@ def test_boxes_found_can_be_read_again(
         capsys, "evaluate", run, "--data", sorted_neu, "--boxes", tmp_path / "boxes.csv", "--threshold", "0.3"
     )
     assert code == 0, err
+
+
+def _same_names(sorted_neu: Path, root: Path) -> Path:
+    """Splits whose class folders hold 1.jpg, 2.jpg, ..., as most sets of people's own do."""
+    for folder in sorted(sorted_neu.glob("*/*")):
+        target = root / folder.relative_to(sorted_neu)
+        target.mkdir(parents=True)
+        for number, image in enumerate(sorted(folder.iterdir()), start=1):
+            shutil.copy(image, target / f"{number}.jpg")
+    return root
+
+
+def test_the_review_loop_closes_where_splits_share_file_names(
+    run: Path, sorted_neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out, copy = _same_names(sorted_neu, tmp_path / "data set"), tmp_path / "boxes", tmp_path / "a run & more"
+    shutil.copytree(run, copy)
+    words = ("localize", copy, data / "val", "--out", out, "--format", "coco,csv,yolo", "--threshold", "0.3")
+    assert in_process(capsys, *words)[0] == 0
+    reviewed = out / "reviewed.json"
+    code, printed, err = in_process(
+        capsys, "import-corrections", out / "coco.json", "--boxes", out, "--run", copy, "--out", reviewed
+    )
+    assert code == 0, err
+    step = shlex.split(printed.splitlines()[-1])
+    assert step == ["cdtr", "calibrate", str(copy), "--data", "DATA", "--split", "val", "--boxes", str(reviewed)]
+    code, printed, err = in_process(capsys, *(data if word == "DATA" else word for word in step[1:]))
+    assert code == 0, err
+    assert "images of val" in printed
+    assert "read: " in err
+    assert shlex.quote(str(copy)) in printed, "the next step can be pasted"
+    for boxes in ("coco.json", "boxes.csv", "yolo"):
+        place = ("--data", data, "--boxes", out / boxes)
+        code, _, err = in_process(capsys, "evaluate", copy, *place, "--split", "val", "--threshold", "0.3")
+        assert code == 0, err
+        assert "so a program found them" in err or "that `cdtr localize` wrote" in err
+    code, _, err = in_process(capsys, "evaluate", copy, "--data", data, "--boxes", reviewed, "--threshold", "0.3")
+    assert code == 2
+    assert "say which split the boxes are of, as with --split val" in err
+
+
+def test_boxes_written_below_the_data_are_never_the_truth(
+    run: Path, sorted_neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, file = tmp_path / "steel", tmp_path / "scores.json"
+    shutil.copytree(sorted_neu, data)
+    words = ("localize", run, data, "--out", data / "boxes", "--format", "coco,voc", "--overlays", "--threshold", "0.3")
+    assert in_process(capsys, *words)[0] == 0
+    code, printed, err = in_process(capsys, "data", "check", data, "--no-near")
+    assert code == 0, printed + err
+    assert f"read: {48 + 18} images (48 train, 18 val)" in printed
+    code, _, err = in_process(capsys, "evaluate", run, "--data", data, "--threshold", "0.3", "--json", file)
+    assert code == 0, err
+    assert json.loads(file.read_text())["n_annotated"] == 0
+
+
+def test_a_long_name_costs_its_picture_alone(
+    run: Path, sorted_neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    images = sorted((sorted_neu / "val" / "patches").iterdir())
+    shutil.copy(images[0], tmp_path / "photos" / f"{'x' * 246}.jpg")
+    shutil.copy(images[1], tmp_path / "photos" / "b.jpg")
+    out = tmp_path / "out"
+    words = ("localize", run, tmp_path / "photos", "--out", out, "--format", "coco", "--overlays", "--threshold", "0.3")
+    code, _, err = in_process(capsys, *words)
+    assert code == 0, err
+    assert "its name is too long" in err
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == 2
+    assert [path.name for path in (out / "overlays").iterdir()] == ["b.jpg.jpg"]
 
 
 def test_copies_are_left_out_on_request(sorted_neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,7 @@ def spoilt(neu: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(third, train / "patches" / "other class.jpg")
     (train / "crazing" / "text.jpg").write_text("no image")
     (train / "crazing" / "empty.jpg").touch()
-    (train / "crazing" / "out.jpg").symlink_to(neu / "IMAGES" / first.name)
+    (train / "crazing" / "out.jpg").symlink_to(neu / "IMAGES" / "gone.jpg")
     (train / "leer").mkdir()
     boxes = {first.name: "10,10,300,90", second.name: "10,10,10,90", "gone.jpg": "1,2,3,4"}
     boxes |= {path.name: "10,20,90,100" for path in (val / "scratches").iterdir()}
@@ -74,7 +74,11 @@ def test_every_fault_is_found(spoilt: Path, tmp_path: Path, capsys: pytest.Captu
     assert any("val/crazing/équal.jpg" in item for item in found["copies-across"])
     assert any("val/crazing/near.png" in item for item in found["near-across"])
     assert any("other class.jpg (patches)" in item for item in found["labels-differ"])
-    for said in ("leer has no images that count", "1 links lead out of it", "1 of its images are not in"):
+    for said in (
+        "leer has no images that count",
+        "1 dead links (such as train/crazing/out.jpg)",
+        "1 of its images are not in",
+    ):
         assert said in printed, said
     assert "boxes-missing" in _kinds(out / "check.json", problem=False)
     assert (out / "copies.jpg").is_file()

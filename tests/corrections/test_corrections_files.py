@@ -56,6 +56,26 @@ def save(folder: Path, content: object) -> Path:
     return path
 
 
+@pytest.mark.parametrize("row", ["a.jpg,cat,20,20,80", "a.jpg,cat,20,20,80,60,200,100,7"], ids=["short", "long"])
+def test_csv_rows_of_another_length_are_refused(row: str, tmp_path: Path) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text(f"image,label,x_min,y_min,x_max,y_max,width,height\n{row}\n")
+    with pytest.raises(DataError, match="row 1 has another number of fields than the header"):
+        read_reviewed(path)
+
+
+@pytest.mark.parametrize("ids", [(1.0, "5"), ("1", 5.0)])
+def test_numbers_of_coco_are_ids_however_they_are_written(ids: tuple[object, object], tmp_path: Path) -> None:
+    path = save(tmp_path, coco(annotations=annotation(image_id=ids[0], category_id=ids[1])))
+    assert [box.label for box in read_reviewed(path).images[0].boxes] == ["cat"]
+
+
+def test_turned_boxes_of_coco_are_refused_as_those_of_cvat(tmp_path: Path) -> None:
+    path = save(tmp_path, coco(annotations=annotation(attributes={"rotation": 18.5})))
+    with pytest.raises(DataError, match=r"the box of 'cat': turned by 18\.5 degrees, expected upright boxes"):
+        read_reviewed(path)
+
+
 @pytest.mark.parametrize("content", [[task(region())], coco(), cvat(box())], ids=["label studio", "coco", "cvat"])
 def test_the_same_box_from_each_tool(content: object, tmp_path: Path) -> None:
     (image,) = read_reviewed(save(tmp_path, content)).images
@@ -156,7 +176,7 @@ def test_hostile_files_are_one_clear_line(content: object, message: str, tmp_pat
         ("[" * 200_000, "cannot be read as Label Studio JSON"),
         ('{"images": [', "cannot be read as COCO JSON"),
         ('{"images": [NaN]}', "NaN is no number"),
-        ("\ufeff[]", "0 reviewed"),
+        ("\ufeff[]", "has no reviewed image: submit some"),
     ],
     ids=["empty", "deep", "cut", "not a number", "no task"],
 )

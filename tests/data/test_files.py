@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdtr.account import Account
 from cdtr.data.files import find_images, inside, natural_key, read_lines, require_images
+from cdtr.data.written import mark_written
 from cdtr.errors import DataError
 
 
@@ -35,29 +37,33 @@ def test_finds_images_below_without_hidden_and_foreign_files(tmp_path: Path) -> 
     (root / "a" / "in.jpg").symlink_to(root / "a" / "img9.png")
     (root / "a" / "dangling.jpg").symlink_to(root / "nothing.jpg")
     (root / "a" / "circle").symlink_to(root / "a", target_is_directory=True)
-    images, skipped = find_images(root / "a", root)
+    mark_written(root / "a", ["overlays"])
+    (root / "a" / "overlays").mkdir()
+    (root / "a" / "overlays" / "img9.png.jpg").touch()
+    account = Account("images")
+    images = find_images(root / "a", root, account)
     names = [path.relative_to(root).as_posix() for path in images]
-    assert names == ["a/deep/x.jpg", "a/img9.png", "a/img10.JPG", "a/in.jpg"]
-    assert skipped == 1
+    assert names == ["a/deep/x.jpg", "a/img9.png", "a/img10.JPG", "a/in.jpg", "a/out.jpg"]
+    assert account.left_out == {
+        "dead links": {"a/dangling.jpg": 1},
+        "linked folders that lead back to where they lie": {"a/circle": 1},
+    }
+    own = find_images(root / "a", root, account := Account("images"), follow=False)
+    assert own == images[:-1], "a server follows no link"
+    assert account.left_out["links that lead out of the folder"] == {"a/out.jpg": 1}
 
 
-def test_links_out_of_a_folder_of_images_are_told(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    root = tmp_path / "root"
-    root.mkdir()
-    (tmp_path / "outside.jpg").touch()
-    (root / "out.jpg").symlink_to(tmp_path / "outside.jpg")
-    with pytest.raises(DataError, match=r"holds no image but 1 links that lead out of it: .*copy what the links lead"):
-        require_images(root)
+def test_images_left_out_of_a_folder_are_told(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    (tmp_path / "dead.jpg").symlink_to(tmp_path / "outside.jpg")
+    with pytest.raises(DataError, match=r"holds no image: .*1 dead links \(such as dead\.jpg\)"):
+        require_images(tmp_path)
     assert not recwarn.list
-    (root / "a.jpg").touch()
-    with pytest.warns(UserWarning, match="1 links lead out of it and are left out"):
-        assert require_images(root) == [root / "a.jpg"]
-    (root / "out.jpg").unlink()
+    (tmp_path / "a.jpg").touch()
+    with pytest.warns(UserWarning, match="1 dead links"):
+        assert require_images(tmp_path) == [tmp_path / "a.jpg"]
+    (tmp_path / "dead.jpg").unlink()
     recwarn.clear()
-    assert require_images(root) == [root / "a.jpg"]
-    (root / "a.jpg").unlink()
-    with pytest.raises(DataError, match="holds no image: expected"):
-        require_images(root)
+    assert require_images(tmp_path) == [tmp_path / "a.jpg"]
     assert not recwarn.list
 
 
@@ -65,6 +71,11 @@ def test_links_out_of_a_folder_of_images_are_told(tmp_path: Path, recwarn: pytes
 def test_path_that_leaves_the_root_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="outside"):
         inside(tmp_path, name)
+
+
+def test_links_inside_may_lead_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("/dev/null")
+    assert inside(tmp_path, "b/../a.jpg") == tmp_path / "a.jpg"
 
 
 def test_path_inside_is_joined(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 from cdtr.config import DataConfig
 from cdtr.data.duplicates import describe_copies, find_copies, without
 from cdtr.data.opening import open_data
-from cdtr.errors import DataError
+from cdtr.errors import AnnotationError, DataError
 from cdtr.records import DataSource, Sample
 
 
@@ -103,3 +103,27 @@ def test_boxes_that_cannot_be_read_are_an_error(folder: Path, name: str, message
         (folder / name).touch()
     with pytest.raises(DataError, match=message):
         open_data(folder, DataConfig(boxes=name), lambda _line: None)
+
+
+def test_one_damaged_annotation_of_a_published_set_costs_one_image(tmp_path: Path) -> None:
+    for folder in ("IMAGES", "ANNOTATIONS"):
+        (tmp_path / folder).mkdir()
+    box = "<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>5</xmax><ymax>6</ymax></bndbox>"
+    for name, text in (
+        ("crazing_1", "<annotation>"),
+        ("inclusion_1", f"<annotation><object>{box}</object></annotation>"),
+    ):
+        Image.new("L", (9, 9)).save(tmp_path / "IMAGES" / f"{name}.jpg")
+        text = text.replace("<object>", f"<object><name>{name[:-2]}</name>")
+        (tmp_path / "ANNOTATIONS" / f"{name}.xml").write_text(text)
+    (tmp_path / "train.txt").write_text("crazing_1.jpg\ninclusion_1.jpg\n")
+    (tmp_path / "val.txt").write_text("")
+    source = open_data(tmp_path, DataConfig(), lambda _line: None)
+    with pytest.warns(UserWarning, match=r"boxes left out: .*crazing_1\.xml cannot be read"):
+        damaged, good = (source.annotate(sample) for sample in source.splits["train"])
+    assert damaged is None
+    assert good is not None
+    assert good.boxes_xyxy.tolist() == [[1, 2, 5, 6]]
+    strict = open_data(tmp_path, DataConfig(), lambda _line: None, strict=True)
+    with pytest.raises(AnnotationError, match="crazing_1"):
+        strict.annotate(strict.splits["train"][0])

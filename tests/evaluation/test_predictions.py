@@ -104,6 +104,16 @@ def test_normalise_takes_raw_maps(tmp_path):
     assert abs(hits[0] - hits[1]).sum() <= 1, "but for rounding of the 8-bit map"
 
 
+def test_nan_is_no_zero_when_maps_are_scaled(tmp_path):
+    holed = 5 * smooth(1)
+    holed[2, 3] = np.nan
+    folder = write(tmp_path, [smooth(0), holed, smooth(1)])
+    with pytest.raises(DataError, match=r"b\.npy holds NaN or infinity"):
+        scored(folder, normalise=True)
+    with pytest.raises(DataError, match=r"a\.npy: score map from .*scale it \(`cdtr score --normalise`"):
+        scored(write(tmp_path / "raw", [5 * smooth(0)] * 3))
+
+
 def test_missing_double_and_shared_maps(tmp_path):
     folder = write(tmp_path, [smooth(0, 16)] * 3)
     (folder / "cat" / "a.npy").rename(folder / "cat" / "z.npy")

@@ -37,10 +37,10 @@ def test_whole_images_and_centred_boxes_are_told_apart() -> None:
 
 
 def test_boxes_that_an_evaluation_refuses_do_not_count() -> None:
-    found = trivial_scores([_image("a", (-30, 0, 9, 9)), _image("b", (0, 0, 223, 223))], WSOL)
+    found = trivial_scores([_image("a", (-30, 0, -20, 9)), _image("b", (0, 0, 223, 223))], WSOL)
     assert found is not None
     assert found["n_annotated"] == 1
-    assert trivial_scores([_image("a"), _image("b", (-30, 0, 9, 9))], WSOL) is None
+    assert trivial_scores([_image("a"), _image("b", (-30, 0, -20, 9))], WSOL) is None
     assert trivial_scores([], WSOL) is None
 
 

@@ -23,7 +23,7 @@ class Examples:
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise DataError(f"no folder {folder}: expected a folder of images as --examples")
-        found = [path for path in find_images(folder, folder)[0] if can_be_written(path.name)][:MOST]
+        found = [path for path in find_images(folder, folder, follow=False) if can_be_written(path.name)][:MOST]
         if not found:
             raise DataError(f"{folder} holds no image: expected files such as .jpg or .png at any depth")
         self._paths = {path.relative_to(folder).as_posix(): path for path in found}

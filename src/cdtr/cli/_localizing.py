@@ -116,10 +116,17 @@ def pictures_root(pictures: Sequence[tuple[str, Path]]) -> Path:
 
 
 def write_picture(picture: Image.Image, path: Path) -> None:
+    import errno
     from io import BytesIO
 
+    from cdtr.cli._shared import note
     from cdtr.runs import write_atomic
 
     buffer = BytesIO()
     picture.save(buffer, "PNG" if path.suffix == ".png" else "JPEG", quality=90)
-    write_atomic(path, buffer.getvalue())
+    try:
+        write_atomic(path, buffer.getvalue())
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        note(f"warning: no picture of {path.stem}: its name is too long for {path.parent}, rename the image")

@@ -103,8 +103,14 @@ def _sizes(samples: Sequence[Sample], max_pixels: int) -> dict[str, tuple[int, i
 def _reader(
     boxes: str, samples: Sequence[Sample], class_names: tuple[str, ...]
 ) -> Callable[[Sample], Annotation | None]:
+    from cdtr.account import Account, account_lines
     from cdtr.cli._localizing import pictures_root
+    from cdtr.cli._shared import note
     from cdtr.data.annotations import Images, open_boxes
+    from cdtr.data.opening import Forgiving
 
     root = pictures_root([(sample.image_id, sample.path) for sample in samples])
-    return open_boxes(Path(boxes), Images(root, samples, class_names))
+    annotate, account = open_boxes(Path(boxes), Images(root, samples, class_names))
+    for line in account_lines([account]):
+        note(line)
+    return Forgiving(annotate, (Account("images"), account))

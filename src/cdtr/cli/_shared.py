@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cdtr.account import Account, account_lines
 from cdtr.cli._output import is_quiet
 from cdtr.data.images import check_images
 from cdtr.data.opening import open_data
@@ -28,17 +30,37 @@ if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
     from cdtr.evaluation import Protocol
 
 HELD_OUT = "held-out"
+LOCALIZE_REST = " IMAGES --out boxes --format coco,csv"
 TEST_SPLITS = ("test", "val")  # the first that the data has is the one to measure on
 
 
-def open_source(run: RunFolder, data: Path, boxes: str | None = None) -> DataSource:
-    """The data set at ``data``, with other ``boxes`` if given; DataError unless it has the run's classes."""
+def open_source(run: RunFolder, data: Path, boxes: str | None = None, split: str | None = None) -> DataSource:
+    """The data set at ``data``, with other ``boxes`` if given; DataError unless it has the run's classes.
+
+    split: the one that the user has named, whose images the boxes are of where others have their names, too.
+    """
     settings = run.config().data
     if boxes is not None:
         settings = settings.model_copy(update={"boxes": boxes})
-    source = open_data(data, settings, note)
+    source = open_data(data, settings, note, split)
     check_classes(run, source)
     return source
+
+
+def reading_lines(source: DataSource) -> list[str]:
+    """What was read of a data set, what was left out and why: images, and boxes as far as they were asked for."""
+    splits = ", ".join(f"{len(samples)} {split}" for split, samples in source.splits.items() if samples)
+    images = source.accounts[0] if source.accounts else Account("images")
+    images.total = sum(map(len, source.splits.values()))
+    return [f"read: {line}" for line in (f"{images.line()} ({splits})", *account_lines(source.accounts[1:]))]
+
+
+def tell_reading(source: DataSource) -> None:
+    """The lines of ``reading_lines``, and a warning of each problem that came up since the set was opened."""
+    for account in source.accounts:
+        account.warn()
+    for line in reading_lines(source):
+        note(line)
 
 
 def check_classes(run: RunFolder, source: DataSource) -> None:
@@ -183,6 +205,11 @@ def require_outputs(json_file: Path | None, figures: Path | None = None) -> None
         raise DataError(f"{json_file} is a folder: name the file to write as --json, such as {json_file / 'n.json'}")
     if figures is not None:
         require_folder(figures, "--figures")
+
+
+def shell(*words: object) -> str:
+    """A command that can be pasted into a shell, whatever its files are called."""
+    return shlex.join(map(str, words))
 
 
 def next_steps(commands: Sequence[str]) -> None:

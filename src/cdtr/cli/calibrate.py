@@ -56,7 +56,15 @@ def command(
     """
     from cdtr.api import find_run
     from cdtr.cli._output import write_answer
-    from cdtr.cli._shared import find_test_split, next_steps, open_source, require_outputs
+    from cdtr.cli._shared import (
+        LOCALIZE_REST,
+        find_test_split,
+        next_steps,
+        open_source,
+        require_outputs,
+        shell,
+        tell_reading,
+    )
     from cdtr.errors import ConfigError
     from cdtr.evaluation.calibration import LABEL_FREE
 
@@ -64,8 +72,9 @@ def command(
     folder = find_run(run)
     if label_free and mirror:
         raise ConfigError("--mirror is for the scores of boxes, which --label-free cannot fit: give one of them")
-    source = open_source(folder, data, boxes)
+    source = open_source(folder, data, boxes, split)
     found, quality = calibrate_run(folder, source, device, split, label_free, mirror, view)
+    tell_reading(source)
     chosen = LABEL_FREE if found.gt_known_loc is None else f"GT-known Loc {found.gt_known_loc:.1f}%"
     print(
         f"threshold {found.threshold:.3g}: {chosen}, on {found.n_images} {chosen_on(split)} (protocol {found.protocol})"
@@ -74,9 +83,9 @@ def command(
         print(f"scores of boxes: fitted on {quality.n_images} boxes, {100 * quality.hit_rate:.1f}% of them hits")
     print(f"wrote {folder.calibration_file}")
     write_answer(json_file, {"run": run, **(folder.calibration() or {})})
-    test = [f"cdtr evaluate {run} --data {data}"] if find_test_split(source, split) else []
-    report = f"cdtr report {run} --data {data}"
-    next_steps([*test, report, f"cdtr localize {run} IMAGES --out boxes --format coco,csv"])
+    test = [shell("cdtr", "evaluate", run, "--data", data)] if find_test_split(source, split) else []
+    report = shell("cdtr", "report", run, "--data", data)
+    next_steps([*test, report, shell("cdtr", "localize", run) + LOCALIZE_REST])
 
 
 def calibrate_run(

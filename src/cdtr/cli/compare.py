@@ -46,7 +46,7 @@ def command(
     require_outputs(json_file)
     first, second = (find_run(path) for path in (run_a, run_b))
     rules = find_protocol(protocol or first.config().evaluation.protocol)
-    source = open_source(first, data)
+    source = open_source(first, data, split=split)
     open_source(second, data)
     name, samples = choose_common_split(first, second, source, split)
     results = [

@@ -56,18 +56,19 @@ def command(
     Example: cdtr evaluate runs/neu --data NEU-DET --json neu.json
     """
     from cdtr.api import find_run
-    from cdtr.cli._shared import open_source, process_state, require_outputs
+    from cdtr.cli._shared import open_source, process_state, require_outputs, tell_reading
     from cdtr.evaluation import PROTOCOLS, find_protocol
 
     require_outputs(json_file, figures)
     folder = find_run(run)
     names = list(PROTOCOLS) if protocol == ALL else [protocol or folder.config().evaluation.protocol]
     rules = [find_protocol(name) for name in names]
-    source = open_source(folder, data, boxes)
+    source = open_source(folder, data, boxes, split)
     name, samples = choose_split(folder, source, split)
     results = evaluate_run(folder, source, samples, rules, threshold, device, allow_leak, view=view)
     if not process_state().is_main_process:
         return
+    tell_reading(source)
     print(f"{run} on {name} of {data}")
     report(results, name, folder.class_names(), json_file, figures, per_class)
     as_calibrated = threshold is None and view is None and not allow_leak

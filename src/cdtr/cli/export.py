@@ -57,7 +57,7 @@ def command(
     """
     from cdtr.api import find_run, find_view, load_model, view_threshold
     from cdtr.cli._output import write_answer
-    from cdtr.cli._shared import next_steps, note, open_source, require_outputs
+    from cdtr.cli._shared import LOCALIZE_REST, next_steps, note, open_source, require_outputs, shell
     from cdtr.deployment.facts import run_facts
     from cdtr.errors import ConfigError
     from cdtr.localization.tiles import tiled
@@ -76,7 +76,7 @@ def command(
     folder = find_run(run)
     seen = find_view(folder, view)
     chosen = view_threshold(folder, threshold, seen.name)
-    source = None if data is None else open_source(folder, data, boxes)
+    source = None if data is None else open_source(folder, data, boxes, split)
     trial = prepare_trial(folder, chosen[0], source, split, images, int8, seen.name)
     if chosen[0] is None:
         note(f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold")
@@ -88,7 +88,7 @@ def command(
     files = {str(path): len(content) for path, content in written.items()}
     write_answer(json_file, {"run": run, "files": files, "measured_on": trial.where, **trial.measured})
     if onnx is not None:
-        next_steps([f"cdtr localize {onnx} IMAGES --out boxes --format coco,csv"])
+        next_steps([shell("cdtr", "localize", onnx) + LOCALIZE_REST])
 
 
 def export_run(

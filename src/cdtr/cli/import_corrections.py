@@ -50,7 +50,7 @@ def command(
     Example: cdtr import-corrections export.json --boxes boxes/ --run runs/neu --out reviewed.json
     """
     from cdtr.cli._output import write_answer
-    from cdtr.cli._shared import next_steps, note, require_outputs
+    from cdtr.cli._shared import next_steps, note, require_outputs, shell
     from cdtr.corrections import compare, match_images, read_reviewed, read_written, settle_corners
     from cdtr.errors import ConfigError, DataError
     from cdtr.runs import RunFolder
@@ -90,7 +90,8 @@ def command(
         named = split or found
         if named is None:
             note("SPLIT below is the split of DATA that these images are of; held-out if they are training images")
-        next_steps([f"cdtr calibrate {run or 'RUN'} --data {data} --split {named or 'SPLIT'} --boxes {out}"])
+        options = "--data", data, "--split", named or "SPLIT", "--boxes", out
+        next_steps([shell("cdtr", "calibrate", run or "RUN", *options)])
 
 
 def find_origin(run: Path | None, image_ids: Iterable[str]) -> tuple[str, str | None]:

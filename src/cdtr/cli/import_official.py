@@ -29,7 +29,7 @@ def command(
 
     Example: cdtr import-official CDTR_CUB.pth --out runs/cdtr-cub --classes CUB_200_2011
     """
-    from cdtr.cli._shared import next_steps, note
+    from cdtr.cli._shared import LOCALIZE_REST, next_steps, note, shell
     from cdtr.errors import ConfigError
     from cdtr.model.official import read_released
 
@@ -44,9 +44,9 @@ def command(
     print(f"wrote {out}")
     if classes is None:
         note(f"the classes are called {names[0]}, ...: to evaluate, import with --classes DATA, which has their names")
-        next_steps([f"cdtr localize {out} IMAGES --out boxes --format coco,csv"])
+        next_steps([shell("cdtr", "localize", out) + LOCALIZE_REST])
     else:
-        next_steps([f"cdtr evaluate {out} --data DATA", f"cdtr localize {out} IMAGES --out boxes --format coco,csv"])
+        next_steps([shell("cdtr", "evaluate", out, "--data", "DATA"), shell("cdtr", "localize", out) + LOCALIZE_REST])
 
 
 def class_names(source: Path | None, count: int, file: Path) -> Sequence[str]:

@@ -100,6 +100,7 @@ def command(
     from cdtr.cli._output import write_answer
     from cdtr.cli._pictures import find_pictures
     from cdtr.cli._shared import require_folder, require_outputs
+    from cdtr.data.written import mark_written
     from cdtr.errors import ConfigError, DataError
     from cdtr.exports import LEFT_OUT, Target, find_exporter, write_left_out
 
@@ -149,6 +150,7 @@ def command(
         else:
             (out / LEFT_OUT).unlink(missing_ok=True)  # of an earlier run
     paths = [target.path for target in targets]
+    mark_written(out, [path.name for path in (*paths, *folders)])
     answer = say_what_was_found(found, paths, folders, left_out, out / LEFT_OUT, localizer.threshold)
     write_answer(json_file, {"run": run if maps is None else None, "maps": maps and str(maps), **answer})
 

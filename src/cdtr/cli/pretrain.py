@@ -27,7 +27,7 @@ def command(
 
     Example: cdtr pretrain photos/ --out runs/start
     """
-    from cdtr.cli._shared import next_steps, note, progress_console
+    from cdtr.cli._shared import next_steps, note, progress_console, shell
     from cdtr.cli.train import choose_config, is_main_process
     from cdtr.data.opening import open_data
     from cdtr.training.pretrain import BACKBONE_FILE, pretrain
@@ -39,4 +39,5 @@ def command(
         return
     print(f"wrote {run.path}: {BACKBONE_FILE}, {run.weights.name}, {run.config_file.name} and the logs")
     preset = "small" if config in (None, DEFAULT_PRESET) else config
-    next_steps([f"cdtr train DATA --out RUN --config {preset} --set backbone.weights={out / BACKBONE_FILE}"])
+    weights = f"backbone.weights={out / BACKBONE_FILE}"
+    next_steps([shell("cdtr", "train", "DATA", "--out", "RUN", "--config", preset, "--set", weights)])

@@ -28,7 +28,7 @@ def command(
     Example: cdtr push runs/neu maria/steel-defects --private
     """
     from cdtr.api import choose_threshold, load_model
-    from cdtr.cli._shared import next_steps, note
+    from cdtr.cli._shared import LOCALIZE_REST, next_steps, note, shell
     from cdtr.errors import ConfigError
     from cdtr.hub import check_repo_id, push_to_hub, save_pretrained
     from cdtr.runs import RunFolder
@@ -50,4 +50,4 @@ def command(
         return
     note(f"uploading {folder.weights.stat().st_size / 1e6:.1f} MB to {repo_id}")
     print(f"wrote {push_to_hub(folder, repo_id, threshold, private)}")
-    next_steps([f"cdtr localize {repo_id} IMAGES --out boxes --format coco,csv"])
+    next_steps([shell("cdtr", "localize", repo_id) + LOCALIZE_REST])

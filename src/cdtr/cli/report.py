@@ -74,7 +74,7 @@ def measure_run(
     if data is None and not Path(root).is_dir():
         return None, f"its data is no longer in {root}; name it with --data."
     try:
-        source = open_source(run, Path(root), boxes)
+        source = open_source(run, Path(root), boxes, split)
         name, samples = choose_split(run, source, split)
         evaluation = evaluate_for_report(run, source, samples, device)
     except DataError as error:

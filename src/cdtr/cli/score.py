@@ -53,17 +53,19 @@ def command(
 
     Example: cdtr score maps/ --data CUB --class-scores logits.csv --protocol all
     """
-    from cdtr.cli._shared import require_outputs
+    from cdtr.cli._shared import require_outputs, tell_reading
     from cdtr.cli.evaluate import ALL, report
     from cdtr.config import Config
     from cdtr.data.datasets import load_source
     from cdtr.data.images import read_size
+    from cdtr.data.opening import Forgiving
     from cdtr.errors import ConfigError, DataError
     from cdtr.evaluation import PROTOCOLS, find_protocol
 
     require_outputs(json_file, figures)
     rules = [find_protocol(name) for name in (PROTOCOLS if protocol == ALL else [protocol])]
     source = load_source(data)
+    source = replace(source, annotate=Forgiving(source.annotate, source.accounts))
     name = split or next((name for name in ("test", "val") if source.splits.get(name)), "train")
     samples = source.splits.get(name, ())
     if not samples:
@@ -80,6 +82,7 @@ def command(
         results = score_boxes(predictions, coco_images, source, samples, size_hw, rules)
     else:
         raise DataError(f"no folder and no .json file {predictions}: expected one .npy an image, or COCO boxes")
+    tell_reading(source)
     print(f"{predictions} on {name} of {data}")
     report(results, name, source.class_names, json_file, figures)
 

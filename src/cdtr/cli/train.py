@@ -33,7 +33,16 @@ def command(
 
     Example: cdtr train photos/ --out runs/photos --set train.epochs=20
     """
-    from cdtr.cli._shared import check_evaluation, find_test_split, next_steps, note, progress_console
+    from cdtr.cli._shared import (
+        LOCALIZE_REST,
+        check_evaluation,
+        find_test_split,
+        next_steps,
+        note,
+        progress_console,
+        shell,
+        tell_reading,
+    )
     from cdtr.data.opening import open_data
     from cdtr.training.loop import train
 
@@ -42,17 +51,21 @@ def command(
     )
     check_evaluation(settings)
     source = open_data(data, settings.data, note if is_main_process() else lambda _line: None)
+    if is_main_process():
+        tell_reading(source)
+        if source.annotated:
+            note("read: no boxes, as training needs none (`cdtr data check` reads them)")
     run = train(settings, source, out, resume, progress_console())
     if not is_main_process():
         return
     print(f"wrote {run.path}: {run.weights.name}, {run.config_file.name}, {run.classes_file.name} and the logs")
     # Held-out images give a threshold, so only a split of its own measures what comes after it.
-    test = [f"cdtr evaluate {out} --data {data}"] if find_test_split(source) else []
+    test = [shell("cdtr", "evaluate", out, "--data", data)] if find_test_split(source) else []
     next_steps(
         [
             *calibration_step(settings, source, out, data),
             *test,
-            f"cdtr localize {out} IMAGES --out boxes --format coco,csv --overlays",
+            shell("cdtr", "localize", out) + LOCALIZE_REST + " --overlays",
         ]
     )
 
@@ -61,8 +74,9 @@ def calibration_step(config: Config, source: DataSource, out: Path, data: Path) 
     """The command that chooses a threshold, if any: a run that held out no image may have it from its settings, or
     needs a split with boxes of its own."""
     from cdtr.cli._grid import FULLSUP
+    from cdtr.cli._shared import shell
 
-    command = f"cdtr calibrate {out} --data {data}"
+    command = shell("cdtr", "calibrate", out, "--data", data)
     if config.data.holdout:
         return [command + ("" if source.annotated else " --label-free")]
     if config.evaluation.threshold is not None:

@@ -28,7 +28,7 @@ def command(
     from dataclasses import asdict, replace
 
     from cdtr.cli._output import write_answer
-    from cdtr.cli._shared import next_steps, progress_console, require_outputs
+    from cdtr.cli._shared import next_steps, progress_console, require_outputs, shell
     from cdtr.config import load_config
     from cdtr.data.opening import open_data
     from cdtr.errors import ConfigError
@@ -44,4 +44,4 @@ def command(
     print(fit.line("held-out training images"))
     print(f"wrote {out}: an open_clip model")
     write_answer(json_file, {"clip": str(out), "fit": asdict(fit)})
-    next_steps([f"cdtr train {data} --out RUN --set sba.model={out}"])
+    next_steps([shell("cdtr", "train", data, "--out", "RUN", "--set", f"sba.model={out}")])

@@ -2,7 +2,7 @@
 
 from cdtr.config.ablation import Ablation, clip_settings, load_ablation
 from cdtr.config.beyond import beyond_paper, switch_conflict
-from cdtr.config.loading import load_config, parse_config, preset_names, read_tree
+from cdtr.config.loading import load_config, parse_config, preset_names, read_text_tree, read_tree
 from cdtr.config.paper import (
     PAPER_PROTOCOL,
     PaperData,
@@ -71,6 +71,7 @@ __all__ = [
     "load_reproduction",
     "parse_config",
     "preset_names",
+    "read_text_tree",
     "read_tree",
     "recipe_label",
     "reproduction_names",

@@ -18,6 +18,8 @@ from cdtr.config.sections import Config
 from cdtr.errors import ConfigError
 from cdtr.yaml_tree import MAX_BYTES, parse_yaml
 
+_NAMES = "unboxed_classes"  # in the section data: classes, which may be called yes, null or 01
+
 
 def preset_names() -> list[str]:
     names = (entry.name for entry in files("cdtr.presets").iterdir())
@@ -78,6 +80,12 @@ def read_tree(path: Path) -> dict[str, Any]:
     return _parse_yaml(_read_text(path), str(path))
 
 
+def read_text_tree(path: Path) -> dict[str, Any]:
+    """As ``read_tree``, with every value as the text that stands there: yes, null, 01 and 1.50 stay what they are."""
+    tree = read_tree(path)
+    return parse_yaml(_read_text(path), as_text=True) if tree else {}
+
+
 def _read_text(path: Path) -> str:
     if path.stat().st_size > MAX_BYTES:
         raise ConfigError(f"{path} has {path.stat().st_size} bytes, more than {MAX_BYTES}: too large for settings")
@@ -107,6 +115,9 @@ def _parse_yaml(text: str, origin: str) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{origin} holds a {type(tree).__name__}, expected keys and values such as 'method: cdtr'")
+    data = tree.get("data")
+    if isinstance(data, dict) and isinstance(data.get(_NAMES), list):
+        data[_NAMES] = parse_yaml(text, as_text=True)["data"][_NAMES]
     return tree
 
 
@@ -118,6 +129,8 @@ def _parse_override(text: str) -> dict[str, Any]:
         tree: Any = parse_yaml(value)
     except ValueError as error:
         raise ConfigError(f"--set {text[:80]!r}: the value {error}") from error
+    if isinstance(tree, list) and key.strip() == f"data.{_NAMES}":
+        tree = parse_yaml(value, as_text=True)
     if isinstance(tree, str):
         tree = _as_number(tree)
     for part in reversed(key.strip().split(".")):

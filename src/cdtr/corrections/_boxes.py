@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cdtr.data.annotations._boxes import Corners, kept_inside, show
 from cdtr.errors import DataError
 from cdtr.json_tree import load_json
-
-Corners = tuple[float, float, float, float]
 
 # A file is read whole, into some ten times its size; a million boxes take about half of this.
 MOST_BYTES = 512 * 2**20
@@ -73,14 +72,12 @@ def peek(path: Path) -> str:
 
 def checked_box(label: str, corners: Sequence[float], size_hw: tuple[int, int] | None, where: str) -> Corners:
     """The corners, kept inside the image; DataError for a box without an inside there."""
-    x0, y0, x1, y1 = corners
-    if size_hw is not None:
-        x0, x1 = (min(max(x, 0.0), float(size_hw[1])) for x in (x0, x1))
-        y0, y1 = (min(max(y, 0.0), float(size_hw[0])) for y in (y0, y1))
-    if not (x0 < x1 and y0 < y1):
-        shown = ", ".join(f"{value:g}" for value in corners)
-        raise DataError(f"{where}: the box of {label!r:.60} at {shown} covers nothing of the image: mend or delete it")
-    return x0, y0, x1, y1
+    try:
+        return kept_inside(corners, size_hw, where)
+    except DataError as error:
+        raise DataError(
+            f"{where}: the box of {label!r:.60} at {show(corners)} covers nothing of the image: mend or delete it"
+        ) from error
 
 
 def image_size(height: Any, width: Any, where: str) -> tuple[int, int]:

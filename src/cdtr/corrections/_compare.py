@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from cdtr.corrections._boxes import Corners, ImageBoxes, NamedBox
+from cdtr.corrections._boxes import ImageBoxes, NamedBox
 from cdtr.corrections._pixels import SAME_PIXELS
+from cdtr.data.annotations._boxes import Corners
 from cdtr.errors import DataError
 from cdtr.localization.boxes import iou_half_open
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from cdtr.corrections._boxes import BoxFile, ImageBoxes
 from cdtr.corrections._pixels import in_pixels
 from cdtr.errors import DataError
+from cdtr.image_names import NameIndex, relative_name
 
-_DRIVE = re.compile(r"^[A-Za-z]:")
 _UPLOADED = re.compile(r"^[0-9a-f]{8}(?:-|__)")  # Label Studio's own prefix of files that it stores
 _ROBOFLOW = re.compile(r"^(?P<stem>.+)_(?P<suffix>jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9A-Za-z]+(?:\.[A-Za-z]+)?$")
 
@@ -40,17 +40,16 @@ def exported_names(name: str) -> tuple[str, ...]:
 def match_images(written: Mapping[str, ImageBoxes], reviewed: BoxFile, where: str) -> tuple[dict[str, ImageBoxes], int]:
     """Reviewed images by the name that we gave them, and the number of those that are none of ours.
 
-    A name meets one of ours if it is the same, or if one is the end of the other, as tools add or drop folders.
+    A name meets one of ours as ``NameIndex`` says.
     DataError for a name that leaves the folder, one that may be two images, and an image that comes twice.
     """
-    index = _Index(written)
-    matches = [index.find_any(image.names, where) for image in reviewed.images]
+    index = NameIndex(written)
+    matches = [_find_any(index, image, where, wait=image.bare) for image in reviewed.images]
     if None in matches and any(image.bare for image in reviewed.images):
         # Of a.jpg and a.png one may keep its suffix in a format without suffixes, and the other has the name a.
-        taken = set(matches)
-        left = _BareIndex([image_id for image_id in written if image_id not in taken])
+        left = NameIndex(set(written) - set(matches))
         matches = [
-            left.find_any(image.names, where) if match is None and image.bare else match
+            _find_any(left, image, where) if match is None and image.bare else match
             for match, image in zip(matches, reviewed.images, strict=True)
         ]
     found: dict[str, ImageBoxes] = {}
@@ -67,6 +66,8 @@ def match_images(written: Mapping[str, ImageBoxes], reviewed: BoxFile, where: st
             shown = " and ".join(f"{size[1]} x {size[0]}" for size in (image.size_hw, ours) if size is not None)
             raise DataError(f"{where}: {image_id} has {shown} pixels there and here: expected the same image")
         found[image_id] = image
+    if not reviewed.images:
+        raise DataError(f"{where} has no reviewed image: submit some, and export again with their annotations")
     if not found:
         raise DataError(
             f"{where} has {len(reviewed.images)} reviewed images, none of them of the {len(written)} that were "
@@ -75,55 +76,14 @@ def match_images(written: Mapping[str, ImageBoxes], reviewed: BoxFile, where: st
     return found, unknown
 
 
-class _Index:
-    """Our image ids, to be found by the end of their path."""
-
-    def __init__(self, image_ids: Iterable[str]) -> None:
-        self._ids = frozenset(image_ids)
-        self._by_base: dict[str, list[PurePosixPath]] = {}
-        for image_id in sorted(self._ids):
-            self._by_base.setdefault(PurePosixPath(image_id).name, []).append(PurePosixPath(image_id))
-
-    def find_any(self, names: Iterable[str], where: str) -> str | None:
-        """Our image of the first of several names that means one."""
-        return next((found for name in names if (found := self.find(name, where)) is not None), None)
-
-    def find(self, name: str, where: str) -> str | None:
-        if name in self._ids:
-            return name
-        path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or _DRIVE.match(name):
-            raise DataError(f"{where}: image {name!r:.100} points outside the folder: expected a path below it")
-        matches = [ours for ours in self._by_base.get(path.name, ()) if _ends_alike(ours.parts, path.parts)]
-        # Of ours that the name ends with the longest: day/a.jpg is meant by photos/day/a.jpg, not a.jpg.
-        whole = [ours for ours in matches if len(ours.parts) <= len(path.parts)]
-        if whole:
-            return max(whole, key=lambda ours: len(ours.parts)).as_posix()
-        if len(matches) > 1:
-            raise DataError(f"{where}: image {name!r:.100} may be {matches[0]} or {matches[1]}: give more of its path")
-        return matches[0].as_posix() if matches else None
-
-
-class _BareIndex:
-    """Our image ids, to be found by names without suffix, as formats have them that write a file an image."""
-
-    def __init__(self, image_ids: Iterable[str]) -> None:
-        self._owners: dict[str, list[str]] = {}
-        for image_id in image_ids:
-            self._owners.setdefault(PurePosixPath(image_id).with_suffix("").as_posix(), []).append(image_id)
-        self._index = _Index(self._owners)
-
-    def find_any(self, names: Iterable[str], where: str) -> str | None:
-        """Our image of the first of several names that means one; DataError for a name of two images."""
-        key = self._index.find_any(names, where)
-        if key is None:
-            return None
-        first, *more = self._owners[key]
-        if more:
-            raise DataError(f"{where}: image {key!r:.100} may be {first} or {more[0]}: give one of them its suffix")
-        return first
-
-
-def _ends_alike(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
-    count = min(len(first), len(second))
-    return first[-count:] == second[-count:]
+def _find_any(index: NameIndex, image: ImageBoxes, where: str, wait: bool = False) -> str | None:
+    """Our image of the first of its names that means one; DataError for a name of two, or None to ``wait`` for others
+    to be matched first."""
+    for name in image.names:
+        found = index.find(relative_name(name, where, "the folder"))
+        if len(found) > 1 and not wait:
+            more = "give one of them its suffix" if image.bare else "give more of its path"
+            raise DataError(f"{where}: image {name!r:.100} may be {found[0]} or {found[1]}: {more}")
+        if len(found) == 1:
+            return found[0]
+    return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from cdtr.corrections._boxes import Corners, ImageBoxes, NamedBox, checked_box
+from cdtr.corrections._boxes import ImageBoxes, NamedBox, checked_box
+from cdtr.data.annotations._boxes import Corners
 from cdtr.errors import DataError
 
 SAME_PIXELS = 0.5  # no corner further away: small boxes lose more IoU by rounding than SAME_IOU allows

@@ -8,8 +8,9 @@ from typing import Any
 
 from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox, checked_box, image_size, load_export, peek
 from cdtr.corrections._names import exported_names
+from cdtr.data.annotations._boxes import check_upright
 from cdtr.errors import DataError
-from cdtr.json_tree import entries, field, numbers
+from cdtr.json_tree import entries, field, identifier, numbers
 
 WRITTEN_AS = "coco.json"
 
@@ -24,17 +25,17 @@ def read(path: Path, reviewed: bool) -> BoxFile:
     if not isinstance(tree, dict) or not {"images", "annotations", "categories"} <= set(tree):
         raise DataError(f"{path} has no images, annotations and categories: expected COCO for detection")
     names = _categories(tree, str(path))
-    images: dict[int | str, tuple[str, tuple[int, int] | None]] = {}
+    images: dict[str, tuple[str, tuple[int, int] | None]] = {}
     for number, entry in enumerate(entries(tree, "images", str(path))):
         where = f"{path}, images[{number}]"
-        key, name = field(entry, "id", (int, str), where), field(entry, "file_name", str, where)
+        key, name = identifier(entry, "id", where), field(entry, "file_name", str, where)
         sized = "width" in entry or "height" in entry
         images[key] = name, image_size(entry.get("height"), entry.get("width"), where) if sized else None
-    boxes: dict[int | str, list[NamedBox]] = {key: [] for key in images}
+    boxes: dict[str, list[NamedBox]] = {key: [] for key in images}
     unread: Counter[str] = Counter()
     for number, entry in enumerate(entries(tree, "annotations", str(path))):
         where = f"{path}, annotations[{number}]"
-        key = field(entry, "image_id", (int, str), where)
+        key = identifier(entry, "image_id", where)
         if key not in images:
             raise DataError(f"{where}: image_id {key!r:.60} is none of its images")
         if entry.get("iscrowd"):
@@ -48,20 +49,23 @@ def read(path: Path, reviewed: bool) -> BoxFile:
     return BoxFile(found, tuple(names.values()), unread)
 
 
-def _categories(tree: dict[str, Any], path: str) -> dict[int | str, str]:
-    names: dict[int | str, str] = {}
+def _categories(tree: dict[str, Any], path: str) -> dict[str, str]:
+    names: dict[str, str] = {}
     for number, entry in enumerate(entries(tree, "categories", path)):
         where = f"{path}, categories[{number}]"
-        names[field(entry, "id", (int, str), where)] = field(entry, "name", str, where)
+        names[identifier(entry, "id", where)] = field(entry, "name", str, where)
     return names
 
 
-def _box(entry: Any, names: dict[int | str, str], size_hw: tuple[int, int] | None, where: str) -> NamedBox:
-    category = field(entry, "category_id", (int, str), where)
+def _box(entry: Any, names: dict[str, str], size_hw: tuple[int, int] | None, where: str) -> NamedBox:
+    category = identifier(entry, "category_id", where)
     if category not in names:
         raise DataError(f"{where}: category_id {category!r:.60} is none of its categories")
     values = entries(entry, "bbox", where)
     if len(values) != 4:
         raise DataError(f"{where}: bbox has {len(values)} values, expected x, y, width and height")
     x, y, width, height = numbers(values, f"{where}: bbox")
+    attributes = entry.get("attributes")
+    turned = attributes.get("rotation") if isinstance(attributes, dict) else None
+    check_upright(numbers([turned or 0], f"{where}: rotation")[0], f"{where}: the box of {names[category]!r:.60}")
     return NamedBox(names[category], checked_box(names[category], (x, y, x + width, y + height), size_hw, where))

@@ -31,7 +31,9 @@ def read(path: Path, reviewed: bool) -> BoxFile:
             absent = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
             if absent:
                 raise DataError(f"{path} has no column {absent[0]!r}: expected {','.join(_COLUMNS)}, commas between")
-            for row in rows:
+            for number, row in enumerate(rows, start=1):
+                if None in row.values() or None in row:
+                    raise DataError(f"{path}, row {number} has another number of fields than the header: correct it")
                 name = from_cell(row["image"])
                 where = f"{path}, {name}"
                 sizes[name] = size = image_size(row["height"], row["width"], where)

@@ -18,7 +18,9 @@ from cdtr.data.tar_members import file_size, in_tar, open_file
 from cdtr.errors import DataError
 from cdtr.records import FloatArray, Sample
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+)
 
 # Pillow would also try dozens of rare ones, and Ghostscript for EPS.
 _TAKEN = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")

@@ -4,34 +4,58 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 
+from cdtr.account import Account
 from cdtr.config import DataConfig
 from cdtr.data.annotations import Annotate, Images, no_annotation, open_boxes
 from cdtr.data.datasets import load_source
 from cdtr.data.duplicates import describe_copies, find_copies, without
-from cdtr.errors import DataError
+from cdtr.errors import AnnotationError, DataError
 from cdtr.records import Annotation, DataSource, Sample
 
 # Looking for copies stats every file; larger sets are searched only if asked for.
 _SEARCHED_UNASKED = 10_000
+_TOLD = 5  # images whose boxes cannot be used are named; the rest is counted
 
 
-def open_data(root: str | Path, config: DataConfig, say: Callable[[str], None] | None = None) -> DataSource:
+def open_data(
+    root: str | Path,
+    config: DataConfig,
+    say: Callable[[str], None] | None = None,
+    split: str | None = None,
+    strict: bool = False,
+) -> DataSource:
     """Find and index the data set at ``root`` under the settings ``config``.
+
+    split: the one whose boxes will be asked for, where somebody has named it: a name in a file of boxes that images of
+    several splits have is of its image. strict: an annotation that cannot be used is an error when it is asked for;
+    else it is warned of, and its image counts as one without boxes.
 
     Copies between splits are always reported, to ``say`` or as a warning; with ``deduplicate`` they are left out, of
     training rather than of the scored split, so that scores stay comparable. Raises DataError as ``load_source``.
     """
     source = load_source(root, config.format)
     if config.boxes == "none":
-        source = replace(source, annotated=False, annotate=no_annotation)
+        source = replace(source, annotated=False, annotate=no_annotation, accounts=source.accounts[:1])
     elif config.boxes != "auto":
-        images = Images(source.root, chain.from_iterable(source.splits.values()), source.class_names)
-        source = replace(source, annotated=True, annotate=open_boxes(_find(config.boxes, source.root), images))
+        everything = tuple(chain.from_iterable(source.splits.values()))
+        images = Images(
+            source.root,
+            everything,
+            source.class_names,
+            scope=_scope(source, split),
+            size_hw=source.size_hw,
+            named=True,
+        )
+        annotate, account = open_boxes(_find(config.boxes, source.root), images)
+        source = replace(source, annotated=True, annotate=annotate, accounts=(*source.accounts[:1], account))
+    if not strict:
+        source = replace(source, annotate=Forgiving(source.annotate, source.accounts))
     if config.unboxed_classes:
         source = replace(source, annotate=_without_classes(source, config.unboxed_classes))
     say = say or (lambda line: warnings.warn(line, stacklevel=3))
@@ -44,6 +68,34 @@ def open_data(root: str | Path, config: DataConfig, say: Callable[[str], None] |
         if copies:
             say(f"{describe_copies(copies)}, byte for byte: data.deduplicate leaves them out of training")
     return source
+
+
+class Forgiving:
+    """An annotation reader to which an image whose annotation cannot be used is one without boxes; it is told once."""
+
+    def __init__(self, annotate: Annotate, accounts: Sequence[Account]) -> None:
+        self._annotate = annotate
+        self._account = accounts[-1] if len(accounts) > 1 else Account("boxes")
+        self._told: set[str] = set()
+        self._lock = Lock()
+
+    def __call__(self, sample: Sample) -> Annotation | None:
+        try:
+            return self._annotate(sample)
+        except AnnotationError as error:
+            with self._lock:
+                new = sample.image_id not in self._told
+                self._told.add(sample.image_id)
+                self._account.leave("images whose boxes cannot be used", sample.image_id, serious=False)
+            if new and len(self._told) <= _TOLD:
+                more = " (of more images they are only counted)" if len(self._told) == _TOLD else ""
+                warnings.warn(f"boxes left out: {error}{more}", stacklevel=2)
+            return None
+
+
+def _scope(source: DataSource, split: str | None) -> Sequence[Sample] | None:
+    """The images of a split; held-out images are some of those to train on."""
+    return None if split is None else source.splits.get(split, source.splits.get("train", ()))
 
 
 def _find(named: str, root: Path) -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from cdtr.errors import DataError
 from cdtr.evaluation.measure import ScoredBox
-from cdtr.json_tree import entries, field, load_json, numbers
+from cdtr.image_names import NameIndex
+from cdtr.json_tree import entries, field, identifier, load_json, numbers
 from cdtr.records import Sample
 
 
@@ -20,8 +21,8 @@ def read_coco_boxes(
     path: a COCO results file, a list of ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``; or
     a detection file with ``images``, ``categories`` and ``annotations`` that have a score. images_file: the file
     whose ``images`` and ``categories`` the numbers of a results file stand for; without it an ``image_id`` has to be
-    the image's file name, and ``category_id`` 1 is the first class. A file name meets an image whose path
-    ends with it, its suffix aside. DataError names what does not fit.
+    the image's file name, and ``category_id`` 1 is the first class. A file name meets an image as ``NameIndex``
+    says. DataError names what does not fit.
     """
     tree = load_json(path, "JSON")
     results, index = (tree, {}) if isinstance(tree, list) else (_annotations(tree), tree)
@@ -32,22 +33,22 @@ def read_coco_boxes(
     origin = images_file or path
     files = _by_number(index, "images", "file_name", origin)
     labels = _labels(index, class_names, origin)
-    known = _by_ending(samples)
+    known = NameIndex(sample.image_id for sample in samples)
     found: dict[str, list[ScoredBox]] = {}
     met = 0
     for number, result in enumerate(results):
         where = f"{path}, result {number}"
-        image = field(result, "image_id", (int, str), where)
+        image = identifier(result, "image_id", where)
         name = files.get(image) if files else image
         if name is None:
-            raise DataError(f"{where}: image_id {image!r} is not in the images of the file")
+            raise DataError(f"{where}: image_id {image:.60} is not in the images of the file")
         image_id = _find(known, str(name), where)
         if image_id is None:
             continue
         met += 1
-        category = field(result, "category_id", (int, str), where)
+        category = identifier(result, "category_id", where)
         if category not in labels:
-            raise DataError(f"{where}: category_id {category!r}, expected one of {', '.join(map(str, labels))}")
+            raise DataError(f"{where}: category_id {category:.60}, expected one of {', '.join(map(str, labels))}")
         found.setdefault(image_id, []).append(_box(result, labels[category], where))
     if not met:
         raise DataError(
@@ -65,7 +66,7 @@ def _by_number(index: Mapping[str, Any], section: str, key: str, path: Path) -> 
     names: dict[Any, str] = {}
     for number, entry in enumerate(entries(index, section, str(path)) if index.get(section) else ()):
         where = f"{path}, {section}[{number}]"
-        names[field(entry, "id", (int, str), where)] = str(field(entry, key, (int, str), where))
+        names[identifier(entry, "id", where)] = str(field(entry, key, (int, str), where))
     return names
 
 
@@ -73,7 +74,7 @@ def _labels(index: Mapping[str, Any], class_names: Sequence[str], path: Path) ->
     """The class of each category number: by name where the file has categories, else counted from 1."""
     categories = _by_number(index, "categories", "name", path)
     if not categories:
-        return {number: label for label, number in enumerate(range(1, len(class_names) + 1))}
+        return {str(number): label for label, number in enumerate(range(1, len(class_names) + 1))}
     of_name = {name: label for label, name in enumerate(class_names)}
     strange = [name for name in categories.values() if name not in of_name]
     if strange:
@@ -81,29 +82,11 @@ def _labels(index: Mapping[str, Any], class_names: Sequence[str], path: Path) ->
     return {number: of_name[name] for number, name in categories.items()}
 
 
-def _by_ending(samples: Sequence[Sample]) -> dict[PurePosixPath, set[str]]:
-    """Images by every ending of their path, with and without the suffix."""
-    found: dict[PurePosixPath, set[str]] = {}
-    for sample in samples:
-        path = PurePosixPath(sample.image_id)
-        for parts in {path.parts, path.with_suffix("").parts}:
-            for start in range(len(parts)):
-                found.setdefault(PurePosixPath(*parts[start:]), set()).add(sample.image_id)
-    return found
-
-
-def _find(known: Mapping[PurePosixPath, set[str]], name: str, where: str) -> str | None:
-    path = PurePosixPath(name)
-    if path.name in ("", ".."):
-        return None
-    # The name as it is goes first: a.1 may be a name without suffix, and a.png another image than a.jpg.
-    matches = known.get(path) or known.get(path.with_suffix("")) or set()
-    if name in matches:
-        return name
+def _find(known: NameIndex, name: str, where: str) -> str | None:
+    matches = known.find(name)
     if len(matches) > 1:
-        first, second = sorted(matches)[:2]
-        raise DataError(f"{where}: {name!r} may be {first} or {second}, give more of the path")
-    return next(iter(matches), None)
+        raise DataError(f"{where}: {name!r} may be {matches[0]} or {matches[1]}, give more of the path")
+    return matches[0] if matches else None
 
 
 def _box(result: Mapping[str, Any], label: int, where: str) -> ScoredBox:

@@ -164,12 +164,16 @@ def place_boxes(boxes_xyxy: FloatArray, size_hw: tuple[int, int], protocol: Prot
     """Ground-truth boxes (N, 4) of a source image in the protocol's frame; fewer where one lies outside the crop.
 
     The corners of our half-open records pass as they are: they are what the benchmarks' annotation files hold, and the
-    inclusive protocols read the scaled ones as inclusive.
+    inclusive protocols read the scaled ones as inclusive. What starts before the image is cut off there.
     """
     boxes = np.asarray(boxes_xyxy, dtype=np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
         raise DataError(f"ground-truth boxes of shape {boxes.shape}: expected (N, 4) finite pixel coordinates")
     check_inclusive(boxes.clip(0))  # an inverted box must not vanish in the clipping
+    outside = (boxes[:, 2:] < 0).any(axis=1)
+    if outside.any():
+        raise DataError(f"box {boxes[outside][0].tolist()} lies outside of its image: correct the annotation")
+    boxes = boxes.clip(0)
     if protocol.first_box_only:
         boxes = boxes[:1]
     scaled = scale_boxes(boxes, size_hw, protocol)

@@ -134,8 +134,13 @@ def check_score_map(score_map: FloatArray) -> None:
     if not np.issubdtype(score_map.dtype, np.floating):
         raise DataError(f"score map of type {score_map.dtype}: expected floating point within [0, 1]")
     low, high = float(score_map.min()), float(score_map.max())
-    if not (low >= 0 and high <= 1):  # false for NaN as well
-        raise DataError(f"score map from {low} to {high}: expected values within [0, 1] and no NaN, use normalise_maps")
+    if np.isnan(low) or np.isnan(high):
+        raise DataError("score map with NaN: expected values within [0, 1] and no NaN")
+    if not (low >= 0 and high <= 1):
+        raise DataError(
+            f"score map from {low} to {high}: expected values within [0, 1], scale it (`cdtr score --normalise`, "
+            "normalise_maps)"
+        )
 
 
 def _as_float(maps: npt.NDArray[Any]) -> FloatArray:

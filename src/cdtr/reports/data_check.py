@@ -68,6 +68,7 @@ class DataCheck:
                 for found in self.findings
             ],
             "problems": len(self.problems),
+            "read": [account.to_json() for account in self.source.accounts],
         }
 
 

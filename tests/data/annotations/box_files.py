@@ -15,7 +15,14 @@ Sizes = Mapping[str, tuple[int, int]]  # width, height
 
 def write_coco(path: Path, boxes: Boxes, sizes: Sizes) -> Path:
     names = sorted({name for found in boxes.values() for name, _ in found})
-    images = [{"id": n, "file_name": name, "width": 1, "height": 1} for n, name in enumerate(boxes)]
+    images = [
+        {
+            "id": n,
+            "file_name": name,
+            **(dict(zip(("width", "height"), sizes[name], strict=True)) if name in sizes else {}),
+        }
+        for n, name in enumerate(boxes)
+    ]
     entries = [
         {"id": 0, "image_id": n, "category_id": 7 + names.index(name), "bbox": [x0, y0, x1 - x0, y1 - y0]}
         for n, found in enumerate(boxes.values())

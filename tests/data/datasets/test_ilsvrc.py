@@ -80,21 +80,22 @@ def test_lists_of_classes_that_are_not_all_here_are_passed_over(tmp_path: Path) 
     assert _boxes(source, "val") == [[0, 0, 499, 374], [5, 6, 7, 8]], "a part of the classes, with the XML"
 
 
-def test_links_inside_are_followed_and_those_that_leave_are_counted(tmp_path: Path) -> None:
+def test_links_are_followed_and_dead_ones_counted(tmp_path: Path) -> None:
     outside = write_files(tmp_path / "elsewhere", {f"{CRANE}/2.JPEG": (9, 9), "3.JPEG": (9, 9)})
     root = write_files(tmp_path / "set", PLAIN)
     (root / "val" / BIRD).mkdir()
     (root / "val" / f"{VAL}.JPEG").rename(root / "flat.JPEG")
     (root / "val" / BIRD / f"{VAL}.JPEG").symlink_to(root / "flat.JPEG")
-    (root / "val" / "3.JPEG").symlink_to(outside / "3.JPEG")
-    with pytest.warns(UserWarning, match="1 links lead out of it and are left out"):
+    (root / "val" / "3.JPEG").symlink_to(outside / "4.JPEG")
+    (root / "train" / "n9").symlink_to(outside / "n9")
+    with pytest.warns(UserWarning, match="2 dead links are left out"):
         source = load_source(root)
     assert [(sample.image_id, sample.label) for sample in source.splits["val"]] == [(f"val/{VAL}.JPEG", 1)]
     assert [sample.path.name for sample in source.splits["train"]] == ["1.JPEG", "1.JPEG"]
     shutil.rmtree(root / "train")
     (root / "train").mkdir()
-    (root / "train" / CRANE).symlink_to(outside / CRANE)
-    with pytest.raises(DataError, match=r"expected train/WNID.* and found 1 links that leave it"):
+    (root / "train" / CRANE).symlink_to(outside / "gone")
+    with pytest.raises(DataError, match=r"expected train/WNID.* and found 1 dead links"):
         load_source(root, "ilsvrc")
 
 

@@ -63,9 +63,10 @@ def command(
     Example: cdtr data check photos/ --out photos-check
     """
     from cdtr.cli._output import write_answer
-    from cdtr.cli._shared import require_folder
+    from cdtr.cli._shared import reading_lines, require_folder
     from cdtr.config import load_config
     from cdtr.data.check import require_kinds
+    from cdtr.data.written import mark_written
     from cdtr.reports.contact_sheet import MOST_CLASSES, class_sheet, copies_sheet, require_format, write_picture
     from cdtr.reports.data_check import classes_table, finding_lines, splits_table
     from cdtr.terminal import PlainConsole
@@ -81,7 +82,7 @@ def command(
     console = PlainConsole()
     for table in (splits_table(found), classes_table(found)):
         console.print(table)
-    for line in finding_lines(found):
+    for line in (*reading_lines(found.source), *finding_lines(found)):
         print(line)
     max_pixels = settings.data.max_pixels
     for path in (path for path in (sheet, out and out / "classes.jpg") if path is not None):
@@ -96,6 +97,10 @@ def command(
         (out / "copies.jpg").unlink(missing_ok=True)  # of an earlier look
     for file in (json_file, out and out / "check.json"):
         write_answer(file, found.to_json())
+    if out is not None:
+        mark_written(out, ["classes.jpg", "copies.jpg"])
+    if sheet is not None:
+        mark_written(sheet.parent, [sheet.name])
     if found.problems:
         raise typer.Exit(1)
 
@@ -119,7 +124,8 @@ def check_data(
     said: list[str] = []
     with collected_warnings(said):
         # What it says of copies is found again below, unless they are left out.
-        source = open_data(data, settings.data, note if settings.data.deduplicate else lambda _line: None)
+        say = note if settings.data.deduplicate else lambda _line: None
+        source = open_data(data, settings.data, say, strict=True)
     total = sum(len(samples) for samples in source.splits.values())
     with progress_bar("reading images", total) as move:
         facts = scan_images(source, settings.data.max_pixels, near, move)
@@ -129,6 +135,8 @@ def check_data(
         collected_warnings(said),
     ):
         boxes = scan_boxes(source, facts, move)
+        for account in source.accounts:
+            account.warn()
     with (
         progress_bar("comparing pictures", readable) if near else nullcontext() as move,
         collected_warnings(said),

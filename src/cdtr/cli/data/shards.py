@@ -24,7 +24,7 @@ def command(
 
     Example: cdtr data shards ILSVRC --out shards/ilsvrc
     """
-    from cdtr.cli._shared import next_steps, note, progress_bar, report_broken
+    from cdtr.cli._shared import next_steps, note, progress_bar, report_broken, shell
     from cdtr.config import load_config
     from cdtr.data.opening import open_data
     from cdtr.data.shards import require_webdataset, write_shards
@@ -35,4 +35,4 @@ def command(
     with progress_bar("writing images", total) as move:
         counts = write_shards(source, out, images, megabytes, seed, move, report_broken)
     print(f"wrote {out}: " + ", ".join(f"{count} shards of {split}" for split, count in counts.items()))
-    next_steps([f"cdtr train {out} --out RUN"])
+    next_steps([shell("cdtr", "train", out, "--out", "RUN")])

@@ -1,7 +1,8 @@
 """Boxes that lie beside images sorted by class, one file a format; the file name is the format's name.
 
 A format module has ``find(images)``, the files in the places where such boxes usually lie, ``accepts(path)``, whether a
-path that the user named looks like it, and ``read(paths, images)``, which answers the boxes of each image.
+path that the user named looks like it, and ``read(paths, images, account)``, which answers the boxes of each image and
+counts in the account what it took and left out.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol, TypeAlias, cast
 
+from cdtr.account import Account
+from cdtr.data.annotations._images import WRITTEN
 from cdtr.data.annotations._images import Images as Images
+from cdtr.data.written import written_names
 from cdtr.errors import DataError
 from cdtr.records import Annotation, Sample
 
 Annotate: TypeAlias = Callable[[Sample], Annotation | None]
+_DEEP = 4  # folders of a format of ours
+_ONE_AN_IMAGE = {".xml", ".txt", ".png"}
 
 
 class AnnotationModule(Protocol):
@@ -32,13 +38,13 @@ class AnnotationModule(Protocol):
         """Whether a file or folder that somebody named looks like this format."""
         ...
 
-    def read(self, paths: Sequence[Path], images: Images) -> Annotate:
-        """The annotations of the images; DataError for a damaged file."""
+    def read(self, paths: Sequence[Path], images: Images, account: Account) -> Annotate:
+        """The annotations of the images; DataError for a damaged file, AnnotationError for those of one image."""
         ...
 
 
-def find_boxes(images: Images) -> Annotate | None:
-    """A reader of the boxes beside the images, or None where there are none.
+def find_boxes(images: Images) -> tuple[Annotate, Account] | None:
+    """A reader of the boxes beside the images and its account, or None where there are none.
 
     What is wrong with them, also that there are two formats of them, is a DataError when they are asked for: a training
     needs none.
@@ -46,23 +52,31 @@ def find_boxes(images: Images) -> Annotate | None:
     try:
         found = {name: paths for name in format_names() if (paths := _module(name).find(images))}
     except DataError as error:
-        return partial(_refuse, str(error))
+        return partial(_refuse, str(error)), Account("boxes")
     if len(found) > 1:
         places = " and ".join(f"{_show(paths, images.root)} ({name})" for name, paths in found.items())
-        return partial(_refuse, f"{images.root} has boxes in {places}: name those to use with --boxes or data.boxes")
+        message = f"{images.root} has boxes in {places}: name those to use with --boxes or data.boxes"
+        return partial(_refuse, message), Account("boxes")
     for name, paths in found.items():
-        return _Once(partial(_module(name).read, paths, images))
+        return _opened(name, paths, images)
     return None
 
 
-def open_boxes(path: Path, images: Images) -> Annotate:
-    """A reader of the boxes in a file or folder that the user named; DataError for one of no known format."""
+def open_boxes(path: Path, images: Images) -> tuple[Annotate, Account]:
+    """A reader of the boxes in a file or folder that the user named, and its account; DataError for one of no known
+    format."""
     if not path.exists():
         raise DataError(f"no boxes at {path}: expected a file or folder of one of the formats {_choices()}")
     for name in format_names():
         module = _module(name)
         if module.accepts(path):
-            return _Once(partial(module.read, [path], images))
+            annotate, account = _opened(name, [path], images)
+            for one in (path, *path.absolute().parents[:_DEEP]):
+                if one.name in written_names(one.parent):
+                    account.remark(WRITTEN, str(path), serious=True)
+            return annotate, account
+    if path.suffix.lower() in _ONE_AN_IMAGE:
+        raise DataError(f"{path} is of one image: give the folder of such files, {path.parent}")
     raise DataError(f"{path} is of no format that is known for boxes: expected one of {_choices()}")
 
 
@@ -75,6 +89,11 @@ def no_annotation(_sample: Sample) -> Annotation | None:
     return None
 
 
+def _opened(name: str, paths: Sequence[Path], images: Images) -> tuple[Annotate, Account]:
+    account = Account(f"boxes ({name}, {_show(paths, images.root)})", str(paths[0]))
+    return _Once(partial(_module(name).read, paths, images, account), account), account
+
+
 def _refuse(message: str, _sample: Sample) -> Annotation | None:
     raise DataError(message)
 
@@ -82,8 +101,9 @@ def _refuse(message: str, _sample: Sample) -> Annotation | None:
 class _Once:
     """Reads the files when the first annotation is asked for: training never asks, evaluation does in threads."""
 
-    def __init__(self, read: Callable[[], Annotate]) -> None:
+    def __init__(self, read: Callable[[], Annotate], account: Account) -> None:
         self._read = read
+        self._account = account
         self._annotate: Annotate | None = None
         self._lock = Lock()
 
@@ -92,6 +112,7 @@ class _Once:
             if self._annotate is None:
                 try:
                     self._annotate = self._read()
+                    self._account.warn()
                 except DataError as error:
                     self._annotate = partial(_refuse, str(error))
         return self._annotate(sample)
@@ -106,4 +127,7 @@ def _show(paths: Sequence[Path], root: Path) -> str:
 
 
 def _choices() -> str:
-    return "COCO (.json), CSV (.csv), WSOL lists (localization.txt), Pascal VOC (.xml), YOLO (a folder of .txt)"
+    return (
+        "COCO (.json), CSV (.csv), WSOL lists (localization.txt), Pascal VOC (a folder of .xml), YOLO (a folder of "
+        ".txt), masks (a folder of .png)"
+    )

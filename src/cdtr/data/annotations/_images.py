@@ -1,48 +1,62 @@
-"""Which image a file of boxes means by a name, and which of an image's boxes are its own."""
+"""The images of a data set, to be found by the names that files of boxes give them."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
-import numpy as np
-
-from cdtr.data.files import is_inside
+from cdtr.account import Account
+from cdtr.data.files import content_hash, walk
+from cdtr.data.images import read_size
+from cdtr.data.tar_members import file_size
 from cdtr.errors import DataError
-from cdtr.records import Annotation, Sample
+from cdtr.image_names import NameIndex, ends_alike, fold_name, relative_name
+from cdtr.records import Sample
 
+WRITTEN = "file of boxes that `cdtr localize` wrote: measured is how far it agrees"
 _KINDS = {"images", "jpegimages", "labels", "annotations"}
-
-
-class NamedBox(NamedTuple):
-    """A half-open box in source pixels and the class that its file gives it, None where it gives none.
-
-    fault: what is wrong with it, an error once somebody asks for its image's boxes: one bad box is no reason to lose
-    those of all other images.
-    """
-
-    name: str | None
-    xyxy: tuple[float, float, float, float]
-    fault: str | None = None
+_NO_LABELS = {"classes.txt", "labels.txt", "labelmap.txt", "train.txt", "val.txt", "test.txt", "readme.txt"}
+_MAX_PIXELS = 2**31  # only headers are read
 
 
 class Images:
-    """The labelled images of a data set, to be found by the names that files of boxes give them."""
+    """The labelled images of a data set.
 
-    def __init__(self, root: Path, samples: Iterable[Sample], class_names: Sequence[str]) -> None:
+    scope: the split that boxes are asked for, where somebody has named it: a name that images of several splits have is
+    of its image. masks: by image id, those that lie beside the images. size_hw: as ``DataSource.size_hw``. named:
+    somebody named the boxes, rather than that they were found beside the images.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        samples: Iterable[Sample],
+        class_names: Sequence[str],
+        scope: Iterable[Sample] | None = None,
+        masks: Mapping[str, Path] | None = None,
+        size_hw: Callable[[Sample], tuple[int, int]] | None = None,
+        named: bool = False,
+    ) -> None:
         self.root = root
         self.samples = tuple(samples)
         self.class_names = tuple(class_names)
+        self.masks = dict(masks or {})
+        self.named = named
+        self._size_hw = size_hw or (lambda sample: read_size(sample.path, _MAX_PIXELS))
+        self._scope = None if scope is None else frozenset(sample.image_id for sample in scope)
         self._by_id = {sample.image_id: sample for sample in self.samples}
-        self._by_base: dict[str, list[Sample]] = {}
-        self._by_stem: dict[str, list[tuple[PurePosixPath, Sample]]] = {}
+        self._names = NameIndex(self._by_id)
+        self._by_stem: dict[str, list[tuple[PurePosixPath, Sample]]] | None = None
+        self._by_place: dict[Path, Sample] | None = None
+        self._by_bytes: dict[int, list[Sample]] | None = None
         self._longer: dict[str, str] = {}  # names that say more than an image's id does, by id
-        for sample in self.samples:
-            path = PurePosixPath(sample.image_id)
-            self._by_base.setdefault(path.name, []).append(sample)
-            self._by_stem.setdefault(path.stem, []).append((_bare(path), sample))
+
+    def size_of(self, sample: Sample) -> tuple[int, int] | None:
+        """Height and width of an image; None where it cannot be read: such an image is not scored."""
+        try:
+            return self._size_hw(sample)
+        except DataError:
+            return None
 
     def find(self, name: str, where: str, below: str = "") -> Sample | None:
         """The image of a name: its whole id, or as much of the end of it as tells it apart; None if there is none.
@@ -50,96 +64,113 @@ class Images:
         ``below`` keeps to the images of a folder. DataError for a name that leaves the data set, for one that several
         images have, and for a second one of an image that says more than its id does: it is of another folder.
         """
-        path = PurePosixPath(name.strip().replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
-            raise DataError(f"{where}: image {name!r} points outside the data set: expected a path below its root")
-        if not below and str(path) in self._by_id:
-            return self._by_id[str(path)]
-        found = [
-            sample
-            for sample in self._by_base.get(path.name, ())
-            if _ends_alike(PurePosixPath(sample.image_id), path) and sample.image_id.startswith(below)
-        ]
+        name = self._relative(name, where)
+        if below and below + name in self._by_id:
+            return self._by_id[below + name]
+        found = self._in_scope([one for one in self._names.find(name) if one.startswith(below)])
         if len(found) > 1:
-            raise DataError(
-                f"{where}: image {name!r} may be {found[0].image_id} or {found[1].image_id}: name it with its folder"
-            )
-        if found:
-            self._check_longer(path, found[0], where)
-        return found[0] if found else None
+            raise DataError(f"{where}: image {name!r} may be {found[0]} or {found[1]}: {self._advice(found)}")
+        if not found:
+            return None
+        self._check_longer(name, found[0], where)
+        return self._by_id[found[0]]
 
-    def _check_longer(self, name: PurePosixPath, sample: Sample, where: str) -> None:
-        if len(name.parts) > len(PurePosixPath(sample.image_id).parts):
-            before = self._longer.setdefault(sample.image_id, str(name))
-            if before != str(name):
+    def with_files(
+        self, folder: Path, suffix: str, account: Account | None = None, files: Sequence[Path] | None = None
+    ) -> Iterator[tuple[Path, Sample]]:
+        """The files below a folder that are of one image each, and their images: ``a.txt`` of ``a.jpg``.
+
+        Their paths are compared from the end, without folders such as ``images`` and ``labels``. The account counts
+        files in such folders that are of no image. files: those to look at, by default all. DataError for a file that
+        may be of several images, and for a second one of an image that says something else.
+        """
+        before: dict[str, Path] = {}
+        if files is None:
+            files = sorted(path for path, _ in walk(folder) if path.suffix.lower() == suffix)
+        for path in (path for path in files if path.is_file()):
+            found = self.of_stem(path, folder)
+            if found is None:
+                inner = path.relative_to(folder).parts[:-1]
+                alone = folder != self.root or any(part.casefold() in _KINDS for part in inner)
+                if account is not None and alone and path.name.lower() not in _NO_LABELS:
+                    account.leave(f"{suffix} files of no image", path.relative_to(folder).as_posix())
+                continue
+            first = before.setdefault(found.image_id, path)
+            if first != path and first.read_bytes() != path.read_bytes():
                 raise DataError(
-                    f"{where}: {sample.image_id} of {self.root} may be {before} or {name}: give the folder that both "
+                    f"{found.image_id} has two files of boxes, {first} and {path}: remove one, or name the "
+                    "folder of those to use with --boxes or data.boxes"
+                )
+            yield path, found
+
+    def of_stem(self, path: Path, folder: Path) -> Sample | None:
+        """The image that a file below a folder is of, by its name; DataError where several may be meant."""
+        if self._by_stem is None:
+            self._by_stem = {}
+            for sample in self.samples:
+                bare = _bare(PurePosixPath(sample.image_id))
+                self._by_stem.setdefault(bare.name, []).append((bare, sample))
+        name = _bare(PurePosixPath(path.relative_to(folder).as_posix()))
+        found = [one for bare, one in self._by_stem.get(name.name, ()) if ends_alike(bare.parts, name.parts)]
+        exact = [one for one in found if PurePosixPath(one.image_id).stem == path.stem]
+        kept = self._in_scope([one.image_id for one in exact or found])
+        if len(kept) > 1:
+            raise DataError(
+                f"{path} may be of {kept[0]} or {kept[1]}: {self._advice(kept, 'put it into folders like')}"
+            )
+        return self._by_id[kept[0]] if kept else None
+
+    def at(self, path: Path) -> Sample | None:
+        """The image that a path leads to, links followed."""
+        if self._by_place is None:
+            self._by_place = {sample.path.resolve(): sample for sample in self.samples}
+        return self._by_place.get(path.resolve())
+
+    def with_content(self, path: Path) -> list[Sample]:
+        """The images that equal a file byte for byte; of several those of its name."""
+        if self._by_bytes is None:
+            self._by_bytes = {}
+            for sample in self.samples:
+                self._by_bytes.setdefault(file_size(sample.path), []).append(sample)
+        content = path.read_bytes()
+        same = [one for one in self._by_bytes.get(len(content), ()) if content_hash(one.path) == content_hash(path)]
+        return [one for one in same if fold_name(one.path.name) == fold_name(path.name)] or same
+
+    def in_scope(self, found: Sequence[Sample]) -> list[Sample]:
+        """Of several images those of the split that is asked for, if it is named."""
+        return [self._by_id[one] for one in self._in_scope([sample.image_id for sample in found])]
+
+    def _relative(self, name: str, where: str) -> str:
+        """Below the root: an absolute name that lies there is one of its images."""
+        for root in (self.root.absolute(), self.root.resolve()):
+            if Path(name).is_absolute() and Path(name).is_relative_to(root) and ".." not in Path(name).parts:
+                return Path(name).relative_to(root).as_posix()
+        return relative_name(name, where)
+
+    def _in_scope(self, found: Sequence[str]) -> Sequence[str]:
+        """Of several images those of the split that is asked for."""
+        if self._scope is None or len(found) < 2:
+            return found
+        return [one for one in found if one in self._scope] or found
+
+    def _advice(self, found: Sequence[str], folders: str = "name it with its folder, as in") -> str:
+        first, second = (PurePosixPath(one).parts for one in found[:2])
+        if first[1:] == second[1:] and self._scope is None:
+            return f"say which split the boxes are of, as with --split {second[0]}, or {folders} {found[0]}"
+        return f"{folders} {found[0]}"
+
+    def _check_longer(self, name: str, image_id: str, where: str) -> None:
+        if len(PurePosixPath(name).parts) > len(PurePosixPath(image_id).parts):
+            before = self._longer.setdefault(image_id, name)
+            if before != name:
+                raise DataError(
+                    f"{where}: {image_id} of {self.root} may be {before} or {name}: give the folder that both "
                     "lie below as the data, or leave the others out of the file"
                 )
 
-    def with_files(self, folder: Path, suffix: str) -> Iterator[tuple[Path, Sample]]:
-        """The files below a folder that are of one image each, and their images: ``a.txt`` of ``a.jpg``.
 
-        Their paths are compared from the end, without folders such as ``images`` and ``labels``. Links that leave the
-        folder are passed over. DataError for a file that may be of several images, and for a second one of an image
-        that says something else.
-        """
-        before: dict[str, Path] = {}
-        for path in folder.rglob(f"*{suffix}"):
-            of_stem = self._by_stem.get(path.stem)
-            if of_stem is None or not path.is_file() or not is_inside(path, folder):
-                continue
-            name = _bare(PurePosixPath(path.relative_to(folder).as_posix()))
-            found = [sample for bare, sample in of_stem if _ends_alike(bare, name)]
-            if len(found) > 1:
-                raise DataError(
-                    f"{path} may be of {found[0].image_id} or {found[1].image_id}: put it into folders like theirs, "
-                    "or name the boxes with data.boxes"
-                )
-            if found:
-                first = before.setdefault(found[0].image_id, path)
-                if first != path and first.read_bytes() != path.read_bytes():
-                    raise DataError(
-                        f"{found[0].image_id} has two files of boxes, {first} and {path}: remove one, or name the "
-                        "folder of those to use with --boxes or data.boxes"
-                    )
-                yield path, found[0]
-
-
-def own_boxes(
-    boxes: Mapping[str, Sequence[NamedBox]], images: Images, where: str, declared: Iterable[str] = ()
-) -> Callable[[Sample], Annotation | None]:
-    """An annotation reader that keeps the boxes of each image's own class, as a method is asked for that class.
-
-    Classes are compared without regard to case. Boxes without a class, or all of one class that is none of the data's
-    (such as "object"), count for every image. ``declared``: classes that the file lists beside those of its boxes.
-    DataError where several classes are named and none is the data's, and when an image with a faulty box is asked for.
-    """
-    named = {box.name for found in boxes.values() for box in found if box.name is not None}
-    known = {name.casefold() for name in images.class_names}
-    if not known & {name.casefold() for name in named | set(declared)} and len(named) > 1:
-        raise DataError(
-            f"{where} has boxes of {', '.join(sorted(named)[:4])}, the images are of "
-            f"{', '.join(images.class_names[:4])}: name the classes alike"
-        )
-    any_class = not known & {name.casefold() for name in named | set(declared)}
-
-    def annotate(sample: Sample) -> Annotation | None:
-        found = boxes.get(sample.image_id)
-        if found is None:
-            return None
-        own = images.class_names[sample.label].casefold()
-        kept = [box for box in found if box.name is None or any_class or box.name.casefold() == own]
-        for box in kept:
-            if box.fault is not None:
-                raise DataError(box.fault)
-        return Annotation(np.array([box.xyxy for box in kept], dtype=np.float64).reshape(-1, 4))
-
-    return annotate
-
-
-def report_unmatched(names: Sequence[str], matched: int, images: Images, where: str) -> None:
-    """Warn of names that no image has; DataError where no name has one."""
+def report_unmatched(names: Sequence[str], matched: int, images: Images, where: str, account: Account) -> None:
+    """Count names that no image has, which is a problem; DataError where no name has one."""
     if not names:
         return
     if not matched:
@@ -147,36 +178,29 @@ def report_unmatched(names: Sequence[str], matched: int, images: Images, where: 
         raise DataError(
             f"{where} names no image of {images.root}: it has {names[0]!r}, the images are named like {example!r}"
         )
-    warnings.warn(f"{where}: {len(names)} of its images are not in {images.root}, such as {names[0]}", stacklevel=2)
+    for name in names:
+        account.leave(f"of its images are not in {images.root}", name)
 
 
-def named_box(name: str | None, corners: Sequence[float], where: str) -> NamedBox:
-    """A box of a file, with a fault if it has no inside."""
-    try:
-        return NamedBox(name, check_box(corners, where))
-    except DataError as error:
-        return faulty_box(error)._replace(name=name)
+def tell_predicted(score: object, images: Images, path: Path, account: Account, where: str) -> None:
+    """A box with a score is one that a program found. DataError where nobody has said that such are wanted.
 
-
-def faulty_box(error: DataError) -> NamedBox:
-    """In place of what cannot be read of an image's boxes."""
-    return NamedBox(None, (0.0, 0.0, 0.0, 0.0), str(error))
-
-
-def check_box(corners: Sequence[float], where: str) -> tuple[float, float, float, float]:
-    """Finite half-open corners with an inside; DataError otherwise."""
-    x0, y0, x1, y1 = (float(value) for value in corners)
-    if not (np.isfinite([x0, y0, x1, y1]).all() and x0 < x1 and y0 < y1):
-        raise DataError(f"{where}: box {x0:g}, {y0:g}, {x1:g}, {y1:g} has no inside or is not finite")
-    return x0, y0, x1, y1
+    Reviewed boxes, whose score is 1, are as good as drawn ones.
+    """
+    if score is None or score in ("", "1", "1.0", 1):
+        return
+    if not images.named:
+        raise DataError(
+            f"{where} has a score, so {path} holds boxes that a program found: move it out of {images.root}, or name "
+            "the boxes to use with --boxes or data.boxes"
+        )
+    if WRITTEN not in account.remarks:
+        account.remark(
+            "boxes with a score, so a program found them: measured is how far it agrees", where, serious=True
+        )
 
 
 def _bare(path: PurePosixPath) -> PurePosixPath:
-    """Without the ending and without the folders that tell images and boxes apart."""
-    return PurePosixPath(*(part for part in path.parent.parts if part.casefold() not in _KINDS), path.stem)
-
-
-def _ends_alike(first: PurePosixPath, second: PurePosixPath) -> bool:
-    """Whether the shorter path is the end of the longer one."""
-    count = min(len(first.parts), len(second.parts))
-    return first.parts[-count:] == second.parts[-count:]
+    """Without the ending and without the folders that tell images and boxes apart, case and accents alike."""
+    parts = [part for part in path.parent.parts if part.casefold() not in _KINDS]
+    return PurePosixPath(*map(fold_name, (*parts, path.stem)))

@@ -12,7 +12,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cdtr.data.annotations._images import Images, NamedBox, faulty_box, own_boxes
+from cdtr.account import Account
+from cdtr.data.annotations._boxes import NamedBox, Size, faulty_box, own_boxes
+from cdtr.data.annotations._images import Images
 from cdtr.errors import DataError
 from cdtr.json_tree import MAX_DEPTH
 from cdtr.records import Annotation, FloatArray, Sample
@@ -41,15 +43,20 @@ def accepts(path: Path) -> bool:
     return path.is_dir() and next(path.rglob("*.xml"), None) is not None
 
 
-def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation | None]:
+def read(paths: Sequence[Path], images: Images, account: Account) -> Callable[[Sample], Annotation | None]:
     boxes: dict[str, list[NamedBox]] = {}
+    sizes: dict[str, Size] = {}
     for folder in paths:
-        for path, sample in images.with_files(folder, ".xml"):
+        for path, sample in images.with_files(folder, ".xml", account):
             try:
-                objects = read_voc(path)
+                objects, size = read_voc_file(path)
             except DataError as error:
                 boxes[sample.image_id] = [faulty_box(error)]
                 continue
+            if size is not None:
+                sizes[sample.image_id] = size
+            if any(min(one.xmin, one.ymin) == 0 for one in objects):
+                account.remark("images with boxes from pixel 0, where Pascal VOC counts from 1", sample.image_id)
             corners = voc_to_half_open(objects).tolist()
             boxes[sample.image_id] = [
                 NamedBox(one.name or None, (x0, y0, x1, y1))
@@ -58,7 +65,7 @@ def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation
     where = ", ".join(map(str, paths))
     if not boxes:
         raise DataError(f"{where} has no XML for any of the {len(images.samples)} images: expected a.xml for a.jpg")
-    return own_boxes(boxes, images, where)
+    return own_boxes(boxes, images, where, account, sizes=sizes)
 
 
 class _Refusing(ElementTree.TreeBuilder):
@@ -84,20 +91,33 @@ class _Refusing(ElementTree.TreeBuilder):
 
 def read_voc(path: Path) -> list[VocObject]:
     """The objects of a VOC file in its order; DataError if it is no such file or has a box without an inside."""
+    return read_voc_file(path)[0]
+
+
+def read_voc_file(path: Path) -> tuple[list[VocObject], Size | None]:
+    """``read_voc``, and the image's height and width where the file says them."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError(f"it has more than {_MAX_BYTES} bytes, too many for the boxes of one image")
         root = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_Refusing()))
-        objects = [_object(node) for node in root.iter("object")]
+        return [_object(node) for node in root.iter("object")], _size(root)
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
         raise DataError(f"{path} cannot be read as Pascal VOC: {error}") from error
-    return objects
 
 
 def voc_to_half_open(objects: list[VocObject]) -> FloatArray:
     """(N, 4) half-open boxes from pixels counted from 1: (xmin - 1, ymin - 1, xmax, ymax)."""
     boxes = [(o.xmin - 1, o.ymin - 1, o.xmax, o.ymax) for o in objects]
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def _size(root: ElementTree.Element) -> Size | None:
+    """Tools that do not know it write 0, or nothing."""
+    try:
+        height, width = (int(root.findtext(f"size/{key}") or 0) for key in ("height", "width"))
+    except ValueError:
+        return None
+    return (height, width) if min(height, width) >= 1 else None
 
 
 def _object(node: ElementTree.Element) -> VocObject:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cdtr.account import Account
 from cdtr.data.annotations._images import Images, report_unmatched
 from cdtr.data.files import inside, read_lines, visible_folders
 from cdtr.data.images import FORMATS, read_size, refuse_many_scans
@@ -43,7 +44,7 @@ def accepts(path: Path) -> bool:
     return (path / BOXES_LIST if path.is_dir() else path).is_file() and (path.is_dir() or path.suffix == ".txt")
 
 
-def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation | None]:
+def read(paths: Sequence[Path], images: Images, account: Account) -> Callable[[Sample], Annotation | None]:
     places: Places = {}
     for given in paths:
         path = given / BOXES_LIST if given.is_dir() else given
@@ -54,8 +55,18 @@ def read(paths: Sequence[Path], images: Images) -> Callable[[Sample], Annotation
                 unmatched.append(name)
             else:
                 _add(places, sample.image_id, fields, where)
-        report_unmatched(unmatched, len(places), images, str(path))
+        report_unmatched(unmatched, len(places), images, str(path), account)
+    _check_pixels(places, ", ".join(map(str, paths)))
+    for image_id, found in places.items():
+        account.take(image_id, len(found))
     return partial(annotate_place, images.root, places)
+
+
+def _check_pixels(places: Places, where: str) -> None:
+    """DataError where all corners lie between 0 and 1."""
+    corners = [list(map(float, fields)) for found in places.values() for fields in found if len(fields) == 4]
+    if corners and max(map(max, corners)) <= 1 and any(value % 1 for box in corners for value in box):
+        raise DataError(f"{where}: all corners lie between 0 and 1: expected pixels, not shares of the image")
 
 
 class Lists(NamedTuple):

@@ -58,7 +58,7 @@ def is_empty(boxes_xyxy: FloatArray, _size_hw: tuple[int, int]) -> Mask:
 def is_outside(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> Mask:
     """Which of the boxes (N, 4), if not empty, lie outside by over a twentieth, or start before the image does.
 
-    Evaluation refuses those that start before it by more than rounding.
+    Of all of them the part inside counts, in every command alike.
     """
     height, width = size_hw
     clipped = np.clip(boxes_xyxy, 0, np.array([width, height] * 2))
@@ -86,7 +86,8 @@ def _reach(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
 def _boxes_that(test: Callable[[FloatArray, tuple[int, int]], Mask], one: BoxFacts) -> FloatArray:
     if one.annotation is None or one.image.size_hw is None:
         return np.zeros((0, 4))
-    boxes = one.annotation.boxes_xyxy
+    annotation = one.annotation
+    boxes = annotation.boxes_xyxy if annotation.written_xyxy is None else annotation.written_xyxy
     return boxes[test(boxes, one.image.size_hw)]
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from cdtr.errors import DataError
-from cdtr.records import DataSource
+from cdtr.errors import AnnotationError, DataError
+from cdtr.records import Annotation, DataSource, Sample
 from cdtr.text import fits_a_line
+
+_FOLDER = "folder"  # its boxes lie in files that are of many images
 
 
 class DatasetModule(Protocol):
@@ -41,7 +46,10 @@ def load_source(root: str | Path, format: str = "auto") -> DataSource:
         hint = f", did you mean {close[0]!r}?" if close else ""
         raise DataError(f"unknown data format {format!r}{hint}; choose one of auto, {', '.join(format_names())}")
     _check_root(root)
-    source = _module(format if format != "auto" else _recognise(root)).load(root)
+    format = format if format != "auto" else _recognise(root)
+    source = _module(format).load(root)
+    if format != _FOLDER:
+        source = replace(source, annotate=partial(_annotate_one, source.annotate))
     check_class_names(source)
     if len(source.class_names) < 2:
         raise DataError(
@@ -61,11 +69,21 @@ def check_class_names(source: DataSource) -> None:
             )
 
 
+def _annotate_one(annotate: Callable[[Sample], Annotation | None], sample: Sample) -> Annotation | None:
+    """Published sets keep the annotation of each image apart: what is wrong with one is no fault of the others."""
+    try:
+        return annotate(sample)
+    except AnnotationError:
+        raise
+    except DataError as error:
+        raise AnnotationError(str(error)) from error
+
+
 def _recognise(root: Path) -> str:
     for name in format_names():
-        if name != "folder" and _module(name).recognises(root):
+        if name != _FOLDER and _module(name).recognises(root):
             return name
-    return "folder"
+    return _FOLDER
 
 
 def _module(name: str) -> DatasetModule:

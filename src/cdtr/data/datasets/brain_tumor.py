@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cdtr.account import Account
 from cdtr.data.annotations.yolo import read_yolo
-from cdtr.data.files import find_images, is_inside, natural_key, visible_folders, warn_of_links
+from cdtr.data.files import find_images, natural_key, visible_folders
 from cdtr.data.images import read_size
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
@@ -48,19 +49,18 @@ def load(root: Path) -> DataSource:
     if not names:
         raise DataError(f"{root} is not the brain tumour set: expected Train/CLASS/images and Val/CLASS/images in it")
     splits: dict[str, tuple[Sample, ...]] = {}
-    linked = 0
+    account = Account("images", str(root))
     for split, entries in found.items():
         samples: list[Sample] = []
         for entry in entries:
-            paths, skipped = find_images(entry / "images", root)
-            linked += skipped
+            paths = find_images(entry / "images", root, account)
             label = names.index(_published(entry.name))
             samples += [Sample(path.relative_to(root).as_posix(), path, label) for path in paths]
         splits[split] = tuple(samples)
-    warn_of_links(root, linked)
+    account.warn()
     # Labels leave out a class that is not there, numbers in the files do not.
     numbers = [_CLASSES.index(name) for name in names] if set(names) <= set(_CLASSES) else list(range(len(names)))
-    return DataSource("brain_tumor", root, tuple(names), splits, True, partial(_annotate, root, numbers))
+    return DataSource("brain_tumor", root, tuple(names), splits, True, partial(_annotate, numbers), accounts=(account,))
 
 
 def _published(folder: str) -> str:
@@ -73,9 +73,9 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return {name: folder for folder in visible_folders(root) if (name := folder.name.casefold()) in _SPLITS}
 
 
-def _annotate(root: Path, numbers: list[int], sample: Sample) -> Annotation | None:
+def _annotate(numbers: list[int], sample: Sample) -> Annotation | None:
     path = sample.path.parent.parent / "labels" / f"{sample.path.stem}.txt"
-    if not path.is_file() or not is_inside(path, root):
+    if not path.is_file():
         return None
     lines = read_yolo(path, read_size(sample.path, _MAX_PIXELS)) if path.stat().st_size else []
     own = [box for kind, box in lines if kind == numbers[sample.label]]

@@ -1,20 +1,25 @@
 """Images sorted into class folders: ROOT/CLASS/... or ROOT/train|val|test/CLASS/..., with boxes where some lie beside.
 
-The splits may also be called Train, valid, validation, dev and so on.
+The splits may also be called Train, valid, validation, dev and so on, or have a word more (training_set, seg_test).
 Images may lie at any depth below their class. A class folder without images is no class: it is warned about and left
-out, and an error only if no images remain. Hidden files are ignored; links that leave the root are skipped. Boxes are
-found in the formats of ``cdtr.data.annotations``.
+out, and an error only if no images remain. Hidden files are ignored, links are followed, and masks beside the images
+are masks. Boxes are found in the formats of ``cdtr.data.annotations``.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import warnings
 from itertools import chain
 from pathlib import Path
 
+from cdtr.account import Account
 from cdtr.data.annotations import Images, find_boxes, no_annotation
-from cdtr.data.files import find_images, natural_key, visible_folders, warn_of_links
+from cdtr.data.files import find_images, natural_key, visible_folders
 from cdtr.data.images import IMAGE_SUFFIXES
+from cdtr.data.masks import separate_masks
+from cdtr.data.written import written_names
 from cdtr.errors import DataError
 from cdtr.records import DataSource, Sample
 
@@ -33,24 +38,29 @@ def recognises(root: Path) -> bool:
 
 
 def load(root: Path) -> DataSource:
-    splits, linked = {}, 0
+    account = Account("images", str(root))
     folders = _split_folders(root)
+    for folder in {root, *folders.values()}:
+        _count_loose(folder, root, account)
+    splits: dict[str, dict[str, list[Path]]] = {}
+    masks: dict[str, Path] = {}
     for split, folder in folders.items():
-        splits[split], skipped = _read_classes(folder, root)
-        linked += skipped
-    _check_not_empty(root, splits, linked)
-    warn_of_links(root, linked)
+        splits[split] = _read_classes(folder, root, account, masks)
+    _check_not_empty(root, splits, account)
+    account.warn()
     names = sorted({name for classes in splits.values() for name in classes}, key=natural_key)
     _check_known(folders, splits)
     samples = {split: _samples(root, classes, names) for split, classes in splits.items()}
-    boxes = find_boxes(Images(root, chain.from_iterable(samples.values()), names))
+    boxes = find_boxes(Images(root, chain.from_iterable(samples.values()), names, masks=masks))
+    annotate, *accounts = boxes or (no_annotation,)
     return DataSource(
         name="folder",
         root=root,
         class_names=tuple(names),
         splits=samples,
         annotated=boxes is not None,
-        annotate=boxes or no_annotation,
+        annotate=annotate,
+        accounts=(account, *accounts),
     )
 
 
@@ -58,14 +68,16 @@ def _split_folders(root: Path) -> dict[str, Path]:
     """Which folders hold the class folders, by split.
 
     A folder is a split if it is named like one, in any capitalisation, and has class folders and no images of its own,
-    so that classes named train (the vehicle) or test stay classes. DataError where both readings remain.
+    so that classes named train (the vehicle) or test stay classes. DataError where both readings remain. Folders that
+    hold the same class folders and whose names have the words of several splits in them are splits, too; without such
+    words they are classes, which is warned of.
     """
     folders = visible_folders(root)
     named = [folder for folder in folders if folder.name.casefold() in _SPLIT_OF_WORD]
     found = [folder for folder in named if _has_class_folders(folder)]
     if not found:
-        return {"train": root}
-    left_out = [folder for folder in folders if folder not in found and find_images(folder, root)[0]]
+        return _alike_folders(root, folders)
+    left_out = [folder for folder in folders if folder not in found and find_images(folder, root)]
     strange = [folder for folder in left_out if folder not in named]
     if len(found) == 1 and strange:
         raise _two_readings(found[0], strange)
@@ -74,14 +86,67 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return _by_split(found)
 
 
-def _by_split(folders: list[Path]) -> dict[str, Path]:
+def _alike_folders(root: Path, folders: list[Path]) -> dict[str, Path]:
+    """The splits among folders that hold the same class folders, else the root."""
+    inner = {folder: _without_repeat(folder) for folder in folders}
+    classes = {
+        folder: {entry.name.casefold() for entry in visible_folders(place)}
+        for folder, place in inner.items()
+        if _has_class_folders(place)
+    }
+    if len(classes) < 2 or len(classes) < len(folders) or not set.intersection(*classes.values()):
+        return {"train": root}
+    splits = {folder: _split_in(folder.name) for folder in classes}
+    if all(splits.values()) and len(set(splits.values())) > 1:
+        return _by_split(list(classes), {folder: split or "" for folder, split in splits.items()}, inner)
+    shown = ", ".join(folder.name for folder in folders[:3])
+    inside = ", ".join(sorted(set.intersection(*classes.values()))[:3])
+    warnings.warn(
+        f"{root}: {shown} hold the same folders, {inside}, and are taken for the classes: if they are splits or folds, "
+        "rename them train, val and test, or give one of them as the data",
+        stacklevel=4,
+    )
+    return {"train": root}
+
+
+def _without_repeat(folder: Path) -> Path:
+    """``seg_train`` for ``seg_train/seg_train``, as archives unpacked into a folder of their name leave it."""
+    inner = visible_folders(folder)
+    return inner[0] if len(inner) == 1 and inner[0].name == folder.name else folder
+
+
+def _split_in(name: str) -> str | None:
+    """The split that one word of a name says: ``training_set``, ``seg_test``."""
+    said = {_SPLIT_OF_WORD[word] for word in re.split(r"[^a-z]+", name.casefold()) if word in _SPLIT_OF_WORD}
+    return said.pop() if len(said) == 1 else None
+
+
+def _count_loose(folder: Path, root: Path, account: Account) -> None:
+    """Images that lie in no class folder, and links to folders that are gone."""
+    ours = written_names(folder)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in ours:
+                continue
+            shown = Path(entry.path).relative_to(root).as_posix()
+            if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
+                account.leave("images in no class folder", shown)
+            elif entry.is_symlink() and not Path(entry.path).exists():
+                account.leave("dead links", shown)
+
+
+def _by_split(
+    folders: list[Path], splits: dict[Path, str] | None = None, inner: dict[Path, Path] | None = None
+) -> dict[str, Path]:
+    """splits: of each folder, by default as its name says. inner: where the class folders lie, by default in it."""
+    splits = splits or {folder: _SPLIT_OF_WORD[folder.name.casefold()] for folder in folders}
     by_split: dict[str, Path] = {}
     for split in _SPLIT_WORDS:
-        same = [folder for folder in folders if _SPLIT_OF_WORD[folder.name.casefold()] == split]
+        same = [folder for folder in folders if splits[folder] == split]
         if len(same) > 1:
             raise DataError(f"{same[0]} and {same[1]} would both be the {split} split: keep or rename one of them")
         if same:
-            by_split[split] = same[0]
+            by_split[split] = (inner or {}).get(same[0], same[0])
     return by_split
 
 
@@ -101,18 +166,25 @@ def _has_class_folders(folder: Path) -> bool:
     return bool(visible_folders(folder))
 
 
-def _read_classes(folder: Path, root: Path) -> tuple[dict[str, list[Path]], int]:
-    """Images by class name, and how many links were skipped."""
+def _read_classes(folder: Path, root: Path, account: Account, masks: dict[str, Path]) -> dict[str, list[Path]]:
+    """Images by class name; ``masks`` gets the masks among them, by the id of their image."""
     classes: dict[str, list[Path]] = {}
-    linked = 0
     for class_folder in visible_folders(folder):
-        images, skipped = find_images(class_folder, root)
-        linked += skipped
+        images, own_masks = separate_masks(find_images(class_folder, root, account))
+        account.total -= len(own_masks)
+        for image, mask in own_masks.items():
+            masks[image.relative_to(root).as_posix()] = mask
+            account.remark("masks beside the images, which are not learned", mask.relative_to(root).as_posix())
         if images:
             classes[class_folder.name] = images
-        elif class_folder.name.casefold() not in _BESIDE:
+        elif class_folder.name.casefold() not in _BESIDE and not _holds_results(class_folder):
             warnings.warn(f"{class_folder} has no images that count: not taken as a class", stacklevel=4)
-    return classes, linked
+    return classes
+
+
+def _holds_results(folder: Path) -> bool:
+    """Whether our own commands wrote into a folder."""
+    return bool(written_names(folder))
 
 
 def _samples(root: Path, classes: dict[str, list[Path]], names: list[str]) -> tuple[Sample, ...]:
@@ -123,13 +195,12 @@ def _samples(root: Path, classes: dict[str, list[Path]], names: list[str]) -> tu
     )
 
 
-def _check_not_empty(root: Path, splits: dict[str, dict[str, list[Path]]], linked: int) -> None:
-    if any(splits.values()):
-        return
-    found = f"{linked} links that leave it" if linked else "none"
-    raise DataError(
-        f"{root}: expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) in one sub-folder per class, found {found}"
-    )
+def _check_not_empty(root: Path, splits: dict[str, dict[str, list[Path]]], account: Account) -> None:
+    if not any(splits.values()):
+        found = account.line() if account.left_out else "none"
+        raise DataError(
+            f"{root}: expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) in one sub-folder per class, found {found}"
+        )
 
 
 def _check_known(folders: dict[str, Path], splits: dict[str, dict[str, list[Path]]]) -> None:

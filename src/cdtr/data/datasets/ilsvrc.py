@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 
 from cdtr.data.annotations.voc import read_voc
 from cdtr.data.annotations.wsol import LABEL_LISTS, Places, annotate_place, read_labels, read_places
-from cdtr.data.files import inside, is_inside, read_lines, warn_of_links
+from cdtr.data.files import inside, read_lines
 from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.data.wordnet import class_names
 from cdtr.errors import DataError
@@ -51,10 +52,10 @@ def recognises(root: Path) -> bool:
 
 def load(root: Path) -> DataSource:
     layout = _layout(root)
-    listing = _Listing(root)
+    listing = _Listing()
     wnids = listing.folders(layout.images / "train") if layout else []
     if layout is None or not wnids:
-        linked = f", and found {listing.linked} links that leave it" if listing.linked else ""
+        linked = f", and found {listing.linked} dead links" if listing.linked else ""
         raise DataError(
             f"{root} is not ILSVRC: expected train/WNID, or ILSVRC/Data/CLS-LOC/train/WNID, and val in it{linked}"
         )
@@ -70,7 +71,8 @@ def load(root: Path) -> DataSource:
         labels, places = {}, {}
     val = _val_samples(layout, listing, label_of, solution, labels)
     splits = {"train": tuple(train), "val": tuple(val)}
-    warn_of_links(root, listing.linked)
+    if listing.linked:
+        warnings.warn(f"{root}: {listing.linked} dead links are left out", stacklevel=2)
     extra, extra_places = _fullsup(root, layout, len(wnids))
     places |= extra_places
     if extra:
@@ -101,13 +103,12 @@ def _layout(root: Path) -> Layout | None:
 class _Listing:
     """Lists names alone: a thousand folders of a thousand files are not opened."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self) -> None:
         self._links: set[str] = set()
 
     @property
     def linked(self) -> int:
-        """How many links that leave the root were met."""
+        """How many dead links were met."""
         return len(self._links)
 
     def folders(self, folder: Path) -> list[str]:
@@ -122,7 +123,7 @@ class _Listing:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_symlink() and not is_inside(Path(entry.path), self._root):
+                if entry.is_symlink() and not Path(entry.path).exists():
                     self._links.add(entry.path)
                 else:
                     yield entry.name

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from cdtr.account import Account
 from cdtr.data.annotations.voc import read_voc, voc_to_half_open
 from cdtr.data.datasets._class_folders import read_class_folders
-from cdtr.data.files import find_images, inside, natural_key, read_lines, visible_folders, warn_of_links
+from cdtr.data.files import find_images, inside, natural_key, read_lines, visible_folders
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 
@@ -88,8 +89,9 @@ def _read_list(root: Path, path: Path) -> list[str]:
 
 def _last_fifth(root: Path) -> dict[str, list[str]]:
     by_class: dict[str, list[str]] = {}
-    paths, skipped = find_images(root / "IMAGES", root)
-    warn_of_links(root, skipped)
+    account = Account("images", str(root))
+    paths = find_images(root / "IMAGES", root, account)
+    account.warn()
     for path in paths:
         by_class.setdefault(_class_of(path.name), []).append(path.name)
     cut = {name: len(images) - len(images) // 5 for name, images in by_class.items()}

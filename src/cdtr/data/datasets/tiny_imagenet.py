@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cdtr.data.files import find_images, inside, read_lines, warn_of_links
+from cdtr.account import Account
+from cdtr.data.files import find_images, inside, read_lines
 from cdtr.data.wordnet import class_names
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
@@ -33,18 +34,17 @@ def load(root: Path) -> DataSource:
         raise DataError(f"{root / 'wnids.txt'} has {twice[0]} twice: keep one line a class")
     boxes: dict[str, FloatArray] = {}
     train: list[Sample] = []
-    linked = 0
+    account = Account("images", str(root))
     for label, wnid in enumerate(wnids):
         folder = inside(root / "train", wnid)
         if not folder.is_dir():
             raise DataError(f"{root} lacks train/{wnid}, a class of wnids.txt")
-        paths, skipped = find_images(folder, root)
-        linked += skipped
+        paths = find_images(folder, root, account)
         train += [Sample(_id(root, path), path, label) for path in paths]
         path = folder / f"{wnid}_boxes.txt"
         for name, fields, where in _lines(path, 5) if path.is_file() else ():
             boxes[_id(root, inside(folder / "images", name))] = _box(fields, where)
-    warn_of_links(root, linked)
+    account.warn()
     val = list(_read_val(root, {wnid: label for label, wnid in enumerate(wnids)}, boxes))
     return DataSource(
         name="tiny_imagenet",
@@ -53,6 +53,7 @@ def load(root: Path) -> DataSource:
         splits={"train": tuple(train), "val": tuple(val)},
         annotated=bool(boxes),
         annotate=partial(_annotate, boxes),
+        accounts=(account,),
     )
 
 

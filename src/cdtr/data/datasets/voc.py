@@ -3,17 +3,19 @@
 The root is a ``VOC20XX`` folder, ``VOCdevkit`` with some of them, or what holds ``VOCdevkit``. ``CLASS_train.txt``
 and its kin tell with 1, 0 or -1 whether an image shows a class, only difficult objects of it, or none. Only images that
 show a single class count: a method is taught one label an image. Their boxes are those of their class, without
-difficult ones, counted from 1 with the last pixel included.
+difficult ones, counted from 1 with the last pixel included. Sets of labelling tools have ``train.txt`` and ``val.txt``
+alone, or one list of another name: their classes are those of the XML.
 """
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from cdtr.account import Account
 from cdtr.data.annotations.voc import read_voc, voc_to_half_open
 from cdtr.data.files import inside, read_lines, visible_folders
+from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 
@@ -29,25 +31,29 @@ def load(root: Path) -> DataSource:
     years = _years(root)
     if not years:
         raise DataError(f"{root} is not Pascal VOC: expected JPEGImages, Annotations and ImageSets/Main in a VOC20XX")
-    classes = sorted({name for year in years for name in _class_names(year)})
+    listed = sorted({name for year in years for name in _class_names(year)})
+    account = Account("images", str(root))
+    shown = {
+        (year, split): flags
+        for year in years
+        for split, flags in (_by_lists(year, listed) if listed else _by_objects(year, account)).items()
+    }
+    classes = listed or sorted({name for found in shown.values() for flags in found.values() for name in flags})
     if not classes:
-        raise DataError(f"{years[0] / 'ImageSets' / 'Main'} has no lists of classes such as cat_train.txt")
-    splits: dict[str, list[Sample]] = {split: [] for split in _SPLITS}
-    left_out = 0
-    for year in years:
-        for split in _SPLITS:
-            shown = _read_flags(year, split, classes)
-            for name, flags in shown.items():
-                if len(flags) == 1 and 1 in flags.values():
-                    path = inside(root, f"{_below(root, year)}JPEGImages/{name}.jpg")
-                    (only,) = flags
-                    splits[split].append(Sample(path.relative_to(root).as_posix(), path, classes.index(only)))
-                else:
-                    left_out += 1
-    if left_out:
-        warnings.warn(
-            f"{root}: {left_out} images that show several classes, or none clearly, are left out", stacklevel=2
+        raise DataError(
+            f"{years[0] / 'ImageSets' / 'Main'} has no lists of classes such as cat_train.txt, and the XML of the "
+            "images in its train.txt and val.txt names no class"
         )
+    splits: dict[str, list[Sample]] = {split: [] for split in _SPLITS}
+    for (year, split), found in shown.items():
+        for name, flags in found.items():
+            path = _image(root, year, name)
+            if len(flags) == 1 and 1 in flags.values():
+                (only,) = flags
+                splits[split].append(Sample(path.relative_to(root).as_posix(), path, classes.index(only)))
+            else:
+                account.leave("images that show several classes, or none clearly,", f"{split}/{name}")
+    account.warn()
     return DataSource(
         name="voc",
         root=root,
@@ -55,6 +61,7 @@ def load(root: Path) -> DataSource:
         splits={split: tuple(samples) for split, samples in splits.items() if samples},
         annotated=True,
         annotate=partial(_annotate, tuple(classes)),
+        accounts=(account,),
     )
 
 
@@ -82,6 +89,56 @@ def _class_names(year: Path) -> set[str]:
     return {path.stem.rpartition("_")[0] for path in paths}
 
 
+def _by_lists(year: Path, classes: list[str]) -> dict[str, dict[str, dict[str, int]]]:
+    return {split: _read_flags(year, split, classes) for split in _SPLITS}
+
+
+def _by_objects(year: Path, account: Account) -> dict[str, dict[str, dict[str, int]]]:
+    """As ``_read_flags``, of every split, from the XML of the images that its list names.
+
+    Without a list of a split's name all other lists are of images to train on, such as ``default.txt`` or
+    ``trainval.txt``.
+    """
+    folder = year / "ImageSets" / "Main"
+    lists = {split: [folder / f"{split}.txt"] for split in _SPLITS if (folder / f"{split}.txt").is_file()}
+    lists = lists or {"train": sorted(folder.glob("*.txt"))}
+    splits: dict[str, dict[str, dict[str, int]]] = {}
+    for split, paths in lists.items():
+        shown = splits[split] = {}
+        for line in (line for path in paths for line in read_lines(path)):
+            name = _stem(year, line)
+            path = inside(year, f"Annotations/{name}.xml")
+            try:
+                objects = read_voc(path) if path.is_file() else None
+            except DataError as error:
+                account.leave(f"images whose XML cannot be read ({error})", f"{split}/{name}")
+                continue
+            if objects is None:
+                account.leave("listed images without XML", f"{split}/{name}")
+                continue
+            flags = shown.setdefault(name, {})
+            for found in objects:
+                flags[found.name] = max(flags.get(found.name, 0), 0 if found.difficult else 1)
+    return splits
+
+
+def _stem(year: Path, line: str) -> str:
+    """An image's name without suffix, as a list has it: with or without suffix, a folder, or a flag behind it."""
+    name = line.replace("\\", "/").removeprefix("JPEGImages/")
+    if not (year / "Annotations" / f"{name}.xml").is_file():
+        name = name.rpartition(" ")[0].strip() if name.rpartition(" ")[2] in _FLAGS else name
+        path = PurePosixPath(name)
+        name = path.with_suffix("").as_posix() if path.suffix.lower() in IMAGE_SUFFIXES else name
+    return name
+
+
+def _image(root: Path, year: Path, name: str) -> Path:
+    """The image of a name; of one that has another suffix than .jpg the file that is there."""
+    path = inside(root, f"{_below(root, year)}JPEGImages/{name}.jpg")
+    others = (path.with_name(f"{PurePosixPath(name).name}{suffix}") for suffix in sorted(IMAGE_SUFFIXES))
+    return path if path.is_file() else next((other for other in others if other.is_file()), path)
+
+
 def _read_flags(year: Path, split: str, classes: list[str]) -> dict[str, dict[str, int]]:
     """The classes that each image of a split shows, with 1, or 0 for difficult objects only."""
     shown: dict[str, dict[str, int]] = {}
@@ -98,7 +155,8 @@ def _read_flags(year: Path, split: str, classes: list[str]) -> dict[str, dict[st
 
 
 def _annotate(classes: tuple[str, ...], sample: Sample) -> Annotation | None:
-    path = sample.path.parent.parent / "Annotations" / f"{sample.path.stem}.xml"
+    images = next(folder for folder in sample.path.parents if folder.name == "JPEGImages")
+    path = (images.parent / "Annotations" / sample.path.relative_to(images)).with_suffix(".xml")
     if not path.is_file():
         return None
     own = [found for found in read_voc(path) if found.name == classes[sample.label] and not found.difficult]
