@@ -6,13 +6,19 @@ import pytest
 
 from cdtr.config import load_config, read_tree
 from cdtr.errors import ConfigError
-from cdtr.yaml_tree import MAX_BYTES, MAX_DEPTH, parse_yaml
+from cdtr.yaml_tree import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse_yaml
 
 LEVELS = "\n".join(f"x{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'lol'] * 10)}]" for n in range(10))
+MERGED = "\n".join(
+    f"x{n}: &a{n} {{y{n}: 0, <<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" if n else "x0: &a0 {y: 0}" for n in range(10)
+)
+NESTED = "\n".join(f"x{n}: &a{n} [{f'*a{n - 1}' if n else 'lol'}]" for n in range(MAX_DEPTH + 1))
 BAD = [
-    pytest.param(LEVELS, "the alias *a0 in line 2", id="aliases"),
-    pytest.param("a: &a [*a]", "the alias *a", id="an-alias-to-itself"),
-    pytest.param("a: &a {}\nb: {<<: *a}", "the alias *a", id="merge-key"),
+    pytest.param(LEVELS, f"more than {MAX_VALUES} values", id="aliases"),
+    pytest.param(MERGED, f"more than {MAX_VALUES} values", id="merge-keys"),
+    pytest.param(NESTED, "nested deeper", id="deep-aliases"),
+    pytest.param("a: &a [*a]", "the alias *a in line 1 within what it names", id="an-alias-to-itself"),
+    pytest.param("a: *b", "the alias *b", id="an-alias-to-nothing"),
     pytest.param("{" * 100_000, "nest", id="open-braces"),
     pytest.param("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nested deeper", id="one-too-deep"),
     pytest.param("- " * 100_000, "nested deeper", id="dashes"),
@@ -60,6 +66,7 @@ def test_a_value_of_set_is_read_by_the_same_rules():
 
 def test_what_settings_hold_is_read():
     assert parse_yaml("a: {b: [1, 2.5, yes, null, x]}") == {"a": {"b": [1, 2.5, True, None, "x"]}}
+    assert parse_yaml("a: &x {b: 1}\nc: *x\nd: {<<: *x, e: 2}") == {"a": {"b": 1}, "c": {"b": 1}, "d": {"b": 1, "e": 2}}
     assert parse_yaml("") is None
     deepest = "[" * MAX_DEPTH + "]" * MAX_DEPTH
     assert isinstance(parse_yaml(deepest), list)

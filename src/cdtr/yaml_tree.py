@@ -1,17 +1,19 @@
 """YAML that anybody may have written, read with bounds: the only reader of YAML.
 
-Aliases are refused: some hundred bytes of them stand for a tree that no memory holds. So are files that are large or
-nested deeper than any setting, before a tree is built.
+Aliases count as what they stand for, as some hundred bytes of them can stand for a tree that no memory holds. A file
+that is large, long or nested deeper than any setting is refused before a tree is built.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 MAX_BYTES = 2_000_000
 MAX_DEPTH = 50
+MAX_VALUES = 100_000  # with what aliases stand for
 _LONGEST_NUMBER = 300  # characters
 
 # Both of libyaml where PyYAML has it: its events come one by one, so that a file is refused at its first fault.
@@ -45,20 +47,48 @@ class _BoundsError(ValueError):
 
 
 def _check_events(text: str) -> None:
-    depth = 0
+    """Raise _BoundsError for a document that is nested too deep, or that is too long with its aliases written out."""
+    anchored: dict[str, tuple[int, int]] = {}  # name to values and levels of what it names
+    open_nodes: list[_Open] = [_Open(None)]
     event: Any
     for event in yaml.parse(text, Loader=_EVENTS):
         line = event.start_mark.line + 1
-        if isinstance(event, yaml.AliasEvent):
-            raise _BoundsError(f"has the alias *{str(event.anchor)[:50]} in line {line}, refused: write it out")
+        values, levels = 1, 0
         if isinstance(event, _OPENING):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise _BoundsError(f"is nested deeper than {MAX_DEPTH} levels in line {line}: write it flatter")
+            open_nodes.append(_Open(event.anchor))
+            values = 0  # counted when it is closed
         elif isinstance(event, _CLOSING):
-            depth -= 1
-        elif isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST_NUMBER and _may_be_number(event):
-            raise _BoundsError(f"has a number of {len(event.value)} digits in line {line}: write a shorter one")
+            closed = open_nodes.pop()
+            values, levels = closed.values + 1, closed.levels + 1
+            if closed.anchor is not None:
+                anchored[closed.anchor] = values, levels
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in anchored:
+                raise _BoundsError(f"has the alias *{str(event.anchor)[:50]} in line {line} within what it names")
+            values, levels = anchored[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            if len(event.value) > _LONGEST_NUMBER and _may_be_number(event):
+                raise _BoundsError(f"has a number of {len(event.value)} digits in line {line}: write a shorter one")
+            if event.anchor is not None:
+                anchored[event.anchor] = 1, 0
+        else:
+            continue
+        parent = open_nodes[-1]
+        parent.values += values
+        parent.levels = max(parent.levels, levels)
+        if len(open_nodes) - 1 + levels > MAX_DEPTH:
+            raise _BoundsError(f"is nested deeper than {MAX_DEPTH} levels in line {line}: write it flatter")
+        if parent.values > MAX_VALUES:
+            raise _BoundsError(f"has more than {MAX_VALUES} values up to line {line}, with its aliases: too many")
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or mapping that is not closed yet, and what is in it so far."""
+
+    anchor: str | None
+    values: int = 0
+    levels: int = 0
 
 
 def _may_be_number(event: Any) -> bool:

@@ -143,8 +143,9 @@ def test_the_review_loop_closes_where_splits_share_file_names(
     )
     assert code == 0, err
     step = shlex.split(printed.splitlines()[-1])
-    assert step == ["cdtr", "calibrate", str(copy), "--data", "DATA", "--split", "val", "--boxes", str(reviewed)]
-    code, printed, err = in_process(capsys, *(data if word == "DATA" else word for word in step[1:]))
+    assert step == ["cdtr", "calibrate", str(copy), "--data", "DATA", "--split", "SPLIT", "--boxes", str(reviewed)]
+    named = {"DATA": data, "SPLIT": "val"}
+    code, printed, err = in_process(capsys, *(named.get(word, word) for word in step[1:]))
     assert code == 0, err
     assert "images of val" in printed
     assert "read: " in err
@@ -179,7 +180,7 @@ def test_a_long_name_costs_its_picture_alone(
 ) -> None:
     (tmp_path / "photos").mkdir()
     images = sorted((sorted_neu / "val" / "patches").iterdir())
-    shutil.copy(images[0], tmp_path / "photos" / f"{'x' * 246}.jpg")
+    shutil.copy(images[0], tmp_path / "photos" / f"{'x' * 250}.jpg")
     shutil.copy(images[1], tmp_path / "photos" / "b.jpg")
     out = tmp_path / "out"
     words = ("localize", run, tmp_path / "photos", "--out", out, "--format", "coco", "--overlays", "--threshold", "0.3")

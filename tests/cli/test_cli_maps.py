@@ -65,7 +65,7 @@ def test_maps_become_boxes_in_every_format_asked_for(
     # The class is the folder's, and sure; 0.6 of the scaled map leaves the plateau alone.
     assert boxes_of(out) == {name: [(name.split("/")[0], 1.0, box)] for name, box in OBJECTS.items()}
     names = {path.name for path in out.iterdir()}
-    assert names == {"boxes.csv", "coco.json", "yolo", "voc", "masks", "heatmaps", "overlays"}
+    assert names == {".cdtr-written.json", "boxes.csv", "coco.json", "yolo", "voc", "masks", "heatmaps", "overlays"}
     assert len(list((out / "overlays").rglob("*.jpg"))) == 3
     (mask,) = (out / "masks" / "SegmentationClass").rglob("c.png")
     assert int((np.asarray(Image.open(mask)) == 2).sum()) == 24 * 24

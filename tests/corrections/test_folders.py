@@ -311,7 +311,7 @@ def test_what_cannot_be_read_is_named(out: Path, tmp_path: Path) -> None:
 def test_a_name_without_suffix_that_two_images_have_is_refused(out: Path, tmp_path: Path) -> None:
     root = write_labels(tmp_path / "export", "labels", BARE)
     (root / "labels" / "a.png.txt").unlink()
-    with pytest.raises(DataError, match=r"image 'a' may be a\.(jpg|png) or a\.(jpg|png)"):
+    with pytest.raises(DataError, match=r"image 'labels/a' may be a\.(jpg|png) or a\.(jpg|png)"):
         imported(root, out)
 
 

@@ -229,7 +229,7 @@ def test_without_the_library_one_line_says_what_to_install(
     files: DataSource, shards: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "webdataset", None)
-    with pytest.raises(ConfigError, match=r'pip install "cdtr\[shards\]"'):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[shards\]'"):
         write_shards(files, tmp_path / "more")
     with pytest.raises(ConfigError, match="pip install"):
         train_loader(shards.splits["train"], _config())

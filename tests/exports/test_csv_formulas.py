@@ -79,7 +79,7 @@ def test_a_data_set_reads_the_names_back(tmp_path: Path) -> None:
         Image.new("RGB", (30, 20)).save(sample.path)
     file = tmp_path / "ours.csv"
     find_exporter("csv").write([replace(one) for one in some()], file, CLASSES)
-    annotate = open_boxes(file, Images(tmp_path, samples, CLASSES))
+    annotate, _ = open_boxes(file, Images(tmp_path, samples, CLASSES))
     for sample in samples:
         annotation = annotate(sample)
         assert annotation is not None

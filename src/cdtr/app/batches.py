@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cdtr.app.worker import Settings
+from cdtr.data.written import mark_written
 from cdtr.exports import LEFT_OUT, Add, Exporter, Target, write_left_out
 from cdtr.records import Localization
 
@@ -76,6 +77,7 @@ class Batch:
 
     def _zip(self) -> Path:
         path = self._folder / "boxes.zip"
+        mark_written(self._files, [file.name for file in self._files.iterdir()])  # who unpacks it into the data
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
             for file in sorted(self._files.rglob("*")):
                 packed.write(file, file.relative_to(self._files).as_posix())

@@ -136,6 +136,14 @@ def plain_name(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def unfit_class(name: str, root: Path) -> DataError:
+    """The error for a class whose name no list with one name a line can hold, see ``cdtr.text.fits_a_line``."""
+    return DataError(
+        f"{root}: class {name!a} has a control character, a line separator, a byte that is not UTF-8 or only blanks in "
+        "its name, which a run cannot store: rename its folder"
+    )
+
+
 def _walk(folder: Path, account: Account | None, root: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, bool]]:
     ours = written_names(folder)
     with os.scandir(folder) as entries:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from cdtr.data.check import Finding, counted, plain
+from cdtr.data.check import Finding, counted
 from cdtr.data.check.images import count_classes
 from cdtr.data.check.scan import BoxFacts, ImageFacts
 from cdtr.data.duplicates import order_splits
+from cdtr.data.files import plain_name
 from cdtr.records import DataSource
 from cdtr.reports.columns import add_number, add_text
 from cdtr.reports.tables import BASELINE_NAMES, percent
@@ -49,9 +50,9 @@ class DataCheck:
 
     def to_json(self) -> dict[str, Any]:
         """A tree of plain values, with every image of every finding."""
-        names, counts = [plain(name) for name in self.source.class_names], count_classes(self.source, self.facts)
+        names, counts = [plain_name(name) for name in self.source.class_names], count_classes(self.source, self.facts)
         return {
-            "data": plain(str(self.source.root)),
+            "data": plain_name(str(self.source.root)),
             "format": self.source.name,
             "class_names": names,
             "splits": {
@@ -62,8 +63,8 @@ class DataCheck:
                 {
                     "kind": found.kind,
                     "problem": found in self.problems,
-                    "message": plain(found.message),
-                    "items": [plain(item) for item in found.items],
+                    "message": plain_name(found.message),
+                    "items": [plain_name(item) for item in found.items],
                 }
                 for found in self.findings
             ],

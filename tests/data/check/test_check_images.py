@@ -8,9 +8,9 @@ import pytest
 from made_sets import image_facts, make_source
 
 from cdtr.data.check import KINDS, require_kinds
-from cdtr.data.check.findings import plain
 from cdtr.data.check.images import colour_kind, find_class_gaps, find_faults, find_odd_pictures
 from cdtr.data.check.scan import Fault, ImageFacts
+from cdtr.data.files import plain_name
 from cdtr.errors import ConfigError
 from cdtr.records import DataSource
 
@@ -81,5 +81,5 @@ def test_an_unknown_kind_gets_the_nearest() -> None:
 
 
 def test_bytes_that_are_no_text_can_be_written() -> None:
-    assert plain("bad\udcff.jpg") == "bad\\udcff.jpg"
-    assert plain("軍艦鳥") == "軍艦鳥"
+    assert plain_name("bad\udcff.jpg") == "bad\\udcff.jpg"
+    assert plain_name("軍艦鳥") == "軍艦鳥"

@@ -6,5 +6,4 @@
 from cdtr.data.check.findings import KINDS as KINDS
 from cdtr.data.check.findings import Finding as Finding
 from cdtr.data.check.findings import counted as counted
-from cdtr.data.check.findings import plain as plain
 from cdtr.data.check.findings import require_kinds as require_kinds

@@ -47,11 +47,6 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def plain(text: str) -> str:
-    """Text that can be written as UTF-8: bytes of a file name that are none are shown by number."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line for people, and all that it is about by image id (several ids of one picture joined by " = ")."""

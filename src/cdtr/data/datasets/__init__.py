@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
+from cdtr.data.files import unfit_class
 from cdtr.errors import AnnotationError, DataError
 from cdtr.records import Annotation, DataSource, Sample
 from cdtr.text import fits_a_line
@@ -63,10 +64,7 @@ def check_class_names(source: DataSource) -> None:
     """DataError for a class whose name no list with one name a line can hold, as a run and many formats have it."""
     for name in source.class_names:
         if not fits_a_line(name):
-            raise DataError(
-                f"{source.root}: class {name!a} has a control character, a line separator, a byte that is not UTF-8 or "
-                "only blanks in its name, which a run cannot store: rename its folder"
-            )
+            raise unfit_class(name, source.root)
 
 
 def _annotate_one(annotate: Callable[[Sample], Annotation | None], sample: Sample) -> Annotation | None:

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from cdtr.account import Account
 from cdtr.data.annotations import Images, find_boxes, no_annotation
-from cdtr.data.files import find_images, natural_key, visible_folders
+from cdtr.data.files import find_images, natural_key, plain_name, unfit_class, visible_folders
 from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.data.masks import separate_masks
 from cdtr.data.written import written_names
 from cdtr.errors import DataError
 from cdtr.records import DataSource, Sample
+from cdtr.text import fits_a_line
 
 _SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -170,6 +171,8 @@ def _read_classes(folder: Path, root: Path, account: Account, masks: dict[str, P
     """Images by class name; ``masks`` gets the masks among them, by the id of their image."""
     classes: dict[str, list[Path]] = {}
     for class_folder in visible_folders(folder):
+        if not fits_a_line(class_folder.name) and find_images(class_folder, root, any_name=True):
+            raise unfit_class(class_folder.name, root)
         images, own_masks = separate_masks(find_images(class_folder, root, account))
         account.total -= len(own_masks)
         for image, mask in own_masks.items():
@@ -178,7 +181,9 @@ def _read_classes(folder: Path, root: Path, account: Account, masks: dict[str, P
         if images:
             classes[class_folder.name] = images
         elif class_folder.name.casefold() not in _BESIDE and not _holds_results(class_folder):
-            warnings.warn(f"{class_folder} has no images that count: not taken as a class", stacklevel=4)
+            warnings.warn(
+                f"{plain_name(str(class_folder))} has no images that count: not taken as a class", stacklevel=4
+            )
     return classes
 
 
