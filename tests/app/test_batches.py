@@ -77,7 +77,7 @@ def test_bad_and_repeated_images_are_left_out(client: TestClient) -> None:
         True
     ] * 3
     packed = zipfile.ZipFile(BytesIO(client.get(f"{batch}/result").content))
-    assert packed.namelist() == ["boxes.csv", "left_out.csv"]
+    assert packed.namelist() == [".cdtr-written.json", "boxes.csv", "left_out.csv"]
     assert len(packed.read("left_out.csv").splitlines()) == 4
 
 

@@ -204,7 +204,7 @@ def test_a_folder_is_sent_with_progress_and_comes_back_as_a_zip(page: Any, tmp_p
     assert page.inner_text("#left-out summary") == "1 left out"
     downloading.value.save_as(tmp_path / "boxes.zip")
     packed = zipfile.ZipFile(tmp_path / "boxes.zip")
-    assert set(packed.namelist()) == {"boxes.csv", "coco.json", "left_out.csv"}
+    assert set(packed.namelist()) == {".cdtr-written.json", "boxes.csv", "coco.json", "left_out.csv"}
     rows = list(csv.reader(io.StringIO(packed.read("boxes.csv").decode())))[1:]
     assert [row[0] for row in rows] == [f"photos/deep/{number}.png" for number in range(1, 20) if number != 10]
 

@@ -146,7 +146,7 @@ def test_a_start_that_was_pretrained_anew_is_another_one(
     assert in_process(capsys, "ablate", grid, "--out", out, "--dry-run")[0] == 0, "what was done before is kept"
     run = out / "runs" / "started-3"
     run.mkdir(parents=True)
-    (run / "manifest.json").write_text(json.dumps({"started_from": {"sha256": "another"}}))
+    (run / "manifest.json").write_text(json.dumps({"started_from": {"file": str(start), "sha256": "another"}}))
     code, _, err = in_process(capsys, "ablate", grid, "--out", out, "--dry-run")
     assert (code, "started-3 started from another" in err) == (2, True), err
     start.unlink()
