@@ -77,9 +77,9 @@ def test_a_data_set_reads_the_names_back(tmp_path: Path) -> None:
     samples: Sequence[Sample] = [Sample(name, tmp_path / name, number % 2) for number, name in enumerate(NAMES)]
     for sample in samples:
         Image.new("RGB", (30, 20)).save(sample.path)
-    file = tmp_path.parent / f"{tmp_path.name}.csv"  # beside the data: in it, boxes with scores are refused
+    file = tmp_path / "ours.csv"
     find_exporter("csv").write([replace(one) for one in some()], file, CLASSES)
-    annotate, _ = open_boxes(file, Images(tmp_path, samples, CLASSES))
+    annotate, _ = open_boxes(file, Images(tmp_path, samples, CLASSES, named=True))
     for sample in samples:
         annotation = annotate(sample)
         assert annotation is not None

@@ -110,7 +110,7 @@ def _reader(
     from cdtr.data.opening import Forgiving
 
     root = pictures_root([(sample.image_id, sample.path) for sample in samples])
-    annotate, account = open_boxes(Path(boxes), Images(root, samples, class_names))
+    annotate, account = open_boxes(Path(boxes), Images(root, samples, class_names, named=True))
     for line in account_lines([account]):
         note(line)
     return Forgiving(annotate, (Account("images"), account))
