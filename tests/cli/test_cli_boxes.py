@@ -234,3 +234,9 @@ def test_a_group_without_a_verb_says_so(capsys: pytest.CaptureFixture[str]) -> N
     code, _, err = in_process(capsys, "data")
     assert code == 2
     assert err == "error: Expected a command. See `cdtr data --help`.\n"
+
+
+def test_what_to_do_about_a_wrong_option_is_a_sentence_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = in_process(capsys, "score", "--boxes", "boxes.json")
+    assert code == 2
+    assert err == "error: No such option: --boxes. See `cdtr score --help`.\n"

@@ -169,7 +169,10 @@ def _explain_usage(error: Exception) -> str:
     # A group without a verb has no message of its own.
     message = getattr(error, "format_message", lambda: str(error))() or "Expected a command."
     context = getattr(error, "ctx", None) if isinstance(error, _USAGE_ERROR) else None
-    return f"{message} See `{context.command_path} --help`." if context is not None else str(message)
+    if context is None:
+        return str(message)
+    stop = "" if message.endswith((".", "?", "!")) else "."  # typer ends only some of its messages
+    return f"{message}{stop} See `{context.command_path} --help`."
 
 
 def _print_error(message: str) -> None:
