@@ -157,7 +157,7 @@ def test_the_review_loop_closes_where_splits_share_file_names(
         assert "so a program found them" in err or "that `cdtr localize` wrote" in err
     code, _, err = in_process(capsys, "evaluate", copy, "--data", data, "--boxes", reviewed, "--threshold", "0.3")
     assert code == 2
-    assert "say which split the boxes are of, as with --split val" in err
+    assert "say which split the boxes are of, as with --split val --boxes FILE" in err
 
 
 def test_boxes_written_below_the_data_are_never_the_truth(
