@@ -157,7 +157,7 @@ def test_the_review_loop_closes_where_splits_share_file_names(
         assert "so a program found them" in err or "that `cdtr localize` wrote" in err
     code, _, err = in_process(capsys, "evaluate", copy, "--data", data, "--boxes", reviewed, "--threshold", "0.3")
     assert code == 2
-    assert "say which split the boxes are of, as with --split val" in err
+    assert "say which split the boxes are of, as with --split val --boxes FILE" in err
 
 
 def test_boxes_written_below_the_data_are_never_the_truth(
@@ -234,3 +234,9 @@ def test_a_group_without_a_verb_says_so(capsys: pytest.CaptureFixture[str]) -> N
     code, _, err = in_process(capsys, "data")
     assert code == 2
     assert err == "error: Expected a command. See `cdtr data --help`.\n"
+
+
+def test_what_to_do_about_a_wrong_option_is_a_sentence_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = in_process(capsys, "score", "--boxes", "boxes.json")
+    assert code == 2
+    assert err == "error: No such option: --boxes. See `cdtr score --help`.\n"

@@ -82,6 +82,12 @@ def test_h_is_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None
     assert printed == in_process(capsys, *words[:-1], "--help")[1]
 
 
+def test_help_breaks_lines_at_the_edge_of_the_terminal_alone() -> None:
+    found = verbs(typer.main.get_command(build_app()))
+    broken = {name for name, verb in found.items() if any("\n" in part for part in verb.help.split("\n\n"))}
+    assert broken == set()
+
+
 @pytest.mark.parametrize(("words", "found"), [("cdtr loc", "localize"), ("cdtr localize --over", "--overlays")])
 def test_the_shell_completes_verbs_and_options(words: str, found: str) -> None:
     env = {"_CDTR_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}

@@ -76,7 +76,7 @@ def imported(file: Path, boxes: Path) -> tuple[dict[str, ImageBoxes], dict[str, 
     assert unknown == 0
     if not theirs.one_based:
         return written, reviewed, None
-    reviewed, first = settle_corners(written, reviewed, str(file))
+    reviewed, first, _ = settle_corners(written, reviewed, str(file))
     return written, reviewed, first
 
 
@@ -203,6 +203,26 @@ def test_voc_of_tools_that_count_from_one_or_zero(first: int, out: Path, tmp_pat
     total = compare(written, reviewed, CLASSES).total
     assert (found, total.kept, total.moved, total.added) == (first, EXPECTED, 0, 1)
     assert reviewed["none.jpg"].boxes[0].xyxy == (0, 0, 9, 9)
+
+
+@pytest.mark.parametrize(("box", "first", "told"), [((3, 4, 9, 9), 1, True), ((2, 3, 9, 9), 0, True), (None, 1, False)])
+def test_where_no_box_lies_as_ours_voc_counts_from_one_and_nothing_is_claimed(
+    box: tuple[float, ...] | None, first: int, told: bool, tmp_path: Path
+) -> None:
+    x0, y0, x1, y1 = box or (20, 20, 30, 30)
+    root = tmp_path / "export"
+    root.mkdir()
+    (root / "a.xml").write_text(
+        f"<annotation><filename>a.jpg</filename><size><width>{SIZE[1]}</width><height>{SIZE[0]}</height></size><object>"
+        f"<name>dent</name><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox>"
+        "</object></annotation>"
+    )
+    ours = tmp_path / "boxes.csv"
+    ours.write_text(f"image,label,x_min,y_min,x_max,y_max,width,height\na.jpg,dent,2,3,9,9,{SIZE[1]},{SIZE[0]}\n")
+    _, found = read_written(ours)
+    written = {image.names[0]: image for image in found.images}
+    reviewed, _ = match_images(written, read_reviewed(root), "x")
+    assert settle_corners(written, reviewed, "x")[1:] == (first, told)
 
 
 def min_row(name: str, number: int, boxes: list[dict[str, Any]] | None, **changes: Any) -> dict[str, Any]:

@@ -70,11 +70,16 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     sys.modules[names[2]].ClassifierOutputTarget = lambda label: lambda logits: logits[label]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("resize", [[32, 48], [40, 60]])  # one tile, and several
 @pytest.mark.parametrize("layer", ["blocks", "head"])
-def test_gradcam_runs_as_the_page_says(layer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradcam_runs_as_the_page_says(
+    layer: str, resize: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if importlib.util.find_spec("pytorch_grad_cam") is None:
         stand_in(monkeypatch)
-    write_untrained_run(tmp_path / "runs" / "mine", load_config("small", SETTINGS), ("a", "b", "c"))
+    config = load_config("small", [*SETTINGS, f"data.resize={resize}"])
+    assert config.evaluation.view == "tiled"
+    write_untrained_run(tmp_path / "runs" / "mine", config, ("a", "b", "c"))
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     if layer == "head":

@@ -160,13 +160,13 @@ class Localizer:
 
     @property
     def transform(self) -> EvalTransform:
-        """What the network sees of an RGB picture: ``transform(picture)`` is (3, H, W), normalised; not for an exported
-        file, which raises ConfigError.
+        """What ``method`` takes of an RGB picture: ``transform(picture)`` is (3, H, W), normalised; not for an exported
+        file, which raises ConfigError. Of the view ``tiled`` it is the whole picture at the size of one tile.
         """
         from cdtr.data.transforms import EvalTransform
 
         engine = self._in_pytorch()
-        return EvalTransform(engine.config.data, engine.view)
+        return EvalTransform(engine.config.data, "whole" if engine.view == "tiled" else engine.view)
 
     @property
     def run(self) -> RunFolder | None:

@@ -7,6 +7,7 @@ Verbs import what is heavy inside the function, so that `cdtr --help` does not w
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import pkgutil
 import signal
@@ -108,7 +109,13 @@ def _add_verbs(app: typer.Typer, package: str, path: Iterable[str]) -> None:
             _add_verbs(group, module.__name__, module.__path__)
             app.add_typer(group, name=name)
         else:
-            app.command(name)(module.command)
+            app.command(name, help=_unwrapped(inspect.getdoc(module.command) or ""))(module.command)
+
+
+def _unwrapped(text: str) -> str:
+    """Each paragraph on one line, for typer, which breaks all but the first where the source does, on top of its own
+    breaks at the edge of the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _version(asked: bool) -> None:
@@ -169,7 +176,10 @@ def _explain_usage(error: Exception) -> str:
     # A group without a verb has no message of its own.
     message = getattr(error, "format_message", lambda: str(error))() or "Expected a command."
     context = getattr(error, "ctx", None) if isinstance(error, _USAGE_ERROR) else None
-    return f"{message} See `{context.command_path} --help`." if context is not None else str(message)
+    if context is None:
+        return str(message)
+    stop = "" if message.endswith((".", "?", "!")) else "."  # typer ends only some of its messages
+    return f"{message}{stop} See `{context.command_path} --help`."
 
 
 def _print_error(message: str) -> None:

@@ -70,8 +70,9 @@ def command(
         raise DataError(f"{reference} has an image twice: expected the file as `cdtr localize` wrote it")
     reviewed, n_unknown = match_images(written, theirs, str(file))
     if theirs.one_based:
-        reviewed, first = settle_corners(written, reviewed, str(file))
-        note(f"corners in {file} are read as counted from {first}, as more of them lie where ours do")
+        reviewed, first, told = settle_corners(written, reviewed, str(file))
+        reason = "as more of them lie where ours do" if told else "as is VOC's standard: where ours lie does not tell"
+        note(f"corners in {file} are read as counted from {first}, {reason}")
     review = compare(written, reviewed, class_names, n_unknown)
     for what, count in theirs.unread.items():
         if count:

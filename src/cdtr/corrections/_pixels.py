@@ -44,8 +44,8 @@ def from_zero(image: ImageBoxes) -> ImageBoxes:
 
 def settle_corners(
     written: Mapping[str, ImageBoxes], reviewed: Mapping[str, ImageBoxes], where: str
-) -> tuple[dict[str, ImageBoxes], int]:
-    """Reviewed boxes of a format whose pixels count from 1 or, by some tools, from 0; and from which they do.
+) -> tuple[dict[str, ImageBoxes], int, bool]:
+    """Reviewed boxes of a format whose pixels count from 1 or, by some tools, from 0; from which; whether ours tell it.
 
     It is the one by which more boxes lie where ours do, and 1, the format's own, if neither is. DataError for a box
     without an inside in its image.
@@ -56,7 +56,7 @@ def settle_corners(
         for found in (reviewed, shifted)
     ]
     first, chosen = (0, shifted) if kept[1] > kept[0] else (1, reviewed)
-    return {name: checked(image, where) for name, image in chosen.items()}, first
+    return {name: checked(image, where) for name, image in chosen.items()}, first, kept[0] != kept[1]
 
 
 def _shifted(xyxy: Corners) -> Corners:

@@ -156,7 +156,10 @@ class Images:
     def _advice(self, found: Sequence[str], folders: str = "name it with its folder, as in") -> str:
         first, second = (PurePosixPath(one).parts for one in found[:2])
         if first[1:] == second[1:] and self._scope is None:
-            return f"say which split the boxes are of, as with --split {second[0]}, or {folders} {found[0]}"
+            # A folder may be called otherwise (valid), and --split alone is no word on boxes found in the data set.
+            split = second[0] if second[0] in ("train", "val", "test") else "SPLIT"
+            options = f"--split {split} --boxes FILE"
+            return f"say which split the boxes are of, as with {options}, or {folders} {found[0]}"
         return f"{folders} {found[0]}"
 
     def _check_longer(self, name: str, image_id: str, where: str) -> None:
