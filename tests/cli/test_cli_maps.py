@@ -11,6 +11,7 @@ import pytest
 from cli_helpers import in_process
 from PIL import Image
 
+from cdtr.data.written import written_names
 from cdtr.exports import find_exporter
 from cdtr.records import Localization
 
@@ -128,6 +129,7 @@ def test_the_threshold_is_chosen_by_boxes_of_some_images(
     code, printed, err = in_process(capsys, "localize", "--maps", maps, photos, "--out", tmp_path / "out", *asked)
     assert code == 0, err
     assert "GT-known Loc 100.0%, on 2 images" in err
+    assert "read: 2 boxes (coco, " in err
     assert (json.loads(printed)["threshold"] < 0.5) is bool(grown)
     found = boxes_of(tmp_path / "out")
     assert [found[one.image_id][0][2] for one in answers] == [tuple(one.boxes_xyxy[0]) for one in answers]
@@ -194,3 +196,18 @@ def test_options_of_maps_need_maps(photos: Path, tmp_path: Path, capsys: pytest.
     assert (code, "no images" in err) == (2, True)
     code, _, err = in_process(capsys, "localize", "--maps", tmp_path / "none", photos, "--out", tmp_path / "out")
     assert (code, "expected maps as .npy files" in err) == (2, True)
+
+
+def test_results_are_noted_as_such_before_they_are_there(
+    photos: Path, maps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed command leaves pictures; below the data they would be a class."""
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cdtr.cli._localizing.write_picture", kill)
+    out = tmp_path / "out"
+    asked = "--threshold", "0.5", "--out", out, "--overlays"
+    assert in_process(capsys, "localize", "--maps", maps, photos, *asked)[0] == 130
+    assert written_names(out) == {"coco.json", "overlays"}

@@ -23,6 +23,7 @@ from cdtr.api import Localizer
 from cdtr.data.datasets import load_source
 from cdtr.data.files import content_hash
 from cdtr.data.split import hold_out
+from cdtr.data.written import written_names
 from cdtr.evaluation import PROTOCOLS
 from cdtr.runs import RunFolder, hash_names
 
@@ -230,7 +231,8 @@ def test_all_protocols_from_one_forward_pass(
     code, out, err = in_process(capsys, *asked, "--protocol", "all", "--per-class", "--figures", tmp_path / "figures")
     assert code == 0, err
     assert out.count("rolled-in_scale") == len(PROTOCOLS)
-    pictures = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    pictures = sorted(path.name for path in (tmp_path / "figures").glob("*.png"))
+    assert written_names(tmp_path / "figures") == set(pictures), "below the data they are nobody's class"
     assert pictures == sorted(f"{name}-{figure}.png" for name in PROTOCOLS for figure in ("iou", "threshold"))
     for name in pictures:
         Image.open(tmp_path / "figures" / name).verify()

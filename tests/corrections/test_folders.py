@@ -328,6 +328,15 @@ def test_what_cannot_be_read_is_named(out: Path, tmp_path: Path) -> None:
         read_reviewed(out / "yolo")
 
 
+def test_pose_labels_come_back_as_their_boxes(out: Path, tmp_path: Path) -> None:
+    """Key points are no corners of a polygon: the boxes would be others, in silence."""
+    root = write_labels(tmp_path / "pose", "labels/train", BARE, None)
+    for file in root.rglob("*.txt"):
+        file.write_text("".join(f"{line} 0.1 0.1 0.9 0.9\n" for line in file.read_text().splitlines()))
+    (root / "data.yaml").write_text(f"names: {json.dumps(CLASSES)}\nkpt_shape: [2, 2]\n")
+    assert kept(root, out) == (EXPECTED, None)
+
+
 def test_a_name_without_suffix_that_two_images_have_is_refused(out: Path, tmp_path: Path) -> None:
     root = write_labels(tmp_path / "export", "labels", BARE)
     (root / "labels" / "a.png.txt").unlink()

@@ -87,13 +87,13 @@ def localize_pictures(
                 skip(ascii(image_id), "its name holds a character that files of boxes cannot hold: rename it")
         settings = top_k, multi, batch_size, skip, min_area_share, min_score, masks
         for picture, answer in localizer.stream(named, *settings):
+            for add in adders:
+                add(answer)
             # The whole name stays, so that a.jpg and a.png do not meet.
             if heatmaps:
                 write_picture(heat_map(answer.map), out / "heatmaps" / f"{answer.image_id}.png")
             if overlays:
                 write_picture(overlay(picture, answer), out / "overlays" / f"{answer.image_id}.jpg")
-            for add in adders:
-                add(answer)
             found.append(without_map(answer))
             move(1)
     return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from cdtr.account import Account
     from cdtr.api import Localizer, MapsEngine
     from cdtr.evaluation.predictions import ClassScores
     from cdtr.records import Annotation, FloatArray, Sample
@@ -61,6 +62,7 @@ def _choose_threshold(
     engine: MapsEngine, samples: Sequence[Sample], scores: ClassScores | None, boxes: str | None
 ) -> float:
     """By boxes of some of the images, or by the maps alone; says which."""
+    from cdtr.account import account_lines
     from cdtr.cli._shared import note, progress_bar
     from cdtr.evaluation import calibrate_answers, calibrate_answers_label_free, find_protocol
     from cdtr.evaluation.calibration import LABEL_FREE
@@ -69,9 +71,12 @@ def _choose_threshold(
     n_classes = len(engine.class_names)
     sizes = _sizes(samples, engine.max_pixels)
     readable = [sample for sample in samples if sample.image_id in sizes]
-    annotate = _reader(boxes, readable, engine.class_names) if boxes is not None else None
-    if annotate is not None:
+    annotate = None
+    if boxes is not None:
+        annotate, account = _reader(boxes, readable, engine.class_names)
         readable = [sample for sample in readable if annotate(sample) is not None]
+        for line in account_lines([account]):
+            note(f"read: {line}")
     answers = read_answers(
         engine.files, readable, lambda sample: sizes[sample.image_id], n_classes, scores, normalise=True
     )
@@ -102,15 +107,13 @@ def _sizes(samples: Sequence[Sample], max_pixels: int) -> dict[str, tuple[int, i
 
 def _reader(
     boxes: str, samples: Sequence[Sample], class_names: tuple[str, ...]
-) -> Callable[[Sample], Annotation | None]:
-    from cdtr.account import Account, account_lines
+) -> tuple[Callable[[Sample], Annotation | None], Account]:
+    """The boxes of the images, and what was read of them once they have been asked for."""
+    from cdtr.account import Account
     from cdtr.cli._localizing import pictures_root
-    from cdtr.cli._shared import note
     from cdtr.data.annotations import Images, open_boxes
     from cdtr.data.opening import Forgiving
 
     root = pictures_root([(sample.image_id, sample.path) for sample in samples])
     annotate, account = open_boxes(Path(boxes), Images(root, samples, class_names, named=True))
-    for line in account_lines([account]):
-        note(line)
-    return Forgiving(annotate, (Account("images"), account))
+    return Forgiving(annotate, (Account("images"), account)), account

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,7 +100,6 @@ def command(
     from cdtr.cli._output import write_answer
     from cdtr.cli._pictures import find_pictures
     from cdtr.cli._shared import require_folder, require_outputs
-    from cdtr.data.written import mark_written
     from cdtr.errors import ConfigError, DataError
     from cdtr.exports import LEFT_OUT, Target, find_exporter, write_left_out
 
@@ -137,9 +136,11 @@ def command(
             Target(out / exporter.file_name, localizer.class_names, root, source, share or None, flat, copies)
             for exporter in exporters
         ]
+        paths = [target.path for target in targets]
         adders = [
             writers.enter_context(exporter.open(target)) for exporter, target in zip(exporters, targets, strict=True)
         ]
+        adders.insert(0, noting(out, [path.name for path in (*paths, *folders)]))
         masks = any(exporter.needs_masks for exporter in exporters)
         shape = multi, top_k, batch_size, min_area, min_score, masks
         found = work.localize_pictures(localizer, pictures, out, heatmaps, overlays, *shape, adders, left_out)
@@ -149,10 +150,23 @@ def command(
             write_left_out(out / LEFT_OUT, left_out)
         else:
             (out / LEFT_OUT).unlink(missing_ok=True)  # of an earlier run
-    paths = [target.path for target in targets]
-    mark_written(out, [path.name for path in (*paths, *folders)])
     answer = say_what_was_found(found, paths, folders, left_out, out / LEFT_OUT, localizer.threshold)
     write_answer(json_file, {"run": run if maps is None else None, "maps": maps and str(maps), **answer})
+
+
+def noting(out: Path, names: Sequence[str]) -> Callable[[Localization], None]:
+    """Takes answers and notes on the first which results ``out`` will hold: a killed command leaves some."""
+    from cdtr.data.written import mark_written
+
+    noted: list[bool] = []
+
+    def add(_answer: Localization) -> None:
+        if not noted:
+            noted.append(True)
+            out.mkdir(parents=True, exist_ok=True)
+            mark_written(out, names)
+
+    return add
 
 
 def say_what_was_found(

@@ -27,7 +27,7 @@ def read(path: Path, reviewed: bool) -> BoxFile:
     sizes: dict[str, tuple[int, int]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
+            rows = csv.DictReader(file, strict=True)
             absent = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
             if absent:
                 raise DataError(f"{path} has no column {absent[0]!r}: expected {','.join(_COLUMNS)}, commas between")

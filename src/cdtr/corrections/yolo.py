@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from cdtr.corrections._boxes import BoxFile, ImageBoxes, NamedBox
 from cdtr.corrections._names import exported_names
 from cdtr.csv_cells import from_cell
-from cdtr.data.annotations.yolo import read_class_names, read_yolo
+from cdtr.data.annotations.yolo import About, read_about, read_yolo
 from cdtr.data.images import read_size
 from cdtr.errors import DataError
 
@@ -33,7 +33,8 @@ def recognises(path: Path) -> bool:
 def read(path: Path, reviewed: bool) -> BoxFile:
     """An image with an empty file counts as one whose boxes were all deleted."""
     root = path.parent if path.is_file() else path
-    classes = tuple(read_class_names([root, root / "labels"]))
+    about = read_about([root, root / "labels"])
+    classes = about.names
     if not classes:
         raise DataError(f"{root} has no data.yaml, classes.txt or obj.names: export it with the classes' names")
     ours = _written_names(root)
@@ -45,16 +46,16 @@ def read(path: Path, reviewed: bool) -> BoxFile:
         image_id, image = ours.get(name, (None, None))
         names = exported_names(name) if image_id is None else (image_id,)
         size = read_size(image, _MAX_PIXELS) if image is not None and image.is_file() else None
-        boxes = tuple(_boxes(file, classes))
+        boxes = tuple(_boxes(file, about))
         images.append(ImageBoxes(names, size, boxes, shares=True, bare=image_id is None))
     return BoxFile(tuple(images), classes, {})
 
 
-def _boxes(file: Path, classes: tuple[str, ...]) -> Iterator[NamedBox]:
-    for number, shares in read_yolo(file, (1, 1)):
-        if number >= len(classes):
-            raise DataError(f"{file}: class {number}, but there are {len(classes)} names of classes")
-        yield NamedBox(classes[number], shares)
+def _boxes(file: Path, about: About) -> Iterator[NamedBox]:
+    for number, shares in read_yolo(file, (1, 1), about.points):
+        if number >= len(about.names):
+            raise DataError(f"{file}: class {number}, but there are {len(about.names)} names of classes")
+        yield NamedBox(about.names[number], shares)
 
 
 def _label_files(root: Path) -> Iterator[Path]:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cdtr.data.written import mark_written
 from cdtr.evaluation import Evaluation
 from cdtr.evaluation.result import Curves
 from cdtr.metrics.selective import Selective
@@ -30,6 +31,7 @@ def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
             path = folder / f"{evaluation.protocol}-{name}.png"
             write_atomic(path, figure_png(figure))
             written.append(path)
+    mark_written(folder, [path.name for path in written])
     return written
 
 

@@ -145,6 +145,16 @@ def test_names_csv_says_what_dead_links_cannot(root: Path, tmp_path: Path) -> No
         _boxes(_open(root, folder))
 
 
+def test_names_csv_is_read_as_it_is_written(root: Path, tmp_path: Path) -> None:
+    """A name that a spreadsheet would run has an apostrophe in front there."""
+    Image.new("L", SIZE, 9).save(root / "val" / "dent" / "=1.png")
+    folder = _export(root, tmp_path / "yolo", "train", copy=False)
+    shutil.rmtree(folder / "images")
+    (folder / "labels" / "train" / "dent" / "1.txt").rename(folder / "labels" / "train" / "renamed.txt")
+    (folder / "names.csv").write_text("image,file\n'=1.png,images/train/renamed.png\n")
+    assert "val/dent/=1.png" in _boxes(_open(root, folder, "val"))
+
+
 # --- what our own commands wrote
 
 
@@ -356,6 +366,20 @@ def test_csv_rows_of_another_length_cost_their_image(root: Path, row: str) -> No
     assert source.annotate(samples["val/scratch/1.png"]) is not None
     with pytest.raises(AnnotationError, match=r"row 1 of image 'val/dent/1\.png' has another number of fields"):
         source.annotate(samples["val/dent/1.png"])
+
+
+@pytest.mark.parametrize("columns", ["image,label,x_min,y_min,x_max,y_max", "x_min,y_min,x_max,y_max,image,label"])
+def test_an_open_quote_does_not_swallow_the_other_rows_of_a_csv(root: Path, columns: str) -> None:
+    values = {"x_min": "1", "y_min": "2", "x_max": "3", "y_max": "4"}
+    rows = [
+        ",".join(
+            (values | {"image": f"val/{kind}/1.png", "label": f"{quote}{kind}"})[name] for name in columns.split(",")
+        )
+        for kind, quote in (("dent", '"'), ("scratch", ""))
+    ]
+    (root / "boxes.csv").write_text("\n".join([columns, *rows, ""]))
+    with pytest.raises(DataError, match=r"boxes\.csv cannot be read as CSV"):
+        _boxes(load_source(root))
 
 
 def test_pose_labels_are_read_by_their_shape(root: Path) -> None:

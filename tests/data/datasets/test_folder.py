@@ -1,4 +1,5 @@
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,13 @@ def test_unknown_format_names_the_choices(tmp_path: Path) -> None:
 def test_format_overrides_recognition(tmp_path: Path) -> None:
     root = _make(tmp_path, "IMAGES/cut_1.jpg", "ANNOTATIONS/x.jpg")
     assert load_source(root, "folder").class_names == ("ANNOTATIONS", "IMAGES")
+
+
+def test_a_run_below_the_data_is_neither_a_class_nor_a_problem(tmp_path: Path) -> None:
+    root = _make(tmp_path, "a/1.jpg", "b/1.jpg")
+    (root / "run").mkdir()
+    for name in ("manifest.json", "classes.txt"):
+        (root / "run" / name).touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_source(root).class_names == ("a", "b")

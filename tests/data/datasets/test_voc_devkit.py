@@ -4,7 +4,7 @@ import pytest
 from layouts import voc_xml, write_files
 
 from cdtr.data.datasets import load_source
-from cdtr.errors import DataError
+from cdtr.errors import AnnotationError, DataError
 
 YEAR = {
     "JPEGImages/1.jpg": (20, 10),
@@ -81,3 +81,36 @@ def test_a_damaged_list_is_named(tmp_path: Path, line: str, message: str) -> Non
     write_files(tmp_path / "voc", {**YEAR, "ImageSets/Main/cat_train.txt": line})
     with pytest.raises(DataError, match=message):
         load_source(tmp_path / "voc")
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_boxes_are_scaled_clipped_and_counted_as_those_beside_a_folder(tmp_path: Path, lists: bool) -> None:
+    size = "<annotation><size><width>10</width><height>5</height></size>"
+    files = {name: content for name, content in YEAR.items() if lists or "_" not in name}
+    files["Annotations/4.xml"] = voc_xml(("dog", 0, 0, 2, 11, 3)).replace("<annotation>", size)
+    files["Annotations/1.xml"] = "<annotation><object>" if lists else files["Annotations/1.xml"]
+    write_files(tmp_path, files)
+    with pytest.warns(UserWarning, match="images that show"):
+        source = load_source(tmp_path)
+    annotation = source.annotate(source.splits["val"][0])
+    assert annotation is not None
+    assert annotation.boxes_xyxy.tolist() == [[0, 2, 20, 6]]
+    (_, boxes) = source.accounts
+    assert "1 images with boxes scaled from the size that their file says" in boxes.line()
+    assert "1 boxes clipped" in boxes.line()
+    assert "1 images with boxes from pixel 0" in boxes.line()
+    if lists:
+        with pytest.raises(AnnotationError, match="cannot be read as Pascal VOC"):
+            source.annotate(source.splits["train"][0])
+
+
+def test_damaged_xml_is_one_reason_however_many_files(tmp_path: Path) -> None:
+    files = {name: content for name, content in YEAR.items() if "_" not in name}
+    write_files(tmp_path, {**files, "Annotations/1.xml": "<a>", "Annotations/3.xml": "<a>"})
+    with (
+        pytest.warns(
+            UserWarning, match=r"2 images whose XML cannot be read \(such as .*1.xml cannot be read as Pascal"
+        ),
+        pytest.warns(UserWarning, match="images that show"),
+    ):
+        load_source(tmp_path)

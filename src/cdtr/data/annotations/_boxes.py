@@ -152,14 +152,14 @@ def own_boxes(
         others = sum(box.name is not None and own != fold[box.name] in known for box in found)
         if others:
             account.leave("boxes of another class than their image's", sample.image_id, others, serious=False)
-        annotation = _fitted(kept, images.size_of(sample), (sizes or {}).get(sample.image_id), sample.image_id, account)
+        annotation = fitted(kept, images.size_of(sample), (sizes or {}).get(sample.image_id), sample.image_id, account)
         account.take(sample.image_id, len(kept))
         return annotation
 
     return annotate
 
 
-def _fitted(
+def fitted(
     boxes: Sequence[NamedBox], size_hw: Size | None, declared_hw: Size | None, image_id: str, account: Account
 ) -> Annotation:
     """The boxes of an image in its pixels, clipped to it; AnnotationError for one that cannot be used."""

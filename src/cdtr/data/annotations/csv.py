@@ -82,7 +82,7 @@ class _Row(NamedTuple):
 def _rows(path: Path) -> list[_Row]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)  # an open quote would take the rest for one field
             columns = {(name or "").strip().casefold(): name for name in reader.fieldnames or ()}
             found = _columns(path, columns)
             return [

@@ -13,13 +13,15 @@ from xml.etree import ElementTree
 import numpy as np
 
 from cdtr.account import Account
-from cdtr.data.annotations._boxes import NamedBox, Size, faulty_box, own_boxes
+from cdtr.data.annotations._boxes import NamedBox, Size, faulty_box, fitted, own_boxes
 from cdtr.data.annotations._images import Images
-from cdtr.errors import DataError
+from cdtr.data.images import read_size
+from cdtr.errors import AnnotationError, DataError
 from cdtr.json_tree import MAX_DEPTH
 from cdtr.records import Annotation, FloatArray, Sample
 
 _MAX_BYTES = 20_000_000
+_MAX_PIXELS = 2**31  # only headers are read
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -55,17 +57,39 @@ def read(paths: Sequence[Path], images: Images, account: Account) -> Callable[[S
                 continue
             if size is not None:
                 sizes[sample.image_id] = size
-            if any(min(one.xmin, one.ymin) == 0 for one in objects):
-                account.remark("images with boxes from pixel 0, where Pascal VOC counts from 1", sample.image_id)
-            corners = voc_to_half_open(objects).tolist()
-            boxes[sample.image_id] = [
-                NamedBox(one.name or None, (x0, y0, x1, y1))
-                for one, (x0, y0, x1, y1) in zip(objects, corners, strict=True)
-            ]
+            boxes[sample.image_id] = _named(objects, sample, account)
     where = ", ".join(map(str, paths))
     if not boxes:
         raise DataError(f"{where} has no XML for any of the {len(images.samples)} images: expected a.xml for a.jpg")
     return own_boxes(boxes, images, where, account, sizes=sizes)
+
+
+def read_own(path: Path, sample: Sample, class_name: str, account: Account, difficult: bool = True) -> Annotation:
+    """The boxes of an image's own class from its file, as ``read`` answers them: scaled, clipped and counted alike.
+
+    difficult: whether objects that are marked so count. AnnotationError for a file that cannot be used.
+    """
+    try:
+        objects, declared_hw = read_voc_file(path)
+    except DataError as error:
+        raise AnnotationError(str(error)) from error
+    try:
+        size_hw = read_size(sample.path, _MAX_PIXELS)
+    except DataError:  # such an image is not scored
+        size_hw = None
+    own = [one for one in objects if one.name == class_name and (difficult or not one.difficult)]
+    annotation = fitted(_named(own, sample, account), size_hw, declared_hw, sample.image_id, account)
+    account.take(sample.image_id, len(own))
+    return annotation
+
+
+def _named(objects: Sequence[VocObject], sample: Sample, account: Account) -> list[NamedBox]:
+    if any(min(one.xmin, one.ymin) == 0 for one in objects):
+        account.remark("images with boxes from pixel 0, where Pascal VOC counts from 1", sample.image_id)
+    corners = voc_to_half_open(objects).tolist()
+    return [
+        NamedBox(one.name or None, (x0, y0, x1, y1)) for one, (x0, y0, x1, y1) in zip(objects, corners, strict=True)
+    ]
 
 
 class _Refusing(ElementTree.TreeBuilder):
@@ -105,7 +129,7 @@ def read_voc_file(path: Path) -> tuple[list[VocObject], Size | None]:
         raise DataError(f"{path} cannot be read as Pascal VOC: {error}") from error
 
 
-def voc_to_half_open(objects: list[VocObject]) -> FloatArray:
+def voc_to_half_open(objects: Sequence[VocObject]) -> FloatArray:
     """(N, 4) half-open boxes from pixels counted from 1: (xmin - 1, ymin - 1, xmax, ymax)."""
     boxes = [(o.xmin - 1, o.ymin - 1, o.xmax, o.ymax) for o in objects]
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)

@@ -21,6 +21,7 @@ import numpy as np
 
 from cdtr.account import Account
 from cdtr.config import read_text_tree
+from cdtr.csv_cells import from_cell
 from cdtr.data.annotations._boxes import NamedBox, check_box, faulty_box, own_boxes
 from cdtr.data.annotations._images import Images
 from cdtr.data.files import read_lines, walk
@@ -48,7 +49,7 @@ def accepts(path: Path) -> bool:
 def read(paths: Sequence[Path], images: Images, account: Account) -> Callable[[Sample], Annotation | None]:
     boxes: dict[str, list[NamedBox]] = {}
     for folder in paths:
-        about = _about([folder, folder / "labels", *_above(folder, images.root)])
+        about = read_about([folder, folder / "labels", *_above(folder, images.root)])
         for path, sample in _label_files(folder, images, account):
             boxes[sample.image_id] = _named(path, sample, about)
     where = ", ".join(map(str, paths))
@@ -101,7 +102,7 @@ def _listed_names(folder: Path) -> dict[str, str]:
         return {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(row.get("file") or "", row.get("image") or "") for row in csv.DictReader(file)]
+            rows = [(row.get("file") or "", from_cell(row.get("image") or "")) for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as CSV ({error}): write the export again") from error
     return {
@@ -210,7 +211,8 @@ def _above(folder: Path, root: Path) -> list[Path]:
     return [folder.parent, *([folder.parent.parent] if folder.parent.name == "labels" else [])]
 
 
-def _about(folders: Sequence[Path]) -> About:
+def read_about(folders: Sequence[Path]) -> About:
+    """What the first folder that has such a file says of labels; nothing without any."""
     for folder in folders:
         for name in _YAML:
             if (folder / name).is_file():
@@ -242,8 +244,3 @@ def _points(shape: Any, path: Path) -> int | None:
     if not (isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, str) and n.isdecimal() for n in shape)):
         raise DataError(f"{path}: kpt_shape = {shape!r:.60}, expected the number of key points and 2 or 3")
     return int(shape[0]) * int(shape[1])
-
-
-def read_class_names(folders: Sequence[Path]) -> list[str]:
-    """The classes' names in the order of their numbers, from the first folder that has them; empty without any."""
-    return list(_about(folders).names)

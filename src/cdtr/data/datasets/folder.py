@@ -24,6 +24,7 @@ from cdtr.errors import DataError
 from cdtr.records import DataSource, Sample
 from cdtr.text import fits_a_line
 
+_OF_A_RUN = ("manifest.json", "classes.txt")
 _SPLIT_WORDS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
@@ -188,8 +189,8 @@ def _read_classes(folder: Path, root: Path, account: Account, masks: dict[str, P
 
 
 def _holds_results(folder: Path) -> bool:
-    """Whether our own commands wrote into a folder."""
-    return bool(written_names(folder))
+    """Whether our own commands wrote into a folder: results, or a run."""
+    return bool(written_names(folder)) or all((folder / name).is_file() for name in _OF_A_RUN)
 
 
 def _samples(root: Path, classes: dict[str, list[Path]], names: list[str]) -> tuple[Sample, ...]:

@@ -9,12 +9,12 @@ theirs: only those of the image's own class count, since a method is asked for t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from cdtr.account import Account
-from cdtr.data.annotations.voc import read_voc, voc_to_half_open
+from cdtr.data.annotations.voc import read_own
 from cdtr.data.datasets._class_folders import read_class_folders
 from cdtr.data.files import find_images, inside, natural_key, read_lines, visible_folders
 from cdtr.errors import DataError
@@ -48,7 +48,7 @@ def _from_mirror(root: Path) -> DataSource:
     folders = {split: root / name / "images" for name, split in _MIRROR.items() if (root / name / "images").is_dir()}
     classes, splits = read_class_folders(root, folders)
     names = tuple(classes)
-    return DataSource("neu_det", root, names, splits, True, partial(_annotate, root, names, _mirror_xml))
+    return _source(root, names, splits, _mirror_xml)
 
 
 def _mirror_xml(sample: Sample, root: Path) -> Path:
@@ -67,15 +67,25 @@ def _from_original(root: Path) -> DataSource:
     if not classes:
         raise DataError(f"{root} lists no images: expected names in train.txt and val.txt, or images in IMAGES")
     labels = {name: label for label, name in enumerate(classes)}
+    splits = {split: tuple(_sample(root, name, labels) for name in split_names) for split, split_names in names.items()}
+    return _source(root, tuple(classes), splits, _original_xml)
+
+
+def _source(
+    root: Path,
+    classes: tuple[str, ...],
+    splits: Mapping[str, tuple[Sample, ...]],
+    xml_of: Callable[[Sample, Path], Path],
+) -> DataSource:
+    boxes = Account("boxes (voc)", str(root))
     return DataSource(
         name="neu_det",
         root=root,
-        class_names=tuple(classes),
-        splits={
-            split: tuple(_sample(root, name, labels) for name in split_names) for split, split_names in names.items()
-        },
+        class_names=classes,
+        splits=splits,
         annotated=True,
-        annotate=partial(_annotate, root, tuple(classes), _original_xml),
+        annotate=partial(_annotate, root, classes, xml_of, boxes),
+        accounts=(Account("images", str(root)), boxes),
     )
 
 
@@ -114,10 +124,9 @@ def _sample(root: Path, name: str, labels: dict[str, int]) -> Sample:
 
 
 def _annotate(
-    root: Path, classes: tuple[str, ...], xml_of: Callable[[Sample, Path], Path], sample: Sample
+    root: Path, classes: tuple[str, ...], xml_of: Callable[[Sample, Path], Path], account: Account, sample: Sample
 ) -> Annotation | None:
     path = xml_of(sample, root)
     if not path.is_file():
         return None
-    objects = [found for found in read_voc(path) if found.name == classes[sample.label]]
-    return Annotation(boxes_xyxy=voc_to_half_open(objects))
+    return read_own(path, sample, classes[sample.label], account)

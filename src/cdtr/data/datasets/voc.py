@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from cdtr.account import Account
-from cdtr.data.annotations.voc import read_voc, voc_to_half_open
+from cdtr.data.annotations.voc import read_own, read_voc
 from cdtr.data.files import inside, read_lines, visible_folders
 from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.errors import DataError
@@ -54,14 +54,15 @@ def load(root: Path) -> DataSource:
             else:
                 account.leave("images that show several classes, or none clearly,", f"{split}/{name}")
     account.warn()
+    boxes = Account("boxes (voc, Annotations)", str(root))
     return DataSource(
         name="voc",
         root=root,
         class_names=tuple(classes),
         splits={split: tuple(samples) for split, samples in splits.items() if samples},
         annotated=True,
-        annotate=partial(_annotate, tuple(classes)),
-        accounts=(account,),
+        annotate=partial(_annotate, tuple(classes), boxes),
+        accounts=(account, boxes),
     )
 
 
@@ -111,7 +112,7 @@ def _by_objects(year: Path, account: Account) -> dict[str, dict[str, dict[str, i
             try:
                 objects = read_voc(path) if path.is_file() else None
             except DataError as error:
-                account.leave(f"images whose XML cannot be read ({error})", f"{split}/{name}")
+                account.leave("images whose XML cannot be read", str(error))
                 continue
             if objects is None:
                 account.leave("listed images without XML", f"{split}/{name}")
@@ -154,10 +155,9 @@ def _read_flags(year: Path, split: str, classes: list[str]) -> dict[str, dict[st
     return shown
 
 
-def _annotate(classes: tuple[str, ...], sample: Sample) -> Annotation | None:
+def _annotate(classes: tuple[str, ...], account: Account, sample: Sample) -> Annotation | None:
     images = next(folder for folder in sample.path.parents if folder.name == "JPEGImages")
     path = (images.parent / "Annotations" / sample.path.relative_to(images)).with_suffix(".xml")
     if not path.is_file():
         return None
-    own = [found for found in read_voc(path) if found.name == classes[sample.label] and not found.difficult]
-    return Annotation(boxes_xyxy=voc_to_half_open(own))
+    return read_own(path, sample, classes[sample.label], account, difficult=False)
