@@ -6,7 +6,9 @@ import os
 import pytest
 from cli_helpers import run_cdtr, tiny_settings
 
-from cdtr.model.teacher import PACKAGE
+from cdtr.model.packaged import PACKAGES
+
+PACKAGE = PACKAGES["tf_efficientnet_lite0"]
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec(PACKAGE) is None, reason=f"the package {PACKAGE} is not installed"

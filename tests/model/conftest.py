@@ -10,7 +10,7 @@ import open_clip
 import pytest
 import torch
 
-from cdtr.config import Config
+from cdtr.config import Config, DataConfig
 from cdtr.model.backbone import Backbone, build_backbone
 from cdtr.model.clip import FrozenClip, freeze
 from cdtr.model.methods import build_method
@@ -88,4 +88,4 @@ def batch() -> Batch:
 @pytest.fixture(scope="session")
 def deit_small() -> Backbone:
     """DeiT-S without weights, built once."""
-    return build_backbone(Config().updated(backbone={"weights": "none"}).backbone, (224, 224))
+    return build_backbone(Config().updated(backbone={"weights": "none"}).backbone, DataConfig(input_size=(224, 224)))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cdtr.config import BackboneConfig
+from cdtr.config import BackboneConfig, DataConfig
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.model.backbone import ClassTokenRows, build_backbone
 from oracles import model_oracles as oracle
@@ -29,7 +29,7 @@ CASES = [
 
 def make(name, size, overrides, stem="patch"):
     config = BackboneConfig(name=name, weights="none", stem=stem, overrides={**TINY, **overrides})
-    backbone = build_backbone(config, size).eval()
+    backbone = build_backbone(config, DataConfig(input_size=size)).eval()
     with torch.no_grad():
         for parameter in backbone.parameters():
             # timm starts close to uniform attention, where a wrong map would look right.
@@ -183,7 +183,9 @@ def test_attention_gradient_reaches_queries_and_keys_of_every_block():
 
 def test_drop_path_reaches_the_blocks():
     config = BackboneConfig(name="vit_tiny_patch16_224", weights="none", overrides=TINY, drop_path=0.1)
-    assert build_backbone(config, (32, 32)).vit.blocks[-1].drop_path1.drop_prob == pytest.approx(0.1)
+    assert build_backbone(config, DataConfig(input_size=(32, 32))).vit.blocks[-1].drop_path1.drop_prob == pytest.approx(
+        0.1
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_drop_path_reaches_the_blocks():
 def test_what_cannot_be_built_is_refused(changes, size, message):
     config = BackboneConfig(**{"name": "vit_tiny_patch16_224", "weights": "none", **changes})
     with pytest.raises(ConfigError, match=message):
-        build_backbone(config, size)
+        build_backbone(config, DataConfig(input_size=size))
 
 
 @torch.no_grad()
@@ -232,7 +234,7 @@ def test_hub_weights_that_do_not_fit_are_no_network_fault(monkeypatch):
         ConfigError,
         match=r"do not fit stem/overrides: set backbone\.weights=none .*backbone\.overrides=null .*size mismatch",
     ):
-        build_backbone(BackboneConfig(overrides=TINY), (224, 224))
+        build_backbone(BackboneConfig(overrides=TINY), DataConfig(input_size=(224, 224)))
 
 
 def test_hub_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
@@ -241,6 +243,6 @@ def test_hub_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
 
     monkeypatch.setattr("timm.create_model", offline)
     with pytest.raises(CheckpointError, match=r"go online, or set backbone\.weights"):
-        build_backbone(BackboneConfig(), (224, 224))
+        build_backbone(BackboneConfig(), DataConfig(input_size=(224, 224)))
     with pytest.raises(ConfigError, match=r"no pretrained weights for vit_base_patch16_xp_224: set backbone\.weights"):
-        build_backbone(BackboneConfig(name="vit_base_patch16_xp_224"), (224, 224))
+        build_backbone(BackboneConfig(name="vit_base_patch16_xp_224"), DataConfig(input_size=(224, 224)))

@@ -12,7 +12,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from cdtr.config import BackboneConfig
+from cdtr.config import BackboneConfig, DataConfig
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.model.backbone import build_backbone
 from cdtr.model.notes import with_notes
@@ -23,7 +23,7 @@ TINY = {"embed_dim": 48, "depth": 2, "num_heads": 2, "patch_size": 8}
 
 def make(weights="none", size=(32, 32), name="vit_tiny_patch16_224", stem="patch", **overrides):
     config = BackboneConfig(name=name, stem=stem, weights=str(weights), overrides={**TINY, **overrides})
-    return build_backbone(config, size)
+    return build_backbone(config, DataConfig(input_size=size))
 
 
 def start_file(path, size, noted=True, name="vit_tiny_patch16_224", **more):
@@ -80,7 +80,7 @@ def test_safetensors_load(tmp_path, name):
 
 def test_load_weights_false_does_not_read_the_file(tmp_path):
     config = BackboneConfig(name="vit_tiny_patch16_224", weights=str(tmp_path / "gone.pth"), overrides=TINY)
-    assert build_backbone(config, (32, 32), load_weights=False).grid_hw == (4, 4)
+    assert build_backbone(config, DataConfig(input_size=(32, 32)), load_weights=False).grid_hw == (4, 4)
 
 
 def test_position_embeddings_are_resampled_to_the_grid(tmp_path):
@@ -305,7 +305,7 @@ def test_files_of_timm_models_with_their_heads_load_at_another_grid(tmp_path, na
         {"state_dict": {f"module.{key}": value for key, value in whole.state_dict().items()}}, tmp_path / "w.pth"
     )
     config = BackboneConfig(name=name, weights=str(tmp_path / "w.pth"), overrides=shape)
-    loaded = build_backbone(config, (3 * patch, 6 * patch))
+    loaded = build_backbone(config, DataConfig(input_size=(3 * patch, 6 * patch)))
     assert loaded.grid_hw == (3, 6)
     assert torch.equal(loaded.vit.blocks[1].mlp.fc2.weight, whole.blocks[1].mlp.fc2.weight)
     assert torch.isfinite(loaded(torch.randn(1, 3, 3 * patch, 6 * patch)).attention).all()
@@ -320,7 +320,7 @@ def test_layer_scale_of_deit3_has_its_old_name_in_the_released_file(tmp_path):
     assert "blocks.0.gamma_1" in renamed
     torch.save({"model": renamed}, tmp_path / "w.pth")
     config = BackboneConfig(name="deit3_small_patch16_224", weights=str(tmp_path / "w.pth"), overrides=shape)
-    assert states_equal(source.state_dict(), build_backbone(config, (32, 32)).vit.state_dict())
+    assert states_equal(source.state_dict(), build_backbone(config, DataConfig(input_size=(32, 32))).vit.state_dict())
 
 
 def hub_file(monkeypatch, tmp_path, state):
@@ -335,7 +335,9 @@ def test_hub_weights_are_resampled_to_the_grid_and_lose_their_head(tmp_path, mon
     whole = timm.create_model("vit_tiny_patch16_224", num_classes=1000, img_size=224)
     whole.pos_embed.data[:, 1:] = torch.arange(14.0)[None, :, None].expand(14, 14, 192).reshape(1, 196, 192)
     hub_file(monkeypatch, tmp_path, whole.state_dict())
-    loaded = build_backbone(BackboneConfig(name="vit_tiny_patch16_224", weights="hub"), (64, 112))
+    loaded = build_backbone(
+        BackboneConfig(name="vit_tiny_patch16_224", weights="hub"), DataConfig(input_size=(64, 112))
+    )
     assert loaded.grid_hw == (4, 7)
     grid = loaded.vit.pos_embed.data[0, 1:].reshape(4, 7, 192)
     assert (grid[0, :, 0].diff() > 1.5).all()
@@ -346,4 +348,4 @@ def test_hub_weights_of_another_shape_are_told(tmp_path, monkeypatch):
     whole = timm.create_model("vit_tiny_patch16_224", num_classes=1000, img_size=224, mlp_ratio=2)
     hub_file(monkeypatch, tmp_path, whole.state_dict())
     with pytest.raises(ConfigError, match=r"do not fit .*blocks\.0\.mlp\.fc1\.weight.*\[384, 192\].*\[768, 192\]"):
-        build_backbone(BackboneConfig(name="vit_tiny_patch16_224", weights="hub"), (64, 112))
+        build_backbone(BackboneConfig(name="vit_tiny_patch16_224", weights="hub"), DataConfig(input_size=(64, 112)))

@@ -19,6 +19,7 @@ from cdtr.config.recipes import is_paper, recipe_label
 from cdtr.config.sections import (
     AttentionReduce,
     BackboneConfig,
+    CnnConfig,
     Config,
     CsmConfig,
     DataConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "Ablation",
     "AttentionReduce",
     "BackboneConfig",
+    "CnnConfig",
     "Config",
     "CsmConfig",
     "DataConfig",

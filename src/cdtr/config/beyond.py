@@ -20,7 +20,7 @@ def beyond_paper(config: Config) -> dict[str, str]:
     found = {
         "guide": "guide" if config.guide.enabled else None,
         "prior": None if prior is None else f"{prior} prior",
-        "stem": "convolutional stem" if config.backbone.stem == "conv" else None,
+        "stem": _stem(config),
         "fuse": "softplus maps" if config.maps.fuse == "softplus" else None,
         "padding": "replicate padding" if config.maps.padding == "replicate" else None,
     }
@@ -57,6 +57,13 @@ def switch_conflict(config: Config) -> str:
     if config.guide.attention != "evidence" and not config.guide.enabled:
         return f"guide.attention {config.guide.attention} needs guide.enabled: the guide is what teaches it"
     return ""
+
+
+def _stem(config: Config) -> str | None:
+    stem, cnn = config.backbone.stem, config.backbone.cnn
+    if stem == "cnn":
+        return f"patches from {'a frozen ' if cnn.frozen else ''}{cnn.name}"
+    return "convolutional stem" if stem == "conv" else None
 
 
 def _prior_in_use(config: Config) -> str | None:

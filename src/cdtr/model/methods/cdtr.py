@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import AttentionReduce, Config, MapsConfig, Prior
+from cdtr.errors import ConfigError
 from cdtr.model.backbone import Backbone
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guidance, Guide
@@ -74,7 +75,7 @@ class Cdtr(nn.Module):
         if self.ski is not None and auxiliary:
             aux["x_ski"], aux["ski_logits"], aux["ski_offset_rms"] = self.ski(x_out, aux["x_csm"], m_ca)
         if self.guide is not None and auxiliary:
-            seen = self.guide(images)
+            seen = self.guide(images, tokens.features)
             aux["x_guide"] = seen.x_guide
             if seen.prior is not None:
                 aux["prior"] = seen.prior
@@ -134,8 +135,7 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
     csm = Csm(backbone.depth * backbone.heads, classes, config.csm, padding) if config.csm.enabled else None
     ocm = Ocm(backbone.depth, backbone.heads, config.ocm, padding) if config.ocm.enabled else None
     ski = Ski(classes, config.ski) if config.ski.enabled else None
-    grid, patch = backbone.grid_hw, backbone.patch_size
-    guide = Guide(classes, grid, patch, config.guide, padding, _prior(config)) if config.guide.enabled else None
+    guide = _guide(config, classes, backbone) if config.guide.enabled else None
     names = ["cls"]
     names += ["csm"] if csm is not None else []
     names += ["ocm_suppress", "ocm_awaken"] if ocm is not None else []
@@ -154,6 +154,16 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
         attention_reduce=config.backbone.attention_reduce,
         maps=config.maps,
     )
+
+
+def _guide(config: Config, classes: int, backbone: Backbone) -> Guide:
+    shares = None
+    if config.guide.features == "backbone":
+        if backbone.cnn is None:
+            raise ConfigError("guide.features backbone needs backbone.stem cnn, whose features the guide then sees")
+        shares = backbone.cnn.shares()
+    grid, patch = backbone.grid_hw, backbone.patch_size
+    return Guide(classes, grid, patch, config.guide, config.maps.padding, _prior(config), shares)
 
 
 def _prior(config: Config) -> Prior | None:
