@@ -3,10 +3,12 @@
 import pytest
 import timm
 
-from cdtr.config import BackboneConfig, load_config
+from cdtr.config import BackboneConfig, DataConfig, load_config
 from cdtr.config.architecture import Architecture
 from cdtr.errors import ConfigError
 from cdtr.model.backbone import build_backbone
+
+SMALL = DataConfig(input_size=(32, 32))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,7 @@ from cdtr.model.backbone import build_backbone
 def test_what_is_no_bounded_shape_is_refused_before_timm_sees_it(overrides, message, monkeypatch):
     monkeypatch.setattr(timm, "create_model", lambda *_args, **_options: pytest.fail("timm was called"))
     with pytest.raises(ConfigError, match=message) as caught:
-        build_backbone(load_config(None, [f"backbone.overrides={overrides}"]).backbone, (32, 32), load_weights=False)
+        build_backbone(load_config(None, [f"backbone.overrides={overrides}"]).backbone, SMALL, load_weights=False)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 700
 
@@ -47,7 +49,7 @@ def test_allowed_keys_reach_timm_and_null_is_left_out():
     overrides = {"embed_dim": 48, "depth": 2, "num_heads": 2, "mlp_ratio": 2, "reg_tokens": 1, "qkv_bias": None}
     config = BackboneConfig(name="vit_tiny_patch16_224", weights="none", overrides=overrides)
     assert "qkv_bias" not in config.overrides
-    vit = build_backbone(config, (32, 32)).vit
+    vit = build_backbone(config, SMALL).vit
     assert vit.blocks[0].mlp.fc1.weight.shape == (96, 48)
     assert vit.num_prefix_tokens == 2
 

@@ -227,7 +227,7 @@ def test_bad_overrides_are_one_clear_line(override, message):
         ("epoch", ", did you mean 'train.epochs'?"),
         ("pretrain.lr", ", did you mean 'train.lr'?"),
         ("train.seed", ", did you mean 'seed'?"),
-        ("train.weights", ", did you mean 'backbone.weights'?"),
+        ("train.weights", ", did you mean 'backbone.weights' or 'backbone.cnn.weights'?"),
         ("guide.weights", ", did you mean 'guide.weight'?"),
         ("csm.enabeld", ", did you mean 'csm.enabled'?"),
         ("ocm.kk", ", did you mean 'ocm.k'?"),

@@ -331,7 +331,7 @@ def test_the_average_is_no_pickle(whole_run: Path) -> None:
 def test_going_on_reads_no_pretrained_weights(class_folder: Path, tmp_path: Path) -> None:
     out, weights = tmp_path / "run", tmp_path / "weights.safetensors"
     config = tiny_config()
-    save_file(build_backbone(config.backbone, config.data.input_size).vit.state_dict(), weights)
+    save_file(build_backbone(config.backbone, config.data).vit.state_dict(), weights)
     config = config.updated(backbone={"weights": str(weights)})
     assert train_fresh(config, class_folder, out, die="after a step that no state has") == -signal.SIGKILL
     weights.unlink()
