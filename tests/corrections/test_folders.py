@@ -269,7 +269,7 @@ def test_of_a_tasks_rows_in_json_min_the_last_counts_and_other_results_are_named
 def test_coco_of_label_studio_names_images_from_a_folder_of_its_own(out: Path, tmp_path: Path) -> None:
     tree = json.loads((out / "coco.json").read_text(encoding="utf-8"))
     for image in tree["images"]:
-        image["file_name"] = f"../../work/photos/{image['file_name']}"
+        image["file_name"] = f"../../media/photos/{image['file_name']}"
     file = tmp_path / "result.json"
     file.write_text(json.dumps(tree), encoding="utf-8")
     assert kept(file, out) == (EXPECTED, None)

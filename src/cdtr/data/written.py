@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from cdtr.json_tree import parse_json
 from cdtr.runs import write_json
 
 WRITTEN_FILE = ".cdtr-written.json"
@@ -22,7 +22,7 @@ def mark_written(folder: Path, names: Iterable[str]) -> None:
 def written_names(folder: Path) -> frozenset[str]:
     """The entries of a folder that are results of ours; none where there is no list, or a damaged one."""
     try:
-        content = json.loads((folder / WRITTEN_FILE).read_text(encoding="utf-8"))
+        content = parse_json((folder / WRITTEN_FILE).read_text(encoding="utf-8"))
         return frozenset(name for name in content["written"] if isinstance(name, str))
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return frozenset()
