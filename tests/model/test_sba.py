@@ -167,3 +167,10 @@ def test_a_step_against_the_gradient_lowers_the_loss(tiny_clip, similarity):
     with torch.no_grad():
         after = sba.loss(images, m_ca - 0.01 * m_ca.grad / m_ca.grad.abs().max(), m_ca, labels)
     assert after < before
+
+
+def test_its_constants_lie_where_the_texts_lie(tiny_clip):
+    """A dry run on a GPU builds SBA from texts that are on the device, and never moves it."""
+    text = torch.zeros(3, 8, device="meta")
+    sba = Sba(tiny_clip, text, SbaConfig(), DataConfig(input_size=(32, 32)))
+    assert sba.mean.device == sba.std.device == text.device

@@ -27,7 +27,7 @@ class Sba:
         self.clip = clip
         self.text = text
         self.config = config
-        self.mean, self.std = (torch.tensor(v)[:, None, None] for v in (data.mean, data.std))
+        self.mean, self.std = (torch.tensor(v, device=text.device)[:, None, None] for v in (data.mean, data.std))
 
     def to(self, device: torch.device) -> Sba:
         self.clip.to(device)
