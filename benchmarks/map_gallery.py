@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cdtr.api import choose_view, protocol_threshold
 from cdtr.cli._paper_gallery import DPI, RunToShow, show_runs
-from cdtr.cli._shared import open_source
 from cdtr.cli.evaluate import choose_split
 from cdtr.config import PaperGallery
 from cdtr.evaluation import find_protocol
@@ -15,6 +14,7 @@ from cdtr.reports.figures import figure_png
 from cdtr.reports.paper_gallery import gallery_block
 from cdtr.reports.picture_grid import picture_grid
 from cdtr.runs import RunFolder, write_atomic
+from cdtr.workflows.opening import open_source
 
 
 def main() -> None:

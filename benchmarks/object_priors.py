@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.api import as_method
-from cdtr.cli._shared import open_source
 from cdtr.config import Config
 from cdtr.data.loader import eval_loader
 from cdtr.data.split import training_samples
@@ -30,6 +29,7 @@ from cdtr.model.priors import PRIORS
 from cdtr.model.weights import read_state_dict
 from cdtr.records import DataSource, ModelOutput, Sample
 from cdtr.runs import RunFolder
+from cdtr.workflows.opening import open_source
 
 
 class PriorMaps(nn.Module):

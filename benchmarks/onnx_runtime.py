@@ -22,7 +22,6 @@ import torch
 from torch import nn
 
 from cdtr.api import choose_threshold, find_view, load_model
-from cdtr.cli._shared import open_source
 from cdtr.cli.export import Trial, prepare_trial
 from cdtr.config import Config, load_config
 from cdtr.deployment.compare import measure_difference
@@ -36,6 +35,7 @@ from cdtr.localization.tiles import tiled
 from cdtr.model.cost import interleaved_seconds
 from cdtr.model.methods import build_method
 from cdtr.runs import RunFolder
+from cdtr.workflows.opening import open_source
 from harness import machine_facts, ratio_to, show
 
 PYTORCH = "pytorch"

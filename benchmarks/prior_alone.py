@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from cdtr.api import as_method, as_seen, find_device, find_view, load_model
-from cdtr.cli._shared import HELD_OUT, find_test_split, open_source
 from cdtr.cli.calibrate import calibration_samples, chosen_on
 from cdtr.cli.evaluate import choose_split
 from cdtr.data.loader import eval_loader
@@ -28,6 +27,7 @@ from cdtr.evaluation import calibrate, evaluate, find_protocol
 from cdtr.model.priors import PRIORS
 from cdtr.records import DataSource
 from cdtr.runs import RunFolder, write_json
+from cdtr.workflows.opening import HELD_OUT, find_test_split, open_source
 from collect_results import PRIOR
 from object_priors import PriorMaps, trained_guide
 

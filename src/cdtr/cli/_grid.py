@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cdtr.cli._cells import Cell, run_cells
-from cdtr.cli._shared import HELD_OUT, find_test_split, note, progress_bar
+from cdtr.cli._shared import note, progress_bar
 from cdtr.config import Config
 from cdtr.data.split import training_samples
 from cdtr.errors import ConfigError, DataError, TrainingError
@@ -14,6 +14,7 @@ from cdtr.model.clip_folder import WEIGHTS_FILE
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder
 from cdtr.training.start import find_start
+from cdtr.workflows.opening import HELD_OUT, find_test_split
 
 RESULT_FILE = "evaluation.json"
 FULLSUP = "train-fullsup"  # the split on which the WSOL benchmark chooses its thresholds

@@ -14,12 +14,12 @@ import torch
 
 from cdtr.cli._cells import Cell
 from cdtr.cli._grid import RESULT_FILE, calibrate_options, check_starts, clip_cell, training_cell
-from cdtr.cli._shared import check_evaluation
 from cdtr.config import Config, PaperRow, Reproduction, clip_settings, load_config
 from cdtr.errors import ConfigError, DataError
 from cdtr.json_tree import parse_json
 from cdtr.model.methods import SWITCHES, build_method, builder_name, check_bundle, method_names, with_switches
 from cdtr.records import DataSource
+from cdtr.workflows.opening import check_evaluation
 
 # What a run may go on with as it is asked for now, and comes out the same.
 _WITHOUT_EFFECT: dict[str, Any] = {"seed": True, "recipe": True, "data": {"workers"}, "evaluation": {"batch_size"}}

@@ -108,10 +108,10 @@ def check_rows(grid: Path, configs: dict[str, Config], root: Path, split: str | 
     What every training, calibration or evaluation would refuse is an error now, not in every log.
     """
     from cdtr.cli._grid import choose_calibration
-    from cdtr.cli._shared import HELD_OUT, check_evaluation
     from cdtr.data.opening import open_data
     from cdtr.errors import ConfigError, DataError
     from cdtr.model.methods import with_switches
+    from cdtr.workflows.opening import HELD_OUT, check_evaluation
 
     for name, config in configs.items():
         try:
@@ -138,7 +138,7 @@ def settle_files(
     import json
 
     from cdtr.cli._grid import check_settled, check_starts
-    from cdtr.cli._shared import HELD_OUT
+    from cdtr.workflows.opening import HELD_OUT
 
     about: dict[str, Any] = {"data": str(root), "split": plan.split, "small_clip": plan.small_clip}
     if calibration != HELD_OUT:

@@ -56,23 +56,16 @@ def command(
     """
     from cdtr.api import find_run
     from cdtr.cli._output import write_answer
-    from cdtr.cli._shared import (
-        LOCALIZE_REST,
-        find_test_split,
-        next_steps,
-        open_source,
-        require_outputs,
-        shell,
-        tell_reading,
-    )
+    from cdtr.cli._shared import LOCALIZE_REST, TERMINAL, next_steps, require_outputs, shell, tell_reading
     from cdtr.errors import ConfigError
     from cdtr.evaluation.calibration import LABEL_FREE
+    from cdtr.workflows.opening import find_test_split, open_source
 
     require_outputs(json_file)
     folder = find_run(run)
     if label_free and mirror:
         raise ConfigError("--mirror is for the scores of boxes, which --label-free cannot fit: give one of them")
-    source = open_source(folder, data, boxes, split)
+    source = open_source(folder, data, boxes, split, TERMINAL)
     found, quality = calibrate_run(folder, source, device, split, label_free, mirror, view)
     tell_reading(source)
     chosen = LABEL_FREE if found.gt_known_loc is None else f"GT-known Loc {found.gt_known_loc:.1f}%"
@@ -169,10 +162,11 @@ class OnImages:
         self, protocols: Sequence[Protocol], view: str | None, label_free: bool
     ) -> list[tuple[Calibration, View]]:
         """Each protocol's calibration and the view that it was made under."""
-        from cdtr.cli._shared import group_by_view, progress_bar
+        from cdtr.cli._shared import TERMINAL, progress_bar
         from cdtr.evaluation import calibrate, calibrate_label_free
+        from cdtr.workflows.opening import group_by_view
 
-        groups = group_by_view(self.run, protocols, view)
+        groups = group_by_view(self.run, protocols, view, TERMINAL)
         found: list[tuple[Calibration, View]] = []
         for seen, members in groups.items():
             words = f"calibrating on {self.where}" + (f", {seen.name}" if len(groups) > 1 else "")
@@ -218,9 +212,9 @@ def calibration_samples(
 
     hash_of: hashes a file, where the caller wants the hashes as well.
     """
-    from cdtr.cli._shared import find_split, held_out_samples
     from cdtr.data.files import content_hash
     from cdtr.errors import DataError
+    from cdtr.workflows.opening import find_split, held_out_samples
 
     if split in NOT_TO_CHOOSE_ON:
         reason = "a threshold chosen on it would flatter the scores" if split == "test" else "the run was fitted to it"
@@ -238,9 +232,10 @@ def without_scored(
     """
     from dataclasses import replace
 
-    from cdtr.cli._shared import TEST_SPLITS, note
+    from cdtr.cli._shared import note
     from cdtr.data.duplicates import find_copies
     from cdtr.errors import DataError
+    from cdtr.workflows.opening import TEST_SPLITS
 
     scored = {name: source.splits[name] for name in TEST_SPLITS if name in source.splits and name != split}
     copies = find_copies(replace(source, splits={**scored, _CHOSEN_ON: tuple(samples)}), hash_of)

@@ -35,19 +35,20 @@ def command(
 
     from cdtr.api import find_run
     from cdtr.cli._output import write_answer
-    from cdtr.cli._shared import open_source, require_outputs
+    from cdtr.cli._shared import TERMINAL, require_outputs
     from cdtr.cli.evaluate import evaluate_run
     from cdtr.config import recipe_label
     from cdtr.evaluation import find_protocol
     from cdtr.metrics.paired import compare_rows
     from cdtr.reports.tables import differences_table
     from cdtr.terminal import PlainConsole
+    from cdtr.workflows.opening import open_source
 
     require_outputs(json_file)
     first, second = (find_run(path) for path in (run_a, run_b))
     rules = find_protocol(protocol or first.config().evaluation.protocol)
-    source = open_source(first, data, split=split)
-    open_source(second, data)
+    source = open_source(first, data, split=split, reporter=TERMINAL)
+    open_source(second, data, reporter=TERMINAL)
     name, samples = choose_common_split(first, second, source, split)
     results = [
         evaluate_run(folder, source, samples, [rules], device=device, leak_advice="compare on another --split")[0]
@@ -80,8 +81,8 @@ def choose_common_split(
 
     DataError where there is neither, and for ``held-out`` unless both runs held out the same images.
     """
-    from cdtr.cli._shared import HELD_OUT, TEST_SPLITS, find_split, find_test_split
     from cdtr.errors import DataError
+    from cdtr.workflows.opening import HELD_OUT, TEST_SPLITS, find_split, find_test_split
 
     name = split or find_test_split(source)
     if name is None:

@@ -56,14 +56,15 @@ def command(
     Example: cdtr evaluate runs/neu --data NEU-DET --json neu.json
     """
     from cdtr.api import find_run
-    from cdtr.cli._shared import open_source, process_state, require_outputs, tell_reading
+    from cdtr.cli._shared import TERMINAL, require_outputs, tell_reading
     from cdtr.evaluation import PROTOCOLS, find_protocol
+    from cdtr.workflows.opening import open_source, process_state
 
     require_outputs(json_file, figures)
     folder = find_run(run)
     names = list(PROTOCOLS) if protocol == ALL else [protocol or folder.config().evaluation.protocol]
     rules = [find_protocol(name) for name in names]
-    source = open_source(folder, data, boxes, split)
+    source = open_source(folder, data, boxes, split, TERMINAL)
     name, samples = choose_split(folder, source, split)
     results = evaluate_run(folder, source, samples, rules, threshold, device, allow_leak, view=view)
     if not process_state().is_main_process:
@@ -121,7 +122,7 @@ def report(
 
 def choose_split(run: RunFolder, source: DataSource, split: str | None) -> tuple[str, Sequence[Sample]]:
     """The named split's images; by default those furthest from training."""
-    from cdtr.cli._shared import HELD_OUT, find_split, find_test_split
+    from cdtr.workflows.opening import HELD_OUT, find_split, find_test_split
 
     if split is None:
         split = find_test_split(source) or HELD_OUT
@@ -147,16 +148,17 @@ def evaluate_run(
     and all get the whole result.
     """
     from cdtr.api import as_seen, choose_view, find_device, load_model, protocol_threshold, require_view
-    from cdtr.cli._shared import group_by_view, process_state, progress_bar, report_broken
+    from cdtr.cli._shared import TERMINAL, progress_bar, report_broken
     from cdtr.config import recipe_label
     from cdtr.data.loader import eval_loader
     from cdtr.evaluation import Tally, gather_tallies, tally_images
+    from cdtr.workflows.opening import group_by_view, process_state
 
     state = process_state()
     alone = state.num_processes == 1
     config, where = run.config(), find_device(device) if alone or device is not None else state.device
     leaks = cache(partial(count_leaks, run, samples))
-    groups = group_by_view(run, protocols, view)
+    groups = group_by_view(run, protocols, view, TERMINAL)
     if view is not None:
         require_view(run, threshold, choose_view(run, view))
     seen_by = {rules.name: seen for seen, members in groups.items() for rules in members}

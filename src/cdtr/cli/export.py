@@ -57,11 +57,12 @@ def command(
     """
     from cdtr.api import find_run, find_view, load_model, view_threshold
     from cdtr.cli._output import write_answer
-    from cdtr.cli._shared import LOCALIZE_REST, next_steps, note, open_source, require_outputs, shell
+    from cdtr.cli._shared import LOCALIZE_REST, TERMINAL, next_steps, note, require_outputs, shell
     from cdtr.deployment.facts import run_facts
     from cdtr.errors import ConfigError
     from cdtr.localization.tiles import tiled
     from cdtr.runs import write_atomic
+    from cdtr.workflows.opening import open_source
 
     if onnx is None and torch_export is None:
         raise ConfigError("nothing to write: give --onnx NAME.onnx, --torch-export NAME.pt2, or both")
@@ -76,7 +77,7 @@ def command(
     folder = find_run(run)
     seen = find_view(folder, view)
     chosen = view_threshold(folder, threshold, seen.name)
-    source = None if data is None else open_source(folder, data, boxes, split)
+    source = None if data is None else open_source(folder, data, boxes, split, TERMINAL)
     trial = prepare_trial(folder, chosen[0], source, split, images, int8, seen.name)
     if chosen[0] is None:
         note(f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold")

@@ -35,9 +35,10 @@ def command(
 
     Example: cdtr quickstart --out runs/quickstart
     """
-    from cdtr.cli._shared import check_evaluation, require_folder
+    from cdtr.cli._shared import require_folder
     from cdtr.config import load_config
     from cdtr.model.methods import with_switches
+    from cdtr.workflows.opening import check_evaluation
 
     n_train, n_val = parse_counts(images)
     require_folder(out)

@@ -64,9 +64,10 @@ def measure_run(
     run: RunFolder, data: Path | None, split: str | None, boxes: str | None, images: int, device: str | None
 ) -> tuple[Measured | None, str]:
     """What the images add, or None and why they cannot be had; where ``data`` is given, that is an error."""
-    from cdtr.cli._shared import open_source
+    from cdtr.cli._shared import TERMINAL
     from cdtr.cli.evaluate import choose_split
     from cdtr.errors import DataError
+    from cdtr.workflows.opening import open_source
 
     root = data or (run.known_manifest().get("data") or {}).get("root")
     if root is None:
@@ -74,7 +75,7 @@ def measure_run(
     if data is None and not Path(root).is_dir():
         return None, f"its data is no longer in {root}; name it with --data."
     try:
-        source = open_source(run, Path(root), boxes, split)
+        source = open_source(run, Path(root), boxes, split, TERMINAL)
         name, samples = choose_split(run, source, split)
         evaluation = evaluate_for_report(run, source, samples, device)
     except DataError as error:

@@ -33,18 +33,10 @@ def command(
 
     Example: cdtr train photos/ --out runs/photos --set train.epochs=20
     """
-    from cdtr.cli._shared import (
-        LOCALIZE_REST,
-        check_evaluation,
-        find_test_split,
-        next_steps,
-        note,
-        progress_console,
-        shell,
-        tell_reading,
-    )
+    from cdtr.cli._shared import LOCALIZE_REST, next_steps, note, progress_console, shell, tell_reading
     from cdtr.data.opening import open_data
     from cdtr.training.loop import train
+    from cdtr.workflows.opening import check_evaluation, find_test_split
 
     settings = choose_config(
         out, config, [*(overrides or []), *(["data.deduplicate=true"] if deduplicate else [])], resume

@@ -63,13 +63,14 @@ def command(
     Example: cdtr data check photos/ --out photos-check
     """
     from cdtr.cli._output import write_answer
-    from cdtr.cli._shared import reading_lines, require_folder
+    from cdtr.cli._shared import require_folder
     from cdtr.config import load_config
     from cdtr.data.check import require_kinds
     from cdtr.data.written import mark_written
     from cdtr.reports.contact_sheet import MOST_CLASSES, class_sheet, copies_sheet, require_format, write_picture
     from cdtr.reports.data_check import classes_table, finding_lines, splits_table
     from cdtr.terminal import PlainConsole
+    from cdtr.workflows.opening import reading_lines
 
     require_kinds(allow or ())
     if out is not None:
