@@ -7,14 +7,13 @@ from pathlib import Path
 
 from cdtr.api import choose_view, protocol_threshold
 from cdtr.cli._paper_gallery import DPI, RunToShow, show_runs
-from cdtr.cli.evaluate import choose_split
 from cdtr.config import PaperGallery
 from cdtr.evaluation import find_protocol
 from cdtr.reports.figures import figure_png
 from cdtr.reports.paper_gallery import gallery_block
 from cdtr.reports.picture_grid import picture_grid
 from cdtr.runs import RunFolder, write_atomic
-from cdtr.workflows.opening import open_source
+from cdtr.workflows.opening import choose_split, open_source
 
 
 def main() -> None:

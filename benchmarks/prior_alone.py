@@ -19,15 +19,14 @@ from typing import Any
 import torch
 
 from cdtr.api import as_method, as_seen, find_device, find_view, load_model
-from cdtr.cli.calibrate import calibration_samples, chosen_on
-from cdtr.cli.evaluate import choose_split
 from cdtr.data.loader import eval_loader
 from cdtr.errors import CdtrError, CheckpointError, DataError
 from cdtr.evaluation import calibrate, evaluate, find_protocol
 from cdtr.model.priors import PRIORS
 from cdtr.records import DataSource
 from cdtr.runs import RunFolder, write_json
-from cdtr.workflows.opening import HELD_OUT, find_test_split, open_source
+from cdtr.workflows.calibrate import calibration_samples, describe_split
+from cdtr.workflows.opening import HELD_OUT, choose_split, find_test_split, open_source
 from collect_results import PRIOR
 from object_priors import PriorMaps, trained_guide
 
@@ -84,7 +83,7 @@ def measure_prior(
         rules,
         found.threshold,
         device,
-        threshold_source=f"calibrated on {found.n_images} {chosen_on(choose_on)}",
+        threshold_source=f"calibrated on {found.n_images} {describe_split(choose_on)}",
     )
     return {"split": name, "method": f"prior {guide.prior}", **result.to_json(source.class_names)}
 

@@ -18,8 +18,6 @@ from run_mutations import damaged_json, damaged_text, damaged_tree, seeds
 
 from cdtr.api import choose_threshold, choose_view, protocol_threshold
 from cdtr.api.thresholds import box_quality
-from cdtr.cli.describe import describe
-from cdtr.cli.evaluate import count_leaks
 from cdtr.config import Config
 from cdtr.deployment.facts import Facts, run_facts
 from cdtr.errors import CdtrError
@@ -35,6 +33,8 @@ from cdtr.reports.report import _stored
 from cdtr.runs import RunFolder
 from cdtr.training.prepare import _check_same
 from cdtr.training.state import saved_state
+from cdtr.workflows.describe import describe
+from cdtr.workflows.evaluate import count_leaks
 
 SHA256 = "0" * 64
 SPLIT = {"images": 12, "sha256": SHA256}
@@ -123,7 +123,7 @@ Read = Callable[[RunFolder], object]
 SOURCE = DataSource("folder", Path("data"), ("ant", "bee"), {}, False, lambda _sample: None)
 
 MANIFEST_READERS: tuple[Read, ...] = (
-    lambda run: list(describe(run)),
+    lambda run: list(describe(run).lines()),
     facts.data_facts,
     lambda run: facts.model_facts(run, 3),
     facts.training_facts,

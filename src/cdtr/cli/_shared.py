@@ -1,4 +1,4 @@
-"""What several commands need: a run with the data it was trained on, the held-out images, a progress bar."""
+"""What several commands share: notes, progress bars, the printing of scores, checks of the files to write."""
 
 from __future__ import annotations
 
@@ -17,20 +17,38 @@ from cdtr.records import DataSource, Sample
 from cdtr.terminal import PlainConsole
 from cdtr.text import printable
 
-if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
-    pass
+if TYPE_CHECKING:
+    from cdtr.workflows.scores import Scores
 
 LOCALIZE_REST = " IMAGES --out boxes --format coco,csv"
 
 
 def tell_reading(source: DataSource) -> None:
-    """The lines of ``reading_lines``, and a warning of each problem that came up since the set was opened."""
-    from cdtr.workflows.opening import reading_lines
+    """Print what was read of a data set; see ``report_reading``."""
+    from cdtr.workflows.opening import report_reading
 
-    for account in source.accounts:
-        account.warn()
-    for line in reading_lines(source):
-        note(line)
+    report_reading(source, TERMINAL)
+
+
+def print_scores(
+    scores: Scores, json_file: Path | None = None, figures: Path | None = None, per_class: bool = False
+) -> None:
+    """Print one evaluation, or several protocols side by side, and write numbers and figures if asked."""
+    from cdtr.cli._output import write_answer
+    from cdtr.reports.figures import write_figures
+    from cdtr.reports.tables import metrics_table, per_class_table, protocols_table, summary_lines
+    from cdtr.terminal import PlainConsole
+
+    results, single = scores.evaluations, len(scores) == 1
+    PlainConsole().print(metrics_table(results[0]) if single else protocols_table(results))
+    for line in summary_lines(results[0]) if single else ():
+        print(line)
+    for result in results if per_class else ():
+        PlainConsole().print(per_class_table(result, scores.class_names))
+    if json_file is not None:
+        write_answer(json_file, scores.to_json())
+    for path in [path for result in results for path in write_figures(result, figures)] if figures is not None else ():
+        print(f"wrote {path}")
 
 
 @contextmanager

@@ -202,11 +202,11 @@ def prepare_trial(
     """Pictures of the data set, evenly chosen, or drawn ones where there is none."""
     from cdtr.api import DEFAULT_THRESHOLD
     from cdtr.cli._shared import report_broken
-    from cdtr.cli.evaluate import choose_split
     from cdtr.data.split import training_samples
     from cdtr.deployment.pictures import drawn_pictures, read_pictures
     from cdtr.deployment.variants import TrueBoxes
     from cdtr.evaluation import find_protocol
+    from cdtr.workflows.opening import choose_split
 
     config, level = run.config(), DEFAULT_THRESHOLD if threshold is None else threshold
     if source is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from cdtr.account import Account, account_lines
 from cdtr.data.images import check_images
 from cdtr.data.opening import open_data
 from cdtr.data.split import hold_out, training_samples
-from cdtr.errors import CheckpointError, DataError
+from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names
 from cdtr.workflows.reporting import SILENT, Reporter
@@ -22,8 +22,51 @@ if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
     from cdtr.data.pixels import View
     from cdtr.evaluation import Protocol
 
+RunLike: TypeAlias = str | Path | RunFolder
+DataLike: TypeAlias = str | Path | DataSource
+
 HELD_OUT = "held-out"
 TEST_SPLITS = ("test", "val")  # the first that the data has is the one to measure on
+
+
+def resolve_run(run: RunLike) -> RunFolder:
+    """Return the folder of a trained run.
+
+    Args:
+        run: the folder, its path, or a hub id ``owner/name``, which is downloaded.
+
+    Raises:
+        CheckpointError: there is no such run, or its training has not finished.
+    """
+    from cdtr.api import find_run
+
+    return run.require_trained() if isinstance(run, RunFolder) else find_run(run)
+
+
+def name_of(run: RunLike) -> str:
+    """Return the path or hub id that a run goes by."""
+    return str(run.path if isinstance(run, RunFolder) else run)
+
+
+def resolve_data(
+    run: RunFolder,
+    data: DataLike,
+    boxes: str | None = None,
+    split: str | None = None,
+    reporter: Reporter = SILENT,
+) -> DataSource:
+    """Return the data set as it is where it is open already, else open it as ``open_source`` does.
+
+    Raises:
+        ConfigError: boxes are named for a data set that is open already.
+        DataError: the set cannot be read, or has other classes than the run.
+    """
+    if not isinstance(data, DataSource):
+        return open_source(run, Path(data), boxes, split, reporter)
+    if boxes is not None:
+        raise ConfigError("boxes are named for a data set that is open already: give its path, or leave boxes out")
+    check_classes(run, data)
+    return data
 
 
 def open_source(
@@ -51,6 +94,14 @@ def open_source(
     source = open_data(data, settings, reporter.note, split)
     check_classes(run, source)
     return source
+
+
+def report_reading(source: DataSource, reporter: Reporter) -> None:
+    """Report the lines of ``reading_lines``, and warn of each problem that came up since the set was opened."""
+    for account in source.accounts:
+        account.warn()
+    for line in reading_lines(source):
+        reporter.note(line)
 
 
 def reading_lines(source: DataSource) -> list[str]:
@@ -108,6 +159,22 @@ def find_split(run: RunFolder, source: DataSource, split: str) -> Sequence[Sampl
     return samples
 
 
+def choose_split(run: RunFolder, source: DataSource, split: str | None) -> tuple[str, Sequence[Sample]]:
+    """Return the name and the images of a split.
+
+    Args:
+        run: the run that is measured.
+        source: the data set.
+        split: a name; None takes the first of test, val and held-out.
+
+    Raises:
+        DataError: the data has no such split.
+    """
+    if split is None:
+        split = find_test_split(source) or HELD_OUT
+    return split, find_split(run, source, split)
+
+
 def find_test_split(source: DataSource, chosen_on: str | None = None) -> str | None:
     """The split to measure on, which neither training nor the choice of a threshold has seen; None without one."""
     return next((name for name in TEST_SPLITS if name != chosen_on and source.splits.get(name)), None)
@@ -132,7 +199,6 @@ def group_by_view(
     """
     from cdtr.api import choose_view
     from cdtr.data.pixels import View
-    from cdtr.errors import ConfigError
 
     groups: dict[View, list[Protocol]] = {}
     faults: dict[str, ConfigError] = {}

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from cdtr.records import Sample
 
 
 class Reporter(Protocol):
@@ -35,3 +38,12 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+def note_left_out(reporter: Reporter) -> Callable[[Sample, str], None]:
+    """Return a function that notes an image which cannot be read, for the loaders' ``on_broken``."""
+
+    def note(sample: Sample, reason: str) -> None:
+        reporter.note(f"left out {sample.image_id}: {reason}")
+
+    return note

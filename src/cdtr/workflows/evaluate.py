@@ -1,0 +1,267 @@
+"""Measure a run on the images of a split, under one or several protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+from cdtr.api import (
+    as_seen,
+    box_quality,
+    calibrated_threshold,
+    choose_view,
+    find_device,
+    load_model,
+    protocol_threshold,
+    require_view,
+    scores_misfit,
+)
+from cdtr.config import recipe_label
+from cdtr.data.files import content_hash
+from cdtr.data.loader import eval_loader
+from cdtr.errors import CheckpointError, DataError
+from cdtr.evaluation import PROTOCOLS, Evaluation, Protocol, Tally, find_protocol, gather_tallies, tally_images
+from cdtr.localization.quality import BoxQuality
+from cdtr.records import DataSource, Sample
+from cdtr.runs import RunFolder
+from cdtr.workflows.opening import (
+    DataLike,
+    RunLike,
+    choose_split,
+    group_by_view,
+    name_of,
+    process_state,
+    report_reading,
+    resolve_data,
+    resolve_run,
+)
+from cdtr.workflows.reporting import SILENT, Reporter, note_left_out
+from cdtr.workflows.scores import Scores
+
+ALL_PROTOCOLS = "all"
+_LEAK_ADVICE = "evaluate another split, give --threshold, or mark the result as an oracle's with --allow-leak"
+_STORED = (
+    "recipe",
+    "view",
+    "n_images",
+    "n_annotated",
+    "threshold",
+    "threshold_source",
+    "metrics",
+    "intervals",
+    "baselines",
+)
+
+
+def evaluate(
+    run: RunLike,
+    data: DataLike,
+    *,
+    split: str | None = None,
+    boxes: str | None = None,
+    protocol: str | Sequence[str] | None = None,
+    threshold: float | None = None,
+    view: str | None = None,
+    allow_leak: bool = False,
+    device: str | None = None,
+    store: bool = True,
+    reporter: Reporter = SILENT,
+) -> Scores:
+    """Measure boxes and classes of a run in percent, with the trivial baselines beside them.
+
+    Args:
+        run: a run folder, its path, or a hub id.
+        data: the data set, as a path or opened; without boxes, only classes are measured.
+        split: the images to measure on; None takes the first of test, val and held-out.
+        boxes: a file or folder of boxes, where they do not lie in the data set.
+        protocol: one or several names, or ``all``; None takes the run's own.
+        threshold: the map threshold, in [0, 1); None takes the one published for the run's method on this data set,
+            else the calibrated, else the configured one.
+        view: what the network sees of an image where the protocol does not say it, ``whole``, ``crop`` or ``tiled``;
+            None takes that of the calibration.
+        allow_leak: measure on images that the threshold was chosen on; the result is marked as an oracle's.
+        device: where to compute; None takes CUDA where there is one.
+        store: keep the scores in the run folder for reports and the model card, unless threshold, view or allow_leak
+            is given, or the run is a hub id.
+        reporter: takes notes and progress.
+
+    Returns:
+        The scores under each protocol. Of several processes each gets the whole result.
+
+    Raises:
+        ConfigError: an unknown protocol or view, or a view that the run was not calibrated for.
+        DataError: the split is missing, or the threshold was chosen on some of its images.
+
+    Example:
+        ``cdtr.evaluate("runs/neu", "NEU-DET").metrics["gt_known_loc"]``
+    """
+    folder = resolve_run(run)
+    rules = find_protocols(protocol or folder.config().evaluation.protocol)
+    source = resolve_data(folder, data, boxes, split, reporter)
+    name, samples = choose_split(folder, source, split)
+    found = evaluate_samples(
+        folder,
+        source,
+        samples,
+        rules,
+        threshold=threshold,
+        view=view,
+        allow_leak=allow_leak,
+        device=device,
+        reporter=reporter,
+    )
+    scores = Scores(name_of(run), source, name, folder.class_names(), tuple(found))
+    if process_state().is_main_process:
+        if source is not data:
+            report_reading(source, reporter)
+        as_calibrated = threshold is None and view is None and not allow_leak
+        if store and as_calibrated and Path(name_of(run)).is_dir():  # a run from the hub lies in a cache
+            store_scores(folder, scores, reporter)
+    return scores
+
+
+def find_protocols(names: str | Sequence[str]) -> list[Protocol]:
+    """Return the protocols of these names, ``all`` for every one; ConfigError lists the choices."""
+    if isinstance(names, str):
+        names = list(PROTOCOLS) if names == ALL_PROTOCOLS else [names]
+    return [find_protocol(name) for name in names]
+
+
+def store_scores(run: RunFolder, scores: Scores, reporter: Reporter = SILENT) -> None:
+    """Write metrics, intervals and baselines to ``scores.json``; a folder that cannot be written gets a note."""
+    entries = []
+    for found in scores:
+        tree = found.to_json()
+        place = {"data": scores.source.name, "split": scores.split, "protocol": found.protocol}
+        entries.append({**place, **{key: tree[key] for key in _STORED}})
+    try:
+        run.add_scores(entries)
+    except OSError as error:
+        reporter.note(f"the scores are not kept in {run.path}: {error.strerror or error}")
+
+
+def evaluate_samples(
+    run: RunFolder,
+    source: DataSource,
+    samples: Sequence[Sample],
+    protocols: Sequence[Protocol],
+    *,
+    threshold: float | None = None,
+    view: str | None = None,
+    allow_leak: bool = False,
+    device: str | None = None,
+    leak_advice: str = _LEAK_ADVICE,
+    reporter: Reporter = SILENT,
+) -> list[Evaluation]:
+    """Measure a run on some images under each protocol, with one forward pass for each view of them.
+
+    Args:
+        run: the run.
+        source: the data set of the images.
+        samples: the images.
+        protocols: the protocols; one whose view the run's sizes do not allow is left out with a note.
+        threshold: see ``evaluate``.
+        view: see ``evaluate``.
+        allow_leak: see ``evaluate``.
+        device: see ``evaluate``.
+        leak_advice: what to do where the threshold was chosen on some of the images, for the error.
+        reporter: takes notes and progress.
+
+    Returns:
+        One evaluation for each protocol. Of several processes each measures its share, and all get the whole result.
+
+    Raises:
+        ConfigError: no protocol's view is possible, or the run was not calibrated for the view.
+        DataError: the threshold was chosen on some of the images.
+    """
+    state = process_state()
+    alone = state.num_processes == 1
+    config, where = run.config(), find_device(device) if alone or device is not None else state.device
+    leaks = cache(partial(count_leaks, run, samples))
+    groups = group_by_view(run, protocols, view, reporter)
+    if view is not None:
+        require_view(run, threshold, choose_view(run, view))
+    seen_by = {rules.name: seen for seen, members in groups.items() for rules in members}
+    protocols = [rules for rules in protocols if rules.name in seen_by]
+    chosen = [protocol_threshold(run, rules, source.name, threshold, seen_by[rules.name].name) for rules in protocols]
+    if any(_is_calibrated(origin) for _, origin in chosen) and leaks():
+        if not allow_leak:
+            raise leak_error(run, leaks(), leak_advice)
+        marked = f"{leaks()} of them scored here"
+        chosen = [(at, f"oracle: {why}, {marked}" if _is_calibrated(why) else why) for at, why in chosen]
+    own = [rules.name == config.evaluation.protocol for rules in protocols]
+    at = next((value for is_own, (value, _) in zip(own, chosen, strict=True) if is_own), None)
+    quality, remarks = fair_quality(run, at, leaks, allow_leak)
+    tallies = [
+        Tally(rules, value, quality=quality if is_own else None)
+        for rules, (value, _), is_own in zip(protocols, chosen, own, strict=True)
+    ]
+    module = load_model(run.path, where)
+    share = len(samples[state.process_index :: state.num_processes])
+    on_broken = note_left_out(reporter)
+    for seen in groups:
+        batches = eval_loader(samples, config, state.process_index, state.num_processes, on_broken, seen.name)
+        members = [tally for tally in tallies if seen_by[tally.protocol.name] == seen]
+        with reporter.progress("evaluating images" + (f", {seen.name}" if len(groups) > 1 else ""), share) as advance:
+            tally_images(members, as_seen(module, seen), batches, source.annotate, where, advance)
+    if not alone:
+        tallies = gather_tallies(tallies)
+    recipe = recipe_label(config)
+    results = [
+        replace(tally.finish(origin), view=seen_by[tally.protocol.name].name, recipe=recipe)
+        for tally, (_, origin) in zip(tallies, chosen, strict=True)
+    ]
+    return [
+        replace(result, notes=(*result.notes, *remarks)) if is_own else result
+        for result, is_own in zip(results, own, strict=True)
+    ]
+
+
+def fair_quality(
+    run: RunFolder, threshold: float | None, leaks: Callable[[], int], allow_leak: bool
+) -> tuple[BoxQuality | None, tuple[str, ...]]:
+    """What scores the run's boxes at a threshold, where that can be measured fairly, and what to say of it.
+
+    threshold: in use under the run's own protocol, None where that is not asked for. leaks: counts the images that the
+    scores were fitted on.
+    """
+    quality = None if threshold is None else box_quality(run)
+    if quality is None or threshold is None:
+        return None, ()
+    misfit = scores_misfit(calibrated_threshold(run), threshold)
+    if misfit is not None:
+        return None, (f"the scores of boxes are not measured: {misfit}",)
+    if not leaks():
+        return quality, ()
+    found = f"fitted on {leaks()} of these images"
+    if allow_leak:
+        return quality, (f"the scores of boxes were {found}, which flatters them",)
+    return None, (f"the scores of boxes are not measured: they were {found}, --allow-leak measures them all the same",)
+
+
+def _is_calibrated(origin: str | None) -> bool:
+    return origin is not None and origin.startswith("calibrated")
+
+
+def count_leaks(run: RunFolder, samples: Sequence[Sample]) -> int:
+    """Count the images, or byte-identical copies of them, that the run's threshold was chosen on.
+
+    Raises:
+        CheckpointError: the calibration does not say which images it was chosen on.
+    """
+    contents = (run.calibration() or {}).get("contents")
+    if not isinstance(contents, list):
+        raise CheckpointError(
+            f"{run.calibration_file} does not say which images it was chosen on: run `cdtr calibrate` again"
+        )
+    chosen_on = set(contents)
+    return sum(content_hash(sample.path) in chosen_on for sample in samples)
+
+
+def leak_error(run: RunFolder, leaked: int, advice: str) -> DataError:
+    source = (run.calibration() or {}).get("source", "images")
+    return DataError(
+        f"the threshold of {run.path} was chosen on {source}, and {leaked} of these images are among them: {advice}"
+    )
