@@ -31,10 +31,12 @@ def main() -> None:
     runs = []
     for path in arguments.runs:
         view = protocol.view or choose_view(RunFolder(path))
-        threshold, _ = protocol_threshold(RunFolder(path), protocol, source.name, view=view)
+        threshold = protocol_threshold(RunFolder(path), protocol, source.name, view=view)
         if threshold is None:
             parser.error(f"{path} has no map threshold: run `cdtr calibrate` first")
-        runs.append(RunToShow(path.name, path.name, RunFolder(path).config().seed, RunFolder(path), threshold, view))
+        runs.append(
+            RunToShow(path.name, path.name, RunFolder(path).config().seed, RunFolder(path), threshold.value, view)
+        )
     spec = PaperGallery(iou=True, images=arguments.images)
     shown = show_runs(spec, source.name, source.root.name, runs, source, split, protocol, arguments.seed)
     write_atomic(arguments.out, figure_png(picture_grid("Localization maps", [gallery_block(spec, shown)]), DPI))

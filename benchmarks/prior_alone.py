@@ -25,6 +25,7 @@ from cdtr.evaluation import calibrate, evaluate, find_protocol
 from cdtr.model.priors import PRIORS
 from cdtr.records import DataSource
 from cdtr.runs import RunFolder, write_json
+from cdtr.threshold import Threshold, ThresholdSource
 from cdtr.workflows.calibrate import calibration_samples, describe_split
 from cdtr.workflows.opening import HELD_OUT, choose_split, find_test_split, open_source
 from collect_results import PRIOR
@@ -81,9 +82,8 @@ def measure_prior(
         eval_loader(samples, config, view=view.name),
         source.annotate,
         rules,
-        found.threshold,
+        Threshold(found.threshold, ThresholdSource.CALIBRATED, f"{found.n_images} {describe_split(choose_on)}"),
         device,
-        threshold_source=f"calibrated on {found.n_images} {describe_split(choose_on)}",
     )
     return {"split": name, "method": f"prior {guide.prior}", **result.to_json(source.class_names)}
 

@@ -30,6 +30,7 @@ from cdtr.reports.quickstart import write_quickstart
 from cdtr.reports.report import write_report
 from cdtr.reports.tables import differences_table, per_class_table
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold
 from cdtr.workflows.describe import describe
 from cdtr.workflows.evaluate import evaluate_samples, store_scores
 from cdtr.workflows.scores import Scores
@@ -108,9 +109,9 @@ def written(one: Measured, tmp_path: Path) -> str:
 
 OUTPUTS: dict[str, Callable[[Measured, Path], str]] = {
     "describe": lambda one, _: "\n".join(describe(one.run).lines()),
-    "model card": lambda one, _: model_card(one.run, (0.3, "given"), "steel"),
+    "model card": lambda one, _: model_card(one.run, Threshold(0.3), "steel"),
     "report": page,
-    "export": lambda one, _: run_facts(one.run, 0.3, "given").to_json(),
+    "export": lambda one, _: run_facts(one.run, Threshold(0.3)).to_json(),
     "scores.json": lambda one, _: scores(one),
     "evaluate --json": written,
     "evaluate --per-class": lambda one, _: shown(per_class_table(one.results[0], one.classes)),

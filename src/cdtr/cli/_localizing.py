@@ -21,10 +21,11 @@ def warn_of_misfit(localizer: Localizer) -> None:
     from cdtr.api import calibrated_threshold, scores_misfit
     from cdtr.cli._shared import note
     from cdtr.deployment.session import OnnxEngine
+    from cdtr.threshold import ThresholdSource
 
     if isinstance(localizer.engine, OnnxEngine):
-        facts = localizer.engine.facts
-        fitted_at = facts.threshold if (facts.threshold_source or "").startswith("calibrated") else None
+        found = localizer.engine.facts.map_threshold()
+        fitted_at = found.value if found is not None and found.source is ThresholdSource.CALIBRATED else None
     else:
         fitted_at = None if localizer.run is None else calibrated_threshold(localizer.run)
     misfit = scores_misfit(fitted_at, localizer.threshold)

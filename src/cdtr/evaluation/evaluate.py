@@ -14,6 +14,7 @@ from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.result import Evaluation
 from cdtr.evaluation.tally import DELTA, Tally
 from cdtr.records import Batch, Method
+from cdtr.threshold import Threshold
 
 Progress = Callable[[int], None]
 
@@ -23,22 +24,21 @@ def evaluate(
     batches: Iterable[Batch],
     annotate: Annotate,
     protocol: Protocol,
-    threshold: float | None,
+    threshold: Threshold | float | None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
     *,
     delta: float = DELTA,
-    threshold_source: str | None = None,
     workers: int | None = None,
 ) -> Evaluation:
     """Measure classification on all images and localization on those with boxes, under one protocol.
 
-    threshold: the map threshold in use, None where there is none yet; delta: the step of the thresholds that MaxBoxAcc
-    and PxAP sweep. The rest: see ``tally_images``.
+    threshold: the map threshold in use, a bare number for one that was given, None where there is none yet; delta: the
+    step of the thresholds that MaxBoxAcc and PxAP sweep. The rest: see ``tally_images``.
     """
     tally = Tally(protocol, threshold, delta)
     tally_images([tally], method, batches, annotate, device, progress, workers)
-    return tally.finish(threshold_source)
+    return tally.finish()
 
 
 def tally_images(

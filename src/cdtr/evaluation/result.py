@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cdtr.metrics.attention import AttentionOnObject
 from cdtr.metrics.loc_accuracy import ImageRow, iou_percentiles
 from cdtr.metrics.selective import Selective
+from cdtr.threshold import Threshold
 
 METRICS = (
     "top1_loc",
@@ -61,7 +62,8 @@ class Evaluation:
     """Metrics in percent, None where the data has no such annotation or no threshold was given.
 
     n_annotated: images with at least one box, over which localization is measured; classification is measured over all
-    n_images. intervals: 95% over images, by the names of the metrics.
+    n_images. map_threshold: the threshold in use and where it is from, None where there is none. intervals: 95% over
+    images, by the names of the metrics.
     baselines: ``full_image``, ``centre_box``, ``centre_box_per_class``. oracle: the threshold that is best on
     the evaluated images and its scores. per_class: label -> accuracies. errors:
     what is wrong with the boxes, by kind. box_scores: how good the scores of the predicted classes' boxes are,
@@ -73,8 +75,7 @@ class Evaluation:
     protocol: str
     n_images: int
     n_annotated: int
-    threshold: float | None
-    threshold_source: str | None
+    map_threshold: Threshold | None
     metrics: Mapping[str, float | None]
     intervals: Mapping[str, tuple[float, float] | None]
     baselines: Mapping[str, Mapping[str, Any] | None]
@@ -88,6 +89,16 @@ class Evaluation:
     view: str = "whole"
     rows: tuple[ImageRow, ...] = field(default=(), repr=False)
     recipe: str | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        """The map threshold in use, in [0, 1)."""
+        return None if self.map_threshold is None else self.map_threshold.value
+
+    @property
+    def threshold_source(self) -> str | None:
+        """Where the map threshold is from, in words."""
+        return None if self.map_threshold is None else str(self.map_threshold)
 
     def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
         """A tree of plain values; classes go by name where names are given, else by index."""

@@ -18,6 +18,7 @@ from cdtr.metrics.attention import summarise_attention
 from cdtr.metrics.errors import summarise_errors
 from cdtr.metrics.pxap import precision_recall
 from cdtr.metrics.selective import Selective, measure_scores
+from cdtr.threshold import Threshold
 
 _CALIBRATE = (
     "no threshold was given: Top-1, Top-5, GT-known Loc and the IoUs need one, run `cdtr calibrate` on images that are "
@@ -39,16 +40,22 @@ def sweep_thresholds(delta: float) -> npt.NDArray[np.float64]:
 class Tally:
     """Every metric of one evaluation. Memory grows by one small row an image.
 
-    quality: what scores the boxes without ground truth, if they are to be measured against it.
+    threshold: of the maps; a bare number is one that was given. quality: what scores the boxes without ground truth, if
+    they are to be measured against it.
     """
 
     def __init__(
-        self, protocol: Protocol, threshold: float | None, delta: float = DELTA, quality: BoxQuality | None = None
+        self,
+        protocol: Protocol,
+        threshold: Threshold | float | None,
+        delta: float = DELTA,
+        quality: BoxQuality | None = None,
     ) -> None:
-        if threshold is not None and not 0 <= threshold < 1:
-            raise ConfigError(f"map threshold {threshold}: expected a number from 0 up to 1, or None")
+        self.map_threshold = Threshold.of(threshold)
+        self.threshold = None if self.map_threshold is None else self.map_threshold.value
+        if self.threshold is not None and not 0 <= self.threshold < 1:
+            raise ConfigError(f"map threshold {self.threshold}: expected a number from 0 up to 1, or None")
         self.protocol = protocol
-        self.threshold = threshold
         self.quality = quality
         self.thresholds = sweep_thresholds(delta)
         self.accuracy = LocAccuracy()
@@ -97,7 +104,7 @@ class Tally:
         self.accuracy.merge(other.accuracy)
         self.class_hits += other.class_hits
 
-    def finish(self, threshold_source: str | None = None) -> Evaluation:
+    def finish(self) -> Evaluation:
         """The metrics of everything counted so far."""
         metrics = self.accuracy.compute()
         annotated, swept = self.baselines.count > 0, self.single.count > 0
@@ -111,8 +118,7 @@ class Tally:
             protocol=self.protocol.name,
             n_images=self.accuracy.count,
             n_annotated=self.baselines.count,
-            threshold=self.threshold,
-            threshold_source=threshold_source if self.threshold is not None else None,
+            map_threshold=self.map_threshold,
             metrics=metrics,
             intervals=self.intervals.compute(self.accuracy.rows),
             baselines=self.baselines.compute() if annotated else dict.fromkeys(("full_image", "centre_box")),

@@ -9,6 +9,7 @@ from typing import Any
 from cdtr.api import choose_threshold, choose_view, load_model
 from cdtr.config import Config, ViewName, recipe_label
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold
 from cdtr.workflows.html import html_table
 from cdtr.workflows.opening import RunLike, resolve_run
 
@@ -26,8 +27,7 @@ class Description:
         manifest: what is known of the training; empty where the run has no manifest.
         parameters: the number of the method's parameters, without those that only training needs.
         view: what the network sees of an image.
-        threshold: the map threshold; None where there is none yet.
-        threshold_source: where it is from, in words.
+        threshold: the map threshold and where it is from; None where there is none yet.
         files: the size in bytes of each file, by name.
     """
 
@@ -37,8 +37,7 @@ class Description:
     manifest: Mapping[str, Any]
     parameters: int
     view: ViewName
-    threshold: float | None
-    threshold_source: str | None
+    threshold: Threshold | None
     files: Mapping[str, int]
 
     @property
@@ -70,8 +69,8 @@ class Description:
             "parameters": self.parameters,
             "classes": list(self.class_names),
             "view": self.view,
-            "threshold": self.threshold,
-            "threshold_source": self.threshold_source,
+            "threshold": None if self.threshold is None else self.threshold.value,
+            "threshold_source": None if self.threshold is None else str(self.threshold),
             "settings": self.settings,
             "manifest": dict(self.manifest),
             "files": dict(self.files),
@@ -79,7 +78,7 @@ class Description:
 
     def __repr__(self) -> str:
         """The run, its recipe, method, classes and threshold."""
-        threshold = "no threshold" if self.threshold is None else f"threshold {self.threshold:.3g}"
+        threshold = "no threshold" if self.threshold is None else f"threshold {self.threshold.value:.3g}"
         return (
             f"{type(self).__name__}({self.run.path}: recipe {recipe_label(self.config)}, method {self.config.method}, "
             f"{len(self.class_names)} classes, {self.parameters:,} parameters, {threshold})"
@@ -113,7 +112,7 @@ class Description:
         if self.threshold is None:
             yield "threshold", "none yet, run `cdtr calibrate`"
         else:
-            yield "threshold", f"{self.threshold:.3g}, {self.threshold_source}"
+            yield "threshold", f"{self.threshold.value:.3g}, {self.threshold}"
 
 
 def describe(run: RunLike) -> Description:
@@ -130,7 +129,6 @@ def describe(run: RunLike) -> Description:
     """
     folder = resolve_run(run)
     model = load_model(folder.path)
-    threshold, origin = choose_threshold(folder)
     return Description(
         run=folder,
         config=folder.config(),
@@ -138,8 +136,7 @@ def describe(run: RunLike) -> Description:
         manifest=folder.known_manifest(),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         view=choose_view(folder),
-        threshold=threshold,
-        threshold_source=origin,
+        threshold=choose_threshold(folder),
         files={file.name: file.stat().st_size for file in sorted(folder.path.iterdir()) if file.is_file()},
     )
 

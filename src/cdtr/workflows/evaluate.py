@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import TypeGuard
 
 from cdtr.api import (
     as_seen,
@@ -26,6 +27,7 @@ from cdtr.evaluation import PROTOCOLS, Evaluation, Protocol, Tally, find_protoco
 from cdtr.localization.quality import BoxQuality
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold, ThresholdSource
 from cdtr.workflows.opening import (
     DataLike,
     RunLike,
@@ -62,7 +64,7 @@ def evaluate(
     split: str | None = None,
     boxes: str | None = None,
     protocol: str | Sequence[str] | None = None,
-    threshold: float | None = None,
+    threshold: Threshold | float | None = None,
     view: str | None = None,
     allow_leak: bool = False,
     device: str | None = None,
@@ -148,7 +150,7 @@ def evaluate_samples(
     samples: Sequence[Sample],
     protocols: Sequence[Protocol],
     *,
-    threshold: float | None = None,
+    threshold: Threshold | float | None = None,
     view: str | None = None,
     allow_leak: bool = False,
     device: str | None = None,
@@ -179,24 +181,24 @@ def evaluate_samples(
     state = process_state()
     alone = state.num_processes == 1
     config, where = run.config(), find_device(device) if alone or device is not None else state.device
-    leaks = cache(partial(count_leaks, run, samples))
     groups = group_by_view(run, protocols, view, reporter)
     if view is not None:
         require_view(run, threshold, choose_view(run, view))
     seen_by = {rules.name: seen for seen, members in groups.items() for rules in members}
     protocols = [rules for rules in protocols if rules.name in seen_by]
-    chosen = [protocol_threshold(run, rules, source.name, threshold, seen_by[rules.name].name) for rules in protocols]
-    if any(_is_calibrated(origin) for _, origin in chosen) and leaks():
+    thresholds = [
+        protocol_threshold(run, rules, source.name, threshold, seen_by[rules.name].name) for rules in protocols
+    ]
+    leaks = cache(partial(count_leaks, run, samples))
+    if any(_is_calibrated(found) for found in thresholds) and leaks():
         if not allow_leak:
-            raise leak_error(run, leaks(), leak_advice)
-        marked = f"{leaks()} of them scored here"
-        chosen = [(at, f"oracle: {why}, {marked}" if _is_calibrated(why) else why) for at, why in chosen]
-    own = [rules.name == config.evaluation.protocol for rules in protocols]
-    at = next((value for is_own, (value, _) in zip(own, chosen, strict=True) if is_own), None)
-    quality, remarks = fair_quality(run, at, leaks, allow_leak)
+            raise _leak_error(run, leaks(), leak_advice)
+        thresholds = [_as_oracle(found, leaks()) if _is_calibrated(found) else found for found in thresholds]
+    chosen = {rules.name: found for rules, found in zip(protocols, thresholds, strict=True)}
+    own = config.evaluation.protocol
+    scored = _fair_quality(run, chosen.get(own), leaks, allow_leak)
     tallies = [
-        Tally(rules, value, quality=quality if is_own else None)
-        for rules, (value, _), is_own in zip(protocols, chosen, own, strict=True)
+        Tally(rules, chosen[rules.name], quality=scored.quality if rules.name == own else None) for rules in protocols
     ]
     module = load_model(run.path, where)
     share = len(samples[state.process_index :: state.num_processes])
@@ -208,41 +210,52 @@ def evaluate_samples(
             tally_images(members, as_seen(module, seen), batches, source.annotate, where, advance)
     if not alone:
         tallies = gather_tallies(tallies)
-    recipe = recipe_label(config)
-    results = [
-        replace(tally.finish(origin), view=seen_by[tally.protocol.name].name, recipe=recipe)
-        for tally, (_, origin) in zip(tallies, chosen, strict=True)
-    ]
-    return [
-        replace(result, notes=(*result.notes, *remarks)) if is_own else result
-        for result, is_own in zip(results, own, strict=True)
-    ]
+    results = []
+    for found in (tally.finish() for tally in tallies):
+        notes = (*found.notes, *scored.notes) if found.protocol == own else found.notes
+        results.append(replace(found, view=seen_by[found.protocol].name, recipe=recipe_label(config), notes=notes))
+    return results
 
 
-def fair_quality(
-    run: RunFolder, threshold: float | None, leaks: Callable[[], int], allow_leak: bool
-) -> tuple[BoxQuality | None, tuple[str, ...]]:
-    """What scores the run's boxes at a threshold, where that can be measured fairly, and what to say of it.
+@dataclass(frozen=True, slots=True)
+class _FairQuality:
+    """What scores the boxes, None where that cannot be measured fairly; and what to note of it."""
 
-    threshold: in use under the run's own protocol, None where that is not asked for. leaks: counts the images that the
+    quality: BoxQuality | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _fair_quality(
+    run: RunFolder, threshold: Threshold | None, leaks: Callable[[], int], allow_leak: bool
+) -> _FairQuality:
+    """What scores the run's boxes at a threshold, where the measured images allow it.
+
+    threshold: in use under the run's own protocol; None where that is not asked for. leaks: counts the images that the
     scores were fitted on.
     """
     quality = None if threshold is None else box_quality(run)
     if quality is None or threshold is None:
-        return None, ()
-    misfit = scores_misfit(calibrated_threshold(run), threshold)
+        return _FairQuality()
+    misfit = scores_misfit(calibrated_threshold(run), threshold.value)
     if misfit is not None:
-        return None, (f"the scores of boxes are not measured: {misfit}",)
+        return _FairQuality(notes=(f"the scores of boxes are not measured: {misfit}",))
     if not leaks():
-        return quality, ()
+        return _FairQuality(quality)
     found = f"fitted on {leaks()} of these images"
     if allow_leak:
-        return quality, (f"the scores of boxes were {found}, which flatters them",)
-    return None, (f"the scores of boxes are not measured: they were {found}, --allow-leak measures them all the same",)
+        return _FairQuality(quality, (f"the scores of boxes were {found}, which flatters them",))
+    note = f"the scores of boxes are not measured: they were {found}, --allow-leak measures them all the same"
+    return _FairQuality(notes=(note,))
 
 
-def _is_calibrated(origin: str | None) -> bool:
-    return origin is not None and origin.startswith("calibrated")
+def _is_calibrated(threshold: Threshold | None) -> TypeGuard[Threshold]:
+    return threshold is not None and threshold.source is ThresholdSource.CALIBRATED
+
+
+def _as_oracle(threshold: Threshold, leaked: int) -> Threshold:
+    """A calibrated threshold, marked as chosen on images that are scored."""
+    detail = f"{threshold.detail}, {leaked} of them scored here"
+    return replace(threshold, source=ThresholdSource.ORACLE, detail=detail)
 
 
 def count_leaks(run: RunFolder, samples: Sequence[Sample]) -> int:
@@ -260,7 +273,7 @@ def count_leaks(run: RunFolder, samples: Sequence[Sample]) -> int:
     return sum(content_hash(sample.path) in chosen_on for sample in samples)
 
 
-def leak_error(run: RunFolder, leaked: int, advice: str) -> DataError:
+def _leak_error(run: RunFolder, leaked: int, advice: str) -> DataError:
     source = (run.calibration() or {}).get("source", "images")
     return DataError(
         f"the threshold of {run.path} was chosen on {source}, and {leaked} of these images are among them: {advice}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from cdtr.model.methods import initial_method
 from cdtr.records import DataSource, Sample
 from cdtr.reports.facts import start_of
 from cdtr.reports.gallery import choose_random
-from cdtr.reports.report import NOT_CALIBRATED, Measured, write_report
+from cdtr.reports.report import Measured, write_report
 from cdtr.runs import RunFolder, hash_file, library_versions
+from cdtr.threshold import Threshold, ThresholdSource
 from cdtr.workflows.evaluate import evaluate_samples
 from cdtr.workflows.opening import DataLike, RunLike, choose_split, name_of, resolve_data, resolve_run
 from cdtr.workflows.reporting import SILENT, Reporter
@@ -131,12 +132,13 @@ def _evaluate(
 ) -> Evaluation:
     """The run's own protocol at its threshold, at a common default where it has none; a leak is marked, no error."""
     rules = find_protocol(run.config().evaluation.protocol)
-    threshold, _ = protocol_threshold(run, rules, source.name)
-    given = DEFAULT_THRESHOLD if threshold is None else None
+    default = None
+    if protocol_threshold(run, rules, source.name) is None:
+        default = Threshold(DEFAULT_THRESHOLD, ThresholdSource.DEFAULT)
     (found,) = evaluate_samples(
-        run, source, samples, [rules], threshold=given, device=device, allow_leak=True, reporter=reporter
+        run, source, samples, [rules], threshold=default, device=device, allow_leak=True, reporter=reporter
     )
-    return found if given is None else replace(found, threshold_source=NOT_CALIBRATED)
+    return found
 
 
 def examine(

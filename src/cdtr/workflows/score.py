@@ -116,7 +116,7 @@ def _score_maps(
     found = read_answers(files, samples, truth.size_hw, len(source.class_names), scores, normalise)
     with reporter.progress("scoring maps", len(samples)) as advance:
         tally_answers(tallies, found, source.annotate, advance)
-    results = [_with_advice(tally.finish("given"), tally, source) for tally in tallies]
+    results = [_with_advice(tally.finish(), tally, source) for tally in tallies]
     return results if scores is not None else [without_classes(result) for result in results]
 
 
