@@ -11,12 +11,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cdtr.api import Localizer, load_model
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
+    from cdtr.workflows.import_corrections import import_corrections
 
     __version__: str
 
-__all__ = ["Annotation", "Batch", "Localization", "Localizer", "Method", "ModelOutput", "Sample", "load_model"]
+__all__ = [
+    "Annotation",
+    "Batch",
+    "Localization",
+    "Localizer",
+    "Method",
+    "ModelOutput",
+    "Sample",
+    "import_corrections",
+    "load_model",
+]
 
-_HOMES = {"Localizer": "cdtr.api", "load_model": "cdtr.api"}
+_HOMES = {
+    "Localizer": "cdtr.api",
+    "import_corrections": "cdtr.workflows.import_corrections",
+    "load_model": "cdtr.api",
+}
 
 
 def __dir__() -> list[str]:

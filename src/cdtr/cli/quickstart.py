@@ -136,7 +136,7 @@ def write_answers(
     from cdtr.api import Localizer
     from cdtr.cli._localizing import localize_pictures
     from cdtr.cli.report import count_parameters, examine
-    from cdtr.exports import find_exporter
+    from cdtr.formats import find_exporter
     from cdtr.reports.quickstart import write_quickstart
 
     localizer = Localizer.from_pretrained(run.path)
