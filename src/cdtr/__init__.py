@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cdtr.workflows.compare import compare
     from cdtr.workflows.describe import describe
     from cdtr.workflows.evaluate import evaluate
+    from cdtr.workflows.import_corrections import import_corrections
     from cdtr.workflows.report import report
     from cdtr.workflows.score import score
 
@@ -32,6 +33,7 @@ __all__ = [
     "compare",
     "describe",
     "evaluate",
+    "import_corrections",
     "load_model",
     "report",
     "score",
@@ -43,6 +45,7 @@ _HOMES = {
     "compare": "cdtr.workflows.compare",
     "describe": "cdtr.workflows.describe",
     "evaluate": "cdtr.workflows.evaluate",
+    "import_corrections": "cdtr.workflows.import_corrections",
     "load_model": "cdtr.api",
     "report": "cdtr.workflows.report",
     "score": "cdtr.workflows.score",

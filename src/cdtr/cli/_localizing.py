@@ -70,7 +70,7 @@ def localize_pictures(
     that cannot be read, and why.
     """
     from cdtr.cli._shared import note, progress_bar
-    from cdtr.exports import can_be_written
+    from cdtr.formats import can_be_written
     from cdtr.reports.overlays import heat_map, overlay
 
     found = []

@@ -138,7 +138,7 @@ def write_answers(
     from cdtr.api import Localizer
     from cdtr.cli._localizing import localize_pictures
     from cdtr.cli._shared import TERMINAL
-    from cdtr.exports import find_exporter
+    from cdtr.formats import find_exporter
     from cdtr.reports.quickstart import write_quickstart
     from cdtr.workflows.report import count_parameters, examine
 
