@@ -16,17 +16,11 @@ from cdtr.data.files import content_hash
 from cdtr.data.loader import EvalLoader, eval_loader
 from cdtr.data.pixels import View
 from cdtr.errors import ConfigError, DataError
-from cdtr.evaluation import (
-    PROTOCOLS,
-    Calibration,
-    Protocol,
-    calibrate_label_free,
-    find_protocol,
-    fit_box_scores,
-)
+from cdtr.evaluation import PROTOCOLS, Calibration, Protocol, calibrate_label_free, find_protocol, fit_box_scores
 from cdtr.evaluation import calibrate as calibrate_method
 from cdtr.localization.quality import BoxQuality
 from cdtr.records import DataSource, Method, Sample
+from cdtr.reports.tables import percent
 from cdtr.runs import RunFolder, write_json
 from cdtr.workflows.html import html_table
 from cdtr.workflows.opening import (
@@ -90,12 +84,7 @@ class CalibratedRun:
 
     def _repr_html_(self) -> str:
         rows = [
-            [
-                name,
-                view.name,
-                f"{found.threshold:.3g}",
-                "-" if found.gt_known_loc is None else f"{found.gt_known_loc:.1f}",
-            ]
+            [name, view.name, f"{found.threshold:.3g}", percent(found.gt_known_loc)]
             for name, (found, view) in self.by_protocol.items()
         ]
         caption = f"{self.run.path}: map thresholds, chosen on {self.calibration.n_images} {self.chosen_on}"

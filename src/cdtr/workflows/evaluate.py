@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from cdtr.api import (
 from cdtr.config import recipe_label
 from cdtr.data.files import content_hash
 from cdtr.data.loader import eval_loader
+from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError, DataError
 from cdtr.evaluation import PROTOCOLS, Evaluation, Protocol, Tally, find_protocol, gather_tallies, tally_images
 from cdtr.localization.quality import BoxQuality
@@ -44,17 +45,8 @@ from cdtr.workflows.scores import Scores
 
 ALL_PROTOCOLS = "all"
 _LEAK_ADVICE = "evaluate another split, give --threshold, or mark the result as an oracle's with --allow-leak"
-_STORED = (
-    "recipe",
-    "view",
-    "n_images",
-    "n_annotated",
-    "threshold",
-    "threshold_source",
-    "metrics",
-    "intervals",
-    "baselines",
-)
+_FACTS = ("recipe", "view", "n_images", "n_annotated", "threshold", "threshold_source")
+_STORED = (*_FACTS, "metrics", "intervals", "baselines")  # without curves and classes
 
 
 def evaluate(
@@ -178,43 +170,62 @@ def evaluate_samples(
         ConfigError: no protocol's view is possible, or the run was not calibrated for the view.
         DataError: the threshold was chosen on some of the images.
     """
-    state = process_state()
-    alone = state.num_processes == 1
-    config, where = run.config(), find_device(device) if alone or device is not None else state.device
     groups = group_by_view(run, protocols, view, reporter)
     if view is not None:
         require_view(run, threshold, choose_view(run, view))
     seen_by = {rules.name: seen for seen, members in groups.items() for rules in members}
     protocols = [rules for rules in protocols if rules.name in seen_by]
-    thresholds = [
-        protocol_threshold(run, rules, source.name, threshold, seen_by[rules.name].name) for rules in protocols
-    ]
+    thresholds = {
+        rules.name: protocol_threshold(run, rules, source.name, threshold, seen_by[rules.name].name)
+        for rules in protocols
+    }
     leaks = cache(partial(count_leaks, run, samples))
-    if any(_is_calibrated(found) for found in thresholds) and leaks():
+    if any(map(_is_calibrated, thresholds.values())) and leaks():
         if not allow_leak:
             raise _leak_error(run, leaks(), leak_advice)
-        thresholds = [_as_oracle(found, leaks()) if _is_calibrated(found) else found for found in thresholds]
-    chosen = {rules.name: found for rules, found in zip(protocols, thresholds, strict=True)}
-    own = config.evaluation.protocol
-    scored = _fair_quality(run, chosen.get(own), leaks, allow_leak)
+        thresholds = {name: _mark_leak(found, leaks()) for name, found in thresholds.items()}
+    own = run.config().evaluation.protocol
+    scored = _fair_quality(run, thresholds.get(own), leaks, allow_leak)
     tallies = [
-        Tally(rules, chosen[rules.name], quality=scored.quality if rules.name == own else None) for rules in protocols
+        Tally(rules, thresholds[rules.name], quality=scored.quality if rules.name == own else None)
+        for rules in protocols
     ]
+    results = []
+    for tally in _count_images(run, source, samples, tallies, seen_by, device, reporter):
+        found = tally.finish()
+        notes = (*found.notes, *scored.notes) if found.protocol == own else found.notes
+        view_name = seen_by[found.protocol].name
+        results.append(replace(found, view=view_name, recipe=recipe_label(run.config()), notes=notes))
+    return results
+
+
+def _count_images(
+    run: RunFolder,
+    source: DataSource,
+    samples: Sequence[Sample],
+    tallies: Sequence[Tally],
+    seen_by: Mapping[str, View],
+    device: str | None,
+    reporter: Reporter,
+) -> Sequence[Tally]:
+    """Count the images in the tallies, with one forward pass for each view, and merge those of all processes.
+
+    seen_by: the view of each protocol, by name.
+    """
+    state = process_state()
+    alone = state.num_processes == 1
+    where = find_device(device) if alone or device is not None else state.device
     module = load_model(run.path, where)
     share = len(samples[state.process_index :: state.num_processes])
     on_broken = note_left_out(reporter)
-    for seen in groups:
-        batches = eval_loader(samples, config, state.process_index, state.num_processes, on_broken, seen.name)
+    views = list(dict.fromkeys(seen_by.values()))
+    for seen in views:
+        batches = eval_loader(samples, run.config(), state.process_index, state.num_processes, on_broken, seen.name)
         members = [tally for tally in tallies if seen_by[tally.protocol.name] == seen]
-        with reporter.progress("evaluating images" + (f", {seen.name}" if len(groups) > 1 else ""), share) as advance:
+        title = "evaluating images" + (f", {seen.name}" if len(views) > 1 else "")
+        with reporter.progress(title, share) as advance:
             tally_images(members, as_seen(module, seen), batches, source.annotate, where, advance)
-    if not alone:
-        tallies = gather_tallies(tallies)
-    results = []
-    for found in (tally.finish() for tally in tallies):
-        notes = (*found.notes, *scored.notes) if found.protocol == own else found.notes
-        results.append(replace(found, view=seen_by[found.protocol].name, recipe=recipe_label(config), notes=notes))
-    return results
+    return tallies if alone else gather_tallies(tallies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +263,10 @@ def _is_calibrated(threshold: Threshold | None) -> TypeGuard[Threshold]:
     return threshold is not None and threshold.source is ThresholdSource.CALIBRATED
 
 
-def _as_oracle(threshold: Threshold, leaked: int) -> Threshold:
-    """A calibrated threshold, marked as chosen on images that are scored."""
+def _mark_leak(threshold: Threshold | None, leaked: int) -> Threshold | None:
+    """The threshold; a calibrated one is marked as an oracle's, as it was chosen on images that are scored."""
+    if not _is_calibrated(threshold):
+        return threshold
     detail = f"{threshold.detail}, {leaked} of them scored here"
     return replace(threshold, source=ThresholdSource.ORACLE, detail=detail)
 

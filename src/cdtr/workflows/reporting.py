@@ -1,6 +1,6 @@
-"""Where a workflow reports while it works: its notes and its progress.
+"""Where a workflow reports its notes, warnings and progress.
 
-A workflow never prints. The command line hands it a terminal; a notebook or a server may hand it what it likes.
+A workflow never prints. The command line passes a terminal; a notebook or a server may pass its own reporter.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Receives the notes and the progress of a workflow."""
+    """Receives the notes, warnings and progress of a workflow."""
 
     def note(self, message: str) -> None:
-        """Take one line for the user; a line that begins with ``warning:`` is one."""
+        """Take one line for the user."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Take one line that the user must see: results may be wrong, or something is open that should not be."""
         ...
 
     def progress(self, what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Open a progress bar of ``total`` steps; the function that it yields moves it on by a number of steps."""
+        """Open a progress bar of ``total`` steps; it yields a function that advances it by a number of steps."""
         ...
 
 
@@ -29,6 +33,9 @@ class Silent:
     """A reporter that drops everything: the default."""
 
     def note(self, message: str) -> None:
+        """Drop the line."""
+
+    def warn(self, message: str) -> None:
         """Drop the line."""
 
     @contextmanager
