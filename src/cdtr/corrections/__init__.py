@@ -23,7 +23,7 @@ _READ = (
 
 
 def read_reviewed(path: Path) -> BoxFile:
-    """What came back from a review; DataError for a file of no known format."""
+    """Read what came back from a review; raise DataError for a file of no known format."""
     if not path.exists():
         raise DataError(f"no file or folder {path}: expected {_READ}")
     if zipfile.is_zipfile(path):
@@ -35,10 +35,19 @@ def read_reviewed(path: Path) -> BoxFile:
 
 
 def read_written(path: Path, reviewed: Path | None = None) -> tuple[Path, BoxFile]:
-    """The boxes as `cdtr localize` wrote them: a file of its, or the folder.
+    """Read the boxes as `cdtr localize` wrote them.
 
-    Of a folder the file in the format of the ``reviewed`` one counts, as that is what the tool was given, else the
-    first. What this format has no place for, classes and sizes of images without a box, is taken from the first.
+    Args:
+        path: The folder that it wrote, or a file in it.
+        reviewed: The reviewed boxes. Of a folder the file in their format counts, as that is what the tool was given,
+            else the first. What this format cannot hold, classes and sizes of images without a box, is taken from the
+            first.
+
+    Returns:
+        The file that was read, and its boxes in pixels.
+
+    Raises:
+        DataError: There is no file of ours.
     """
     modules = [load() for load in review_modules().values()]
     if not path.is_dir():

@@ -1,4 +1,4 @@
-"""What reviewers did to our boxes."""
+"""The comparison of reviewed boxes with ours."""
 
 from __future__ import annotations
 
@@ -22,9 +22,14 @@ _SAME_CLASS = 0.01  # of boxes at equally good places the one of the same class 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of a box: ours, or None where it was added; theirs, or None where it was deleted.
+    """What became of one box.
 
-    iou: of the two. relabelled: of another class, moved or not.
+    Attributes:
+        image_id: The image.
+        kind: A box of another class is relabelled, moved or not.
+        ours: Our box, None where the reviewer added it.
+        theirs: The reviewer's box, None where ours was deleted.
+        iou: The IoU of the two.
     """
 
     image_id: str

@@ -1,4 +1,4 @@
-"""Boxes of files that hold shares of an image, or pixels counted from they do not say where, as pixels from 0."""
+"""Conversion to pixels from 0 of boxes in fractions of an image, or in pixels that may count from 0 or 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anybody's localization maps from files, as answers that the evaluator scores like a method's."""
+"""Localization maps of any program, from files, to be scored like those of a method."""
 
 from __future__ import annotations
 
@@ -23,9 +23,17 @@ _LOC_OF_CLASSES = ("top1_loc", "top5_loc")
 
 
 def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
-    """Each image's map file, ``IMAGE_ID.npy`` with or without the image's own suffix.
+    """Find each image's map file, ``IMAGE_ID.npy`` with or without the image's own suffix.
 
-    DataError for an image without one, an image with two, and two images that share one.
+    Args:
+        folder: The folder of the maps.
+        samples: The images.
+
+    Returns:
+        The file by image id.
+
+    Raises:
+        DataError: An image has no map or two, or two images share one.
     """
     found: dict[str, Path] = {}
     missing = []
@@ -55,7 +63,7 @@ def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
 
 
 def score_columns(path: Path) -> tuple[str, ...]:
-    """The class names that a CSV file of class scores has in its header, in their order."""
+    """Read the class names in the header of a CSV file of class scores, in their order."""
     names = tuple(name for name in next(_csv_rows(path), []) if name != "image_id")
     if not names:
         raise DataError(f"{path} has no column of a class: expected image_id and then one a class")
@@ -63,7 +71,7 @@ def score_columns(path: Path) -> tuple[str, ...]:
 
 
 def read_class_scores(path: Path, class_names: Sequence[str]) -> ClassScores:
-    """Scores (C,) by image id from a CSV file with the header ``image_id`` and then every class's name."""
+    """Read scores (C,) by image id from a CSV file with the header ``image_id`` and then every class's name."""
     found: dict[str, npt.NDArray[np.float64]] = {}
     rows = _csv_rows(path)
     header = next(rows, [])
@@ -103,7 +111,7 @@ def read_answers(
     class_scores: ClassScores | None = None,
     normalise: bool = False,
 ) -> Iterator[ImageAnswer]:
-    """One answer an image, read as they are asked for.
+    """Yield the prediction for each image, read when it is asked for.
 
     A file holds one map (h, w), taken for whatever class is asked for, or one a class (C, h, w), within [0, 1];
     ``normalise`` scales each to that first. Without class scores the label is taken for the predicted class.
@@ -128,7 +136,7 @@ def read_answers(
 
 
 def without_classes(evaluation: Evaluation) -> Evaluation:
-    """The evaluation of maps that came without class scores: what needs a predicted class is not known."""
+    """Return the evaluation without what needs a predicted class, for maps without class scores."""
     unknown, unknown_loc = dict.fromkeys(_OF_CLASSES), dict.fromkeys(_LOC_OF_CLASSES)
     return replace(
         evaluation,
@@ -143,9 +151,13 @@ def without_classes(evaluation: Evaluation) -> Evaluation:
 
 
 def load_maps(path: Path, n_classes: int) -> FloatArray:
-    """The array of a map file as it is, mapped into memory: (h, w), or (C, h, w) with a map for each class.
+    """Open a map file, mapped into memory.
 
-    DataError, naming the file, for another shape and another number of classes.
+    Returns:
+        (h, w), or (C, h, w) with a map for each class.
+
+    Raises:
+        DataError: The file has another shape or another number of classes.
     """
     try:
         content = np.load(path, mmap_mode="r", allow_pickle=False)

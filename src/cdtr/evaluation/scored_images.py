@@ -1,4 +1,4 @@
-"""What was scored of an image, to be drawn: its map, the box found and the true boxes, all in the protocol's frame."""
+"""The map, the box found and the true boxes of an image as they were scored, in the protocol's frame, to be drawn."""
 
 from __future__ import annotations
 

@@ -21,10 +21,11 @@ _ONE_AN_IMAGE = {".xml", ".txt", ".png"}
 
 
 def find_boxes(images: Images) -> tuple[Annotate, Account] | None:
-    """A reader of the boxes beside the images and its account, or None where there are none.
+    """Find the boxes beside the images.
 
-    What is wrong with them, also that there are two formats of them, is a DataError when they are asked for: a training
-    needs none.
+    Returns:
+        A reader of the boxes and its account; None where there are none. Damaged boxes, and boxes in two formats, are a
+        DataError when the reader is called, as a training needs no boxes.
     """
     try:
         found = {name: paths for name, load in annotation_modules().items() if (paths := load().find(images))}
@@ -40,8 +41,14 @@ def find_boxes(images: Images) -> tuple[Annotate, Account] | None:
 
 
 def open_boxes(path: Path, images: Images) -> tuple[Annotate, Account]:
-    """A reader of the boxes in a file or folder that the user named, and its account; DataError for one of no known
-    format."""
+    """Open the boxes in a file or folder that the user named.
+
+    Returns:
+        A reader of the boxes and its account.
+
+    Raises:
+        DataError: The file is of no known format.
+    """
     if not path.exists():
         raise DataError(f"no boxes at {path}: expected a file or folder of one of the formats {_choices()}")
     for name, load in annotation_modules().items():

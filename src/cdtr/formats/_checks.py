@@ -117,6 +117,12 @@ def scale_to(declared_hw: Size | None, size_hw: Size | None, where: str) -> tupl
     return across, down
 
 
+def same_proportions(first_hw: tuple[int, ...], second_hw: tuple[int, ...]) -> bool:
+    """Whether two masks or images may be the same one, stored at two scales."""
+    one, other = first_hw[0] * second_hw[1], first_hw[1] * second_hw[0]
+    return max(one, other) <= (1 + _MAX_STRETCH) * min(one, other)  # more would move a mask's edge by several pixels
+
+
 def image_size(height: Any, width: Any, where: str) -> Size:
     """Return (height, width) in pixels; raise DataError unless both are whole and above 0."""
     try:

@@ -16,15 +16,29 @@ from cdtr.records import Sample
 WRITTEN = "file of boxes that `cdtr localize` wrote: measured is how far it agrees"
 _KINDS = {"images", "jpegimages", "labels", "annotations"}
 _NO_LABELS = {"classes.txt", "labels.txt", "labelmap.txt", "train.txt", "val.txt", "test.txt", "readme.txt"}
-_MAX_PIXELS = 2**31  # only headers are read
+MAX_PIXELS = 2**31  # only headers are read
+
+
+def header_size(path: Path) -> tuple[int, int] | None:
+    """Return the height and width of an image file; None if it cannot be read: such an image is not scored."""
+    try:
+        return read_size(path, MAX_PIXELS)
+    except DataError:
+        return None
 
 
 class Images:
     """The labelled images of a data set.
 
-    scope: the split that boxes are asked for, where somebody has named it: a name that images of several splits have is
-    of its image. masks: by image id, those that lie beside the images. size_hw: as ``DataSource.size_hw``. named:
-    somebody named the boxes, rather than that they were found beside the images.
+    Args:
+        root: The folder of the data set.
+        samples: The images.
+        class_names: The classes in the order of their indices.
+        scope: The split whose boxes are wanted, where the user named it: a name that images of several splits have
+            means the image of this split.
+        masks: The masks that lie beside the images, by image id.
+        size_hw: As ``DataSource.size_hw``.
+        named: The user named the boxes; else they were found beside the images.
     """
 
     def __init__(
@@ -42,7 +56,7 @@ class Images:
         self.class_names = tuple(class_names)
         self.masks = dict(masks or {})
         self.named = named
-        self._size_hw = size_hw or (lambda sample: read_size(sample.path, _MAX_PIXELS))
+        self._size_hw = size_hw or (lambda sample: read_size(sample.path, MAX_PIXELS))
         self._scope = None if scope is None else frozenset(sample.image_id for sample in scope)
         self._by_id = {sample.image_id: sample for sample in self.samples}
         self._names = NameIndex(self._by_id)
@@ -52,17 +66,26 @@ class Images:
         self._longer: dict[str, str] = {}  # names that say more than an image's id does, by id
 
     def size_of(self, sample: Sample) -> tuple[int, int] | None:
-        """Height and width of an image; None where it cannot be read: such an image is not scored."""
+        """Return height and width of an image; None where it cannot be read: such an image is not scored."""
         try:
             return self._size_hw(sample)
         except DataError:
             return None
 
     def find(self, name: str, where: str, below: str = "") -> Sample | None:
-        """The image of a name: its whole id, or as much of the end of it as tells it apart; None if there is none.
+        """Find the image of a name.
 
-        ``below`` keeps to the images of a folder. DataError for a name that leaves the data set, for one that several
-        images have, and for a second one of an image that says more than its id does: it is of another folder.
+        Args:
+            name: The image's id, or enough of the end of it to be unambiguous.
+            where: The place for errors.
+            below: Keep to images whose ids begin with this folder.
+
+        Returns:
+            The image; None if there is none.
+
+        Raises:
+            DataError: The name leaves the data set, several images have it, or it is a second, longer name of an
+                image, so that it means an image of another folder.
         """
         name = self._relative(name, where)
         if below and below + name in self._by_id:
@@ -85,11 +108,18 @@ class Images:
     def with_files(
         self, folder: Path, suffix: str, account: Account | None = None, files: Sequence[Path] | None = None
     ) -> Iterator[tuple[Path, Sample]]:
-        """The files below a folder that are of one image each, and their images: ``a.txt`` of ``a.jpg``.
+        """Yield the files below a folder that are of one image each, and their images: ``a.txt`` of ``a.jpg``.
 
-        Their paths are compared from the end, without folders such as ``images`` and ``labels``. The account counts
-        files in such folders that are of no image. files: those to look at, by default all. DataError for a file that
-        may be of several images, and for a second one of an image that says something else.
+        Their paths are compared from the end, without folders such as ``images`` and ``labels``.
+
+        Args:
+            folder: Where to look.
+            suffix: The suffix of the files, in lower case.
+            account: Counts files in such folders that are of no image.
+            files: The files to look at, by default all.
+
+        Raises:
+            DataError: A file may be of several images, or an image has a second file with another content.
         """
         before: dict[str, Path] = {}
         if files is None:
@@ -111,7 +141,7 @@ class Images:
             yield path, found
 
     def of_stem(self, path: Path, folder: Path) -> Sample | None:
-        """The image that a file below a folder is of, by its name; DataError where several may be meant."""
+        """Find the image of a file below a folder by its name; raise DataError where it may be of several."""
         if self._by_stem is None:
             self._by_stem = {}
             for sample in self.samples:
@@ -128,13 +158,13 @@ class Images:
         return self._by_id[kept[0]] if kept else None
 
     def at(self, path: Path) -> Sample | None:
-        """The image that a path leads to, links followed."""
+        """Find the image that a path leads to, links followed."""
         if self._by_place is None:
             self._by_place = {sample.path.resolve(): sample for sample in self.samples}
         return self._by_place.get(path.resolve())
 
     def with_content(self, path: Path) -> list[Sample]:
-        """The images that equal a file byte for byte; of several those of its name."""
+        """Find the images that equal a file byte for byte; of several those of its name."""
         if self._by_bytes is None:
             self._by_bytes = {}
             for sample in self.samples:
@@ -144,7 +174,7 @@ class Images:
         return [one for one in same if fold_name(one.path.name) == fold_name(path.name)] or same
 
     def in_scope(self, found: Sequence[Sample]) -> list[Sample]:
-        """Of several images those of the split that is asked for, if it is named."""
+        """Keep, of several images, those of the split that the user named."""
         return [self._by_id[one] for one in self._in_scope([sample.image_id for sample in found])]
 
     def _relative(self, name: str, where: str) -> str:
@@ -180,7 +210,7 @@ class Images:
 
 
 def report_unmatched(names: Sequence[str], matched: int, images: Images, where: str, account: Account) -> None:
-    """Count names that no image has, which is a problem; DataError where no name has one."""
+    """Count names that no image has, as a problem; raise DataError if no name has an image."""
     if not names:
         return
     if not matched:
@@ -193,9 +223,9 @@ def report_unmatched(names: Sequence[str], matched: int, images: Images, where: 
 
 
 def tell_predicted(score: object, images: Images, path: Path, account: Account, where: str) -> None:
-    """A box with a score is one that a program found. DataError where nobody has said that such are wanted.
+    """Remark on a box with a score, which a program found; raise DataError unless the user named the file.
 
-    Reviewed boxes, whose score is 1, are as good as drawn ones.
+    Reviewed boxes, whose score is 1, count as drawn ones.
     """
     if score is None or score in ("", "1", "1.0", 1):
         return

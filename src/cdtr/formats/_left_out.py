@@ -1,4 +1,4 @@
-"""The images that no format has, because they could not be read, and why."""
+"""The list of the images that could not be read, so that no format holds them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ("image", "reason")
 
 
 def write_left_out(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
-    """Write a row an image: its name, and the reason in words."""
+    """Write a row for each image: its name, and the reason in words."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""A JSON list that is written entry by entry, however long it gets."""
+"""A JSON list that is written entry by entry, so that a long one needs no memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cdtr.runs import atomic_file
 
 @contextmanager
 def open_json_list(path: Path) -> Iterator[Callable[[str], None]]:
-    """A function that appends an entry, given as JSON; an entry a line."""
+    """Yield a function that appends an entry, given as JSON, as a line of its own."""
     with atomic_file(path) as file:
         between = "[\n"
 

@@ -30,20 +30,26 @@ def own_boxes(
     sizes: Mapping[str, Size] | None = None,
     shares: bool = False,
 ) -> Callable[[Sample], Annotation | None]:
-    """An annotation reader that keeps the boxes of each image's own class, as a method is asked for that class.
-
-    Args:
-        boxes: by image id.
-        images: that the boxes are of.
-        where: the file, for errors.
-        account: counts what is taken and left out.
-        declared: classes that the file lists beside those of its boxes.
-        sizes: heights and widths that the file gives its images; boxes are scaled from there.
-        shares: the format itself knows shares of the image, so that small boxes are no sign of them.
+    """Make an annotation reader that keeps the boxes of each image's own class, which methods are evaluated on.
 
     Classes are compared without regard to case and to how accents are coded. Boxes without a class, or all of one class
-    that is none of the data's (such as "object"), count for every image. DataError where several classes are named
-    and none is the data's; AnnotationError when an image with a faulty box is asked for.
+    that is none of the data's (such as "object"), count for every image.
+
+    Args:
+        boxes: The boxes by image id.
+        images: The images of the data set.
+        where: The file, for errors.
+        account: Counts what is taken and left out.
+        declared: Classes that the file lists beside those of its boxes.
+        sizes: Heights and widths that the file gives its images; boxes are scaled from there.
+        shares: The format has fractions of the image by definition, so that small boxes need no warning.
+
+    Returns:
+        A function that returns the annotation of a sample, None for an image that the file lacks. It raises
+        AnnotationError for an image with a faulty box.
+
+    Raises:
+        DataError: Several classes are named and none is the data's.
     """
     if not shares:
         _check_pixels(boxes, where, account)
@@ -85,7 +91,7 @@ def own_boxes(
 def fitted(
     boxes: Sequence[Box], size_hw: Size | None, declared_hw: Size | None, image_id: str, account: Account
 ) -> Annotation:
-    """The boxes of an image in its pixels, clipped to it; AnnotationError for one that cannot be used."""
+    """Scale the boxes to the image and clip them; raise AnnotationError for a box that cannot be used."""
     for box in boxes:
         if box.fault is not None:
             raise AnnotationError(box.fault)
@@ -118,7 +124,7 @@ def _check_pixels(boxes: Mapping[str, Sequence[Box]], where: str, account: Accou
 
 
 def _tell_strangers(boxes: Mapping[str, Sequence[Box]], images: Images, where: str, account: Account) -> None:
-    """Count boxes of classes that the data lack: a name may only be spelt otherwise."""
+    """Count boxes of classes that the data lack: a name may be misspelt."""
     classes = {fold_name(name): name for name in images.class_names}
     met = {fold_name(box.name) for found in boxes.values() for box in found if box.name}
     without = [name for folded, name in classes.items() if folded not in met]

@@ -1,4 +1,4 @@
-"""Which images of an export are to train on, and which to measure on."""
+"""The split of an export into images to train on and images to measure on."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ _FOLDERS = {
 
 
 def split_names(images: Sequence[tuple[str, int]], val_share: float | None) -> list[tuple[str, str]]:
-    """(split, name within it) of each image, given its id and class.
+    """Choose the split of each image.
 
-    Images that all lie in folders ``train``, ``val`` and ``test``, at least two of them, stay in those splits. Else
-    ``val_share`` of the images are ``val``, alike in all classes, chosen by a hash of their names: at least one, if
-    there are two images. With None all are ``train``. Images of ``train`` are divided where there is no ``val``.
+    Images that all lie in folders ``train``, ``val`` and ``test``, at least two of them, stay in those splits. Images
+    of ``train`` are divided where there is no ``val``.
+
+    Args:
+        images: The id and the class of each image.
+        val_share: The share of images that are ``val``, the same in all classes, chosen by a hash of their names: at
+            least one of two or more images. None for all images in ``train``.
+
+    Returns:
+        The split of each image, and its name within the split.
     """
     own = [_own_split(image_id) for image_id, _ in images]
     if all(own) and len({split for split, _ in filter(None, own)}) > 1:
@@ -44,7 +51,7 @@ def _own_split(image_id: str) -> tuple[str, str] | None:
 
 
 def _chosen(images: Sequence[tuple[str, int]], share: float) -> list[int]:
-    """Indices of ``share`` of the images, rounded, but neither none nor all of several."""
+    """Choose the indices of ``share`` of the images, rounded, but neither none nor all of several."""
     count = round(share * len(images))
     count = min(max(count, 1), len(images) - 1) if len(images) > 1 else 0
 

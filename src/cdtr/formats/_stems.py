@@ -1,4 +1,4 @@
-"""Names for files that stand beside images, where a format wants the image's name without its suffix."""
+"""Unique names for files beside images, where a format needs the image's name without its suffix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cdtr.errors import DataError
 
 
 class Stems:
-    """Gives each image id a name of its own, folders included, in the order of asking.
+    """Gives each image id a unique name, folders included, in the order of the calls.
 
     ``dir/a.jpg`` gets ``dir/a``; if that is taken, as by ``dir/a.png``, it gets the whole id ``dir/a.jpg``. Names that
     differ in capitals or in how accents are coded count as one, because some disks hold only one of them.
@@ -20,7 +20,7 @@ class Stems:
         self._taken: set[str] = set()
 
     def name(self, image_id: str) -> str:
-        """The name for an image; DataError for an id that leaves the folder of the images."""
+        """Return the name for an image; raise DataError for an id that leaves the folder of the images."""
         path = PurePosixPath(image_id)
         if path.is_absolute() or ".." in path.parts or not path.name:
             raise DataError(f"image {image_id!r}: expected a path below the folder of the images")

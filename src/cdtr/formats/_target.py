@@ -49,7 +49,7 @@ class Target:
 
 
 def can_be_written(name: str) -> bool:
-    """Whether every format can hold a name: it has no control character and can be written as UTF-8."""
+    """Whether every format can hold a name: it has no control character and can be encoded as UTF-8."""
     return _UNWRITABLE.search(name) is None
 
 

@@ -19,8 +19,10 @@ FILE_NAME = "fiftyone"
 
 @contextmanager
 def open_writer(target: Target) -> Iterator[Add]:
-    """``labels.json`` with the boxes by image name, as left, top, width and height in shares of the image, and with
-    their scores as ``confidence``; ``data.json`` with the path of each image, which has its suffix behind the name.
+    """Write ``labels.json`` and ``data.json``.
+
+    ``labels.json`` has the boxes by image name, as left, top, width and height in fractions of the image, and their
+    scores as ``confidence``; ``data.json`` has the path of each image by its name with suffix.
     """
     stems = Stems()
     labels: dict[str, list[dict[str, Any]]] = {}

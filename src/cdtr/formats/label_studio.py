@@ -123,7 +123,7 @@ def read(path: Path, reviewed: bool) -> BoxFile:
 
 
 def _tasks(tree: list[Any], path: str, unread: Counter[str]) -> list[Any]:
-    """The tasks of JSON, or those that rows of JSON-MIN were made of: a row an annotation, of which the last counts."""
+    """The tasks of JSON, or of JSON-MIN, which has a row for each annotation: the last one of a task counts."""
     if not tree or not all(isinstance(row, dict) and "annotation_id" in row and "data" not in row for row in tree):
         return tree
     last: dict[Any, dict[str, Any]] = {}

@@ -16,17 +16,16 @@ from PIL import Image
 
 from cdtr.account import Account
 from cdtr.errors import AnnotationError, DataError
+from cdtr.formats._checks import same_proportions
 from cdtr.formats._images import Images
 from cdtr.formats._stems import Stems
 from cdtr.formats._target import Add, Target, boxes_of, masks_of
-from cdtr.formats._voc_labels import FILE, check_label_names, voc_colour, write_label_map
+from cdtr.formats._voc_labels import open_voc_folder, voc_colour
 from cdtr.records import Annotation, Localization, Sample, UInt8Array
-from cdtr.runs import atomic_folder
 
 FILE_NAME = "masks"
 NEEDS_MASKS = True
 _PALETTE = 256
-_MAX_STRETCH = 0.05  # of the proportions; more would move a mask's edge by more than a few pixels
 _MAX_PIXELS = 100_000_000
 
 
@@ -40,9 +39,8 @@ def open_writer(target: Target) -> Iterator[Add]:
     Pixels are such numbers with VOC's palette, or, where a number passes 255, its colour. ``labelmap.txt`` has the
     classes, ``ImageSets/Segmentation/default.txt`` the names.
     """
-    check_label_names(target.class_names)
-    stems, names = Stems(), []
-    with atomic_folder(target.path, FILE) as folder:
+    stems = Stems()
+    with open_voc_folder(target, "Segmentation") as (folder, names):
 
         def add(localization: Localization) -> None:
             name = stems.name(localization.image_id)
@@ -52,10 +50,6 @@ def open_writer(target: Target) -> Iterator[Add]:
             names.append(name)
 
         yield add
-        (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
-        listed = "".join(f"{name}\n" for name in names)
-        (folder / "ImageSets" / "Segmentation" / "default.txt").write_text(listed, encoding="utf-8")
-        write_label_map(folder, target.class_names)
 
 
 def number_masks(
@@ -131,9 +125,8 @@ def open_annotations(paths: Sequence[Path], images: Images, account: Account) ->
 def _annotation(sample: Sample, path: Path, size_hw: tuple[int, int] | None) -> Annotation:
     mask = _read_shades(path)
     height, width = size_hw or mask.shape
-    (rows, columns) = mask.shape
-    first, second = rows * width, columns * height
-    if max(first, second) > (1 + _MAX_STRETCH) * min(first, second):
+    rows, columns = mask.shape
+    if not same_proportions((rows, columns), (height, width)):
         raise AnnotationError(
             f"{sample.image_id}: its mask {path} has {columns} x {rows} pixels, the image {width} x {height}: expected "
             "the same proportions"

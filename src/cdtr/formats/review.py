@@ -1,4 +1,4 @@
-"""Which images to look at first: one CSV row an image, those where a look helps most at the top."""
+"""The order in which to review images: a CSV row for each image, the most useful to review first."""
 
 from __future__ import annotations
 
@@ -21,8 +21,13 @@ COLUMNS = ("image", "help", "label", "score", "boxes", "reasons")
 
 @contextmanager
 def open_writer(target: Target) -> Iterator[Add]:
-    """``help`` is the chance that a look finds something to mend: that the best box's IoU is below 0.5, and 1 where
-    there is no box. ``score`` and ``label`` are the best box's. DataError for boxes without calibrated scores.
+    """Write the list.
+
+    ``help`` is the probability that the best box's IoU is below 0.5, and 1 where there is no box. ``score`` and
+    ``label`` are those of the box with the highest score.
+
+    Raises:
+        DataError: The boxes have no calibrated scores.
     """
     rows: list[tuple[str, ...]] = []
     yield lambda localization: rows.append(_row(localization, target.class_names))

@@ -15,23 +15,20 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 
 from cdtr.account import Account
-from cdtr.data.images import read_size
 from cdtr.errors import AnnotationError, DataError
 from cdtr.formats._checks import BoxFile, Size, check_size, faulty_box, image_size
-from cdtr.formats._images import Images
+from cdtr.formats._images import Images, header_size
 from cdtr.formats._own_boxes import fitted, own_boxes
 from cdtr.formats._stems import Stems
 from cdtr.formats._target import Add, Target, boxes_of
-from cdtr.formats._voc_labels import FILE, check_label_names, write_label_map
+from cdtr.formats._voc_labels import FILE, open_voc_folder
 from cdtr.image_names import exported_names
 from cdtr.json_tree import MAX_DEPTH
 from cdtr.records import Annotation, Box, Corners, FloatArray, ImageBoxes, Localization, Sample
-from cdtr.runs import atomic_folder
 
 FILE_NAME = "voc"
 WRITTEN_AS = f"{FILE_NAME}/{FILE}"
 _MAX_BYTES = 20_000_000
-_MAX_PIXELS = 2**31  # only headers are read
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 CornersOf: TypeAlias = Callable[[Box], Corners]
@@ -51,9 +48,8 @@ def open_writer(target: Target) -> Iterator[Add]:
 @contextmanager
 def open_voc(target: Target, corners_of: CornersOf) -> Iterator[Add]:
     """Write with either way to count pixels: ``corners_of`` returns xmin, ymin, xmax and ymax of a box."""
-    check_label_names(target.class_names)
-    stems, names = Stems(), []
-    with atomic_folder(target.path, FILE) as folder:
+    stems = Stems()
+    with open_voc_folder(target, "Main") as (folder, names):
 
         def add(localization: Localization) -> None:
             name = stems.name(localization.image_id)
@@ -67,10 +63,6 @@ def open_voc(target: Target, corners_of: CornersOf) -> Iterator[Add]:
 
         (folder / "Annotations").mkdir()
         yield add
-        (folder / "ImageSets" / "Main").mkdir(parents=True)
-        listed = "".join(f"{name}\n" for name in names)
-        (folder / "ImageSets" / "Main" / "default.txt").write_text(listed, encoding="utf-8")
-        write_label_map(folder, target.class_names)
 
 
 def _written(localization: Localization, boxes: list[Box], corners_of: CornersOf) -> Element:
@@ -211,12 +203,10 @@ def read_own(path: Path, sample: Sample, class_name: str, account: Account, diff
         found = _parse(path)
     except DataError as error:
         raise AnnotationError(str(error)) from error
-    try:
-        size_hw = read_size(sample.path, _MAX_PIXELS)
-    except DataError:  # such an image is not scored
-        size_hw = None
     own = [one for one in found.objects if one.name == class_name and (difficult or not one.difficult)]
-    annotation = fitted(_counted(own, sample, account), size_hw, found.size_hw, sample.image_id, account)
+    annotation = fitted(
+        _counted(own, sample, account), header_size(sample.path), found.size_hw, sample.image_id, account
+    )
     account.take(sample.image_id, len(own))
     return annotation
 
@@ -279,7 +269,7 @@ def _parse(path: Path) -> _File:
 
 
 def _size(root: Element) -> Size | None:
-    """Tools that do not know it write 0, or nothing."""
+    """The height and width in a file; None where a tool did not know them and wrote 0, or nothing."""
     try:
         height, width = (int(root.findtext(f"size/{key}") or 0) for key in ("height", "width"))
     except ValueError:

@@ -21,8 +21,8 @@ from cdtr.account import Account
 from cdtr.data.files import inside, read_lines, visible_folders
 from cdtr.data.images import FORMATS, read_size, refuse_many_scans
 from cdtr.errors import DataError
-from cdtr.formats._checks import check_in_pixels
-from cdtr.formats._images import Images, report_unmatched
+from cdtr.formats._checks import Size, check_in_pixels, same_proportions
+from cdtr.formats._images import MAX_PIXELS, Images, header_size, report_unmatched
 from cdtr.formats.masks import tight_box
 from cdtr.records import Annotation, Sample, UInt8Array
 
@@ -31,8 +31,6 @@ BOXES_LIST = "localization.txt"
 Places = dict[str, list[tuple[str, ...]]]
 _OBJECT, _IGNORE = 1, 255
 _MAX_MASK_PIXELS = 100_000_000
-_MAX_PIXELS = 2**31  # only headers are read
-_STRETCH = 0.05  # more would move a mask's edge by more than a few pixels of the frame
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -69,15 +67,15 @@ def open_annotations(paths: Sequence[Path], images: Images, account: Account) ->
 
 
 class Lists(NamedTuple):
-    """What lists say: class numbers of the images by split, and their places and sizes (height, width)."""
+    """The content of lists: class numbers of the images by split, and their places and sizes (height, width)."""
 
     labels: dict[str, dict[str, int]]
     places: Places
-    sizes: dict[str, tuple[int, int]]
+    sizes: dict[str, Size]
 
 
 def read_lists(folders: Mapping[str, Path]) -> Lists:
-    """All lists of a set, from a folder a split."""
+    """Read all lists of a set, from a folder for each split."""
     lists = Lists({}, {}, {})
     for split, folder in folders.items():
         labels = lists.labels[split] = read_labels(folder)
@@ -87,7 +85,7 @@ def read_lists(folders: Mapping[str, Path]) -> Lists:
 
 
 def read_labels(folder: Path) -> dict[str, int]:
-    """Class number of each image, in the order of ``image_ids.txt``."""
+    """Read the class number of each image, in the order of ``image_ids.txt``."""
     ids = read_lines(folder / "image_ids.txt")
     known = dict.fromkeys(ids, -1)
     if not ids or len(known) < len(ids):
@@ -104,10 +102,10 @@ def read_labels(folder: Path) -> dict[str, int]:
     return known
 
 
-def read_sizes(folder: Path, known: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Height and width of the images, where the folder lists them."""
+def read_sizes(folder: Path, known: Mapping[str, int]) -> dict[str, Size]:
+    """Read height and width of the images, where the folder lists them."""
     path = folder / "image_sizes.txt"
-    sizes: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, Size] = {}
     for image_id, fields, where in _fields(path, known, (2,)) if path.is_file() else ():
         width, height = _numbers(fields, where)
         if min(width, height) < 1:
@@ -116,15 +114,15 @@ def read_sizes(folder: Path, known: Mapping[str, int]) -> dict[str, tuple[int, i
     return sizes
 
 
-def size_reader(sizes: Mapping[str, tuple[int, int]]) -> Callable[[Sample], tuple[int, int]] | None:
-    """Height and width of an image, from its header where no list has it; None without lists."""
+def size_reader(sizes: Mapping[str, Size]) -> Callable[[Sample], Size] | None:
+    """Make a reader of image sizes that reads a header where no list has the size; None without lists."""
     if not sizes:
         return None
-    return lambda sample: sizes.get(sample.image_id) or read_size(sample.path, _MAX_PIXELS)
+    return lambda sample: sizes.get(sample.image_id) or read_size(sample.path, MAX_PIXELS)
 
 
 def read_places(folder: Path, known: Mapping[str, int]) -> Places:
-    """The fields of an image's lines in ``localization.txt``, checked if they are boxes; empty without that file."""
+    """Read the fields of the images' lines in ``localization.txt``, checked if they are boxes; empty without it."""
     path = folder / BOXES_LIST
     places: Places = {}
     for image_id, fields, where in _fields(path, known, (4, 2)) if path.is_file() else ():
@@ -133,11 +131,18 @@ def read_places(folder: Path, known: Mapping[str, int]) -> Places:
 
 
 def annotate_place(
-    root: Path, places: Places, sample: Sample, sizes: Mapping[str, tuple[int, int]] | None = None
+    root: Path, places: Places, sample: Sample, sizes: Mapping[str, Size] | None = None
 ) -> Annotation | None:
-    """The boxes of an image; of masks, read from below ``root``, also the mask, and a box around each object.
+    """Return the boxes of an image, and of masks also the mask, with a box around each object.
 
-    sizes: height and width of images, where lists have them, so that a mask's image need not be there.
+    Args:
+        root: The folder of the masks.
+        places: The lines of the images in ``localization.txt``.
+        sample: The image.
+        sizes: Height and width of images, where lists have them, so that a mask's image need not be there.
+
+    Returns:
+        The annotation; None for an image without a line.
     """
     found = places.get(sample.image_id)
     if found is None:
@@ -150,22 +155,30 @@ def annotate_place(
 
 
 def mask_annotation(
-    sample: Sample, objects: Sequence[Path], ignored: Sequence[Path], size_hw: tuple[int, int] | None = None
+    sample: Sample, objects: Sequence[Path], ignored: Sequence[Path], size_hw: Size | None = None
 ) -> Annotation:
-    """One mask of files of instances and of regions to pass over: 1 object, 0 background, 255 ignore.
+    """Merge the masks of instances and of regions to ignore: 1 object, 0 background, 255 ignore.
 
-    Masks may be stored smaller or larger than their image, and than each other. The boxes are in pixels of the image:
-    of ``size_hw``, else of its header, else, where it cannot be read, of the largest mask.
+    Masks may be stored smaller or larger than their image, and than each other.
+
+    Args:
+        sample: The image.
+        objects: The mask of each instance.
+        ignored: The masks of regions to ignore.
+        size_hw: The size of the image, else that of its header, else, where it cannot be read, of the largest mask.
+
+    Returns:
+        The merged mask, and a box around each instance in pixels of the image.
     """
     regions, passed = [_read_mask(path) for path in objects], [_read_mask(path) for path in ignored]
     shapes = sorted({mask.shape for mask in regions + passed}, key=lambda shape: (shape[0] * shape[1], shape))
     height, width = shapes[-1]
-    if any(not _proportional(shape, (height, width)) for shape in shapes):
+    if any(not same_proportions(shape, (height, width)) for shape in shapes):
         raise DataError(f"{sample.image_id}: its masks have sizes {shapes}, expected the same proportions")
     mask: UInt8Array = np.zeros((height, width), dtype=np.uint8)
     for region, value in [(region, _IGNORE) for region in passed] + [(region, _OBJECT) for region in regions]:
         mask[_enlarged(region, (height, width))] = value
-    shown = size_hw or _size_of(sample.path) or (height, width)
+    shown = size_hw or header_size(sample.path) or (height, width)
     boxes = [
         np.array(tight_box(region)) * np.tile(np.divide(shown, region.shape)[::-1], 2)
         for region in regions
@@ -174,25 +187,12 @@ def mask_annotation(
     return Annotation(boxes_xyxy=np.array(boxes).reshape(-1, 4), mask=mask)
 
 
-def _proportional(first_hw: tuple[int, int], second_hw: tuple[int, int]) -> bool:
-    """Whether one may be the other, stored at another scale."""
-    one, other = first_hw[0] * second_hw[1], first_hw[1] * second_hw[0]
-    return max(one, other) <= (1 + _STRETCH) * min(one, other)
-
-
-def _enlarged(region: BoolArray, size_hw: tuple[int, int]) -> BoolArray:
+def _enlarged(region: BoolArray, size_hw: Size) -> BoolArray:
     if region.shape == size_hw:
         return region
     height, width = size_hw
     nearest = Image.fromarray(region).resize((width, height), Image.Resampling.NEAREST)
     return np.asarray(nearest, dtype=np.bool_)
-
-
-def _size_of(path: Path) -> tuple[int, int] | None:
-    try:
-        return read_size(path, _MAX_PIXELS)
-    except DataError:
-        return None
 
 
 def _folders(root: Path) -> list[Path]:

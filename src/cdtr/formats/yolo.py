@@ -25,7 +25,7 @@ from cdtr.data.files import walk
 from cdtr.data.images import IMAGE_SUFFIXES, read_size
 from cdtr.errors import DataError
 from cdtr.formats._checks import BoxFile, faulty_box
-from cdtr.formats._images import Images
+from cdtr.formats._images import MAX_PIXELS, Images
 from cdtr.formats._own_boxes import own_boxes
 from cdtr.formats._splits import TRAIN, VAL, split_names
 from cdtr.formats._stems import Stems
@@ -40,7 +40,6 @@ FILE_NAME = "yolo"
 WRITTEN_AS = f"{FILE_NAME}/data.yaml"
 _NAMES = "names.csv"
 _LISTS = {"classes", "train", "val", "valid", "test"}  # .txt files in the root that hold no labels
-_MAX_PIXELS = 2**31  # only headers are read
 
 
 class _Labels(NamedTuple):
@@ -157,7 +156,7 @@ def read(path: Path, reviewed: bool) -> BoxFile:
         name = file.relative_to(root).with_suffix("").as_posix()
         image_id, image = ours.get(name, (None, None))
         names = exported_names(name) if image_id is None else (image_id,)
-        size = read_size(image, _MAX_PIXELS) if image is not None and image.is_file() else None
+        size = read_size(image, MAX_PIXELS) if image is not None and image.is_file() else None
         lines = read_yolo(file, (1, 1), about.points)
         boxes = tuple(Box(about.name(number, file), shares) for number, shares in lines)
         images.append(ImageBoxes(names, size, boxes, shares=True, bare=image_id is None))
@@ -261,7 +260,7 @@ def _named(path: Path, sample: Sample, about: About) -> list[Box]:
     if not path.stat().st_size:
         return []
     try:
-        lines = read_yolo(path, read_size(sample.path, _MAX_PIXELS), about.points)
+        lines = read_yolo(path, read_size(sample.path, MAX_PIXELS), about.points)
         if not about.names:
             return [Box(f"class {kind}", corners) for kind, corners in lines]
         return [Box(about.name(kind, path), corners) for kind, corners in lines]
