@@ -14,7 +14,6 @@ from cdtr.cli._options import BoxesOption, DeviceOption, JsonOption, ViewOption
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from cdtr.data.loader import EvalLoader
     from cdtr.data.pixels import View
@@ -155,7 +154,7 @@ class OnImages:
     source: DataSource
     samples: Sequence[Sample]
     where: str
-    module: nn.Module
+    module: Method
     device: torch.device
 
     def thresholds(

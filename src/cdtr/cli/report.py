@@ -12,12 +12,10 @@ import typer
 from cdtr.cli._options import BoxesOption, DeviceOption, SplitOption
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from cdtr.api import Localizer
     from cdtr.evaluation import AttentionNoise, Evaluation
     from cdtr.localization.predictor import Predictor
-    from cdtr.records import DataSource, Sample
+    from cdtr.records import DataSource, Method, Sample
     from cdtr.reports.report import Measured
     from cdtr.runs import RunFolder
 
@@ -121,7 +119,7 @@ def examine(
     return Measured(source, split, samples, evaluation, after, images, noise, before, start_note)
 
 
-def make_predictor(localizer: Localizer, module: nn.Module | None = None) -> Predictor:
+def make_predictor(localizer: Localizer, module: Method | None = None) -> Predictor:
     """What answers maps and boxes for pictures, of the localizer's method or of another one in its place."""
     from cdtr.api.models import MethodEngine
     from cdtr.localization.finder import BoxFinder
@@ -133,7 +131,7 @@ def make_predictor(localizer: Localizer, module: nn.Module | None = None) -> Pre
 
 def look_at_attention(
     localizer: Localizer,
-    start: nn.Module | None,
+    start: Method | None,
     source: DataSource,
     samples: Sequence[Sample],
     evaluation: Evaluation,
@@ -157,7 +155,7 @@ def look_at_attention(
         return measure_noise(as_seen(localizer.method, view), before, batches, source.annotate, localizer.device, move)
 
 
-def rebuild_start(run: RunFolder) -> tuple[nn.Module | None, str]:
+def rebuild_start(run: RunFolder) -> tuple[Method | None, str]:
     """The method as its training started with it, and what that is; or None, and why it cannot be had."""
     from cdtr.errors import CdtrError
     from cdtr.model.methods import initial_method
