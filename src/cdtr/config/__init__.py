@@ -8,6 +8,7 @@ presets, YAML files and ``--set`` overrides; ``plug_ins.py`` adds the settings o
 
 from cdtr.config.ablation import Ablation, clip_settings, load_ablation
 from cdtr.config.beyond import beyond_paper, switch_conflict
+from cdtr.config.checking import Section
 from cdtr.config.loading import load_config, parse_config, preset_names, read_text_tree, read_tree
 from cdtr.config.modules import ModuleSpec, module_specs
 from cdtr.config.modules.csm import CsmConfig
@@ -68,6 +69,7 @@ __all__ = [
     "Prior",
     "Reproduction",
     "SbaConfig",
+    "Section",
     "SkiConfig",
     "TrainConfig",
     "ViewName",
