@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cdtr.config import Config
-from cdtr.model.backbone import Backbone, Tokens
+from cdtr.model.backbone import Tokens, VitBackbone
 from cdtr.model.cost import MIB, forward_call, interleaved_seconds, layer_multiply_adds, multiply_adds, peak_bytes
 from cdtr.model.methods import build_method
 from cdtr.records import Batch
@@ -55,7 +55,7 @@ class KeepMatrices(TorchFunctionMode):
         return self.kept[-1] @ value
 
 
-class KeepingBackbone(Backbone):
+class KeepingBackbone(VitBackbone):
     """Answers what ``Backbone`` answers, the costly way."""
 
     def __init__(self, vit: nn.Module, stack: bool) -> None:

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from cdtr.api import as_method
 from cdtr.config import Config
 from cdtr.data.loader import eval_loader
 from cdtr.data.split import training_samples
@@ -27,12 +26,12 @@ from cdtr.model.maps import pooled_logits, scale_maps
 from cdtr.model.methods import build_method
 from cdtr.model.priors import PRIORS
 from cdtr.model.weights import read_state_dict
-from cdtr.records import DataSource, ModelOutput, Sample
+from cdtr.records import Batch, DataSource, Method, ModelOutput, Sample
 from cdtr.runs import RunFolder
 from cdtr.workflows.opening import open_source
 
 
-class PriorMaps(nn.Module):
+class PriorMaps(Method):
     """The guide's prior as the map of every class; the classes are those that ``classifier`` says, else the guide.
 
     size_hw: what the guide sees, where the images are larger, as those that the classifier cuts tiles from. The prior
@@ -56,6 +55,10 @@ class PriorMaps(nn.Module):
         logits = pooled_logits(seen.x_guide) if self.classifier is None else self.classifier(images).logits
         return ModelOutput(logits, maps, scale_maps(seen.prior))
 
+    def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+        """Return no terms: the prior is not trained."""
+        return {}
+
 
 def trained_guide(run: RunFolder) -> Guide:
     """The guide of a run, in evaluation mode; CheckpointError where it was trained without one."""
@@ -77,7 +80,7 @@ def score(maps: PriorMaps, samples: list[Sample], config: Config, source: DataSo
     for label in labels:
         tally = Tally(find_protocol(config.evaluation.protocol), None)
         of_class = [sample for sample in samples if sample.label == label]
-        tally_images([tally], as_method(maps), eval_loader(of_class, config), source.annotate)
+        tally_images([tally], maps, eval_loader(of_class, config), source.annotate)
         hits.append(tally.single.hits[tally.single.iou.index(iou)])
         counts.append(tally.single.count)
     best = int(np.sum(hits, axis=0).argmax())

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from cdtr.api import as_method, as_seen, find_device, find_view, load_model
+from cdtr.api import as_seen, find_device, find_view, load_model
 from cdtr.data.loader import eval_loader
 from cdtr.errors import CdtrError, CheckpointError, DataError
 from cdtr.evaluation import calibrate, evaluate, find_protocol
@@ -74,7 +74,7 @@ def measure_prior(
     rules = find_protocol(config.evaluation.protocol)
     view = find_view(run)
     classifier = as_seen(load_model(run.path, device), view)
-    method = as_method(PriorMaps(guide, classifier, view.input_hw).eval())
+    method = PriorMaps(guide, classifier, view.input_hw).eval()
     chosen = eval_loader(calibration_samples(run, source, choose_on), config, view=view.name)
     (found,) = calibrate(method, chosen, source.annotate, [rules], device)
     result = evaluate(

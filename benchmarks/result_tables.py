@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from cdtr.config.checking import Section, checked_section
 from cdtr.config.loading import read_tree
-from cdtr.config.sections import Section, checked_section
 from cdtr.errors import DataError
 from cdtr.reports.ablation import Spread
 from results_csv import BASELINES, METRICS, OF_BASELINES, Line, baseline_column

@@ -63,7 +63,7 @@ class UncachedSba(Sba):
         visual.conv1 = plain_convolution(visual.conv1.weight)
         clip.model.requires_grad_(True)
 
-    def _similarities(self, images: Tensor, mask: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    def similarities(self, images: Tensor, mask: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         pixels = (images * self.std + self.mean).clamp(0, 1)
         return self._similarity(pixels * mask, text), self._similarity(pixels * (1 - mask), text)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cdtr.config import load_config, load_reproduction, reproduction_names
+from cdtr.config.checking import checked_section
 from cdtr.config.paper import PaperTable
-from cdtr.config.sections import checked_section
 from cdtr.errors import ConfigError
 from cdtr.model.methods import method_names, with_switches
 from cdtr.reports.paper_table import check_paper_metrics

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from cdtr.config import Config, PretrainConfig
-from cdtr.model.distill import Distilled, feature_loss, teaching_loss
+from cdtr.model.distill import Distilled, distillation_loss, feature_loss
 from cdtr.model.methods import build_method
 from cdtr.model.teacher import Teacher
 from cdtr.records import Batch
@@ -93,7 +93,7 @@ def test_the_teacher_sees_the_image_before_random_erasing(make_pupil, batch):
     assert pupil.losses(output, erased)["token"] == pupil.losses(output, batch)["token"]
 
 
-def test_teaching_loss_is_the_cross_entropy_of_each_place():
+def test_distillation_loss_is_the_cross_entropy_of_each_place():
     torch.manual_seed(0)
     pupil, teacher = torch.randn(2, 5, 3, 3), torch.randn(2, 5, 3, 3)
     slow = [
@@ -102,9 +102,9 @@ def test_teaching_loss_is_the_cross_entropy_of_each_place():
         for y in range(3)
         for x in range(3)
     ]
-    assert teaching_loss(pupil, teacher).item() == pytest.approx(torch.stack(slow).mean().item(), rel=1e-5)
+    assert distillation_loss(pupil, teacher).item() == pytest.approx(torch.stack(slow).mean().item(), rel=1e-5)
     hard = F.cross_entropy(pupil, teacher.argmax(dim=1))
-    assert teaching_loss(pupil, teacher, hard=True).item() == pytest.approx(hard.item())
+    assert distillation_loss(pupil, teacher, hard=True).item() == pytest.approx(hard.item())
 
 
 def test_feature_loss_knows_the_direction_only():

@@ -5,7 +5,7 @@ PyTorch is imported where a run is loaded, not before: an exported model needs n
 
 from cdtr.api.localizer import Localizer
 from cdtr.api.maps import MapsEngine
-from cdtr.api.models import as_method, as_seen, find_device, find_run, load_model
+from cdtr.api.models import as_seen, find_device, find_run, load_model
 from cdtr.api.pictures import ImageLike, OnBroken
 from cdtr.api.results import LocalizedImage
 from cdtr.api.thresholds import (
@@ -29,7 +29,6 @@ __all__ = [
     "Localizer",
     "MapsEngine",
     "OnBroken",
-    "as_method",
     "as_seen",
     "box_quality",
     "calibrated_threshold",

@@ -34,10 +34,10 @@ from cdtr.runs import RunFolder
 
 if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     import torch
-    from torch import nn
 
     from cdtr.data.pixels import View
     from cdtr.data.transforms import EvalTransform
+    from cdtr.records import Method
 
 
 class PicturePredictor(Protocol):
@@ -137,7 +137,7 @@ class Localizer:
         return self.engine.class_names
 
     @property
-    def method(self) -> nn.Module:
+    def method(self) -> Method:
         """The module of a run; ConfigError for an exported file."""
         return self._in_pytorch().method
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cdtr.config import Config, ViewName
+from cdtr.config import Config, ViewName, for_inference
 from cdtr.cores import threads_each
 from cdtr.errors import ConfigError
 from cdtr.localization.finder import BoxFinder
-from cdtr.records import Method
 from cdtr.runs import RunFolder
 
 if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     import torch
-    from torch import nn
 
     from cdtr.data.pixels import View
     from cdtr.localization.predictor import Predictor
+    from cdtr.records import Method
 
 
-def load_model(path_or_hub_id: str | Path, map_location: torch.device | str = "cpu") -> nn.Module:
+def load_model(path_or_hub_id: str | Path, map_location: torch.device | str = "cpu") -> Method:
     """The trained method of a run folder or a hub id ``owner/name``, in eval mode, on the device ``map_location``.
 
     The module answers ``ModelOutput`` to normalised images (B, 3, H, W). CLIP, which only training needs, is not
@@ -77,27 +76,20 @@ def share_cores(workers: int, device: torch.device) -> int:
     return workers
 
 
-def as_method(module: nn.Module) -> Method:
-    """The module under the protocol that it fulfils, for the layers that ask for it."""
-    method: Any = module
-    checked: Method = method
-    return checked
-
-
-def as_seen(module: nn.Module, view: View) -> Method:
+def as_seen(method: Method, view: View) -> Method:
     """The method for the pixels of a view: one that stitches tiles, where the view asks for them."""
     from cdtr.localization.tiles import tiled
 
-    return as_method(tiled(module, view.input_hw, view.size_hw))
+    return tiled(method, view.input_hw, view.size_hw)
 
 
-def load_method(run: RunFolder, device: torch.device) -> nn.Module:
+def load_method(run: RunFolder, device: torch.device) -> Method:
     """See ``load_model``."""
     from cdtr.model.methods import build_method
     from cdtr.model.weights import check_fit, read_state_dict
 
-    # The guide only teaches, so a trained method is built without it, and runs from before a change of it can be read.
-    config = run.config().updated(guide={"enabled": False, "attention": "evidence"}, ocm={"prior": "none"})
+    # Parts that only training needs are not built, so that runs from before a change of them can be read.
+    config = for_inference(run.config())
     method = build_method(config, len(run.class_names()), sba=None, load_weights=False)
     state = read_state_dict(run.weights)
     check_fit(state, method, run.weights)
@@ -113,7 +105,7 @@ class MethodEngine:
     network sees of an image.
     """
 
-    method: nn.Module
+    method: Method
     config: Config
     class_names: tuple[str, ...]
     device: torch.device

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import nn
 
 from cdtr.api import as_seen, find_device, load_model
 from cdtr.cli._paper_runs import PaperPlan, Scale, result_file, run_folder
@@ -53,7 +52,7 @@ class RunToShow:
     threshold: float
     view: ViewName
 
-    def method(self, module: nn.Module) -> Method:
+    def method(self, module: Method) -> Method:
         """The run's method, or another in its place, for the images of ``batches``."""
         return as_seen(module, View.of(self.view, self.folder.config().data))
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cdtr.config.beyond import earlier_recipe
-from cdtr.config.checking import checked_section, merge, nearest
+from cdtr.config.checking import merge, nearest
+from cdtr.config.plug_ins import checked_config
 from cdtr.config.sections import Config
 from cdtr.errors import ConfigError
 from cdtr.yaml_tree import MAX_BYTES, parse_yaml
@@ -38,7 +39,7 @@ def load_config(
         tree = merge(tree, _parse_override(override))
     if tree.get("fidelity") == "official":
         tree = merge(read_preset("_official"), tree)
-    return checked_section(tree, Config, str(source or "overrides"))
+    return checked_config(tree, str(source or "overrides"))
 
 
 def parse_config(text: str, origin: str) -> Config:
@@ -49,7 +50,7 @@ def parse_config(text: str, origin: str) -> Config:
     tree = _parse_yaml(text, origin)
     if isinstance(tree.get("ski"), dict):
         tree["ski"].setdefault("attention", "raw")
-    config = checked_section(tree, Config, origin)
+    config = checked_config(tree, origin)
     return config if "recipe" in tree else config.updated(recipe=earlier_recipe(config))
 
 

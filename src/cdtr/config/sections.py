@@ -6,27 +6,22 @@ The numbered rows of ``docs/fidelity.md`` are the switches whose comments name t
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from cdtr.config.architecture import checked_overrides
-from cdtr.config.checking import Section, checked_section, merge
+from cdtr.config.checking import AnySection, Section, merge
+from cdtr.config.modules.csm import CsmConfig
+from cdtr.config.modules.guide import GuideConfig
+from cdtr.config.modules.ocm import OcmConfig
+from cdtr.config.modules.sba import SbaConfig
+from cdtr.config.modules.ski import SkiConfig
+from cdtr.config.types import AttentionReduce, Beta, Deviations, Means, Padding, Size, ViewName
 
-# The upper bounds keep a file of settings, which may be a stranger's, from asking for work without end.
-Side = Annotated[int, Field(ge=1, le=8192)]
-Size = tuple[Side, Side]
-# Of pixels from 0 to 1. Others make infinite or constant input, for which a network finds nothing and says nothing.
-Mean = Annotated[float, Field(ge=-10, le=10)]
-Deviation = Annotated[float, Field(ge=1e-3, le=100)]
-Means = tuple[Mean, Mean, Mean]
-Deviations = tuple[Deviation, Deviation, Deviation]
-Padding = Literal["zeros", "replicate"]
-Prior = Literal["border", "contrast", "rarity"]
-AttentionReduce = Literal["mean", "sum_heads", "sum_blocks"]
-ViewName = Literal["whole", "crop", "tiled"]
-Beta = Annotated[float, Field(ge=0, lt=1)]
+if TYPE_CHECKING:
+    from cdtr.config.modules import ModuleSpec
 
 
 class DataConfig(Section):
@@ -83,66 +78,6 @@ class MapsConfig(Section):
     fuse: Literal["product", "softplus"] = "product"  # Eq. 3, or with the softplus of the class maps
     evidence: Literal["sum", "mean"] = "sum"  # of X_out and X_csm, in the maps (row 18)
     padding: Padding = "zeros"  # at the image's border, of the convolutions over the patch grid but SKI's
-
-
-class CsmConfig(Section):
-    enabled: bool | None = None  # None: as the method says
-    g: int = Field(8, ge=1, le=1024)  # G of the paper
-    width_factor: int = Field(2, ge=1, le=8)  # row 6: the encoder has width_factor * G channels
-    norm: bool = True  # row 6
-    upsample: Literal["size", "factor2"] = "size"  # row 17
-
-
-class OcmConfig(Section):
-    enabled: bool | None = None
-    p: float = Field(0.25, ge=0, le=1)  # share of the patches that count as clutter
-    k: int = Field(9, ge=1)  # blocks that make the pseudo map
-    blocks: Literal["first", "last"] = "first"  # row 7
-    norm: bool = True  # row 7
-    norm_momentum: float = Field(0.01, gt=0, le=1)  # row 7
-    suppress: Literal["scaled", "literal", "official"] = "scaled"  # row 4
-    awaken: Literal["scaled", "literal", "official"] = "scaled"  # row 5
-    awaken_gradient: Literal["both", "to_attention", "to_pseudo_map"] = "both"
-    prior: Literal["none"] | Prior = "none"  # not in the paper: what M_ocm starts from; both need the guide
-
-
-class SkiConfig(Section):
-    enabled: bool | None = None
-    offsets_from: Literal["csm", "out"] = "csm"  # row 2
-    attention: Literal["scaled", "raw"] = "scaled"  # row 2: M_ca in the offsets' input, in [0, 1] or about 1 / hw
-    pool: Literal["mean", "attention"] = "mean"  # of X_ski over the grid, for its logits
-
-
-class SbaConfig(Section):
-    enabled: bool | Literal["auto"] | None = None
-    alpha: float = Field(2.4, ge=0)
-    xi: float = Field(1e-8, ge=0)
-    model: str = "ViT-B-32-quickgelu"  # an open_clip model (row 11), or a folder written by train-clip
-    pretrained: str = "openai"  # an open_clip tag, a weights file, or none
-    templates: tuple[str, ...] = ("a photo of {}",)  # several are averaged (row 1)
-    prompt_by: Literal["label", "batch_position"] = "label"  # row 1
-    mask: Literal["scaled", "literal", "fused"] = "scaled"  # row 8
-    mask_scaling: Literal["minmax", "none"] = "minmax"  # row 8, for fused
-    align_corners: bool = False  # row 8: when the mask is resized to the image, corners meet
-    similarity: Literal["clamp", "softmax", "literal"] = "clamp"  # row 9
-    image: Literal["renormalised", "as_is"] = "renormalised"  # row 10
-    min_fit: float = Field(0.25, ge=-1, le=1)  # auto: least chance-corrected zero-shot accuracy
-    probe_images: int = Field(512, ge=1)
-
-    @field_validator("templates")
-    @classmethod
-    def _has_slot(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
-        if not templates or any("{}" not in t for t in templates):
-            raise ValueError("each template needs a {} for the class name, such as 'a photo of {}'")
-        return templates
-
-
-class GuideConfig(Section):
-    enabled: bool = False  # not in the paper: shows attention and class maps their side when nothing is pretrained
-    weight: float = Field(1.0, ge=0)  # of the alignment terms
-    attention: Literal["evidence"] | Prior = "evidence"  # what teaches attention; with ocm.prior that does
-    width: int = Field(128, ge=32, le=1024)  # channels
-    features: Literal["own", "backbone"] = "own"  # of layers of its own, or those of the CNN of backbone.stem cnn
 
 
 class PretrainConfig(Section):
@@ -210,7 +145,13 @@ class EvaluationConfig(Section):
 
 
 class Config(Section):
-    """Everything a run depends on, resolved."""
+    """All settings of a run.
+
+    The sections of the modules (``cdtr.config.modules``) stand here as typed fields. A method of another package adds
+    its own, which ``section`` finds by their type.
+    """
+
+    plug_in_specs: ClassVar[tuple[ModuleSpec, ...]] = ()  # the modules that a method of another package adds
 
     method: str = "cdtr"
     fidelity: Literal["paper", "official"] = "paper"
@@ -239,9 +180,34 @@ class Config(Section):
             )
         return recipe
 
+    def section(self, kind: type[AnySection]) -> AnySection:
+        """Return the section of a type; its defaults if this configuration has none of that type."""
+        return next((value for _, value in self if isinstance(value, kind)), kind())
+
     def updated(self, **changes: Any) -> Config:
-        """A checked copy with nested changes, ``updated(sba={"enabled": False})``."""
-        return checked_section(merge(self.model_dump(mode="json"), changes), Config, "config")
+        """Return a checked copy with nested changes.
+
+        Args:
+            **changes: Values by key, or mappings for sections, such as ``updated(sba={"enabled": False})``.
+
+        Returns:
+            The new configuration.
+
+        Raises:
+            ConfigError: An unknown key, or a value that does not fit.
+        """
+        from cdtr.config.plug_ins import checked_config
+
+        return checked_config(merge(self.model_dump(mode="json"), changes), "config")
 
     def to_yaml(self) -> str:
+        """Write all settings as YAML, in the order of the fields."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the settings and not the class, which is made at run time if a plug-in adds sections."""
+        return _unpickled, (self.model_dump(mode="json"),)
+
+
+def _unpickled(tree: dict[str, Any]) -> Config:
+    return Config().updated(**tree)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cdtr.config import ViewName, recipe_label
-from cdtr.config.sections import Deviations, Means, Side
+from cdtr.config.types import Deviations, Means, Side
 from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError
 from cdtr.json_tree import parse_json

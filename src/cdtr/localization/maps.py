@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cdtr.errors import CheckpointError, DataError
-from cdtr.records import Field, FloatArray, Method, ModelOutput
+from cdtr.records import Field, FloatArray, ModelOutput
 
 if TYPE_CHECKING:  # the rest of this file serves exported models too, where PyTorch is not installed
     from torch import Tensor
+
+    from cdtr.records import Method
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 

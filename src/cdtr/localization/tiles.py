@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cdtr.errors import ConfigError
-from cdtr.records import ModelOutput
+from cdtr.records import Batch, Method, ModelOutput
 
 _AT_A_TIME = 5  # tiles of an image in one forward pass, so that memory does not grow with their number
 
 
-class TiledMethod(nn.Module):
+class TiledMethod(Method):
     """A method that looks at overlapping tiles of an image and stitches what it finds in them.
 
     Tiles of ``tile_hw`` pixels lie at even distances over an image of ``image_hw`` pixels, as few as cover it, and one
@@ -27,7 +28,7 @@ class TiledMethod(nn.Module):
         image_hw: height and width of the images, in pixels, at least as large.
     """
 
-    def __init__(self, method: nn.Module, tile_hw: tuple[int, int], image_hw: tuple[int, int]) -> None:
+    def __init__(self, method: Method, tile_hw: tuple[int, int], image_hw: tuple[int, int]) -> None:
         super().__init__()
         if tile_hw[0] > image_hw[0] or tile_hw[1] > image_hw[1]:
             raise ConfigError(f"tiles of {tile_hw} do not fit into images of {image_hw}: use smaller tiles")
@@ -47,6 +48,14 @@ class TiledMethod(nn.Module):
             attention=self._stitch(output.attention),
             aux={name: self._join(values) for name, values in output.aux.items()},
         )
+
+    def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+        """Return the method's losses of the stitched output."""
+        return self.method.losses(output, batch)
+
+    def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Weigh the terms as the method does."""
+        return self.method.weigh(terms)
 
     def _mean(self, values: Tensor) -> Tensor:
         """Class scores (T * B, C) to (B, C)."""
@@ -123,6 +132,6 @@ def _offsets(tile: int, image: int) -> list[int]:
     return [0] if count == 1 else [round(index * (image - tile) / (count - 1)) for index in range(count)]
 
 
-def tiled(method: nn.Module, tile_hw: tuple[int, int], image_hw: tuple[int, int]) -> nn.Module:
+def tiled(method: Method, tile_hw: tuple[int, int], image_hw: tuple[int, int]) -> Method:
     """The method for images of ``image_hw``; itself where a tile is the whole image."""
     return method if tile_hw == image_hw else TiledMethod(method, tile_hw, image_hw)

@@ -1,17 +1,24 @@
-"""A timm vision transformer that answers its patch tokens and the class token's attention over the patches.
+"""The backbone: patch tokens, and the attention that the class token pays to each patch.
 
-No N x N attention matrix is kept: the output comes from fused scaled-dot-product attention, and only the class
-token's row is computed beside it, from the same queries and keys. This holds for every timm transformer that calls
-``torch.nn.functional.scaled_dot_product_attention``: ViT, DeiT, DeiT-III, DINO, DINOv2 and DINOv3 (rotary positions,
-query and key norms and register tokens included), and relative positions (BEiT, ViT-RelPos), which come as a mask.
+How the attention is captured. timm's transformers compute attention inside
+``torch.nn.functional.scaled_dot_product_attention``, a fused kernel that returns the output but not the attention.
+``ClassTokenRows`` is a ``TorchFunctionMode``: while ``VitBackbone.forward`` runs the transformer, PyTorch hands every
+call of a torch function to it. At each fused attention call it computes the attention of the class token alone, one
+row of the N x N matrix, from the same queries and keys, and then makes the call as it is. So no N x N matrix is stored,
+and no code of timm is copied or patched.
+
+This works for every timm transformer that calls that function: ViT, DeiT, DeiT-III, DINO, DINOv2 and DINOv3 (with
+rotary positions, norms of queries and keys, and register tokens), and relative positions (BEiT, ViT-RelPos), which
+come as an attention mask.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
@@ -22,18 +29,21 @@ from torch.overrides import TorchFunctionMode
 from cdtr.config import BackboneConfig, DataConfig, Padding
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.model.cnn import CnnFeatures, CnnStem
+from cdtr.model.registry import find_backbone
 from cdtr.model.stem import ConvStem
 from cdtr.model.weights import load_backbone_weights
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What the backbone answers.
+    """Output of a backbone.
 
-    patches: (B, D, h, w), the output tokens on the patch grid, after the final norm. class_token: (B, D).
-    attention: (B, L, S, h, w) float32, the class token's attention over the patches in every block and head; each
-    map sums to at most 1, the rest being what the class token pays to itself and to register tokens. features:
-    (B, C, h, w), what the patches were made from, of a ``stem: cnn``.
+    Attributes:
+        patches: (B, D, h, w), the output tokens on the patch grid, after the final norm.
+        class_token: (B, D).
+        attention: (B, L, S, h, w) float32, the class token's attention over the patches in every block and head. Each
+            map sums to at most 1; the rest is the attention to the class token itself and to register tokens.
+        features: (B, C, h, w), what the patches were made from, of a ``stem: cnn``; else None.
     """
 
     patches: Tensor
@@ -43,10 +53,9 @@ class Tokens:
 
 
 class ClassTokenRows(TorchFunctionMode):
-    """While active, adds the class token's attention row of every fused attention call to ``rows``.
+    """While active, appends the class token's attention of every fused attention call to ``rows``.
 
-    Each row is (B, S, N) float32 over all N tokens, prefix tokens included. The query of one token against all keys
-    costs 1/N of the attention itself.
+    Each row is (B, S, N) float32 over all N tokens, prefix tokens included. It costs 1/N of the attention itself.
     """
 
     def __init__(self) -> None:
@@ -67,9 +76,9 @@ class ClassTokenRows(TorchFunctionMode):
 
 
 def _attend_in_float32(args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
-    """Fused attention without autocast, of arguments that are no bfloat16 tensors; the answer is of the query's type.
+    """Fused attention in float32 without autocast; the result has the type of the query.
 
-    On a CPU the way back through PyTorch's fused attention takes two to six times as long in bfloat16 as in float32.
+    On a CPU the backward pass of PyTorch's fused attention takes two to six times as long in bfloat16 as in float32.
     """
     query: Tensor = args[0]
     with torch.autocast("cpu", enabled=False):
@@ -84,9 +93,16 @@ def _no_bfloat16(value: Any) -> Any:
 
 
 def _class_token_row(query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
-    """(B, S, N, d) queries and keys to the first token's attention (B, S, N) in float32, whatever autocast says.
+    """Compute the first token's attention over all tokens, in float32 even under autocast.
 
-    mask: (..., N, N), added to the logits; a bool one keeps what is True.
+    Args:
+        query: (B, S, N, d).
+        key: (B, S, N, d).
+        mask: (..., N, N), added to the logits; a boolean mask keeps the places that are True.
+        scale: Of the logits; None for 1 / sqrt(d).
+
+    Returns:
+        (B, S, N), sums to 1 over N.
     """
     with torch.autocast(query.device.type, enabled=False):
         first = query[:, :, :1].float() * (query.shape[-1] ** -0.5 if scale is None else scale)
@@ -97,14 +113,54 @@ def _class_token_row(query: Tensor, key: Tensor, mask: Tensor | None, scale: flo
         return logits.softmax(dim=-1).squeeze(2)
 
 
-class Backbone(nn.Module):
-    """A timm vision transformer without its head. Build one with ``build_backbone``."""
+class Backbone(nn.Module, ABC):
+    """Computes patch tokens and the class token's attention. Build one with ``build_backbone``.
+
+    Attributes:
+        grid_hw: Height and width of the patch grid.
+        patch_size: Side of a patch in pixels.
+        dim: Length D of a token.
+        depth: Number of blocks L.
+        heads: Number of heads S of a block.
+    """
+
+    grid_hw: tuple[int, int]
+    patch_size: int
+    dim: int
+    depth: int
+    heads: int
+
+    if TYPE_CHECKING:
+
+        def __call__(self, images: Tensor) -> Tokens: ...
+
+    @property
+    def cnn(self) -> CnnFeatures | None:
+        """The CNN whose features are the patches (``stem: cnn``); None without one."""
+        return None
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tokens:
+        """Compute the tokens.
+
+        Args:
+            images: (B, 3, H, W), normalised, of the size that the backbone was built for.
+        """
+
+
+class VitBackbone(Backbone):
+    """A timm vision transformer without its head.
+
+    Args:
+        vit: A model of timm with the attributes ``patch_embed``, ``blocks``, ``num_features`` and
+            ``num_prefix_tokens``.
+    """
 
     def __init__(self, vit: nn.Module) -> None:
         super().__init__()
         self.vit = vit
         timm_vit: Any = vit
-        self.grid_hw: tuple[int, int] = tuple(timm_vit.patch_embed.grid_size)
+        self.grid_hw = tuple(timm_vit.patch_embed.grid_size)
         self.patch_size = int(timm_vit.patch_embed.patch_size[0])
         self.dim = int(timm_vit.num_features)
         self.depth = len(timm_vit.blocks)
@@ -113,18 +169,18 @@ class Backbone(nn.Module):
 
     @property
     def cnn(self) -> CnnFeatures | None:
-        """What makes features from images, of a ``stem: cnn``."""
+        """The CNN whose features are the patches (``stem: cnn``); None without one."""
         stem: Any = self.vit.patch_embed
         return stem.features if isinstance(stem, CnnStem) else None
 
     def last_norm(self, tokens: Tensor) -> Tensor:
-        """BEiT and EVA keep their final norm in ``fc_norm``, for the mean of the patches that they classify by."""
+        """Apply ``fc_norm``, where BEiT and EVA have the final norm; tokens of other models stay as they are."""
         norm: nn.Module = getattr(self.vit, "fc_norm", nn.Identity())
         normed: Tensor = norm(tokens)
         return normed
 
     def forward(self, images: Tensor) -> Tokens:
-        """images: (B, 3, H, W), normalised, of the size the backbone was built for."""
+        """Compute the tokens of images (B, 3, H, W) and capture the class token's attention."""
         features = None if self.cnn is None else self.cnn(images)
         with ClassTokenRows() as attended:
             seen = images if features is None else features
@@ -138,12 +194,22 @@ class Backbone(nn.Module):
 def build_backbone(
     config: BackboneConfig, data: DataConfig, load_weights: bool = True, padding: Padding = "zeros"
 ) -> Backbone:
-    """Build a timm transformer by name for images of ``data.input_size``.
+    """Build a backbone by name for images of ``data.input_size``.
 
-    padding: of a conv stem at the image's border. ``load_weights=False`` leaves the weights random, for a model whose
-    own weights follow. Raises ConfigError for a model without class token or a size that its patches do not fill,
-    CheckpointError for weights that cannot be had.
+    Args:
+        config: The settings of the backbone. Its name is one of ``cdtr.model.backbones`` or a timm transformer.
+        data: The settings of the data, with the size of the images.
+        load_weights: Whether to load pretrained weights; without, they are random.
+        padding: Padding of a conv stem at the image's border.
+
+    Raises:
+        ConfigError: The model has no class token, or its patches do not fill the images.
+        CheckpointError: The weights cannot be had.
     """
+    own = find_backbone(config.name)
+    if own is not None:
+        backbone: Backbone = own.build(config, data, load_weights, padding)
+        return backbone
     vit = _create(config, data, padding, load_weights)
     if getattr(vit, "cls_token", None) is None or not hasattr(vit, "blocks"):
         raise ConfigError(
@@ -155,11 +221,11 @@ def build_backbone(
             setattr(module, "fused_attn", True)  # noqa: B010
     if load_weights and config.weights not in {"hub", "none"}:
         load_backbone_weights(vit, config.weights)
-    return Backbone(vit)
+    return VitBackbone(vit)
 
 
 def _require_whole_patches(vit: Any, name: str, input_size: tuple[int, int]) -> None:
-    """timm drops the pixels beyond the last whole patch, which would shift every box."""
+    """Refuse a size that is no multiple of the patches: timm drops the rest, which would shift every box."""
     patch = vit.patch_embed.patch_size[0]
     if any(side % patch for side in input_size):
         near = [" or ".join(str(n * patch) for n in sorted({max(s // patch, 1), -(-s // patch)})) for s in input_size]
@@ -210,6 +276,6 @@ def _create(config: BackboneConfig, data: DataConfig, padding: Padding, load_wei
 
 
 def _first_mismatch(message: str) -> str:
-    """Of PyTorch's list of what does not fit, the first line that names a tensor, with both shapes."""
+    """Return the first line of PyTorch's message that names a tensor, with both shapes."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return next((line for line in lines if "size mismatch" in line or "key(s)" in line), lines[0])[:300]

@@ -23,7 +23,14 @@ class FrozenClip:
     """Image and text encoders whose weights take no gradient; gradients pass through to the pixels.
 
     Kept outside the method's own modules, so that it is neither trained, nor saved, nor counted with it.
-    size_hw: the pixels it sees. mean, std: its normalisation. temperature: the logit scale it was trained with.
+
+    Attributes:
+        model: The open_clip network.
+        tokenizer: Its tokenizer.
+        size_hw: Height and width of its input in pixels.
+        mean: Per channel, of its normalisation.
+        std: Per channel, of its normalisation.
+        temperature: The logit scale that it was trained with.
     """
 
     model: nn.Module
@@ -42,19 +49,41 @@ class FrozenClip:
         return self
 
     def image_features(self, pixels: Tensor) -> Tensor:
-        """pixels: (B, 3, H, W) in [0, 1], of any size, to unit vectors (B, E)."""
+        """Encode images.
+
+        Args:
+            pixels: (B, 3, H, W) in [0, 1], of any size.
+
+        Returns:
+            (B, E), unit vectors.
+        """
         pixels = F.interpolate(pixels, size=self.size_hw, mode="bilinear", antialias=True, align_corners=False)
         mean, std = (torch.tensor(v, device=pixels.device)[:, None, None] for v in (self.mean, self.std))
         return self.encode_normalised((pixels - mean) / std)
 
     def encode_normalised(self, images: Tensor) -> Tensor:
-        """images: (B, 3, H, W), normalised and of CLIP's size, to unit vectors (B, E)."""
+        """Encode images that are normalised as CLIP's and have its size.
+
+        Args:
+            images: (B, 3, H, W).
+
+        Returns:
+            (B, E) float32, unit vectors.
+        """
         features: Tensor = self.model.encode_image(images, normalize=True)  # type: ignore[operator]
         return features.float()
 
     @torch.no_grad()
     def text_features(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """One unit vector a class, (C, E), the mean over the templates."""
+        """Compute ``v_t`` of Eq. 12, CLIP's features of the classes' prompts.
+
+        Args:
+            class_names: The names of the C classes, such as names of folders.
+            templates: Prompts with ``{}`` for the name; the features of several are averaged.
+
+        Returns:
+            (C, E), unit vectors, without gradient.
+        """
         device = next(self.model.parameters()).device
         per_template = []
         for template in templates:

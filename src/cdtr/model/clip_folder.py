@@ -16,7 +16,7 @@ from pydantic import Field, StrictInt
 from torch import nn
 
 from cdtr.config.checking import Section, checked_section
-from cdtr.config.sections import Deviations, Means
+from cdtr.config.types import Deviations, Means
 from cdtr.errors import CdtrError, CheckpointError
 from cdtr.json_tree import load_json
 from cdtr.model.weights import check_fit, read_state_dict

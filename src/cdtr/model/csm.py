@@ -1,4 +1,4 @@
-"""Category-aware Stimulation Module: class evidence from the attention maps themselves (section III-C)."""
+"""Category-aware Stimulation Module: class maps from the attention maps alone (section III-C, Eq. 4)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from torch import Tensor, nn
 
 from cdtr.config import CsmConfig, Padding
 from cdtr.errors import ConfigError
+from cdtr.model.maps import class_loss
 from cdtr.model.norm import conv_norm_act
 
 
 class Csm(nn.Module):
     """An encoder-decoder over the class token's attention maps of all blocks and heads, with a class head.
 
-    The encoder halves the grid and has ``width_factor * G`` channels; the decoder joins its input with the encoder's
-    output and has C channels, which gives the paper's published parameter count.
+    The encoder halves the grid and has ``width_factor * G`` channels. The decoder takes the encoder's output joined
+    with its input and has C channels, which gives the parameter count that the paper reports.
+
+    Args:
+        maps: Number of attention maps, L * S.
+        classes: Number of classes C.
+        config: The settings of CSM.
+        padding: Padding mode of the convolutions at the image's border.
     """
 
     def __init__(self, maps: int, classes: int, config: CsmConfig, padding: Padding = "zeros") -> None:
@@ -33,12 +40,33 @@ class Csm(nn.Module):
         self.head = nn.Conv2d(classes, classes, 1, bias=False)
 
     def forward(self, attention: Tensor) -> Tensor:
-        """attention: (B, L, S, h, w) to ``X_csm`` (B, C, h, w); its mean over the grid gives the class logits.
+        """Compute the class maps ``X_csm``.
 
         Runs in float32: attention varies by a few percent of 1 / hw, of which 16 bits keep little.
+
+        Args:
+            attention: (B, L, S, h, w), the class token's attention over the patches.
+
+        Returns:
+            (B, C, h, w), class maps; their mean over the grid gives the class logits.
+
+        Raises:
+            ConfigError: ``csm.upsample`` is ``factor2`` and the grid is odd.
         """
         with torch.autocast(attention.device.type, enabled=False):
             return self._class_maps(attention.float().flatten(1, 2))
+
+    def loss(self, csm_logits: Tensor, labels: Tensor) -> Tensor:
+        """Compute ``L_csm`` of Eq. 4, the cross-entropy of CSM's class logits.
+
+        Args:
+            csm_logits: (B, C), the mean of ``X_csm`` over the grid.
+            labels: (B,) int64.
+
+        Returns:
+            A scalar, the mean over the batch.
+        """
+        return class_loss(csm_logits, labels)
 
     def _class_maps(self, x_a: Tensor) -> Tensor:
         height, width = x_a.shape[-2:]

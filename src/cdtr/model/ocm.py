@@ -12,7 +12,17 @@ from cdtr.model.norm import conv_norm_act
 
 
 class Ocm(nn.Module):
-    """Makes the pixel-level pseudo map ``M_ocm`` from the attention of K blocks, and the two losses."""
+    """Computes the pixel-level pseudo map ``M_ocm`` from the attention of K blocks, and the two losses.
+
+    Args:
+        depth: Number of blocks L of the backbone.
+        heads: Number of heads S of a block.
+        config: The settings of OCM.
+        padding: Padding mode of the convolutions at the image's border.
+
+    Raises:
+        ConfigError: ``ocm.k`` is larger than ``depth``.
+    """
 
     def __init__(self, depth: int, heads: int, config: OcmConfig, padding: Padding = "zeros") -> None:
         super().__init__()
@@ -28,15 +38,31 @@ class Ocm(nn.Module):
             self.requires_grad_(False)
 
     def forward(self, attention: Tensor) -> Tensor:
-        """attention: (B, L, S, h, w) to ``M_ocm`` (B, h, w) in [0, 1]. Runs in float32, as CSM does."""
+        """Compute the pseudo map ``M_ocm``, in float32 for the reason given at ``Csm.forward``.
+
+        Args:
+            attention: (B, L, S, h, w), the class token's attention over the patches.
+
+        Returns:
+            (B, h, w) in [0, 1].
+        """
         with torch.autocast(attention.device.type, enabled=False):
             blocks = attention[:, self.blocks].float().unbind(1)
             maps = [conv(block) for conv, block in zip(self.per_block, blocks, strict=True)]
             return torch.sigmoid(self.join(torch.cat(maps, dim=1)).squeeze(1))
 
     def losses(self, m_ca: Tensor, m_ocm: Tensor) -> dict[str, Tensor]:
-        """m_ca, m_ocm: (B, h, w). Both terms are means over the batch."""
-        return {"ocm_suppress": self._suppress(m_ca), "ocm_awaken": self._awaken(m_ca, m_ocm)}
+        """Compute ``L_ocm^s`` (Eqs. 6 and 7) and ``L_ocm^a`` (Eq. 8).
+
+        Args:
+            m_ca: (B, h, w), the mean attention ``M*_ca``.
+            m_ocm: (B, h, w) in [0, 1], the pseudo map.
+
+        Returns:
+            Scalars, means over the batch, by the names ``ocm_suppress`` and ``ocm_awaken``. Eq. 9 is what
+            ``AutomaticWeightedLoss`` makes of them.
+        """
+        return {"ocm_suppress": self._suppress(m_ca), "ocm_awaken": self.awakening_loss(m_ca, m_ocm)}
 
     def _suppress(self, m_ca: Tensor) -> Tensor:
         if self.config.suppress == "literal":
@@ -45,7 +71,18 @@ class Ocm(nn.Module):
             return suppression_loss(m_ca, self.config.p, one_more=True) * m_ca.shape[0]
         return suppression_loss(scale_maps(m_ca), self.config.p)
 
-    def _awaken(self, m_ca: Tensor, m_ocm: Tensor) -> Tensor:
+    def awakening_loss(self, m_ca: Tensor, m_ocm: Tensor) -> Tensor:
+        """Compute ``L_ocm^a`` of Eq. 8, the mean squared difference between pseudo map and attention.
+
+        Args:
+            m_ca: (B, h, w), the mean attention ``M*_ca``.
+            m_ocm: (B, h, w) in [0, 1], the pseudo map.
+
+        Returns:
+            A scalar, the mean over the batch. ``ocm.awaken`` ``scaled`` scales the attention to [0, 1] first;
+            ``official`` compares each pseudo map with the attention of every image of the batch, as the released code
+            does.
+        """
         target = scale_maps(m_ca) if self.config.awaken == "scaled" else m_ca
         if self.config.awaken_gradient == "to_attention":
             m_ocm = m_ocm.detach()
@@ -57,18 +94,35 @@ class Ocm(nn.Module):
 
 
 def suppression_loss(m_ca: Tensor, p: float, one_more: bool = False) -> Tensor:
-    """Eqs. 6 and 7: the sum of each map's lowest share ``p`` over all its hw values, averaged over the batch.
+    """Compute ``L_ocm^s`` of Eq. 7, the mean of the clutter of Eq. 6 over all hw values.
 
-    m_ca: (B, h, w). The p-th percentile is the value of rank ``floor(p * hw)`` counted from one;
-    ties with it count as clutter too. Zero where that rank is 0. ``one_more`` takes the next rank, as the released code
-    does, which counts from zero.
+    Args:
+        m_ca: (B, h, w), the mean attention ``M*_ca``.
+        p: Share of the patches that count as clutter, in [0, 1].
+        one_more: See ``clutter``.
+
+    Returns:
+        A scalar, the mean over the batch; 0 if no patch counts as clutter.
     """
-    values = m_ca.flatten(1)
+    return clutter(m_ca.flatten(1), p, one_more).mean()
+
+
+def clutter(values: Tensor, p: float, one_more: bool = False) -> Tensor:
+    """Keep the attention below its p-th percentile, Eq. 6.
+
+    Args:
+        values: (B, N), the attention of each image's patches.
+        p: Share of the patches that count as clutter, in [0, 1].
+        one_more: Take the next rank, as the released code does, which counts ranks from zero.
+
+    Returns:
+        (B, N), 0 above the percentile. The percentile is the value of rank ``floor(p * N)``, counted from one; values
+        equal to it count as clutter too. All 0 if that rank is 0.
+    """
     rank = int(p * values.shape[1] + 1e-6)
     if one_more:
         rank = min(rank + 1, values.shape[1])
     if rank == 0:
-        return values.sum() * 0.0
+        return values * 0.0
     percentile = values.detach().kthvalue(rank, dim=1, keepdim=True).values
-    clutter = torch.where(values > percentile, torch.zeros_like(values), values)
-    return clutter.mean()
+    return torch.where(values > percentile, torch.zeros_like(values), values)

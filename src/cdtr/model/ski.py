@@ -9,14 +9,17 @@ from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
 
 from cdtr.config import SkiConfig
-from cdtr.model.maps import pooled_logits, scale_maps
+from cdtr.model.maps import class_loss, pooled_logits, scale_maps
 
 
 class SkiOutput(NamedTuple):
     """Output of SKI.
 
-    x_ski: (B, C, h, w), the class maps ``X_ski``. logits: (B, C), their pooled values. offset_rms: a scalar, the root
-    mean square over batch, taps and patches of the offsets' input-driven part, in patches; without a gradient.
+    Attributes:
+        x_ski: (B, C, h, w), the class maps ``X_ski``.
+        logits: (B, C), their pooled values.
+        offset_rms: A scalar without gradient, the root mean square over batch, taps and patches of the part of the
+            offsets that depends on the input, in patches.
     """
 
     x_ski: Tensor
@@ -27,8 +30,12 @@ class SkiOutput(NamedTuple):
 class Ski(nn.Module):
     """Offsets from ``M*_ca * X_csm`` shift a 3x3 kernel over ``X_out``; only training needs it.
 
-    Behind a mean over the grid a convolution with fixed taps is a linear function of the pooled ``X_out``, so the
-    offsets are all that makes SKI differ from a second classifier: see ``ski.attention`` and ``ski.pool``.
+    A convolution with fixed taps, followed by a mean over the grid, is a linear function of the pooled ``X_out``. The
+    offsets alone make SKI differ from a second classifier: see ``ski.attention`` and ``ski.pool``.
+
+    Args:
+        classes: Number of classes C.
+        config: The settings of SKI.
     """
 
     def __init__(self, classes: int, config: SkiConfig) -> None:
@@ -46,6 +53,9 @@ class Ski(nn.Module):
             x_out: (B, C, h, w), class maps of the patch tokens.
             x_csm: (B, C, h, w), class maps of CSM.
             m_ca: (B, h, w), attention, each value about 1 / hw.
+
+        Returns:
+            The class maps, their logits and the size of the offsets.
         """
         with torch.autocast(x_out.device.type, enabled=False):
             x_out, x_csm, m_ca = x_out.float(), x_csm.float(), m_ca.float()
@@ -58,9 +68,29 @@ class Ski(nn.Module):
             driven = (offsets - self.offsets.bias[:, None, None]).detach()  # type: ignore[index]
         return SkiOutput(x_ski, logits, driven.square().mean().sqrt())
 
+    def loss(self, ski_logits: Tensor, labels: Tensor) -> Tensor:
+        """Compute ``L_ski`` of Eq. 10, the cross-entropy of SKI's class logits.
+
+        Args:
+            ski_logits: (B, C), the pooled ``X_ski``.
+            labels: (B,) int64.
+
+        Returns:
+            A scalar, the mean over the batch.
+        """
+        return class_loss(ski_logits, labels)
+
 
 def attention_pooled(class_maps: Tensor, scaled_attention: Tensor) -> Tensor:
-    """Mean of class maps (B, C, h, w) weighted by attention (B, h, w) in [0, 1]; the plain mean where that is all 0."""
+    """Pool class maps over the grid, weighted by attention.
+
+    Args:
+        class_maps: (B, C, h, w).
+        scaled_attention: (B, h, w) in [0, 1].
+
+    Returns:
+        (B, C); the plain mean where the attention is 0 everywhere.
+    """
     weight = scaled_attention + 1e-6
     pooled: Tensor = (class_maps * weight[:, None]).sum(dim=(-2, -1)) / weight.sum(dim=(-2, -1))[:, None]
     return pooled

@@ -1,4 +1,4 @@
-"""The automatic weighted loss of Eq. 2: each term gets a learned weight that it has to pay for."""
+"""The automatic weighted loss of Eq. 2: each term gets a learned weight and a penalty for it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from cdtr.config import WeightingConfig
 class AutomaticWeightedLoss(nn.Module):
     """``sum of L / (2 lambda^2) + log(1 + lambda^2)`` with learned lambdas that start at 1.
 
-    ``epsilon`` is added to lambda squared, so that no weight passes 1 / (2 epsilon): a loss that reaches 0 would
-    drive its lambda to 0 and the run to NaN. ``mode: fixed`` (Table IX) keeps every lambda at 1, so that it is
-    ``sum of L / 2``: exactly, without epsilon, and without the constants ``log 2``, which have no gradient and would
-    only lift the loss in the log.
+    ``epsilon`` is added to lambda squared, so that no weight is above 1 / (2 epsilon): a loss that reaches 0 would
+    drive its lambda to 0 and the training to NaN. ``mode: fixed`` (Table IX) keeps every lambda at 1: the result is
+    ``sum of L / 2``, without epsilon and without the constants ``log 2``, which have no gradient.
+
+    Args:
+        names: Names of the terms.
+        config: The settings of the weighting.
     """
 
     def __init__(self, names: Iterable[str], config: WeightingConfig) -> None:
@@ -27,7 +30,14 @@ class AutomaticWeightedLoss(nn.Module):
         self.params = nn.Parameter(torch.ones(len(self.names)), requires_grad=not self.fixed)
 
     def forward(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Named scalar terms, exactly those it was made for, to one scalar."""
+        """Compute the learned part of Eq. 2. The terms of OCM give Eq. 9 in it.
+
+        Args:
+            terms: Scalar loss terms by name; those in ``names`` are used.
+
+        Returns:
+            A scalar.
+        """
         losses = torch.stack([terms[name].float() for name in self.names])
         if self.fixed:
             return losses.sum() / 2
@@ -35,4 +45,5 @@ class AutomaticWeightedLoss(nn.Module):
         return (losses / (2 * (squares + self.epsilon)) + torch.log1p(squares)).sum()
 
     def lambdas(self) -> dict[str, float]:
+        """Return the lambdas by the name of their term."""
         return dict(zip(self.names, self.params.detach().tolist(), strict=True))

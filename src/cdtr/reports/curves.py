@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from cdtr.config import module_specs
 from cdtr.reports.figures import tidy
 from cdtr.reports.page import COLOURS, Chart, chart_uri, new_chart
 from cdtr.runs import RunFolder
@@ -16,8 +17,10 @@ from cdtr.runs import RunFolder
 _POINTS = 200  # of a line; more would be heavy and look no different
 
 # In the order of Eq. 2, so that each keeps its number and its colour whatever is switched off.
-_LAMBDAS = {"cls": "λ₁", "csm": "λ₂", "ocm_suppress": "λ₃", "ocm_awaken": "λ₄", "ski": "λ₅"}
-_COLOURS = dict(zip((*_LAMBDAS, "sba"), COLOURS, strict=False))
+_TERMS = ["cls", *(term for spec in module_specs() if spec.equation for term in spec.terms)]
+_LEARNED = ["cls", *(term for spec in module_specs() if spec.learned for term in spec.terms)]
+_LAMBDAS = {term: f"λ{chr(ord('₀') + number)}" for number, term in enumerate(_LEARNED, start=1)}
+_COLOURS = dict(zip(_TERMS, COLOURS, strict=False))
 
 
 class _Log(NamedTuple):

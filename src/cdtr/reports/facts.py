@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cdtr.config import Config, beyond_paper, recipe_label
+from cdtr.config import Config, beyond_paper, is_on, recipe_label, specs_of
 from cdtr.evaluation.run_view import choose_view
 from cdtr.runs import RunFolder
 
@@ -14,7 +14,7 @@ _VIEWS = {
     "crop": "the centre of the image, its short side resized to {0} pixels",
     "tiled": "tiles of that size from the image at {0}×{1} pixels, their maps stitched",
 }
-_OCM_STARTS = {
+_STARTS = {
     "none": "",
     "border": ", starts from what is unlike the image's border",
     "contrast": ", starts from what is of another colour than the image's border",
@@ -104,29 +104,14 @@ def version_facts(run: RunFolder) -> Facts:
 
 
 def modules(run: RunFolder) -> list[Module]:
-    """The paper's four modules and the guide, on or off."""
-    config, fit = run.config(), run.known_manifest().get("clip_fit")
-    clip = f", CLIP {config.sba.model}" + (f", its fit to the classes {fit['fit']:.2f}" if fit else "")
-    ocm = f"K = {config.ocm.k} blocks, p = {config.ocm.p:g}"
-    ocm += _OCM_STARTS[config.ocm.prior]
-    rows = (
-        ("CSM", "class maps from the attention", config.csm.enabled, f"G = {config.csm.g}"),
-        ("OCM", "suppresses clutter in the attention, awakens the object", config.ocm.enabled, ocm),
-        ("SKI", "a kernel bent by CSM's offsets, in training only", config.ski.enabled, ""),
-        (
-            "SBA",
-            "a frozen CLIP looks at the masked image, in training only",
-            config.sba.enabled,
-            f"α = {config.sba.alpha:g}{clip}",
-        ),
-        (
-            "Guide",
-            "not in the paper: shows maps their side when nothing is pretrained",
-            config.guide.enabled,
-            f"weight {config.guide.weight:g}",
-        ),
-    )
-    return [Module(name, does, bool(on), settings if on else "") for name, does, on, settings in rows]
+    """List the modules of a run's configuration, on or off, in the order of the paper."""
+    config, manifest = run.config(), run.known_manifest()
+    found = []
+    for spec in specs_of(config):
+        on = is_on(config, spec.name)
+        settings = spec.summary(getattr(config, spec.name), manifest) if on else ""
+        found.append(Module(spec.title, spec.description, on, settings))
+    return found
 
 
 def _epochs(count: float) -> str:

@@ -91,7 +91,7 @@ def _train(
 class Trainer:
     """What changes during a training: the method, its optimiser, its average, and the position."""
 
-    def __init__(self, accelerator: Accelerator, method: nn.Module, prepared: Prepared, console: Console) -> None:
+    def __init__(self, accelerator: Accelerator, method: Method, prepared: Prepared, console: Console) -> None:
         self.config, self.folder, self.console = prepared.config, prepared.run, console
         self.accelerator = accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
@@ -158,7 +158,7 @@ class Trainer:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        method: Method = _bare(self.accelerator, self.model)  # type: ignore[assignment]
+        method = _bare(self.accelerator, self.model)
         sums: dict[str, Tensor] = {}
         diagnostics: dict[str, Tensor] = {}
         lambdas: dict[str, float] = {}
@@ -250,9 +250,9 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     return replace(batch, images=batch.images.to(device), labels=batch.labels.to(device), clean_images=clean)
 
 
-def _bare(accelerator: Accelerator, model: nn.Module) -> nn.Module:
+def _bare(accelerator: Accelerator, model: nn.Module) -> Method:
     """The method inside the wrapper that averages gradients between processes."""
-    method: nn.Module = accelerator.unwrap_model(model, keep_fp32_wrapper=True)
+    method: Method = accelerator.unwrap_model(model, keep_fp32_wrapper=True)
     return method
 
 

@@ -8,18 +8,20 @@ import torch
 from torch import nn
 
 from cdtr.config import Config, TrainConfig
+from cdtr.model.weighting import AutomaticWeightedLoss
 
 
 def build_optimiser(method: nn.Module, config: Config) -> torch.optim.AdamW:
     """AdamW without weight decay on norms, biases, tokens and position embeddings; on the lambdas only if asked."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
+    weightings = [module for module in method.modules() if isinstance(module, AutomaticWeightedLoss)]
+    lambdas = {parameter for weighting in weightings for parameter in weighting.parameters()}
     for name, parameter in method.named_parameters():
         if not parameter.requires_grad:
             continue
-        lambdas = name.startswith("weighting.")
         token = name.endswith(("_token", "_embed", "reg_token"))
-        exempt = not config.weighting.decay if lambdas else parameter.ndim < 2 or token
+        exempt = not config.weighting.decay if parameter in lambdas else parameter.ndim < 2 or token
         (plain if exempt else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.train.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.train.lr, betas=config.train.betas, eps=config.train.eps)

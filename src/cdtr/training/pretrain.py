@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from safetensors.torch import load_file, save
 
-from cdtr.config import Config
+from cdtr.config import Config, without_modules
 from cdtr.model.notes import with_notes
 from cdtr.model.teacher import load_teacher
 from cdtr.records import DataSource
@@ -20,8 +20,7 @@ _BACKBONE = "backbone.vit."  # before the names of the transformer's tensors in 
 
 def pretrain_config(config: Config) -> Config:
     """The configuration with TS-CAM as the method and nothing beside it; backbone, data and training as they are."""
-    off = {name: {"enabled": False} for name in ("csm", "ski", "sba", "guide")}
-    return config.updated(method="tscam", ocm={"enabled": False, "prior": "none"}, **off)
+    return without_modules(config).updated(method="tscam")
 
 
 def pretrain(

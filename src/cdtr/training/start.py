@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from cdtr.config import Config
-from cdtr.model.backbone import Backbone
+from cdtr.model.backbone import VitBackbone
 from cdtr.model.notes import noted_grid, read_notes
 from cdtr.runs import hash_file
 
@@ -28,7 +28,7 @@ class Start:
         parts = [f"transformer starts from {self.file}"]
         if "pretrained_on" in self.notes:
             parts.append(f"pretrained on {self.notes['pretrained_on']}")
-        backbone = next((part for part in method.modules() if isinstance(part, Backbone)), None)
+        backbone = next((part for part in method.modules() if isinstance(part, VitBackbone)), None)
         before = None if backbone is None else noted_grid(Path(self.file), backbone.vit)
         if backbone is not None and before is not None and before != backbone.grid_hw:
             parts.append(

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from cdtr.api import as_seen, choose_view, find_device, load_model
 from cdtr.data.duplicates import find_copies
@@ -194,7 +193,7 @@ class _Calibrator:
     source: DataSource
     samples: Sequence[Sample]
     images: str
-    module: nn.Module
+    module: Method
     device: torch.device
     reporter: Reporter
 

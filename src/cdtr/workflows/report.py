@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from torch import nn
-
 from cdtr.api import DEFAULT_THRESHOLD, Localizer, as_seen, load_model, protocol_threshold
 from cdtr.api.models import MethodEngine
 from cdtr.data.loader import eval_loader
@@ -17,7 +15,7 @@ from cdtr.evaluation import AttentionNoise, Evaluation, find_protocol, measure_n
 from cdtr.localization.finder import BoxFinder
 from cdtr.localization.predictor import Predictor
 from cdtr.model.methods import initial_method
-from cdtr.records import DataSource, Sample
+from cdtr.records import DataSource, Method, Sample
 from cdtr.reports.facts import start_of
 from cdtr.reports.gallery import choose_random
 from cdtr.reports.report import Measured, write_report
@@ -174,7 +172,7 @@ def examine(
     return Measured(source, split, samples, evaluation, after, images, noise, before, start_note)
 
 
-def _make_predictor(localizer: Localizer, method: nn.Module) -> Predictor:
+def _make_predictor(localizer: Localizer, method: Method) -> Predictor:
     """A predictor of maps and boxes with a method in the place of the localizer's own."""
     engine = MethodEngine(method, localizer.config, localizer.class_names, localizer.device, view=localizer.view.name)
     return engine.predictor(BoxFinder(localizer.class_names, localizer.threshold))
@@ -182,7 +180,7 @@ def _make_predictor(localizer: Localizer, method: nn.Module) -> Predictor:
 
 def _measure_attention(
     localizer: Localizer,
-    start: nn.Module | None,
+    start: Method | None,
     source: DataSource,
     samples: Sequence[Sample],
     evaluation: Evaluation,
@@ -204,7 +202,7 @@ def _measure_attention(
         )
 
 
-def rebuild_start(run: RunFolder) -> tuple[nn.Module | None, str]:
+def rebuild_start(run: RunFolder) -> tuple[Method | None, str]:
     """Build the method again as its training started with it.
 
     Args:

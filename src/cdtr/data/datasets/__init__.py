@@ -1,54 +1,76 @@
-"""Data sets, one file a format: ``recognises(root)`` and ``load(root)``; the file name is the format's name."""
+"""Data sets, one file a format; the file's name is the format's name (``data.format``).
+
+Start with ``load_source``. A format is a file of this package, or a module of another package that names it as an entry
+point ``cdtr.datasets``; ``DatasetModule`` says what it has.
+"""
 
 from __future__ import annotations
 
 import difflib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
 from cdtr.data.files import unfit_class
 from cdtr.errors import AnnotationError, DataError
+from cdtr.plugins import modules_of
 from cdtr.records import Annotation, DataSource, Sample
 from cdtr.text import fits_a_line
 
-_FOLDER = "folder"  # its boxes lie in files that are of many images
+_FOLDER = "folder"  # the fallback; its boxes may be in one file for many images
 
 
 class DatasetModule(Protocol):
-    """What each module of this package offers."""
+    """The functions of a data set's module.
+
+    A module may also have ``LAYOUT``, such as ``"NEU-DET: expected the folders IMAGES and ANNOTATIONS in it"``. Then
+    ``load_source`` refuses a root that ``recognises`` does not accept, with this text as the reason, and ``load`` is
+    called for accepted roots only.
+    """
 
     def recognises(self, root: Path) -> bool:
-        """Whether the root looks like this format; cheap, and never raises for an existing folder."""
+        """Return whether a folder has the layout of this format. Fast, and raises nothing for an existing folder."""
         ...
 
     def load(self, root: Path) -> DataSource:
-        """Index the data set; DataError if it is damaged."""
+        """List the images of the data set.
+
+        Raises:
+            DataError: The data set is damaged.
+        """
         ...
 
 
 def format_names() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    """List the values of ``data.format``, sorted."""
+    return list(_modules())
 
 
 def load_source(root: str | Path, format: str = "auto") -> DataSource:
-    """Find and index the data set at ``root``.
+    """Find and index the data set in a folder.
 
-    ``auto`` asks every format but ``folder`` whether it knows the root, and falls back on ``folder``. Raises DataError
-    for an unknown format, a root that is missing or empty, and a data set with fewer than two classes.
+    Args:
+        root: The folder.
+        format: One of ``format_names``. ``auto`` asks each format but ``folder`` whether it recognises the root, and
+            takes ``folder`` if none does.
+
+    Returns:
+        The class names, the images of each split, and a reader of the boxes.
+
+    Raises:
+        DataError: An unknown format; a root that is missing, empty or of another format; fewer than two classes.
     """
     root = Path(root)
-    if format != "auto" and format not in format_names():
-        close = difflib.get_close_matches(format, format_names(), n=1)
+    modules = _modules()
+    if format != "auto" and format not in modules:
+        close = difflib.get_close_matches(format, modules, n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
-        raise DataError(f"unknown data format {format!r}{hint}; choose one of auto, {', '.join(format_names())}")
+        raise DataError(f"unknown data format {format!r}{hint}; choose one of auto, {', '.join(modules)}")
     _check_root(root)
     format = format if format != "auto" else _recognise(root)
-    source = _module(format).load(root)
+    source = _load(modules[format](), root)
     if format != _FOLDER:
         source = replace(source, annotate=partial(_annotate_one, source.annotate))
     check_class_names(source)
@@ -61,14 +83,18 @@ def load_source(root: str | Path, format: str = "auto") -> DataSource:
 
 
 def check_class_names(source: DataSource) -> None:
-    """DataError for a class whose name no list with one name a line can hold, as a run and many formats have it."""
+    """Refuse a class name that does not fit into a list with one name a line.
+
+    Raises:
+        DataError: Names the class.
+    """
     for name in source.class_names:
         if not fits_a_line(name):
             raise unfit_class(name, source.root)
 
 
 def _annotate_one(annotate: Callable[[Sample], Annotation | None], sample: Sample) -> Annotation | None:
-    """Published sets keep the annotation of each image apart: what is wrong with one is no fault of the others."""
+    """Turn a DataError into an AnnotationError, which concerns one image: published sets have one file an image."""
     try:
         return annotate(sample)
     except AnnotationError:
@@ -77,15 +103,23 @@ def _annotate_one(annotate: Callable[[Sample], Annotation | None], sample: Sampl
         raise AnnotationError(str(error)) from error
 
 
+def _load(module: DatasetModule, root: Path) -> DataSource:
+    layout: str | None = getattr(module, "LAYOUT", None)
+    if layout is not None and not module.recognises(root):
+        raise DataError(f"{root} is not {layout}")
+    return module.load(root)
+
+
 def _recognise(root: Path) -> str:
-    for name in format_names():
-        if name != _FOLDER and _module(name).recognises(root):
+    """Ask the formats in alphabetical order; a format's module is imported when it is asked."""
+    for name, find in _modules().items():
+        if name != _FOLDER and find().recognises(root):
             return name
     return _FOLDER
 
 
-def _module(name: str) -> DatasetModule:
-    return cast(DatasetModule, import_module(f"{__name__}.{name}"))
+def _modules() -> dict[str, Callable[[], DatasetModule]]:
+    return cast(dict[str, Callable[[], DatasetModule]], modules_of(__name__, "cdtr.datasets"))
 
 
 def _check_root(root: Path) -> None:

@@ -28,6 +28,10 @@ from cdtr.records import Annotation, DataSource, Sample
 
 _SPLITS = {"train": "train", "val": "train-fullsup", "test": "test"}
 _FULLSUP = "train-fullsup"
+LAYOUT = (
+    f"CUB with CUB-V2: expected metadata/CUB/val with {' and '.join(LABEL_LISTS)}, and CUB-200-2011's own lists or "
+    "dataset/CUB"
+)
 
 
 def recognises(root: Path) -> bool:
@@ -35,11 +39,6 @@ def recognises(root: Path) -> bool:
 
 
 def load(root: Path) -> DataSource:
-    if not recognises(root):
-        raise DataError(
-            f"{root} is not CUB with CUB-V2: expected metadata/CUB/val with {' and '.join(LABEL_LISTS)}, and "
-            "CUB-200-2011's own lists or dataset/CUB"
-        )
     return _from_benchmark(root) if _benchmark(root) else _beside_cub(root)
 
 

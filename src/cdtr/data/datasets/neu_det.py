@@ -22,6 +22,7 @@ from cdtr.records import Annotation, DataSource, Sample
 
 _MIRROR = {"train": "train", "validation": "val"}
 _SOME_CLASSES = {"crazing", "inclusion", "patches"}
+LAYOUT = "NEU-DET: expected the folders IMAGES and ANNOTATIONS in it, or train/images and train/annotations"
 
 
 def recognises(root: Path) -> bool:
@@ -29,11 +30,6 @@ def recognises(root: Path) -> bool:
 
 
 def load(root: Path) -> DataSource:
-    if not recognises(root):
-        raise DataError(
-            f"{root} is not NEU-DET: expected the folders IMAGES and ANNOTATIONS in it, or train/images and "
-            "train/annotations"
-        )
     return _from_mirror(root) if _is_mirror(root) else _from_original(root)
 
 

@@ -23,6 +23,10 @@ from cdtr.records import Annotation, DataSource, Sample
 
 _SPLITS = {"train": "train", "val": "train-fullsup", "test": "test"}
 _MASK = re.compile(r".+_(?:ignore|m[0-9a-z_]+_[0-9a-f]+)\.png", re.IGNORECASE)
+LAYOUT = (
+    "OpenImages30k: expected train, val and test with class folders, and lists in metadata/OpenImages or masks such as "
+    "ID_ignore.png beside the images of val and test"
+)
 
 
 def recognises(root: Path) -> bool:
@@ -35,11 +39,6 @@ def recognises(root: Path) -> bool:
 
 
 def load(root: Path) -> DataSource:
-    if not recognises(root):
-        raise DataError(
-            f"{root} is not OpenImages30k: expected train, val and test with class folders, and lists in "
-            "metadata/OpenImages or masks such as ID_ignore.png beside the images of val and test"
-        )
     return _from_lists(root) if _lists(root) else _from_folders(root)
 
 

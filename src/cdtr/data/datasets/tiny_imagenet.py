@@ -20,14 +20,14 @@ from cdtr.data.wordnet import class_names
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 
+LAYOUT = "Tiny-ImageNet: expected wnids.txt and the folder train in it"
+
 
 def recognises(root: Path) -> bool:
     return (root / "wnids.txt").is_file() and (root / "train").is_dir()
 
 
 def load(root: Path) -> DataSource:
-    if not recognises(root):
-        raise DataError(f"{root} is not Tiny-ImageNet: expected wnids.txt and the folder train in it")
     wnids = read_lines(root / "wnids.txt")
     twice = [wnid for wnid, count in Counter(wnids).items() if count > 1]
     if twice:

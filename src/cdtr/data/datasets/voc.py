@@ -21,6 +21,7 @@ from cdtr.records import Annotation, DataSource, Sample
 
 _SPLITS = ("train", "val", "test")
 _FLAGS = {"1": 1, "0": 0, "-1": -1}
+LAYOUT = "Pascal VOC: expected JPEGImages, Annotations and ImageSets/Main in a VOC20XX"
 
 
 def recognises(root: Path) -> bool:
@@ -29,8 +30,6 @@ def recognises(root: Path) -> bool:
 
 def load(root: Path) -> DataSource:
     years = _years(root)
-    if not years:
-        raise DataError(f"{root} is not Pascal VOC: expected JPEGImages, Annotations and ImageSets/Main in a VOC20XX")
     listed = sorted({name for year in years for name in _class_names(year)})
     account = Account("images", str(root))
     shown = {

@@ -15,6 +15,10 @@ from cdtr.formats.wsol import LABEL_LISTS, annotate_place, read_lists, size_read
 from cdtr.records import DataSource, Sample
 
 _SPLITS = {"train": "train", "train-weaksup": "train", "train-fullsup": "train-fullsup", "val": "val", "test": "test"}
+LAYOUT = (
+    f"a folder of the WSOL benchmark's lists: expected {' and '.join(LABEL_LISTS)} in it, or in train, val or test "
+    "below it"
+)
 
 
 def recognises(root: Path) -> bool:
@@ -23,10 +27,6 @@ def recognises(root: Path) -> bool:
 
 def load(root: Path) -> DataSource:
     folders = _split_folders(root)
-    if not folders:
-        raise DataError(
-            f"{root} has no {' and '.join(LABEL_LISTS)}: expected them in it, or in train, val or test below it"
-        )
     labels, places, sizes = read_lists(folders)
     n_classes = 1 + max(label for found in labels.values() for label in found.values())
     names = tuple(read_lines(root / "class_names.txt")) if (root / "class_names.txt").is_file() else ()

@@ -1,24 +1,26 @@
-"""One file per method; the file's name is the method's name.
+"""Localization methods, one file each; the file's name is the method's name.
 
-A method file has ``MODULES``, the paper's modules that are on unless the configuration says otherwise, and
-``build(config, classes, backbone, sba)`` that answers a ``torch.nn.Module`` which is a ``cdtr.records.Method``. It may
-have ``BUNDLES``, the values of ``fidelity`` that its settings exist for; without it that is ``paper`` alone.
+Start with ``cdtr.py``, the method of the paper. ``catr.py`` and ``tscam.py`` are the same network with fewer modules.
+
+A method file, here or in another package that names it as an entry point ``cdtr.methods``, has
+
+- ``MODULES``: names of the modules that are on unless the configuration says otherwise;
+- ``build(config, classes, backbone, sba)``, which returns a ``cdtr.Method``;
+- optionally ``BUNDLES``, the values of ``fidelity`` that its settings exist for, by default ``paper`` alone;
+- optionally ``OWN_MODULES``, a tuple of ``cdtr.config.ModuleSpec`` with settings, loss terms and descriptions of its
+  own modules.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
-from types import ModuleType
-
 import torch
-from torch import nn
 
-from cdtr.config import Config, switch_conflict
+from cdtr.config import Config, switch_conflict, switch_names, switched_by_method
 from cdtr.errors import ConfigError
 from cdtr.model.backbone import build_backbone
-from cdtr.model.registry import method_names
+from cdtr.model.registry import find_method, method_names
 from cdtr.model.sba import Sba
+from cdtr.records import Method
 
 __all__ = [
     "SWITCHES",
@@ -29,21 +31,37 @@ __all__ = [
     "with_switches",
 ]
 
-SWITCHES = ("csm", "ocm", "ski", "sba")
+SWITCHES = switch_names()
 
 
-def build_method(config: Config, classes: int, sba: Sba | None = None, load_weights: bool = True) -> nn.Module:
-    """Build ``config.method`` for a number of classes. ``sba`` is wired in for training only."""
+def build_method(config: Config, classes: int, sba: Sba | None = None, load_weights: bool = True) -> Method:
+    """Build the method of a configuration.
+
+    Args:
+        config: The settings; switches that are left open are set as the method says.
+        classes: Number of classes C.
+        sba: The loss of SBA, for training only.
+        load_weights: Whether to load the backbone's pretrained weights; without, they are random.
+
+    Raises:
+        ConfigError: An unknown method, or settings that do not fit together.
+        CheckpointError: The backbone's weights cannot be had.
+    """
     config = with_switches(config)
     backbone = build_backbone(config.backbone, config.data, load_weights, config.maps.padding)
-    method: nn.Module = _method_file(config.method).build(config, classes, backbone, sba)
+    method = find_method(config.method).build(config, classes, backbone, sba)
+    if not isinstance(method, Method):
+        raise ConfigError(
+            f"build of the method {config.method} returned a {type(method).__name__}, expected a cdtr.Method: derive "
+            "the class from it"
+        )
     return method
 
 
-def initial_method(config: Config, classes: int) -> nn.Module:
-    """The method as a training of this resolved configuration starts with it: its seed, and the weights to start from.
+def initial_method(config: Config, classes: int) -> Method:
+    """Build the method as a training with this configuration starts: with its seed and its weights to start from.
 
-    The random numbers of the caller stay as they are. Raises as ``build_method``.
+    The caller's random state is kept. Raises as ``build_method``.
     """
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the accelerators of this process too.
@@ -52,14 +70,12 @@ def initial_method(config: Config, classes: int) -> nn.Module:
 
 
 def with_switches(config: Config) -> Config:
-    """The configuration with every module's switch as the method says, where it was left open."""
-    modules = _method_file(config.method).MODULES
-    open_switches = {
-        name: {"enabled": "auto" if name == "sba" and name in modules else name in modules}
-        for name in SWITCHES
-        if getattr(config, name).enabled is None
-    }
-    config = config.updated(**open_switches)
+    """Set the switches that a configuration leaves open as its method says.
+
+    Raises:
+        ConfigError: An unknown method, switches that cannot stand together, or a bundle of other methods.
+    """
+    config = switched_by_method(config, find_method(config.method).MODULES)
     check_bundle(config)
     conflict = switch_conflict(config)
     if conflict:
@@ -82,19 +98,10 @@ def check_bundle(config: Config) -> None:
 
 
 def _bundles(method: str) -> frozenset[str]:
-    found: frozenset[str] = getattr(_method_file(method), "BUNDLES", frozenset({"paper"}))
+    found: frozenset[str] = getattr(find_method(method), "BUNDLES", frozenset({"paper"}))
     return found
 
 
 def builder_name(method: str) -> str:
-    """Whose ``build`` a method uses: methods of one builder differ by their switches alone."""
-    return str(_method_file(method).build.__module__)
-
-
-def _method_file(name: str) -> ModuleType:
-    names = method_names()
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"unknown method {name!r}{hint}; choose one of {', '.join(names)}")
-    return importlib.import_module(f"{__name__}.{name}")
+    """Return the module whose ``build`` a method uses: methods with the same one differ by their switches alone."""
+    return str(find_method(method).build.__module__)

@@ -10,24 +10,38 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cdtr.config import AttentionReduce, Config, MapsConfig, Prior
+from cdtr.config import AttentionReduce, Config, MapsConfig, Prior, module_specs
 from cdtr.errors import ConfigError
 from cdtr.model.backbone import Backbone
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guidance, Guide
-from cdtr.model.maps import class_evidence, mean_attention, pooled_logits
+from cdtr.model.maps import class_evidence, class_loss, mean_attention, pooled_logits
 from cdtr.model.ocm import Ocm
 from cdtr.model.sba import Sba
 from cdtr.model.ski import Ski
 from cdtr.model.weighting import AutomaticWeightedLoss
-from cdtr.records import Batch, ModelOutput
+from cdtr.records import Batch, Method, ModelOutput
 
 MODULES = frozenset({"csm", "ocm", "ski", "sba"})
 BUNDLES = frozenset({"paper", "official"})
 
 
-class Cdtr(nn.Module):
-    """The transformer, its convolutional class head, and whichever of the modules are given."""
+class Cdtr(Method):
+    """The transformer, its convolutional class head, and the modules that are given.
+
+    Args:
+        backbone: Computes patch tokens and the class token's attention.
+        classes: Number of classes C.
+        csm: Class maps from the attention.
+        ocm: Suppression and awakening of the attention.
+        ski: A deformable kernel on the class maps, for training; needs ``csm``.
+        sba: The loss by CLIP, for training.
+        guide: Not in the paper, for training; see ``guide.py``.
+        weighting: Learned weights of the terms; None if there is a single classification loss.
+        sba_alpha: Weight alpha of the term of SBA in Eq. 2.
+        attention_reduce: How the attention of blocks and heads is combined; see ``mean_attention``.
+        maps: The settings of the localization maps.
+    """
 
     def __init__(
         self,
@@ -53,14 +67,19 @@ class Cdtr(nn.Module):
         self.sba = sba
         self.weighting = weighting
         self.guide = guide
-        self.sba_alpha = sba_alpha
+        self.fixed_weights = {"sba": sba_alpha}  # of terms without a learned weight, where it is not 1
         self.attention_reduce: AttentionReduce = attention_reduce
 
     def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
-        """images: (B, 3, H, W), normalised. ``maps`` is ``M_ca * (X_out + X_csm)`` for every class (Eq. 3), or what
-        ``maps.fuse`` says.
+        """Compute class scores and localization maps (Eq. 3, or as ``maps.fuse`` says).
 
-        SKI and the guide, which no map needs, run where ``auxiliary`` asks for them, by default in training mode.
+        Args:
+            images: (B, 3, H, W), normalised.
+            auxiliary: Whether to run SKI and the guide, which no map needs; None runs them in training mode.
+
+        Returns:
+            ``maps`` (B, C, h, w) are of any sign. ``aux`` has the outputs of the modules, and in training the class
+            maps ``X_out + X_csm`` as ``evidence``, which several losses use.
         """
         auxiliary = self.training if auxiliary is None else auxiliary
         tokens = self.backbone(images)
@@ -80,20 +99,30 @@ class Cdtr(nn.Module):
             if seen.prior is not None:
                 aux["prior"] = seen.prior
         evidence = class_evidence(aux)
+        if auxiliary and self.csm is not None:
+            aux["evidence"] = evidence
         if self.maps.evidence == "mean" and "x_csm" in aux:
             evidence = evidence / 2
         return ModelOutput(pooled_logits(x_out), fuse(m_ca, evidence, self.maps), m_ca, aux)
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
-        """The terms of Eq. 2, and the guide's, by name, each a scalar, before weighting."""
+        """Compute the terms of Eq. 2, and those of the guide.
+
+        Args:
+            output: Output of ``forward`` in training mode.
+            batch: The images that it was computed from.
+
+        Returns:
+            Scalars, means over the batch, before weighting.
+        """
         labels, aux = batch.labels, output.aux
-        terms = {"cls": F.cross_entropy(output.logits.float(), labels)}
+        terms = {"cls": class_loss(output.logits, labels)}
         if self.csm is not None:
-            terms["csm"] = F.cross_entropy(aux["csm_logits"].float(), labels)
+            terms["csm"] = self.csm.loss(aux["csm_logits"], labels)
         if self.ocm is not None:
             terms |= self.ocm.losses(output.attention, aux["m_ocm"].float())
         if self.ski is not None:
-            terms["ski"] = F.cross_entropy(aux["ski_logits"].float(), labels)
+            terms["ski"] = self.ski.loss(aux["ski_logits"], labels)
         evidence = class_evidence(aux)[range(len(labels)), labels]
         if self.guide is not None:
             seen = Guidance(aux["x_guide"], aux.get("prior"))
@@ -107,39 +136,60 @@ class Cdtr(nn.Module):
         return terms
 
     def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """Eq. 2: automatic weights, but ``alpha`` for SBA's term and 1 for the guide's, which the paper has not."""
+        """Compute the total loss of Eq. 2.
+
+        Args:
+            terms: Output of ``losses``.
+
+        Returns:
+            The terms under their learned weights; plus ``alpha`` times the term of SBA and the terms of the guide,
+            which the paper does not have. And the lambdas by name.
+        """
         if self.weighting is None:
+            learned: tuple[str, ...] = ("cls",)
             total, lambdas = terms["cls"].float(), {}
         else:
+            learned = self.weighting.names
             total, lambdas = self.weighting(terms), self.weighting.lambdas()
         for name, term in terms.items():
-            if name.startswith("guide"):
-                total = total + term
-        if "sba" in terms:
-            total = total + self.sba_alpha * terms["sba"]
+            if name not in learned:
+                total = total + self.fixed_weights.get(name, 1.0) * term
         return total, lambdas
 
 
 def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig) -> Tensor:
-    """Attention (B, h, w) and class maps (B, C, h, w) to localization maps (B, C, h, w).
+    """Compute the localization maps ``M_fuse`` of Eq. 3, the product of attention and class maps.
 
-    ``product`` is Eq. 3. Where a class's evidence is negative all over the image, as that of a class that is not
-    recognised, the product turns the attention inside out; ``softplus`` of the evidence keeps it as it is.
+    Args:
+        m_ca: (B, h, w), the mean attention ``M*_ca``.
+        evidence: (B, C, h, w), class maps ``X_out + X_csm`` of any sign.
+        config: ``maps.fuse`` ``product`` is Eq. 3. Where the class map of a class is negative all over the image, as
+            that of a class that is not recognised, the product is inverted attention; ``softplus`` of the class maps
+            avoids that.
+
+    Returns:
+        (B, C, h, w).
     """
     return m_ca[:, None] * (F.softplus(evidence) if config.fuse == "softplus" else evidence)
 
 
 def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> Cdtr:
-    """Wire the modules that the configuration switches on."""
+    """Build the network with the modules that the configuration switches on.
+
+    Args:
+        config: The settings, with every switch set (``with_switches``).
+        classes: Number of classes C.
+        backbone: The transformer.
+        sba: The loss of SBA, for training only.
+    """
     padding = config.maps.padding
     csm = Csm(backbone.depth * backbone.heads, classes, config.csm, padding) if config.csm.enabled else None
     ocm = Ocm(backbone.depth, backbone.heads, config.ocm, padding) if config.ocm.enabled else None
     ski = Ski(classes, config.ski) if config.ski.enabled else None
     guide = _guide(config, classes, backbone) if config.guide.enabled else None
-    names = ["cls"]
-    names += ["csm"] if csm is not None else []
-    names += ["ocm_suppress", "ocm_awaken"] if ocm is not None else []
-    names += ["ski"] if ski is not None else []
+    present = {"csm": csm, "ocm": ocm, "ski": ski}
+    learned = [spec for spec in module_specs() if spec.learned and present.get(spec.name) is not None]
+    names = ["cls", *(term for spec in learned for term in spec.terms)]
     return Cdtr(
         backbone=backbone,
         classes=classes,
@@ -148,7 +198,7 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
         ski=ski,
         sba=sba,
         guide=guide,
-        # A single classification loss has nothing to be weighed against, so TS-CAM has no lambda.
+        # A single loss needs no weight, so TS-CAM has no lambda.
         weighting=AutomaticWeightedLoss(names, config.weighting) if len(names) > 1 else None,
         sba_alpha=config.sba.alpha,
         attention_reduce=config.backbone.attention_reduce,
@@ -160,14 +210,14 @@ def _guide(config: Config, classes: int, backbone: Backbone) -> Guide:
     shares = None
     if config.guide.features == "backbone":
         if backbone.cnn is None:
-            raise ConfigError("guide.features backbone needs backbone.stem cnn, whose features the guide then sees")
+            raise ConfigError("guide.features backbone needs backbone.stem cnn, whose features the guide then uses")
         shares = backbone.cnn.shares()
     grid, patch = backbone.grid_hw, backbone.patch_size
     return Guide(classes, grid, patch, config.guide, config.maps.padding, _prior(config), shares)
 
 
 def _prior(config: Config) -> Prior | None:
-    """What the guide compares patches by: OCM's prior, or attention's where OCM has none."""
+    """Return the guide's prior: that of OCM, or else that of the attention."""
     if config.ocm.enabled and config.ocm.prior != "none":
         return config.ocm.prior
     return None if config.guide.attention == "evidence" else config.guide.attention

@@ -1,4 +1,4 @@
-"""Frozen records that cross layers, and the protocols that the layers above rely on.
+"""Frozen records that cross layers, and ``Method``, the base class of localization methods (``method.py``).
 
 Letters of shapes: B images, C classes, H W pixels, h w patches, L blocks, S heads, N boxes.
 Boxes are half-open ``xyxy`` in source pixels; no box is an array of shape (0, 4).
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from cdtr.account import Account
 
 if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     from torch import Tensor
+
+    from cdtr.records.method import Method as Method
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 UInt8Array: TypeAlias = npt.NDArray[np.uint8]
@@ -131,12 +133,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What every method answers, in training and in evaluation.
+    """Output of every method, in training and in evaluation.
 
-    logits: (B, C), class scores of the main branch. maps: (B, C, h, w), the localization maps, not normalised (for
-    CDTR ``M_fuse`` of Eq. 3). attention: (B, h, w), ``M*_ca`` of Eq. 5. aux: what else the method has, such as
-    ``x_out``, ``x_csm``, ``csm_logits``, ``m_ocm``, ``x_ski``, ``ski_logits``; a training logs its single numbers
-    each epoch.
+    Attributes:
+        logits: (B, C), class scores of the main branch.
+        maps: (B, C, h, w), the localization maps, of any sign and scale; for CDTR ``M_fuse`` of Eq. 3.
+        attention: (B, h, w), ``M*_ca`` of Eq. 5.
+        aux: The method's other outputs by name, such as ``x_out``, ``x_csm``, ``csm_logits``, ``m_ocm``, ``x_ski`` and
+            ``ski_logits``. Training logs its scalars each epoch.
     """
 
     logits: Tensor
@@ -177,18 +181,10 @@ class Localization:
         return f"{type(self).__name__}({self.image_id!r}, {width} x {height}, {count}{': ' + boxes if boxes else ''})"
 
 
-class Method(Protocol):
-    """A localization method: images in, ``ModelOutput`` out, named losses from it. Also a ``torch.nn.Module``."""
+def __getattr__(name: str) -> Any:
+    """Import ``Method`` when it is asked for, so that the records work without PyTorch."""
+    if name != "Method":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cdtr.records.method import Method
 
-    def __call__(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
-        """Run on normalised images (B, 3, H, W). ``auxiliary`` adds the branches that only losses need; by default
-        they run in training mode."""
-        ...
-
-    def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
-        """Named, unweighted scalar loss terms."""
-        ...
-
-    def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """The total loss and the weights' parameters (the lambdas of Eq. 2) by name, for the log."""
-        ...
+    return Method

@@ -1,0 +1,59 @@
+"""The base class of localization methods. Apart from the other records, because it needs PyTorch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from cdtr.records import Batch, ModelOutput
+
+
+class Method(nn.Module, ABC):
+    """A localization method: a module that maps images to class scores and localization maps.
+
+    A subclass implements ``forward`` and ``losses``. Letters of shapes: B images, C classes, H W pixels, h w patches.
+    """
+
+    if TYPE_CHECKING:
+
+        def __call__(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput: ...
+
+    @abstractmethod
+    def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
+        """Compute class scores and localization maps.
+
+        Args:
+            images: (B, 3, H, W), normalised with the mean and standard deviation of the data's settings.
+            auxiliary: Whether to run the branches that only losses need; None runs them in training mode.
+
+        Returns:
+            The same record in training and evaluation mode; the branches' outputs are in ``aux``.
+        """
+
+    @abstractmethod
+    def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+        """Compute the loss terms.
+
+        Args:
+            output: Output of ``forward`` in training mode.
+            batch: The images that it was computed from, with their labels.
+
+        Returns:
+            Scalar tensors by the name of the term, before weighting. The log uses the same names.
+        """
+
+    def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Combine the loss terms to the loss that is minimised; by default their sum.
+
+        Args:
+            terms: Output of ``losses``.
+
+        Returns:
+            The loss, a scalar, and the learned weights by the name of the term (the lambdas of Eq. 2) for the log;
+            an empty dictionary without learned weights.
+        """
+        return torch.stack([term.float() for term in terms.values()]).sum(), {}
