@@ -153,7 +153,7 @@ def test_scores_of_boxes_are_fitted_and_measured(mirrored):
     assert found is not None
     assert (found.hit_rate, found.auroc) == (50, 1)
     assert found.accuracy_at[0.5] == 100
-    assert found.calibration_error < 10
+    assert found.ece < 10
 
 
 def test_too_few_images_for_scores_is_an_error():

@@ -15,7 +15,7 @@ from cdtr.evaluation.forward import ImageAnswer, answers
 from cdtr.evaluation.measure import Annotate, box_ious, map_in_order, place_answer, predicted_features, true_boxes
 from cdtr.evaluation.protocols import Protocol
 from cdtr.localization.quality import BoxQuality, Features
-from cdtr.metrics import LOC_IOU
+from cdtr.metrics import localized
 from cdtr.records import Batch, Method
 
 
@@ -43,7 +43,7 @@ def fit_box_scores(
         frame_map = place_answer(answer.predicted_map, answer, protocol)
         (iou,) = box_ious(frame_map, gt_boxes, np.array([threshold]), protocol)
         features = predicted_features(frame_map, answer, protocol, threshold)
-        return answer.sample.image_id, features, answer.predicted, bool(iou >= LOC_IOU)
+        return answer.sample.image_id, features, answer.predicted, bool(localized(iou))
 
     found: dict[str, tuple[Features, int, bool]] = {}
     for image_id, features, label, hit in map_in_order(describe, answers(method, batches, device, mirrored), workers):

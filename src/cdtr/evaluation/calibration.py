@@ -17,6 +17,7 @@ from cdtr.evaluation.measure import Annotate, box_ious, map_in_order, score_map,
 from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.tally import sweep_thresholds
 from cdtr.metrics import LOC_IOU, MaxBoxAcc
+from cdtr.metrics.max_box_acc import LOC_LEVEL
 from cdtr.records import Batch, Method
 from cdtr.runs import hash_names
 
@@ -84,7 +85,7 @@ def calibrate_answers(
     some. Of equally good thresholds it is the middle of the widest plateau. DataError where no image has a box.
     """
     thresholds = sweep_thresholds(delta)
-    metrics = [MaxBoxAcc(thresholds, (round(100 * LOC_IOU),)) for _ in protocols]
+    metrics = [MaxBoxAcc(thresholds, (LOC_LEVEL,)) for _ in protocols]
     seen: set[str] = set()
 
     def sweep(answer: ImageAnswer) -> tuple[str, list[npt.NDArray[np.float64]] | None]:
@@ -100,7 +101,7 @@ def calibrate_answers(
     for image_id, ious in map_in_order(sweep, found, workers):
         if ious is not None and image_id not in seen:
             for metric, best_iou in zip(metrics, ious, strict=True):
-                metric.add(best_iou)
+                metric.update_ious(best_iou)
             seen.add(image_id)
         if progress is not None:
             progress(1)

@@ -18,9 +18,9 @@ from cdtr.evaluation.protocols import Protocol, place_boxes, place_map, place_ma
 from cdtr.localization.boxes import check_inclusive, largest_box
 from cdtr.localization.quality import BoxQuality, box_features
 from cdtr.localization.sweep import best_ious, largest_boxes
+from cdtr.metrics import ImageRow
 from cdtr.metrics.attention import inside_outside_ratio
 from cdtr.metrics.errors import ErrorKind, classify_error
-from cdtr.metrics.loc_accuracy import ImageRow
 from cdtr.metrics.pxap import pixel_histograms
 from cdtr.records import Annotation, FloatArray, Sample, UInt8Array
 
@@ -126,10 +126,10 @@ def measure(
     if threshold is not None:
         of_label = of_predicted = float(single[-1])
         (box,) = largest_boxes(frame_map, (threshold,), protocol.boxes)
-        right = answer.predicted == answer.label
-        error = classify_error(box, gt_boxes, of_label, right, protocol.boxes.inclusive)
+        correct = answer.predicted == answer.label
+        error = classify_error(box, gt_boxes, of_label, correct, protocol.boxes.inclusive)
         other_map = frame_map
-        if answer.predicted != answer.label and protocol.map_of == "label":
+        if not correct and protocol.map_of == "label":
             other_map = place_answer(answer.predicted_map, answer, protocol)
             of_predicted = float(box_ious(other_map, gt_boxes, np.array([threshold]), protocol)[0])
         if quality is not None:

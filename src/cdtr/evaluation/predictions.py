@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,10 @@ from cdtr.errors import DataError
 from cdtr.evaluation.forward import ImageAnswer
 from cdtr.evaluation.result import Evaluation
 from cdtr.localization.maps import check_score_map, normalise_maps
+from cdtr.metrics import all_metrics
 from cdtr.records import FloatArray, Sample
 
 ClassScores = Mapping[str, npt.NDArray[np.float64]]
-
-_OF_CLASSES = ("top1_cls", "top5_cls", "top1_loc", "top5_loc")
-_LOC_OF_CLASSES = ("top1_loc", "top5_loc")
 
 
 def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
@@ -128,16 +127,27 @@ def read_answers(
 
 
 def without_classes(evaluation: Evaluation) -> Evaluation:
-    """The evaluation of maps that came without class scores: what needs a predicted class is not known."""
-    unknown, unknown_loc = dict.fromkeys(_OF_CLASSES), dict.fromkeys(_LOC_OF_CLASSES)
+    """Remove the metrics that need a predicted class, for maps that came without class scores.
+
+    Args:
+        evaluation: Measured with the label in place of the predicted class.
+
+    Returns:
+        The evaluation with None for these metrics, everywhere, and a note that says so.
+    """
+    unknown = {metric.key for metric in all_metrics() if metric.needs_class}
+
+    def known(scores: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: None if key in unknown else value for key, value in scores.items()}
+
     return replace(
         evaluation,
-        metrics={**evaluation.metrics, **unknown},
-        intervals={**evaluation.intervals, **unknown},
+        metrics=known(evaluation.metrics),
+        intervals=known(evaluation.intervals),
         errors={},
-        baselines={name: found and {**found, **unknown_loc} for name, found in evaluation.baselines.items()},
-        oracle=evaluation.oracle and {**evaluation.oracle, **unknown_loc},
-        per_class={label: {**scores, **unknown} for label, scores in evaluation.per_class.items()},
+        baselines={name: found and known(found) for name, found in evaluation.baselines.items()},
+        oracle=evaluation.oracle and known(evaluation.oracle),
+        per_class={label: known(scores) for label, scores in evaluation.per_class.items()},
         notes=(*evaluation.notes, "no class scores were given: only GT-known figures can be measured"),
     )
 

@@ -13,7 +13,7 @@ from cdtr.evaluation.forward import ImageAnswer, answers
 from cdtr.evaluation.measure import Annotate, measure, score_map, true_boxes
 from cdtr.evaluation.protocols import Protocol
 from cdtr.localization.sweep import largest_boxes
-from cdtr.metrics.loc_accuracy import ImageRow
+from cdtr.metrics import ImageRow
 from cdtr.records import Annotation, Batch, FloatArray, Method, Sample
 
 

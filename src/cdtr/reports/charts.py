@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cdtr.evaluation import AttentionNoise, Evaluation
-from cdtr.metrics import LOC_IOU
+from cdtr.metrics.max_box_acc import LOC_LEVEL
 from cdtr.reports.figures import (
     draw_hits,
     draw_ious,
@@ -68,8 +68,7 @@ def box_score_charts(evaluation: Evaluation) -> list[Chart]:
         return []
     figure, axes = new_chart()
     draw_reliability(axes, found)
-    error = found.calibration_error
-    alt = f"Share of hits over the boxes' score, by tenths of the images; the calibration error is {error:.1f}%."
+    alt = f"Share of hits over the boxes' score, by tenths of the images; the ECE is {found.ece:.1f}%."
     reliability = Chart("Does the score come true?", alt, chart_uri(figure))
     figure, axes = new_chart()
     draw_risk(axes, found)
@@ -122,7 +121,7 @@ def _evaluated(evaluation: Evaluation) -> list[Chart]:
     draw_threshold(axes, evaluation.threshold)
     axes.set(ylabel="hits, % of images")
     axes.legend(fontsize="small")
-    rates = curves.single[curves.iou.index(round(100 * LOC_IOU))]
+    rates = curves.single[curves.iou.index(LOC_LEVEL)]
     best, levels = int(rates.argmax()), ", ".join(f"{level / 100:g}" for level in curves.iou)
     alt = (
         f"Lines: percent of the evaluated images hit over the map threshold, at IoU {levels}. At IoU 0.5 the highest "

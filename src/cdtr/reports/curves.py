@@ -40,7 +40,7 @@ def training_charts(run: RunFolder) -> list[Chart]:
 
 
 def last_likeness(run: RunFolder) -> float | None:
-    """The last logged correlation of attention and class map, below 0 where the attention is inside out."""
+    """The last logged correlation of attention and class map, below 0 if the attention is inverted."""
     known = [value for record in run.log("epoch") if (value := _likeness(record)) is not None]
     return known[-1] if known else None
 
@@ -95,13 +95,13 @@ def _attention(log: _Log) -> Chart | None:
         return None
     figure, axes = new_chart()
     axes.plot(*zip(*points, strict=True), marker=".", color=COLOURS[3])
-    axes.axhline(0, color="black", linestyle="--", linewidth=1, label="inside out below")
+    axes.axhline(0, color="black", linestyle="--", linewidth=1, label="inverted below")
     axes.set(ylim=(-1, 1))
     axes.legend(fontsize="small", loc="lower right")
     _finish(axes, "correlation, held-out images")
     alt = (
         f"Line: correlation of attention and class map on held-out images over the epochs, from {points[0][1]:.2f} to "
-        f"{points[-1][1]:.2f}; below 0 the attention is inside out."
+        f"{points[-1][1]:.2f}; below 0 the attention is inverted."
     )
     return Chart("Attention like the class map", alt, chart_uri(figure))
 

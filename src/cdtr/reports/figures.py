@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from cdtr.data.written import mark_written
 from cdtr.evaluation import Evaluation
 from cdtr.evaluation.result import Curves
+from cdtr.metrics import LOC_IOU
 from cdtr.metrics.selective import Selective
 from cdtr.runs import write_atomic
 
@@ -89,9 +90,9 @@ def box_score_figure(evaluation: Evaluation) -> Figure | None:
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     reliability, risk = figure.subplots(1, 2)
     draw_reliability(reliability, found)
-    reliability.set(title=f"calibration error {found.calibration_error:.1f}%")
+    reliability.set(title=f"ECE {found.ece:.1f}%")
     draw_risk(risk, found)
-    risk.set(title="misses among the best-scored")
+    risk.set(title=f"misses among the best-scored, AURC {found.aurc:.2f}")
     return figure
 
 
@@ -118,7 +119,7 @@ def draw_ious(axes: Axes, ious: Sequence[float]) -> None:
     for share, name in ((25, "first quartile"), (50, "median"), (75, "third quartile")):
         value = float(np.percentile(ious, share))
         axes.axvline(value, color="tab:orange", linewidth=2 if share == 50 else 1, label=f"{name} {100 * value:.1f}%")
-    axes.axvline(0.5, color="black", linestyle="--", linewidth=1, label="a hit")
+    axes.axvline(LOC_IOU, color="black", linestyle="--", linewidth=1, label="a hit")
     axes.set(xlabel="IoU of the box of the label's map", ylabel="images", xlim=(0, 1))
     axes.legend(fontsize="small")
     tidy(axes)
