@@ -23,7 +23,7 @@ from cdtr.cli.calibrate import calibration_samples, chosen_on
 from cdtr.cli.evaluate import choose_split
 from cdtr.data.loader import eval_loader
 from cdtr.errors import CdtrError, CheckpointError, DataError
-from cdtr.evaluation import calibrate, evaluate, find_protocol
+from cdtr.evaluation import Tally, calibrate, find_protocol, tally_images
 from cdtr.model.priors import PRIORS
 from cdtr.records import DataSource
 from cdtr.runs import RunFolder, write_json
@@ -77,15 +77,9 @@ def measure_prior(
     method = as_method(PriorMaps(guide, classifier, view.input_hw).eval())
     chosen = eval_loader(calibration_samples(run, source, choose_on), config, view=view.name)
     (found,) = calibrate(method, chosen, source.annotate, [rules], device)
-    result = evaluate(
-        method,
-        eval_loader(samples, config, view=view.name),
-        source.annotate,
-        rules,
-        found.threshold,
-        device,
-        threshold_source=f"calibrated on {found.n_images} {chosen_on(choose_on)}",
-    )
+    tally = Tally(rules, found.threshold)
+    tally_images([tally], method, eval_loader(samples, config, view=view.name), source.annotate, device)
+    result = tally.finish(f"calibrated on {found.n_images} {chosen_on(choose_on)}")
     return {"split": name, "method": f"prior {guide.prior}", **result.to_json(source.class_names)}
 
 
