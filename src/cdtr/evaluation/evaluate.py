@@ -9,7 +9,8 @@ import torch
 from accelerate.utils import gather_object
 
 from cdtr.evaluation.forward import ImageAnswer, answers
-from cdtr.evaluation.measure import Annotate, Measures, map_in_order, measure
+from cdtr.evaluation.measure import Annotate, Measures, measure
+from cdtr.evaluation.parallel import map_in_order
 from cdtr.evaluation.tally import Tally
 from cdtr.records import Batch, Method
 

@@ -1,4 +1,4 @@
-"""Anybody's localization maps from files, as answers that the evaluator scores like a method's."""
+"""Read localization maps of other methods from files, as predictions that are scored like a method's."""
 
 from __future__ import annotations
 
@@ -22,9 +22,17 @@ ClassScores = Mapping[str, npt.NDArray[np.float64]]
 
 
 def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
-    """Each image's map file, ``IMAGE_ID.npy`` with or without the image's own suffix.
+    """Find the map file of each image: ``IMAGE_ID.npy``, with or without the image's own suffix.
 
-    DataError for an image without one, an image with two, and two images that share one.
+    Args:
+        folder: Where the files are.
+        samples: The images.
+
+    Returns:
+        Path by image id.
+
+    Raises:
+        DataError: For an image without a map or with two, and for two images that share one.
     """
     found: dict[str, Path] = {}
     missing = []
@@ -54,7 +62,11 @@ def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
 
 
 def score_columns(path: Path) -> tuple[str, ...]:
-    """The class names that a CSV file of class scores has in its header, in their order."""
+    """Read the class names from the header of a CSV file of class scores, in their order.
+
+    Raises:
+        DataError: If the file cannot be read or names no class.
+    """
     names = tuple(name for name in next(_csv_rows(path), []) if name != "image_id")
     if not names:
         raise DataError(f"{path} has no column of a class: expected image_id and then one a class")
@@ -62,7 +74,19 @@ def score_columns(path: Path) -> tuple[str, ...]:
 
 
 def read_class_scores(path: Path, class_names: Sequence[str]) -> ClassScores:
-    """Scores (C,) by image id from a CSV file with the header ``image_id`` and then every class's name."""
+    """Read class scores from a CSV file with the columns ``image_id`` and one for each class.
+
+    Args:
+        path: The file.
+        class_names: The C classes in the order of their indices.
+
+    Returns:
+        (C,) scores by image id.
+
+    Raises:
+        DataError: For a missing column, a line of another length, an image that comes twice, and a score that is no
+            finite number; the message names the line.
+    """
     found: dict[str, npt.NDArray[np.float64]] = {}
     rows = _csv_rows(path)
     header = next(rows, [])
@@ -102,10 +126,21 @@ def read_answers(
     class_scores: ClassScores | None = None,
     normalise: bool = False,
 ) -> Iterator[ImageAnswer]:
-    """One answer an image, read as they are asked for.
+    """Read the prediction for each image.
 
-    A file holds one map (h, w), taken for whatever class is asked for, or one a class (C, h, w), within [0, 1];
-    ``normalise`` scales each to that first. Without class scores the label is taken for the predicted class.
+    Args:
+        maps: Map file by image id: one map (h, w) for every class, or (C, h, w) with one for each class, in [0, 1].
+        samples: The images.
+        size_hw: Returns height and width of an image.
+        n_classes: Number of classes C.
+        class_scores: (C,) scores by image id; None to take the true class as the predicted one.
+        normalise: Whether to scale each map to [0, 1] first.
+
+    Yields:
+        Predictions, each read when it is needed.
+
+    Raises:
+        DataError: For a map or scores that are missing or broken; the message names the file.
     """
     for sample in samples:
         scores = None if class_scores is None else class_scores.get(sample.image_id)
@@ -153,9 +188,17 @@ def without_classes(evaluation: Evaluation) -> Evaluation:
 
 
 def load_maps(path: Path, n_classes: int) -> FloatArray:
-    """The array of a map file as it is, mapped into memory: (h, w), or (C, h, w) with a map for each class.
+    """Map the array of a map file into memory.
 
-    DataError, naming the file, for another shape and another number of classes.
+    Args:
+        path: The file.
+        n_classes: Number of classes C.
+
+    Returns:
+        (h, w), or (C, h, w) with a map for each class; values as they are.
+
+    Raises:
+        DataError: For another shape or number of classes; the message names the file.
     """
     try:
         content = np.load(path, mmap_mode="r", allow_pickle=False)

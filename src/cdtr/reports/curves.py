@@ -1,4 +1,4 @@
-"""A training's curves from its ``metrics.jsonl``: losses (the paper's Fig. 11a), lambdas (Fig. 10), attention."""
+"""Charts of a training from its ``metrics.jsonl``: losses (the paper's Fig. 11a), lambdas (Fig. 10), attention."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ from cdtr.reports.figures import tidy
 from cdtr.reports.page import COLOURS, Chart, chart_uri, new_chart
 from cdtr.runs import RunFolder
 
-_POINTS = 200  # of a line; more would be heavy and look no different
+_MAX_POINTS = 200  # of a line; more would only make the file larger
 
-# In the order of Eq. 2, so that each keeps its number and its colour whatever is switched off.
+# In the order of Eq. 2: each keeps its number and colour whichever modules are off.
 _LAMBDAS = {"cls": "λ₁", "csm": "λ₂", "ocm_suppress": "λ₃", "ocm_awaken": "λ₄", "ski": "λ₅"}
 _COLOURS = dict(zip((*_LAMBDAS, "sba"), COLOURS, strict=False))
 
 
 class _Log(NamedTuple):
-    """steps: a training's step records, of a short one its epochs'. per_epoch: steps of an epoch."""
+    """Records of a log.
+
+    Attributes:
+        steps: One for each logged step; those of the epochs if the training was too short for any.
+        epochs: One for each epoch.
+        per_epoch: Number of steps in an epoch.
+    """
 
     steps: Sequence[Mapping[str, Any]]
     epochs: Sequence[Mapping[str, Any]]
@@ -29,8 +35,14 @@ class _Log(NamedTuple):
 
 
 def training_charts(run: RunFolder) -> list[Chart]:
-    """Losses, lambdas, held-out accuracy and how object-like the attention is, over the epochs; what was not logged is
-    left out, and all is before the first epoch."""
+    """Draw losses, lambdas, attention and held-out accuracy over the epochs.
+
+    Args:
+        run: A run folder.
+
+    Returns:
+        The charts of what was logged; none before the end of the first epoch.
+    """
     epochs = run.log("epoch")
     if not epochs:
         return []
@@ -40,7 +52,12 @@ def training_charts(run: RunFolder) -> list[Chart]:
 
 
 def last_likeness(run: RunFolder) -> float | None:
-    """The last logged correlation of attention and class map, below 0 if the attention is inverted."""
+    """Find the last logged correlation of attention and class map, in [-1, 1].
+
+    Returns:
+        The correlation, below 0 if the attention is inverted (higher on the background than on the object); None if it
+        was not logged.
+    """
     known = [value for record in run.log("epoch") if (value := _likeness(record)) is not None]
     return known[-1] if known else None
 
@@ -128,15 +145,15 @@ def _likeness(record: Mapping[str, Any]) -> float | None:
 
 
 def _line(log: _Log, field: str, name: str) -> tuple[np.typing.NDArray[np.float64], np.typing.NDArray[np.float64]]:
-    """A value over the epochs, thinned to means of as many neighbours as need be."""
+    """Collect a value over the epochs, reduced to ``_MAX_POINTS`` means of neighbours."""
     pairs = [(record["step"] / log.per_epoch, record[field].get(name, np.nan)) for record in log.steps]
-    size = -(-len(pairs) // _POINTS)
+    size = -(-len(pairs) // _MAX_POINTS)
     means = np.array([np.mean(pairs[start : start + size], axis=0) for start in range(0, len(pairs), size)])
     return means[:, 0], means[:, 1]
 
 
 def _looks(names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The paper's terms solid, those that it has not dashed."""
+    """Style the paper's terms as solid lines, others as dashed ones."""
     others = [name for name in names if name not in _COLOURS]
     for name in names:
         if name in _COLOURS:
