@@ -21,7 +21,7 @@ import torch
 from cdtr.api import as_seen, find_device, find_view, load_model
 from cdtr.data.loader import eval_loader
 from cdtr.errors import CdtrError, CheckpointError, DataError
-from cdtr.evaluation import calibrate, evaluate, find_protocol
+from cdtr.evaluation import Tally, calibrate, find_protocol, tally_images
 from cdtr.model.priors import PRIORS
 from cdtr.records import DataSource
 from cdtr.runs import RunFolder, write_json
@@ -77,14 +77,10 @@ def measure_prior(
     method = PriorMaps(guide, classifier, view.input_hw).eval()
     chosen = eval_loader(calibration_samples(run, source, choose_on), config, view=view.name)
     (found,) = calibrate(method, chosen, source.annotate, [rules], device)
-    result = evaluate(
-        method,
-        eval_loader(samples, config, view=view.name),
-        source.annotate,
-        rules,
-        Threshold(found.threshold, ThresholdSource.CALIBRATED, f"{found.n_images} {describe_split(choose_on)}"),
-        device,
-    )
+    source_of = f"{found.n_images} {describe_split(choose_on)}"
+    tally = Tally(rules, Threshold(found.threshold, ThresholdSource.CALIBRATED, source_of))
+    tally_images([tally], method, eval_loader(samples, config, view=view.name), source.annotate, device)
+    result = tally.finish()
     return {"split": name, "method": f"prior {guide.prior}", **result.to_json(source.class_names)}
 
 

@@ -11,23 +11,8 @@ from cdtr.config.checking import Section, checked_section
 from cdtr.config.loading import read_tree
 from cdtr.errors import DataError
 from cdtr.reports.ablation import Spread
-from results_csv import BASELINES, METRICS, OF_BASELINES, Line, baseline_column
+from results_csv import BASELINES, METRIC_LABELS, METRICS, OF_BASELINES, Line, baseline_column
 
-METRIC_LABELS = {
-    "top1_loc": "Top-1 Loc",
-    "top5_loc": "Top-5 Loc",
-    "gt_known_loc": "GT-known Loc",
-    "gt_known_loc_iou30": "at IoU 0.3",
-    "gt_known_loc_iou70": "at IoU 0.7",
-    "max_box_acc": "MaxBoxAcc",
-    "max_box_acc_v2": "MaxBoxAccV2",
-    "pxap": "PxAP",
-    "mean_iou": "mean IoU",
-    "median_iou": "median IoU",
-    "top1_cls": "Top-1 Cls",
-    "top5_cls": "Top-5 Cls",
-    "oracle_gt_known_loc": "oracle GT-known",
-}
 BASELINE_LABELS = {
     "full_image": "full image",
     "centre_box": "best centred box",

@@ -100,20 +100,12 @@ class CalibrationFile(Tree):
     box_scores: dict[str, Any] | None = None
 
 
-class Percentages(Tree):
-    """Of a baseline, which may say more of itself."""
+class Baseline(Tree):
+    """The metrics of a trivial baseline, by key, and how its box was chosen."""
 
-    gt_known_loc: float | None = None
-    gt_known_loc_iou70: float | None = None
-    top1_loc: float | None = None
-    top5_loc: float | None = None
-    top1_cls: float | None = None
-    top5_cls: float | None = None
-    max_box_acc: float | None = None
-    max_box_acc_v2: float | None = None
-    pxap: float | None = None
-    mean_iou: float | None = None
-    median_iou: float | None = None
+    __pydantic_extra__: dict[str, float | None]
+    relative_size_hw: list[float] | None = None
+    chosen_on: str | None = None
 
 
 class Scores(Tree):
@@ -129,7 +121,7 @@ class Scores(Tree):
     threshold_source: str | None = None
     metrics: dict[str, float | None] | None = None
     intervals: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)] | None] | None = None
-    baselines: dict[str, Percentages | None] | None = None
+    baselines: dict[str, Baseline | None] | None = None
 
 
 class ScoresFile(Tree):

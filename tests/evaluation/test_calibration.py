@@ -9,14 +9,13 @@ from cdtr.evaluation import (
     Tally,
     calibrate,
     calibrate_label_free,
-    evaluate,
     find_protocol,
     fit_box_scores,
     tally_images,
 )
 from cdtr.evaluation.calibration import halfway_threshold, middle_of_plateau, smoothed
 from cdtr.runs import hash_names
-from oracles.toy_methods import ImageIsMap, annotate_from, batch_of
+from oracles.toy_methods import ImageIsMap, annotate_from, batch_of, evaluated
 
 WSOL = find_protocol("wsol")
 OBJECT = (60, 60, 160, 160)
@@ -50,7 +49,7 @@ def test_threshold_is_the_middle_of_the_best_plateau():
     assert found.threshold == pytest.approx(0.5, abs=0.011)
     assert found.gt_known_loc == 100
     assert (found.n_images, found.protocol) == (2, "wsol")
-    scored = evaluate(ImageIsMap(), data, annotate_from(BOXES), WSOL, found.threshold)
+    scored = evaluated(ImageIsMap(), data, annotate_from(BOXES), WSOL, found.threshold)
     assert scored.metrics["gt_known_loc"] == 100
     curve = dict(found.curve)
     assert (curve[0.1], curve[0.3], curve[0.5], curve[0.7], curve[0.9]) == (0, 50, 100, 50, 0)
@@ -153,7 +152,7 @@ def test_scores_of_boxes_are_fitted_and_measured(mirrored):
     assert found is not None
     assert (found.hit_rate, found.auroc) == (50, 1)
     assert found.accuracy_at[0.5] == 100
-    assert found.calibration_error < 10
+    assert found.ece < 10
 
 
 def test_too_few_images_for_scores_is_an_error():

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from cdtr.errors import CheckpointError, ConfigError, DataError
-from cdtr.evaluation import Tally, evaluate, find_protocol, tally_images
+from cdtr.evaluation import Tally, find_protocol, tally_images
 from cdtr.records import Annotation
 from cdtr.threshold import Threshold, ThresholdSource
 from oracles import box_oracles as oracle
-from oracles.toy_methods import ImageIsMap, annotate_from, batch_of, square_map
+from oracles.toy_methods import ImageIsMap, annotate_from, batch_of, evaluated, square_map
 
 WSOL = find_protocol("wsol")
 CENTRE, CORNER, LARGE = (92, 92, 132, 132), (0, 0, 40, 40), (0, 0, 200, 200)
@@ -46,7 +46,7 @@ def batches(names=tuple(IMAGES), size=2):
 
 
 def run(names=tuple(IMAGES), table=BOXES, threshold=0.5, **options):
-    return evaluate(ImageIsMap(), batches(names), annotate_from(table), WSOL, threshold, delta=0.1, **options)
+    return evaluated(ImageIsMap(), batches(names), annotate_from(table), WSOL, threshold, delta=0.1, **options)
 
 
 def test_every_number_is_the_one_by_hand():
@@ -161,7 +161,7 @@ def test_repeated_image_counts_once():
 def test_one_forward_pass_in_evaluation_mode_and_progress():
     method = ImageIsMap().train()
     done = []
-    evaluate(method, batches(), annotate_from(BOXES), WSOL, 0.5, progress=done.append, delta=0.1)
+    evaluated(method, batches(), annotate_from(BOXES), WSOL, 0.5, progress=done.append, delta=0.1)
     assert method.modes == [(False, False, True)] * 3
     assert method.training, "the mode is restored"
     assert sum(done) == 5
@@ -198,10 +198,10 @@ def test_broken_annotation_names_its_image():
 def test_labels_and_weights_that_do_not_fit_are_errors():
     wrong_label = batch_of([IMAGES["right"][1]], [6], ["a"])
     with pytest.raises(CheckpointError, match="6 classes, the data has label 6"):
-        evaluate(ImageIsMap(), [wrong_label], annotate_from({}), WSOL, 0.5)
+        evaluated(ImageIsMap(), [wrong_label], annotate_from({}), WSOL, 0.5)
     broken = batch_of([IMAGES["right"][1] * float("nan")], [0], ["a"])
     with pytest.raises(CheckpointError, match="not finite"):
-        evaluate(ImageIsMap(), [broken], annotate_from({}), WSOL, 0.5)
+        evaluated(ImageIsMap(), [broken], annotate_from({}), WSOL, 0.5)
 
 
 def test_nothing_to_evaluate_and_bad_settings_are_errors():
@@ -215,6 +215,6 @@ def test_nothing_to_evaluate_and_bad_settings_are_errors():
 
 def test_fewer_than_five_classes():
     maps = torch.stack([square_map(CENTRE, 1), square_map(CORNER, 2)])
-    found = evaluate(ImageIsMap(), [batch_of([maps], [0], ["a"])], annotate_from({"a": [CENTRE]}), WSOL, 0.5)
+    found = evaluated(ImageIsMap(), [batch_of([maps], [0], ["a"])], annotate_from({"a": [CENTRE]}), WSOL, 0.5)
     assert (found.metrics["top1_cls"], found.metrics["top5_cls"]) == (0, 100)
     assert (found.metrics["top1_loc"], found.metrics["top5_loc"]) == (0, 100)

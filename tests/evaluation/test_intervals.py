@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cdtr.evaluation.intervals import IntervalTally
-from cdtr.metrics import ImageRow, average_precisions
+from cdtr.metrics import ImageRow
 from cdtr.metrics.bootstrap import image_weights
 from cdtr.metrics.pxap import average_precision
 
@@ -15,7 +15,7 @@ def test_every_replicate_is_the_metric_of_the_drawn_images():
     tally = IntervalTally((30, 50, 70), 5, 4)
     rows = []
     for name, one, several in zip(names, single, multi, strict=True):
-        tally.add_boxes(name, one, several)
+        tally.update_ious(name, one, several)
         rows.append(ImageRow(name, 0, 0, 1.0, True, float(one[0]), float(one[0])))
     found = tally.compute(rows)
     drawn = [np.repeat(np.arange(40), weights) for weights in image_weights(names).T]
@@ -39,4 +39,4 @@ def test_interval_of_a_median_that_all_images_share_is_that_median(iou):
 def test_average_precisions_are_those_of_each_row():
     histograms = np.random.default_rng(1).integers(0, 9, (6, 2, 7))
     expected = [average_precision(one) for one in histograms]
-    np.testing.assert_allclose(average_precisions(histograms.astype(float)), expected)
+    np.testing.assert_allclose(average_precision(histograms.astype(float)), expected)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cdtr.evaluation import evaluate, find_protocol, image_maps, scored_images
+from cdtr.evaluation import find_protocol, image_maps, scored_images
 from cdtr.records import Batch, ModelOutput
-from oracles.toy_methods import ImageIsMap, annotate_from, batch_of, square_map
+from oracles.toy_methods import ImageIsMap, annotate_from, batch_of, evaluated, square_map
 
 BOXES = {"a": [[92, 92, 132, 132]], "b": [[0, 0, 100, 224], [150, 150, 224, 224]], "c": [[92, 92, 132, 132]]}
 IMAGES = {
@@ -27,7 +27,7 @@ def batches() -> list[Batch]:
 @pytest.mark.parametrize("name", ["wsol", "tscam", "sat", "cdtr"])
 def test_rows_are_those_of_the_evaluation(name: str) -> None:
     protocol, annotate = find_protocol(name), annotate_from(BOXES)
-    expected = evaluate(ImageIsMap(), batches(), annotate, protocol, 0.5, delta=0.1)
+    expected = evaluated(ImageIsMap(), batches(), annotate, protocol, 0.5, delta=0.1)
     found = list(scored_images(ImageIsMap(), batches(), annotate, protocol, 0.5))
     shown = [(one.row.image_id, one.row.predicted, one.row.iou_label, one.row.error) for one in found]
     assert shown == [(row.image_id, row.predicted, row.iou_label, row.error) for row in expected.rows]

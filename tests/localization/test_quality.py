@@ -80,7 +80,7 @@ def test_fit_finds_the_law_and_is_calibrated_on_fresh_boxes():
     assert quality.class_weights[3] == pytest.approx(0, abs=1e-6), "no image had this class"
     rows, labels, hits = planted(4000, 1)
     found = measure_scores([quality.score(*pair) for pair in zip(rows, labels, strict=True)], hits)
-    assert found.calibration_error < 5
+    assert found.ece < 5
     assert found.auroc is not None
     assert found.auroc > 0.75
     assert found.accuracy_at[0.2] > found.accuracy_at[0.5] > found.hit_rate + 5

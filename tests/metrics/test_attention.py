@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cdtr.metrics import ImageRow
 from cdtr.metrics.attention import inside_outside_ratio, outside_shares, summarise_attention
-from cdtr.metrics.loc_accuracy import ImageRow
 
 ATTENTION = np.array([[4.0, 1.0], [1.0, 1.0]])
 
@@ -52,5 +52,5 @@ def test_summary() -> None:
     rows = [ImageRow(f"{r}", 0, 0, 1.0, True, attention_ratio=r) for r in (0.5, 2.0, 3.0, None)]
     found = summarise_attention(rows)
     assert found is not None
-    assert (found.median_ratio, found.inside_out, found.n_images) == (2.0, pytest.approx(100 / 3), 3)
+    assert (found.median_ratio, found.inverted, found.n_images) == (2.0, pytest.approx(100 / 3), 3)
     assert summarise_attention(rows[3:]) is None

@@ -12,7 +12,7 @@ def names(count, start=0):
 def fed(values, start=0, replicates=1000):
     sums = BootstrapSum(1, replicates)
     for name, value in zip(names(len(values), start), values, strict=True):
-        sums.add(name, [value])
+        sums.update(name, [value])
     return sums
 
 

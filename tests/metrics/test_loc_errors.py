@@ -10,18 +10,18 @@ ONE, TWO = [[0, 0, 100, 100]], [[0, 0, 100, 100], [120, 0, 220, 100]]
 @pytest.mark.parametrize(
     ("box", "gt_boxes", "class_right", "expected"),
     [
-        ([0, 0, 100, 90], ONE, True, "right"),
-        ([0, 0, 100, 90], ONE, False, "class"),
+        ([0, 0, 100, 90], ONE, True, "correct"),
+        ([0, 0, 100, 90], ONE, False, "cls"),
         ([10, 10, 40, 40], ONE, True, "part"),
         ([60, 60, 110, 110], ONE, True, "part"),
-        ([0, 0, 200, 200], ONE, True, "background"),
-        ([0, 0, 220, 100], [TWO[0], TWO[1], [0, 300, 9, 309]], True, "several"),
-        ([60, 60, 160, 160], ONE, True, "place"),
-        ([200, 200, 300, 300], ONE, True, "place"),
-        ([0, 0, 0, 0], ONE, True, "place"),
-        ([0, 0, 50, 50], [], True, "place"),
-        ([0, 0, 160, 220], TWO, True, "several"),
-        ([0, 0, 140, 220], TWO, True, "background"),
+        ([0, 0, 200, 200], ONE, True, "more"),
+        ([0, 0, 220, 100], [TWO[0], TWO[1], [0, 300, 9, 309]], True, "m_ins"),
+        ([60, 60, 160, 160], ONE, True, "other"),
+        ([200, 200, 300, 300], ONE, True, "other"),
+        ([0, 0, 0, 0], ONE, True, "other"),
+        ([0, 0, 50, 50], [], True, "other"),
+        ([0, 0, 160, 220], TWO, True, "m_ins"),
+        ([0, 0, 140, 220], TWO, True, "more"),
     ],
     ids=[
         "right", "wrong-class", "part", "half-out-is-a-part", "background", "covers-two", "beside", "far", "empty",
@@ -34,10 +34,10 @@ def test_kinds_by_hand(box, gt_boxes, class_right, expected):
 
 
 def test_summary_counts_and_names_the_same_images_in_any_order():
-    rows = [ImageRow(f"{n}", 0, 0, 1.0, True, 0.1, 0.1, "part" if n < 30 else "right") for n in range(40)]
+    rows = [ImageRow(f"{n}", 0, 0, 1.0, True, 0.1, 0.1, "part" if n < 30 else "correct") for n in range(40)]
     rows.append(ImageRow("unannotated", 0, 0, 1.0, True))
     found = summarise_errors(rows)
-    assert (found["part"]["count"], found["part"]["percent"], found["place"]["count"]) == (30, 75, 0)
+    assert (found["part"]["count"], found["part"]["percent"], found["other"]["count"]) == (30, 75, 0)
     assert len(found["part"]["examples"]) == EXAMPLES
     assert summarise_errors(rows[::-1]) == found
     assert summarise_errors(rows[-1:]) == {}

@@ -17,18 +17,18 @@ def test_four_images_by_hand() -> None:
     np.testing.assert_allclose(found.risk, [0, 1 / 2, 1 / 3, 1 / 2])
     assert found.accuracy_at == {0.2: 100, 0.5: 50}
     assert found.auroc == pytest.approx(3 / 4)
-    assert found.calibration_error == pytest.approx(100 * (0.1 + 0.1 + 0.6 + 0.6) / 4)
-    assert found.risk_area == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
+    assert found.ece == pytest.approx(100 * (0.1 + 0.1 + 0.6 + 0.6) / 4)
+    assert found.aurc == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
 
 
 def test_a_score_that_is_the_probability_is_calibrated() -> None:
     rng = np.random.default_rng(0)
     scores = rng.random(20_000)
     honest = measure_scores(scores, rng.random(20_000) < scores)
-    assert honest.calibration_error < 1.5
+    assert honest.ece < 1.5
     assert [n for _, _, n in honest.bins] == [2000] * 10
     sure = measure_scores(np.sqrt(scores), rng.random(20_000) < scores)
-    assert sure.calibration_error > 10
+    assert sure.ece > 10
 
 
 def test_ties_share_a_bin_and_their_order_does_not_matter() -> None:

@@ -1,8 +1,9 @@
-"""Methods whose answers are known by hand."""
+"""Methods whose output is known by hand."""
 
 import torch
 from torch import nn
 
+from cdtr.evaluation import Tally, tally_images
 from cdtr.records import Annotation, Batch, ModelOutput, Sample
 
 
@@ -45,3 +46,10 @@ def annotate_from(table):
         return Annotation(torch.tensor(found, dtype=torch.float64).reshape(-1, 4).numpy())
 
     return annotate
+
+
+def evaluated(method, batches, annotate, protocol, threshold, *, delta=0.001, threshold_source=None, **options):
+    """The evaluation of a method under one protocol; ``options`` go to ``tally_images``."""
+    tally = Tally(protocol, threshold, delta)
+    tally_images([tally], method, batches, annotate, **options)
+    return tally.finish(threshold_source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdtr.metrics.loc_accuracy import ImageRow
+from cdtr.metrics import ImageRow
 from cdtr.reports.gallery import choose_failures, choose_random, choose_rows
 
 
@@ -39,9 +39,9 @@ def test_failures_of_each_kind_in_turn_the_worst_first() -> None:
         return ImageRow(name, 0, predicted, 0.5, True, iou, iou, error)
 
     rows = [
-        *(row("place-2", "place", 0.2), row("part-4", "part", 0.4), row("part-1", "part", 0.1)),
-        *(row("several-3", "several", 0.3), row("hit", "right", 0.9), row("other class", "part", 0.0, predicted=1)),
-        *(row("box right", "class", 0.8, predicted=1), row("no box", None, None), row("part-4b", "part", 0.4)),
+        *(row("place-2", "other", 0.2), row("part-4", "part", 0.4), row("part-1", "part", 0.1)),
+        *(row("several-3", "m_ins", 0.3), row("hit", "correct", 0.9), row("other class", "part", 0.0, predicted=1)),
+        *(row("box right", "cls", 0.8, predicted=1), row("no box", None, None), row("part-4b", "part", 0.4)),
     ]
     names = [found.image_id for found in choose_failures(rows, 9)]
     assert names == ["several-3", "part-1", "place-2", "part-4", "part-4b"]

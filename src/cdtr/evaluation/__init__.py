@@ -1,4 +1,9 @@
-"""Runs a method over a loader under a named protocol and feeds the metrics."""
+"""Run a method over a loader under a named protocol, and compute the metrics.
+
+Start with ``evaluate.py``, which counts images in tallies. ``forward.py`` runs the method, ``measure.py`` compares one
+image with its annotation, ``tally.py`` sums over images, ``result.py`` holds the result. ``protocols.py`` lists the
+protocols, ``calibration.py`` chooses the map threshold.
+"""
 
 from cdtr.evaluation.attention_noise import AttentionNoise, KindShares, measure_noise
 from cdtr.evaluation.box_scores import fit_box_scores
@@ -9,7 +14,7 @@ from cdtr.evaluation.calibration import (
     calibrate_answers_label_free,
     calibrate_label_free,
 )
-from cdtr.evaluation.evaluate import evaluate, gather_tallies, tally_answers, tally_images
+from cdtr.evaluation.evaluate import gather_tallies, tally_answers, tally_images
 from cdtr.evaluation.outputs import ImageMaps, image_maps
 from cdtr.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from cdtr.evaluation.result import Evaluation
@@ -30,7 +35,6 @@ __all__ = [
     "calibrate_answers",
     "calibrate_answers_label_free",
     "calibrate_label_free",
-    "evaluate",
     "find_protocol",
     "fit_box_scores",
     "gather_tallies",

@@ -1,4 +1,4 @@
-"""How much of the attention falls outside the true boxes, before training and after (the paper's section III-A)."""
+"""Attention outside the true boxes, before and after training (the paper's section III-A)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from cdtr.records import Annotation, Batch, Method
 
 @dataclass(frozen=True, slots=True)
 class KindShares:
-    """One kind of noise: shares in [0, 1], each (n,), of the n images of its ``AttentionNoise``.
+    """Shares in [0, 1] of one kind of noise, each (n,), over the n images of an ``AttentionNoise``.
 
-    area: of the image's area. after, before: of the attention of the trained method and of its start, if known.
+    Attributes:
+        area: Share of the image's area.
+        after: Share of the trained method's attention.
+        before: Share of the initial method's attention; None if it is unknown.
     """
 
     area: npt.NDArray[np.float64]
@@ -33,15 +36,19 @@ class KindShares:
 
 @dataclass(frozen=True, slots=True)
 class AttentionNoise:
-    """Shares in [0, 1], each (n,), of n images whose boxes leave some of the image outside.
+    """Shares in [0, 1], each (n,), over n images whose boxes leave some of the image outside.
 
-    area: of the image outside the boxes, which attention that does not care for the object has too. after, before: of
-    ``M*_ca`` outside the boxes, of the trained method and of the one that training started with, if that is known.
-    kinds: the same split into base noise, novel noise and what the image's own label is recognised in; see
-    ``cdtr.metrics.noise``. scaled: the same of attention that is min-max scaled to [0, 1] first, as the figures and
-    the modules see it. Both empty for a method without class maps (``X_out``). The regions are those of the trained
-    method for both, as an untrained class head knows no class. right: (n,), whether the trained method predicts the
-    label: in an image that is classified wrongly nearly everything is base noise.
+    The regions of ``kinds`` and ``scaled`` are the trained method's, also for the initial one, because an untrained
+    class head recognises no class. Both are empty for a method without class maps (``X_out``).
+
+    Attributes:
+        image_ids: Names of the images.
+        area: Share of the area outside the boxes; attention that is independent of the object has the same share.
+        after: Share of ``M*_ca`` outside the boxes, of the trained method.
+        before: The same of the method that training started with; None if it is unknown.
+        kinds: The same by kind: base noise, novel noise, and the image's own class; see ``cdtr.metrics.noise``.
+        scaled: Like ``kinds``, of attention min-max scaled to [0, 1], as the figures and the modules see it.
+        right: (n,) whether the predicted class is correct; if it is not, nearly everything is base noise.
     """
 
     image_ids: tuple[str, ...]
@@ -54,13 +61,13 @@ class AttentionNoise:
 
     @property
     def less_after(self) -> float | None:
-        """Percent of the images of whose attention less lies outside after the training than before."""
+        """Percent of the images with a smaller share outside after training than before; None if that is unknown."""
         return None if self.before is None else 100 * float((self.after < self.before).mean())
 
 
 @dataclass(frozen=True, slots=True)
 class _Outside:
-    """One image's shares of attention and area outside the boxes, in all and by kind; None without class maps."""
+    """Shares of one image's attention and area outside the boxes, in total and by kind; None without class maps."""
 
     attention: float
     area: float
@@ -82,9 +89,18 @@ def measure_noise(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> AttentionNoise | None:
-    """The noise of the trained method, and of the untrained one on the same images; None where no image has boxes that
-    leave some of it outside. The batches are gone through once for each method; progress is called with 1 for each
-    image.
+    """Measure the attention outside the true boxes.
+
+    Args:
+        after: The trained method.
+        before: The method that training started with; None if it is unknown.
+        batches: Of an evaluation loader; read once for each method.
+        annotate: Returns an image's annotation, None if it has none.
+        device: Where the methods run; they are moved there.
+        progress: Called with 1 for each image and method.
+
+    Returns:
+        The shares; None if no image has boxes that leave some of it outside.
     """
     known: dict[str, npt.NDArray[np.int64]] = {}
 

@@ -1,7 +1,4 @@
-"""The scores of boxes without ground truth: fitted on calibration images, and given to the boxes of an evaluation.
-
-The box is that of the predicted class's map, the one that a user gets.
-"""
+"""Fit the scores of boxes: the probability that the predicted class's box is a hit, without ground truth."""
 
 from __future__ import annotations
 
@@ -12,10 +9,11 @@ import torch
 
 from cdtr.evaluation.evaluate import Progress
 from cdtr.evaluation.forward import ImageAnswer, answers
-from cdtr.evaluation.measure import Annotate, box_ious, map_in_order, place_answer, predicted_features, true_boxes
+from cdtr.evaluation.measure import Annotate, box_ious, place_answer, predicted_features, true_boxes
+from cdtr.evaluation.parallel import map_in_order
 from cdtr.evaluation.protocols import Protocol
 from cdtr.localization.quality import BoxQuality, Features
-from cdtr.metrics import LOC_IOU
+from cdtr.metrics import localized
 from cdtr.records import Batch, Method
 
 
@@ -32,8 +30,25 @@ def fit_box_scores(
     mirrored: bool = False,
     workers: int | None = None,
 ) -> BoxQuality:
-    """Fit on the boxes that a method finds at the threshold in images with true boxes; an image without a box is left
-    out. ``mirrored`` looks at each image a second time. DataError where there are too few images, hits or misses.
+    """Fit the scores on images with true boxes.
+
+    Args:
+        method: Run in evaluation mode.
+        batches: Of an evaluation loader.
+        annotate: Returns an image's annotation, None if it has none; called from several threads.
+        protocol: How maps and true boxes are compared.
+        threshold: The map threshold in use.
+        n_classes: Number of classes.
+        device: Where the method runs; it is moved there.
+        progress: Called with 1 for each image.
+        mirrored: Whether to run the method on mirrored images too, for one more feature.
+        workers: Number of threads; None to choose by the cores.
+
+    Returns:
+        The fitted scores. Images in which the method finds no box are left out.
+
+    Raises:
+        DataError: If there are too few images, hits or misses.
     """
 
     def describe(answer: ImageAnswer) -> tuple[str, Features | None, int, bool]:
@@ -43,7 +58,7 @@ def fit_box_scores(
         frame_map = place_answer(answer.predicted_map, answer, protocol)
         (iou,) = box_ious(frame_map, gt_boxes, np.array([threshold]), protocol)
         features = predicted_features(frame_map, answer, protocol, threshold)
-        return answer.sample.image_id, features, answer.predicted, bool(iou >= LOC_IOU)
+        return answer.sample.image_id, features, answer.predicted, bool(localized(iou))
 
     found: dict[str, tuple[Features, int, bool]] = {}
     for image_id, features, label, hit in map_in_order(describe, answers(method, batches, device, mirrored), workers):

@@ -1,4 +1,4 @@
-"""Choosing the map threshold on images that are not the test set."""
+"""Choose the map threshold on images that are not the test set."""
 
 from __future__ import annotations
 
@@ -13,24 +13,31 @@ import torch
 from cdtr.errors import DataError
 from cdtr.evaluation.evaluate import Progress
 from cdtr.evaluation.forward import ImageAnswer, answers
-from cdtr.evaluation.measure import Annotate, box_ious, map_in_order, score_map, true_boxes
+from cdtr.evaluation.measure import Annotate, box_ious, score_map, true_boxes
+from cdtr.evaluation.parallel import map_in_order
 from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.tally import sweep_thresholds
 from cdtr.metrics import LOC_IOU, MaxBoxAcc
+from cdtr.metrics.max_box_acc import LOC_LEVEL
 from cdtr.records import Batch, Method
 from cdtr.runs import hash_names
 
 LABEL_FREE = "label-free: halfway from the maps' mean to their brightest fifth, no box was looked at"
-_BRIGHT = 0.2  # the share of a map's pixels that stands for the object
-_SMOOTHED = 0.08  # to either side of a threshold: a peak of a few images must not win over a broad one
+_BRIGHT_SHARE = 0.2  # of a map's pixels, taken as the object
+_SMOOTHING_REACH = 0.08  # to either side of a threshold: a peak of a few images must not win over a broad one
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The chosen threshold, and on what it was chosen.
+    """A map threshold and the images on which it was chosen.
 
-    gt_known_loc: percent at that threshold. curve: (threshold, percent) over the sweep; both None where no box was
-    looked at. n_images: images that it was chosen on, with boxes unless label-free; images_sha256: hash of their ids.
+    Attributes:
+        threshold: In [0, 1).
+        gt_known_loc: GT-known Loc at the threshold, in percent; None if no box was used.
+        n_images: Number of images, with boxes unless the threshold was chosen without labels.
+        protocol: Name of the protocol.
+        images_sha256: Hash of the images' ids.
+        curve: (threshold, GT-known Loc in percent) over the sweep; None if no box was used.
     """
 
     threshold: float
@@ -63,7 +70,7 @@ def calibrate(
     delta: float = 0.01,
     workers: int | None = None,
 ) -> list[Calibration]:
-    """``calibrate_answers`` on a method's answers, from one forward pass."""
+    """Run a method once and choose a threshold for each protocol; see ``calibrate_answers``."""
     return calibrate_answers(
         answers(method, batches, device), annotate, protocols, progress, delta=delta, workers=workers
     )
@@ -78,13 +85,27 @@ def calibrate_answers(
     delta: float = 0.01,
     workers: int | None = None,
 ) -> list[Calibration]:
-    """For each protocol the threshold that maximises GT-known Loc over held-out images, whoever made their maps.
+    """Choose the threshold that maximises GT-known Loc over held-out images.
 
-    Each threshold counts with its neighbours, within 0.08: among few images the highest point is often a chance of
-    some. Of equally good thresholds it is the middle of the widest plateau. DataError where no image has a box.
+    The curve is averaged over 0.08 to either side first, because its highest point is due to chance when images are
+    few. Of equally good thresholds the middle of the widest plateau is chosen.
+
+    Args:
+        found: Predictions for held-out images, by whatever method.
+        annotate: Returns an image's annotation, None if it has none; called from several threads.
+        protocols: How maps and true boxes are compared.
+        progress: Called with 1 for each image.
+        delta: Step of the sweep.
+        workers: Number of threads; None to choose by the cores.
+
+    Returns:
+        The choice for each protocol.
+
+    Raises:
+        DataError: If no image has a box.
     """
     thresholds = sweep_thresholds(delta)
-    metrics = [MaxBoxAcc(thresholds, (round(100 * LOC_IOU),)) for _ in protocols]
+    metrics = [MaxBoxAcc(thresholds, (LOC_LEVEL,)) for _ in protocols]
     seen: set[str] = set()
 
     def sweep(answer: ImageAnswer) -> tuple[str, list[npt.NDArray[np.float64]] | None]:
@@ -100,7 +121,7 @@ def calibrate_answers(
     for image_id, ious in map_in_order(sweep, found, workers):
         if ious is not None and image_id not in seen:
             for metric, best_iou in zip(metrics, ious, strict=True):
-                metric.add(best_iou)
+                metric.update_ious(best_iou)
             seen.add(image_id)
         if progress is not None:
             progress(1)
@@ -121,7 +142,7 @@ def calibrate_label_free(
     *,
     workers: int | None = None,
 ) -> list[Calibration]:
-    """``calibrate_answers_label_free`` on a method's answers."""
+    """Run a method once and choose thresholds without boxes; see ``calibrate_answers_label_free``."""
     return calibrate_answers_label_free(answers(method, batches, device), protocols, progress, workers=workers)
 
 
@@ -132,10 +153,21 @@ def calibrate_answers_label_free(
     *,
     workers: int | None = None,
 ) -> list[Calibration]:
-    """For each protocol a threshold without any box: the mean of ``halfway_threshold`` over the maps.
+    """Choose a threshold without boxes: the mean of ``halfway_threshold`` over the maps.
 
-    See docs/benchmarks.md for what it costs beside boxes, and for the criteria that did worse. DataError without an
-    image.
+    docs/benchmarks.md compares it with thresholds chosen on boxes and with other criteria.
+
+    Args:
+        found: As in ``calibrate_answers``.
+        protocols: As in ``calibrate_answers``.
+        progress: As in ``calibrate_answers``.
+        workers: As in ``calibrate_answers``.
+
+    Returns:
+        The choice for each protocol.
+
+    Raises:
+        DataError: If there is no image.
     """
     totals = np.zeros(len(protocols))
     seen: set[str] = set()
@@ -158,20 +190,22 @@ def calibrate_answers_label_free(
 
 
 def halfway_threshold(score_map: npt.NDArray[np.floating[Any]]) -> float:
-    """Halfway from the mean of a map (H, W) to the mean of its brightest fifth.
+    """Compute the middle between the mean of a map and the mean of its brightest fifth.
 
-    Bright pixels stand for the object and the mean for what it stands out from, so that broad hills are cut higher up
-    than sharp peaks, which leave most of the map dark.
+    The brightest fifth estimates the object's level, the mean the background's.
+
+    Args:
+        score_map: (H, W) in [0, 1].
     """
     pixels = score_map.ravel()
-    start = int((1 - _BRIGHT) * pixels.size)
+    start = int((1 - _BRIGHT_SHARE) * pixels.size)
     return float(pixels.mean() + np.partition(pixels, start)[start:].mean()) / 2
 
 
 def _choose(metric: MaxBoxAcc, protocol: Protocol, images_sha256: str) -> Calibration:
     rates = metric.rates[0]
     delta = float(metric.thresholds[1] - metric.thresholds[0]) if len(metric.thresholds) > 1 else 1.0
-    chosen = middle_of_plateau(smoothed(rates, round(_SMOOTHED / delta)))
+    chosen = middle_of_plateau(smoothed(rates, round(_SMOOTHING_REACH / delta)))
     thresholds = [round(float(threshold), 10) for threshold in metric.thresholds]
     return Calibration(
         threshold=thresholds[chosen],
@@ -184,14 +218,14 @@ def _choose(metric: MaxBoxAcc, protocol: Protocol, images_sha256: str) -> Calibr
 
 
 def smoothed(rates: npt.NDArray[np.float64], reach: int) -> npt.NDArray[np.float64]:
-    """The mean of each rate (N,) and ``reach`` neighbours to either side; the outermost repeat beyond the ends."""
+    """Average each rate (N,) with ``reach`` neighbours to either side; the first and last are repeated at the ends."""
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(rates, reach, mode="edge"), 2 * reach + 1)
     means: npt.NDArray[np.float64] = windows.mean(axis=1)
     return means
 
 
 def middle_of_plateau(rates: npt.NDArray[np.float64]) -> int:
-    """Index of the middle of the longest run of the maximum; of equally long runs the first."""
+    """Find the middle index of the longest run of the maximum of rates (N,); of equally long runs the first."""
     best = rates >= rates.max() - 1e-9
     edges = np.flatnonzero(np.diff(np.concatenate([[False], best, [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]

@@ -1,4 +1,4 @@
-"""Run a method over a data set and feed the metrics, one forward pass for all of them."""
+"""Run a method over a data set and count its images, with one forward pass for all protocols."""
 
 from __future__ import annotations
 
@@ -9,36 +9,12 @@ import torch
 from accelerate.utils import gather_object
 
 from cdtr.evaluation.forward import ImageAnswer, answers
-from cdtr.evaluation.measure import Annotate, Measures, map_in_order, measure
-from cdtr.evaluation.protocols import Protocol
-from cdtr.evaluation.result import Evaluation
-from cdtr.evaluation.tally import DELTA, Tally
+from cdtr.evaluation.measure import Annotate, Measures, measure
+from cdtr.evaluation.parallel import map_in_order
+from cdtr.evaluation.tally import Tally
 from cdtr.records import Batch, Method
-from cdtr.threshold import Threshold
 
 Progress = Callable[[int], None]
-
-
-def evaluate(
-    method: Method,
-    batches: Iterable[Batch],
-    annotate: Annotate,
-    protocol: Protocol,
-    threshold: Threshold | float | None,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-    *,
-    delta: float = DELTA,
-    workers: int | None = None,
-) -> Evaluation:
-    """Measure classification on all images and localization on those with boxes, under one protocol.
-
-    threshold: the map threshold in use, a bare number for one that was given, None where there is none yet; delta: the
-    step of the thresholds that MaxBoxAcc and PxAP sweep. The rest: see ``tally_images``.
-    """
-    tally = Tally(protocol, threshold, delta)
-    tally_images([tally], method, batches, annotate, device, progress, workers)
-    return tally.finish()
 
 
 def tally_images(
@@ -50,10 +26,23 @@ def tally_images(
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> None:
-    """Count every image in each tally, from one forward pass over the batches.
+    """Run a method over batches and count every image in each tally.
 
-    A protocol that crops takes its part of what the batches show. annotate is called from several threads; progress is
-    called with 1 for each image done. The tallies of parts of a data set can be merged before they are finished.
+    There is one forward pass for all tallies; a protocol that crops takes its part of what the batches show. Tallies of
+    parts of a data set can be merged before they are finished.
+
+    Args:
+        tallies: One for each protocol.
+        method: A module's mode is restored afterwards.
+        batches: Of an evaluation loader.
+        annotate: Returns an image's annotation, None if it has none; called from several threads.
+        device: Where the method runs; it is moved there.
+        progress: Called with 1 for each image.
+        workers: Number of threads that compare images with their annotations; None to choose by the cores.
+
+    Raises:
+        CheckpointError: If the method has fewer classes than the data, or its output is not finite.
+        DataError: If an annotation is broken; the message names the image.
     """
     mirrored = any(tally.quality is not None and tally.quality.mirrored for tally in tallies)
     tally_answers(tallies, answers(method, batches, device, mirrored), annotate, progress, workers)
@@ -66,7 +55,18 @@ def tally_answers(
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> None:
-    """The same for answers that are there already, a method's or anybody's."""
+    """Count images in each tally whose maps and classes are known, by whatever method.
+
+    Args:
+        tallies: As in ``tally_images``.
+        found: Predictions, one for each image.
+        annotate: As in ``tally_images``.
+        progress: As in ``tally_images``.
+        workers: As in ``tally_images``.
+
+    Raises:
+        DataError: If an annotation is broken; the message names the image.
+    """
     work = partial(_measure, annotate=annotate, tallies=tallies)
     for measured in map_in_order(work, found, workers):
         for tally, measures in zip(tallies, measured, strict=True):
@@ -76,7 +76,14 @@ def tally_answers(
 
 
 def gather_tallies(tallies: Sequence[Tally]) -> list[Tally]:
-    """The tallies of all processes merged, in every process; each must have counted images of its own."""
+    """Merge the tallies of all processes.
+
+    Args:
+        tallies: This process's; each process counts other images.
+
+    Returns:
+        The merged tallies, in every process.
+    """
     first, *others = gather_object([list(tallies)])
     for part in others:
         for tally, more in zip(first, part, strict=True):

@@ -1,4 +1,4 @@
-"""One forward pass a batch: what evaluation and calibration need of each image, on the CPU."""
+"""One forward pass for each batch: what evaluation and calibration need of each image, on the CPU."""
 
 from __future__ import annotations
 
@@ -16,12 +16,21 @@ from cdtr.records import Batch, Field, FloatArray, Method, ModelOutput, Sample
 
 @dataclass(frozen=True, slots=True)
 class ImageAnswer:
-    """A method's answer for one image: class, probability in [0, 1], and the two maps (h, w) that are scored.
+    """Prediction of a method for one image.
 
-    attention: (h, w), the class token's, None for maps that somebody else made.
-    as_given: a map of the frame's size is scored as it is; it must lie within [0, 1]. mirrored_map: the predicted
-    class's map of the mirrored image, mirrored back, where it was asked for. field: the part of the image that the maps
-    cover, None for all of it.
+    Attributes:
+        sample: The image.
+        size_hw: Height and width of the source image.
+        label: Index of the true class.
+        predicted: Index of the predicted class.
+        prob: Probability of the predicted class, in [0, 1].
+        in_top5: Whether the true class is among the five most probable classes.
+        label_map: (h, w) map of the true class.
+        predicted_map: (h, w) map of the predicted class.
+        as_given: Whether maps of the frame's size are scored as they are; they must lie within [0, 1].
+        mirrored_map: (h, w) map of the predicted class in the mirrored image, mirrored back; None unless asked for.
+        attention: (h, w) of the class token; None for maps from elsewhere.
+        field: Part of the image that the maps cover; None for all of it.
     """
 
     sample: Sample
@@ -41,9 +50,19 @@ class ImageAnswer:
 def answers(
     method: Method, batches: Iterable[Batch], device: torch.device | str, mirrored: bool = False
 ) -> Iterator[ImageAnswer]:
-    """Run the method in evaluation mode over the batches, image by image; its mode is restored afterwards.
+    """Run a method in evaluation mode over batches.
 
-    ``mirrored`` runs it on the mirrored images as well.
+    Args:
+        method: A module's mode is restored afterwards.
+        batches: Of an evaluation loader.
+        device: Where the method runs; it is moved there.
+        mirrored: Whether to run it on the mirrored images as well.
+
+    Yields:
+        The prediction for each image, in the order of the batches.
+
+    Raises:
+        CheckpointError: If the method has fewer classes than the data, or its output is not finite.
     """
     with in_evaluation(method, device):
         for batch in batches:
@@ -52,7 +71,7 @@ def answers(
 
 @contextmanager
 def in_evaluation(method: Method, device: torch.device | str) -> Iterator[None]:
-    """A module on the device and in evaluation mode; its mode is restored afterwards."""
+    """Move a module to the device and into evaluation mode; its mode is restored afterwards."""
     module = method if isinstance(method, nn.Module) else None
     was_training = module is not None and module.training
     if module is not None:

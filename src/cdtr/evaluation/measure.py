@@ -1,39 +1,40 @@
-"""The work of the CPU for one image: maps to boxes, IoUs and histograms. Pure functions, run by a pool of threads."""
+"""Compare one image with its annotation: boxes, IoUs and histograms of its map. Pure functions, run by threads."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from cdtr.cores import core_count
 from cdtr.errors import DataError
 from cdtr.evaluation.forward import ImageAnswer
 from cdtr.evaluation.protocols import Protocol, place_boxes, place_map, place_mask, scale_boxes
 from cdtr.localization.boxes import check_inclusive, largest_box
 from cdtr.localization.quality import BoxQuality, box_features
 from cdtr.localization.sweep import best_ious, largest_boxes
+from cdtr.metrics import ImageRow
 from cdtr.metrics.attention import inside_outside_ratio
 from cdtr.metrics.errors import ErrorKind, classify_error
-from cdtr.metrics.loc_accuracy import ImageRow
 from cdtr.metrics.pxap import pixel_histograms
 from cdtr.records import Annotation, FloatArray, Sample, UInt8Array
 
 _MASK_STRETCH = 0.05  # more would move a mask's edge by more than a few pixels of the frame
 
 Annotate: TypeAlias = Callable[[Sample], Annotation | None]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredBox:
-    """A box that somebody gives: (x0, y0, x1, y1), half-open, source pixels; any finite score, the best the largest."""
+    """A box that was found elsewhere.
+
+    Attributes:
+        label: Index of its class.
+        score: Any finite number; the best box has the largest.
+        box_xyxy: (x0, y0, x1, y1), half-open, in pixels of the source image.
+    """
 
     label: int
     score: float
@@ -42,10 +43,14 @@ class ScoredBox:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Everything the metrics need of one image; None where the image has no box or no mask.
+    """Inputs of all metrics for one image.
 
-    gt_boxes: (N, 4) in the protocol's frame. single, multi: best IoU at each threshold (T,), for the label's map with
-    the largest contour and with all contours. histograms: (2, bins) of PxAP.
+    Attributes:
+        row: The image's outcome at the map threshold in use.
+        gt_boxes: (N, 4) true boxes in the protocol's frame; None if the image has no annotation.
+        single: (T,) IoU of the largest contour's box at each threshold of the sweep; None without a map or boxes.
+        multi: (T,) largest IoU of all contours' boxes; None like ``single``.
+        histograms: (2, bins) scores of object and background pixels, for PxAP; None without a mask.
     """
 
     row: ImageRow
@@ -56,12 +61,12 @@ class Measures:
 
 
 def score_map(answer: ImageAnswer, protocol: Protocol) -> FloatArray:
-    """The map of an answer that the protocol scores for GT-known Loc, in its frame, within [0, 1]."""
+    """Place the map that gives GT-known Loc in the protocol's frame, scaled to [0, 1]."""
     return place_answer(answer.label_map if protocol.map_of == "label" else answer.predicted_map, answer, protocol)
 
 
 def place_answer(coarse_map: FloatArray, answer: ImageAnswer, protocol: Protocol) -> FloatArray:
-    """A map of an answer in the protocol's frame, within [0, 1]."""
+    """Place one map (h, w) of a prediction in the protocol's frame, scaled to [0, 1]."""
     if answer.as_given and protocol.crop is None and coarse_map.shape == protocol.frame_hw:
         return coarse_map
     return place_map(coarse_map, answer.size_hw, protocol, answer.field)
@@ -70,9 +75,19 @@ def place_answer(coarse_map: FloatArray, answer: ImageAnswer, protocol: Protocol
 def true_boxes(
     sample: Sample, size_hw: tuple[int, int], annotation: Annotation | None, protocol: Protocol
 ) -> npt.NDArray[np.float64] | None:
-    """The image's boxes (N, 4) in the protocol's frame, N may be 0 where a crop shows none; None without annotation.
+    """Place the true boxes of an image in the protocol's frame.
 
-    DataError names the image of a broken one.
+    Args:
+        sample: The image.
+        size_hw: Height and width of the source image.
+        annotation: Its annotation, if any.
+        protocol: Defines the frame.
+
+    Returns:
+        (N, 4) boxes; N is 0 if a crop shows none of them. None if the image has no box.
+
+    Raises:
+        DataError: If a box is broken; the message names the image.
     """
     if annotation is None or not len(annotation.boxes_xyxy):
         return None
@@ -91,7 +106,18 @@ def box_ious(
     protocol: Protocol,
     multi_contour: bool = False,
 ) -> npt.NDArray[np.float64]:
-    """``best_ious`` under the protocol; 0 where the crop shows no true box."""
+    """Compute ``best_ious`` under the protocol.
+
+    Args:
+        frame_map: (H, W) in the protocol's frame.
+        gt_boxes: (N, 4) true boxes in the frame.
+        thresholds: (T,) map thresholds.
+        protocol: Convention of boxes and IoU.
+        multi_contour: Whether the boxes of all contours count instead of the largest contour's.
+
+    Returns:
+        (T,) IoUs in [0, 1]; 0 if N = 0.
+    """
     if not len(gt_boxes):
         return np.zeros(len(thresholds))
     return best_ious(frame_map, gt_boxes, thresholds, multi_contour, protocol.boxes)
@@ -106,8 +132,22 @@ def measure(
     threshold: float | None,
     quality: BoxQuality | None = None,
 ) -> Measures:
-    """Score one image. thresholds: (T,) of the sweep; edges: of PxAP's histogram; threshold: the one in use, if any;
-    quality: what scores the predicted class's box at that threshold, if anything.
+    """Compare one image with its annotation.
+
+    Args:
+        answer: Prediction for the image.
+        annotation: Its annotation, if any.
+        protocol: How maps and true boxes are compared.
+        thresholds: (T,) map thresholds of the sweep.
+        edges: Edges of the bins of PxAP's histograms.
+        threshold: The map threshold in use; None if there is none.
+        quality: Scores the predicted class's box at that threshold; None to leave the score out.
+
+    Returns:
+        The inputs of the metrics.
+
+    Raises:
+        DataError: If the annotation is broken; the message names the image.
     """
     gt_boxes = true_boxes(answer.sample, answer.size_hw, annotation, protocol)
     mask = annotation.mask if annotation is not None else None
@@ -126,10 +166,10 @@ def measure(
     if threshold is not None:
         of_label = of_predicted = float(single[-1])
         (box,) = largest_boxes(frame_map, (threshold,), protocol.boxes)
-        right = answer.predicted == answer.label
-        error = classify_error(box, gt_boxes, of_label, right, protocol.boxes.inclusive)
+        correct = answer.predicted == answer.label
+        error = classify_error(box, gt_boxes, of_label, correct, protocol.boxes.inclusive)
         other_map = frame_map
-        if answer.predicted != answer.label and protocol.map_of == "label":
+        if not correct and protocol.map_of == "label":
             other_map = place_answer(answer.predicted_map, answer, protocol)
             of_predicted = float(box_ious(other_map, gt_boxes, np.array([threshold]), protocol)[0])
         if quality is not None:
@@ -148,7 +188,7 @@ def measure(
 
 
 def _check_proportions(mask: UInt8Array, answer: ImageAnswer) -> None:
-    """Masks may be stored smaller or larger than their image, as those of OpenImages are, but not in another shape."""
+    """Refuse a mask of other proportions; other sizes are allowed, as masks of OpenImages have them."""
     (mask_height, mask_width), (height, width) = mask.shape, answer.size_hw
     larger, smaller = max(mask_height * width, mask_width * height), min(mask_height * width, mask_width * height)
     if larger > (1 + _MASK_STRETCH) * smaller:
@@ -161,7 +201,7 @@ def _check_proportions(mask: UInt8Array, answer: ImageAnswer) -> None:
 def predicted_features(
     frame_map: FloatArray, answer: ImageAnswer, protocol: Protocol, threshold: float
 ) -> dict[str, float] | None:
-    """What is known about the box of the predicted class's map in the frame; None where there is no box."""
+    """Compute the features by which ``BoxQuality`` scores the predicted class's box; None if there is no box."""
     found = largest_box(frame_map, threshold)
     if not len(found):
         return None
@@ -176,10 +216,23 @@ def measure_boxes(
     annotation: Annotation | None,
     protocol: Protocol,
 ) -> Measures:
-    """Score the boxes that somebody gives for one image; without a map no threshold can be swept.
+    """Compare boxes that were found elsewhere with an image's annotation.
 
-    The predicted class is that of the best-scored box, the five best classes those of the five best, and the box of a
-    class its best-scored one; a class without a box misses.
+    The predicted class is that of the best-scored box, the five most probable classes are those of the boxes in the
+    order of their scores, and the box of a class is its best-scored one. A class without a box misses.
+
+    Args:
+        sample: The image.
+        size_hw: Height and width of the source image.
+        boxes: All boxes of the image.
+        annotation: Its annotation, if any.
+        protocol: How boxes are compared.
+
+    Returns:
+        The inputs of the metrics; without a map no threshold can be swept.
+
+    Raises:
+        DataError: If the annotation is broken; the message names the image.
     """
     ranked = sorted(boxes, key=lambda box: -box.score)
     of_class: dict[int, ScoredBox] = {}
@@ -204,31 +257,12 @@ def measure_boxes(
 
 
 def _frame_box(box: ScoredBox | None, size_hw: tuple[int, int], protocol: Protocol) -> npt.NDArray[np.float64]:
-    """A given box (1, 4) in the protocol's frame, clipped to it; the corner [0, 0, 0, 0] where there is none."""
+    """Place a box in the protocol's frame, clipped to it, as (1, 4); the corner [0, 0, 0, 0] if there is none."""
     height, width = protocol.frame_hw
     last = protocol.boxes.clip_corner
     corners = np.zeros((1, 4)) if box is None else scale_boxes(np.array([box.box_xyxy]), size_hw, protocol)
     clipped: npt.NDArray[np.float64] = np.clip(corners, 0, np.array([width - last, height - last] * 2))
     return clipped
-
-
-def map_in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
-) -> Iterator[Result]:
-    """``map`` with threads that keeps the order and never holds more than a few items; OpenCV releases the GIL."""
-    n_threads = workers or min(8, core_count())
-    pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(n_threads) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > 64 * n_threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:  # only after an error, which should not wait for the rest
-                future.cancel()
 
 
 def _row(

@@ -1,4 +1,4 @@
-"""What a method returns for each image of a loader, beyond the maps that are scored: attention and auxiliary maps."""
+"""Attention and auxiliary maps of a method for each image of a loader."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from cdtr.records import Batch, Field, FloatArray, Method, Sample
 
 @dataclass(frozen=True, slots=True)
 class ImageMaps:
-    """A method's maps of one image, float32 on the CPU.
+    """Maps of a method for one image, float32 on the CPU.
 
-    predicted: the class of the largest logit. attention: (h, w), ``M*_ca`` of Eq. 5. class_maps: (C, h, w), ``X_out``,
-    whose mean over the patches is the logits. pseudo_map: (h, w), OCM's ``M_ocm``. None where the method has none.
-    field: the part of the image that the maps cover, None for all of it.
+    Attributes:
+        sample: The image.
+        size_hw: Height and width of the source image.
+        predicted: Index of the class with the largest logit.
+        attention: (h, w) ``M*_ca`` of Eq. 5.
+        class_maps: (C, h, w) ``X_out``, whose mean over the patches is the logits; None if the method has none.
+        pseudo_map: (h, w) ``M_ocm`` of OCM; None if the method has none.
+        field: Part of the image that the maps cover; None for all of it.
     """
 
     sample: Sample

@@ -1,4 +1,4 @@
-"""Localization maps of any program, from files, to be scored like those of a method."""
+"""Read localization maps of other methods from files, as predictions that are scored like a method's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,26 +15,24 @@ from cdtr.errors import DataError
 from cdtr.evaluation.forward import ImageAnswer
 from cdtr.evaluation.result import Evaluation
 from cdtr.localization.maps import check_score_map, normalise_maps
+from cdtr.metrics import all_metrics
 from cdtr.records import FloatArray, Sample
 
 ClassScores = Mapping[str, npt.NDArray[np.float64]]
 
-_OF_CLASSES = ("top1_cls", "top5_cls", "top1_loc", "top5_loc")
-_LOC_OF_CLASSES = ("top1_loc", "top5_loc")
-
 
 def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
-    """Find each image's map file, ``IMAGE_ID.npy`` with or without the image's own suffix.
+    """Find the map file of each image: ``IMAGE_ID.npy``, with or without the image's own suffix.
 
     Args:
-        folder: The folder of the maps.
+        folder: Where the files are.
         samples: The images.
 
     Returns:
-        The file by image id.
+        Path by image id.
 
     Raises:
-        DataError: An image has no map or two, or two images share one.
+        DataError: For an image without a map or with two, and for two images that share one.
     """
     found: dict[str, Path] = {}
     missing = []
@@ -63,7 +62,11 @@ def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
 
 
 def score_columns(path: Path) -> tuple[str, ...]:
-    """Read the class names in the header of a CSV file of class scores, in their order."""
+    """Read the class names from the header of a CSV file of class scores, in their order.
+
+    Raises:
+        DataError: If the file cannot be read or names no class.
+    """
     names = tuple(name for name in next(_csv_rows(path), []) if name != "image_id")
     if not names:
         raise DataError(f"{path} has no column of a class: expected image_id and then one a class")
@@ -71,7 +74,19 @@ def score_columns(path: Path) -> tuple[str, ...]:
 
 
 def read_class_scores(path: Path, class_names: Sequence[str]) -> ClassScores:
-    """Read scores (C,) by image id from a CSV file with the header ``image_id`` and then every class's name."""
+    """Read class scores from a CSV file with the columns ``image_id`` and one for each class.
+
+    Args:
+        path: The file.
+        class_names: The C classes in the order of their indices.
+
+    Returns:
+        (C,) scores by image id.
+
+    Raises:
+        DataError: For a missing column, a line of another length, an image that comes twice, and a score that is no
+            finite number; the message names the line.
+    """
     found: dict[str, npt.NDArray[np.float64]] = {}
     rows = _csv_rows(path)
     header = next(rows, [])
@@ -111,10 +126,21 @@ def read_answers(
     class_scores: ClassScores | None = None,
     normalise: bool = False,
 ) -> Iterator[ImageAnswer]:
-    """Yield the prediction for each image, read when it is asked for.
+    """Read the prediction for each image.
 
-    A file holds one map (h, w), taken for whatever class is asked for, or one a class (C, h, w), within [0, 1];
-    ``normalise`` scales each to that first. Without class scores the label is taken for the predicted class.
+    Args:
+        maps: Map file by image id: one map (h, w) for every class, or (C, h, w) with one for each class, in [0, 1].
+        samples: The images.
+        size_hw: Returns height and width of an image.
+        n_classes: Number of classes C.
+        class_scores: (C,) scores by image id; None to take the true class as the predicted one.
+        normalise: Whether to scale each map to [0, 1] first.
+
+    Yields:
+        Predictions, each read when it is needed.
+
+    Raises:
+        DataError: For a map or scores that are missing or broken; the message names the file.
     """
     for sample in samples:
         scores = None if class_scores is None else class_scores.get(sample.image_id)
@@ -136,28 +162,43 @@ def read_answers(
 
 
 def without_classes(evaluation: Evaluation) -> Evaluation:
-    """Return the evaluation without what needs a predicted class, for maps without class scores."""
-    unknown, unknown_loc = dict.fromkeys(_OF_CLASSES), dict.fromkeys(_LOC_OF_CLASSES)
+    """Remove the metrics that need a predicted class, for maps that came without class scores.
+
+    Args:
+        evaluation: Measured with the label in place of the predicted class.
+
+    Returns:
+        The evaluation with None for these metrics, everywhere, and a note that says so.
+    """
+    unknown = {metric.key for metric in all_metrics() if metric.needs_class}
+
+    def known(scores: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: None if key in unknown else value for key, value in scores.items()}
+
     return replace(
         evaluation,
-        metrics={**evaluation.metrics, **unknown},
-        intervals={**evaluation.intervals, **unknown},
+        metrics=known(evaluation.metrics),
+        intervals=known(evaluation.intervals),
         errors={},
-        baselines={name: found and {**found, **unknown_loc} for name, found in evaluation.baselines.items()},
-        oracle=evaluation.oracle and {**evaluation.oracle, **unknown_loc},
-        per_class={label: {**scores, **unknown} for label, scores in evaluation.per_class.items()},
+        baselines={name: found and known(found) for name, found in evaluation.baselines.items()},
+        oracle=evaluation.oracle and known(evaluation.oracle),
+        per_class={label: known(scores) for label, scores in evaluation.per_class.items()},
         notes=(*evaluation.notes, "no class scores were given: only GT-known figures can be measured"),
     )
 
 
 def load_maps(path: Path, n_classes: int) -> FloatArray:
-    """Open a map file, mapped into memory.
+    """Map the array of a map file into memory.
+
+    Args:
+        path: The file.
+        n_classes: Number of classes C.
 
     Returns:
-        (h, w), or (C, h, w) with a map for each class.
+        (h, w), or (C, h, w) with a map for each class; values as they are.
 
     Raises:
-        DataError: The file has another shape or another number of classes.
+        DataError: For another shape or number of classes; the message names the file.
     """
     try:
         content = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -25,8 +25,13 @@ Number = TypeVar("Number", bound=np.generic)
 class Published:
     """A map threshold that a paper states for one method on one full data set.
 
-    classes: the number of classes of the full set; a part of it, such as 50 classes of CUB, is another set. All of
-    these thresholds were the best on the test set. view: what the network saw of an image.
+    All of these thresholds were chosen on the test set.
+
+    Attributes:
+        method: Name of the method.
+        classes: Number of classes of the full set; a part of it, such as 50 classes of CUB, is another set.
+        threshold: In [0, 1).
+        view: Part of an image that the network saw.
     """
 
     method: str
@@ -37,16 +42,24 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How maps and ground truth meet.
+    """How maps and ground truth are compared.
 
-    The image is resized to ``resize``, height and width or the short side alone, and the central square of ``crop``
-    pixels is kept, or everything where crop is None; the map and the boxes go with it.
-    truncate: scaled corners lose their fraction. clip: boxes end at the crop's edge, and one that lies outside of it
-    is gone. first_box_only: of several true boxes the first one counts. map_of: the class whose map gives the box for
-    Top-5 and GT-known Loc. boxes: how a map becomes boxes, and overlap a number. published: the map thresholds that
-    papers use with this protocol, by the name of the data set; elsewhere the threshold is calibrated. view: what the
-    network sees of an image, where the protocol says it; else as the run says.
-    Hits are counted at ``metrics.LOC_IOU``, and at ``max_box_iou`` (percent) for MaxBoxAccV2.
+    The image is resized and its central square is kept; the map and the boxes follow it into this frame.
+
+    Attributes:
+        name: Name of the protocol.
+        description: One line for users.
+        resize: Height and width, or the short side alone, in pixels.
+        crop: Side of the central square that is kept, in pixels; None to keep everything.
+        interpolation: Of the map.
+        truncate: Whether scaled corners are truncated to whole pixels.
+        clip: Whether true boxes end at the edge of the crop; one outside of it is dropped.
+        first_box_only: Whether only the first of several true boxes counts.
+        map_of: Class whose map gives the box of Top-5 and GT-known Loc.
+        boxes: How a map becomes boxes, and how IoU is computed.
+        published: Map thresholds of papers by the name of the data set; elsewhere the threshold is calibrated.
+        max_box_iou: IoU levels of MaxBoxAccV2 in percent; other hits are counted at ``metrics.LOC_IOU``.
+        view: Part of an image that the network sees; None to leave it to the run.
     """
 
     name: str
@@ -65,7 +78,7 @@ class Protocol:
 
     @property
     def frame_hw(self) -> tuple[int, int]:
-        """Height and width of the pictures, maps and boxes that are compared."""
+        """Height and width of the frame in pixels."""
         if self.crop is not None:
             return self.crop, self.crop
         if isinstance(self.resize, int):
@@ -73,7 +86,7 @@ class Protocol:
         return self.resize
 
     def resized_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
-        """The size before the crop of an image of ``size_hw``."""
+        """Height and width, before the crop, of an image of ``size_hw``."""
         if not isinstance(self.resize, int):
             return self.resize
         height, width = size_hw
@@ -134,7 +147,11 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol of that name; ConfigError lists the choices."""
+    """Find a protocol by its name.
+
+    Raises:
+        ConfigError: For an unknown name; the message lists the choices.
+    """
     if name not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {name!r}: choose one of {', '.join(sorted(PROTOCOLS))}")
     return PROTOCOLS[name]
@@ -143,15 +160,34 @@ def find_protocol(name: str) -> Protocol:
 def place_map(
     coarse_map: FloatArray, size_hw: tuple[int, int], protocol: Protocol, field: Field | None = None
 ) -> FloatArray:
-    """A map (h, w) in the protocol's frame, within [0, 1]. size_hw: of the source image. field: the part of that image
-    which the map covers, None for all of it.
+    """Resize a map to the protocol's frame.
+
+    Args:
+        coarse_map: (h, w), any scale.
+        size_hw: Height and width of the source image.
+        protocol: Defines the frame and the interpolation.
+        field: Part of the source image that the map covers; None for all of it.
+
+    Returns:
+        (H, W) scaled to [0, 1]; a constant map becomes zeros.
     """
     resized = maps.place_map(coarse_map, protocol.resized_hw(size_hw), field, size_hw, protocol.interpolation)
     return normalise_maps(_crop(resized, size_hw, protocol))
 
 
 def place_mask(mask: UInt8Array, protocol: Protocol) -> UInt8Array:
-    """A source image's mask (H, W) in the protocol's frame, each pixel from its nearest: 1, 0 and 255 stay."""
+    """Resize a mask to the protocol's frame, by nearest neighbours.
+
+    Args:
+        mask: (h, w), 1 object, 0 background, 255 ignore, of the whole source image.
+        protocol: Defines the frame.
+
+    Returns:
+        (H, W) with the same values.
+
+    Raises:
+        DataError: For a mask of another shape.
+    """
     if mask.ndim != 2 or 0 in mask.shape:
         raise DataError(f"mask of shape {mask.shape}: expected (H, W) with 1 object, 0 background, 255 ignore")
     size_hw = (mask.shape[0], mask.shape[1])
@@ -161,10 +197,21 @@ def place_mask(mask: UInt8Array, protocol: Protocol) -> UInt8Array:
 
 
 def place_boxes(boxes_xyxy: FloatArray, size_hw: tuple[int, int], protocol: Protocol) -> npt.NDArray[np.float64]:
-    """Ground-truth boxes (N, 4) of a source image in the protocol's frame; fewer where one lies outside the crop.
+    """Scale true boxes to the protocol's frame.
 
-    The corners of our half-open records pass as they are: they are what the benchmarks' annotation files hold, and the
-    inclusive protocols read the scaled ones as inclusive. What starts before the image is cut off there.
+    The corners are scaled as they are: benchmarks' annotation files hold half-open corners, and their evaluators read
+    the scaled ones as inclusive. Negative corners are moved to 0.
+
+    Args:
+        boxes_xyxy: (N, 4), half-open, in pixels of the source image.
+        size_hw: Height and width of the source image.
+        protocol: Defines the frame.
+
+    Returns:
+        (M, 4) boxes; M < N if a box lies outside the crop or only the first one counts.
+
+    Raises:
+        DataError: For boxes of another shape, not finite, inverted, or outside the image.
     """
     boxes = np.asarray(boxes_xyxy, dtype=np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
@@ -187,7 +234,7 @@ def place_boxes(boxes_xyxy: FloatArray, size_hw: tuple[int, int], protocol: Prot
 def scale_boxes(
     boxes_xyxy: npt.NDArray[np.float64], size_hw: tuple[int, int], protocol: Protocol
 ) -> npt.NDArray[np.float64]:
-    """Boxes (N, 4) of a source image resized and moved as its protocol does, not clipped."""
+    """Scale and move boxes (N, 4) of a source image to the protocol's frame, without clipping."""
     (height, width), (to_height, to_width) = size_hw, protocol.resized_hw(size_hw)
     scaled: npt.NDArray[np.float64] = boxes_xyxy * np.array([to_width, to_height] * 2) / np.array([width, height] * 2)
     if protocol.truncate:

@@ -1,4 +1,4 @@
-"""What an evaluation says, and its JSON."""
+"""The result of an evaluation, and its JSON."""
 
 from __future__ import annotations
 
@@ -9,32 +9,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cdtr.metrics import ImageRow, all_metrics
 from cdtr.metrics.attention import AttentionOnObject
-from cdtr.metrics.loc_accuracy import ImageRow, iou_percentiles
+from cdtr.metrics.loc_accuracy import iou_percentiles
 from cdtr.metrics.selective import Selective
 from cdtr.threshold import Threshold
-
-METRICS = (
-    "top1_loc",
-    "top5_loc",
-    "gt_known_loc",
-    "top1_cls",
-    "top5_cls",
-    "max_box_acc",
-    "max_box_acc_v2",
-    "pxap",
-    "mean_iou",
-    "median_iou",
-    "gt_known_loc_iou70",
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What was swept: hits in percent, (len(iou), T), of the largest contour and of all; precision and recall of PxAP.
+    """Results of the sweep over map thresholds.
 
-    thresholds: (T,). iou: levels in percent. precision, recall: in [0, 1], from the highest score on, None without
-    masks.
+    Attributes:
+        thresholds: (T,) map thresholds.
+        iou: The L IoU levels, in percent.
+        single: (L, T) hits of the largest contour's box, in percent.
+        multi: (L, T) hits of the best of all contours' boxes, in percent.
+        precision: (bins,) in [0, 1], from the highest score to the lowest; None without masks.
+        recall: (bins,) like ``precision``.
     """
 
     thresholds: npt.NDArray[np.float64]
@@ -45,6 +37,7 @@ class Curves:
     recall: npt.NDArray[np.float64] | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """Convert to plain values."""
         by_level = {"largest_contour": self.single, "all_contours": self.multi}
         return {
             "thresholds": [round(float(value), 10) for value in self.thresholds],
@@ -59,17 +52,26 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Metrics in percent, None where the data has no such annotation or no threshold was given.
+    """Results of an evaluation. A metric is None if the data has no such annotation or no threshold was given.
 
-    n_annotated: images with at least one box, over which localization is measured; classification is measured over all
-    n_images. map_threshold: the threshold in use and where it is from, None where there is none. intervals: 95% over
-    images, by the names of the metrics.
-    baselines: ``full_image``, ``centre_box``, ``centre_box_per_class``. oracle: the threshold that is best on
-    the evaluated images and its scores. per_class: label -> accuracies. errors:
-    what is wrong with the boxes, by kind. box_scores: how good the scores of the predicted classes' boxes are,
-    None where they have none. attention: whether it lies on the object, None where it is not known. view: what the
-    network saw of each image. rows: one an image, for tables. recipe: the label of the run's recipe, None for maps that
-    are of no run.
+    Attributes:
+        protocol: Name of the protocol.
+        n_images: Number of images, over which classification is measured.
+        n_annotated: Number of images with at least one box, over which localization is measured.
+        map_threshold: The threshold in use and where it is from; None if there is none.
+        metrics: Value of each metric by its key, in percent unless the metric says otherwise.
+        intervals: 95% bootstrap interval over images of each metric, by its key.
+        baselines: Metrics of ``full_image``, ``centre_box`` and ``centre_box_per_class``.
+        oracle: The threshold that is best on the evaluated images, and its scores.
+        per_class: Metrics with a value for each image, by label.
+        errors: Count, percent and examples of each kind of error; see ``cdtr.metrics.errors``.
+        curves: Results at every map threshold; None without boxes.
+        box_scores: Quality of the scores of the predicted classes' boxes; None if they have none.
+        attention: Attention inside and outside the true boxes; None if unknown.
+        notes: Warnings for the reader.
+        view: Part of each image that the network sees.
+        rows: One for each image, for tables.
+        recipe: Label of the run's recipe; None for maps that belong to no run.
     """
 
     protocol: str
@@ -101,7 +103,12 @@ class Evaluation:
         return None if self.map_threshold is None else str(self.map_threshold)
 
     def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
-        """A tree of plain values; classes go by name where names are given, else by index."""
+        """Convert to a tree of plain values, as `cdtr evaluate --json` writes it.
+
+        Args:
+            class_names: Names of the classes by index; empty to name them by their index.
+        """
+        keys = [metric.key for metric in all_metrics()]
         counts: dict[int, int] = {}
         for row in self.rows:
             counts[row.label] = counts.get(row.label, 0) + 1
@@ -113,8 +120,8 @@ class Evaluation:
             "n_annotated": self.n_annotated,
             "threshold": self.threshold,
             "threshold_source": self.threshold_source,
-            "metrics": {name: self.metrics[name] for name in METRICS},
-            "intervals": {name: list(found) if (found := self.intervals.get(name)) else None for name in METRICS},
+            "metrics": {key: self.metrics[key] for key in keys},
+            "intervals": {key: list(found) if (found := self.intervals.get(key)) else None for key in keys},
             "baselines": {name: dict(scores) if scores else None for name, scores in self.baselines.items()},
             "oracle": dict(self.oracle) if self.oracle else None,
             "per_class": {

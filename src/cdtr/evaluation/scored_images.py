@@ -1,4 +1,4 @@
-"""The map, the box found and the true boxes of an image as they were scored, in the protocol's frame, to be drawn."""
+"""Map, found box and true boxes of an image in the protocol's frame, to draw what was scored."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from cdtr.evaluation.forward import ImageAnswer, answers
 from cdtr.evaluation.measure import Annotate, measure, score_map, true_boxes
 from cdtr.evaluation.protocols import Protocol
 from cdtr.localization.sweep import largest_boxes
-from cdtr.metrics.loc_accuracy import ImageRow
+from cdtr.metrics import ImageRow
 from cdtr.records import Annotation, Batch, FloatArray, Method, Sample
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredImage:
-    """One image under a protocol at a threshold.
+    """One image under a protocol at a map threshold.
 
-    row: what the evaluation counts of it. size_hw: of the source image. map: (H, W) in [0, 1], the one that GT-known
-    Loc is measured with. found_xyxy, true_xyxy: (N, 4) half-open, pixels of the map; N is 0 or 1 for the box found.
+    Attributes:
+        sample: The image.
+        row: Its outcome.
+        size_hw: Height and width of the source image.
+        map: (H, W) in [0, 1], the map that gives GT-known Loc.
+        found_xyxy: (N, 4) found box, half-open, in pixels of the map; N is 0 or 1.
+        true_xyxy: (N, 4) true boxes, half-open, in pixels of the map.
     """
 
     sample: Sample
@@ -41,7 +46,7 @@ def scored_images(
     threshold: float,
     device: torch.device | str = "cpu",
 ) -> Iterator[ScoredImage]:
-    """Run the method over the batches and score each image as ``evaluate`` does.
+    """Run the method over the batches and score each image as an evaluation does.
 
     Args:
         method: Run in evaluation mode.
@@ -75,7 +80,7 @@ def _score(answer: ImageAnswer, annotation: Annotation | None, protocol: Protoco
 
 
 def _half_open(boxes: npt.NDArray[np.generic], protocol: Protocol) -> npt.NDArray[np.float64]:
-    """Boxes (N, 4) of the protocol, whose last pixel may count as part of them."""
+    """Convert boxes (N, 4) of the protocol, which may be inclusive, to half-open ones."""
     last = 1.0 if protocol.boxes.inclusive else 0.0
     moved: npt.NDArray[np.float64] = np.asarray(boxes, dtype=np.float64) + np.array([0, 0, last, last])
     return moved

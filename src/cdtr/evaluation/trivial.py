@@ -1,4 +1,4 @@
-"""What boxes that never look at the picture score on annotated images, without any method."""
+"""Scores of boxes that ignore the image on annotated images, without any method."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from typing import Any
 from cdtr.errors import DataError
 from cdtr.evaluation.measure import true_boxes
 from cdtr.evaluation.protocols import Protocol
-from cdtr.metrics import CentredBoxes
+from cdtr.metrics import CentredBoxes, all_metrics
 from cdtr.records import Annotation, Sample
-
-_KEYS = ("gt_known_loc", "gt_known_loc_iou70", "relative_size_hw")
 
 
 def trivial_scores(
     images: Iterable[tuple[Sample, tuple[int, int], Annotation | None]], protocol: Protocol
 ) -> dict[str, Any] | None:
-    """The baselines that an evaluation under the protocol shows: GT-known Loc at IoU 0.5 and 0.7, in percent.
+    """Measure the baselines of an evaluation by the metrics that need no predicted class.
 
-    images: sample, height and width of the source image, annotation. Those without a box do not count, and those whose
-    boxes an evaluation would refuse are left out. None where no image counts. ``n_annotated``: how many do.
+    Args:
+        images: Sample, height and width of the source image, and annotation. Images without a box do not count; those
+            whose boxes an evaluation would refuse are left out.
+        protocol: How boxes are compared.
+
+    Returns:
+        ``protocol``, ``n_annotated`` (the number of images that count), and the scores of each baseline in percent;
+        None if no image counts.
     """
     boxes = CentredBoxes(protocol.frame_hw, protocol.boxes)
     for sample, size_hw, annotation in images:
@@ -32,5 +36,9 @@ def trivial_scores(
             boxes.update(truth, sample.label, True, True)
     if not boxes.count:
         return None
-    scores = {name: {key: found[key] for key in _KEYS if key in found} for name, found in boxes.compute().items()}
+    left_out = {metric.key for metric in all_metrics() if metric.needs_class} | {"chosen_on"}
+    scores = {
+        name: {key: value for key, value in found.items() if key not in left_out}
+        for name, found in boxes.compute().items()
+    }
     return {"protocol": protocol.name, "n_annotated": boxes.count, **scores}

@@ -1,8 +1,35 @@
-"""Localization metrics; the definitions are those of the public WSOL evaluator (Choe et al. 2020)."""
+"""Localization metrics as the public WSOL evaluator defines them (Choe et al., CVPR 2020).
+
+Start with ``record.py``, the fields that define a metric, and ``outcomes.py``, the rule by which an image is localized.
+A metric is a record in the ``METRICS`` of its file (``loc_accuracy.py``, ``max_box_acc.py``, ``pxap.py``);
+``registry.py`` finds the files. The accumulators share three methods: ``update`` counts one image, ``merge`` adds
+another part of the data set, ``compute`` returns the result.
+"""
 
 from cdtr.metrics.baselines import CentredBoxes
-from cdtr.metrics.loc_accuracy import LOC_IOU, ImageRow, LocAccuracy
+from cdtr.metrics.loc_accuracy import LocAccuracy
 from cdtr.metrics.max_box_acc import MaxBoxAcc
-from cdtr.metrics.pxap import PxAP, average_precisions
+from cdtr.metrics.outcomes import LOC_IOU, STRICT_LOC_IOU, ImageRow, Outcomes, localized
+from cdtr.metrics.pxap import PxAP
+from cdtr.metrics.record import ImageMetric, Metric, SweepCounts, SweepMetric
+from cdtr.metrics.registry import all_metrics, image_metrics, metric_titles, sweep_metrics
 
-__all__ = ["LOC_IOU", "CentredBoxes", "ImageRow", "LocAccuracy", "MaxBoxAcc", "PxAP", "average_precisions"]
+__all__ = [
+    "LOC_IOU",
+    "STRICT_LOC_IOU",
+    "CentredBoxes",
+    "ImageMetric",
+    "ImageRow",
+    "LocAccuracy",
+    "MaxBoxAcc",
+    "Metric",
+    "Outcomes",
+    "PxAP",
+    "SweepCounts",
+    "SweepMetric",
+    "all_metrics",
+    "image_metrics",
+    "localized",
+    "metric_titles",
+    "sweep_metrics",
+]

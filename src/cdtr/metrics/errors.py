@@ -1,57 +1,81 @@
-"""What is wrong with a box that misses: the kinds of error of SLT-Net (Guo et al., CVPR 2021), and a wrong class."""
+"""Kinds of localization errors.
+
+Reference: SLT-Net, Guo et al., CVPR 2021, which names the kinds of a box that misses; Cls is a hit of the wrong class.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from cdtr.metrics.loc_accuracy import LOC_IOU, ImageRow
+from cdtr.metrics.outcomes import ImageRow, localized
 
-# right: box and class; class: a right box, a wrong class; several: true boxes merged to one; part: the box is too
-# small; background: it is too large; place: it is somewhere else.
-ErrorKind: TypeAlias = Literal["right", "class", "several", "part", "background", "place"]
+ErrorKind: TypeAlias = Literal["correct", "cls", "m_ins", "part", "more", "other"]
 KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
+ERROR_TITLES: Mapping[str, str] = {
+    "correct": "correct",
+    "cls": "Cls (correct box, wrong class)",
+    "m_ins": "M-Ins (several objects merged)",
+    "part": "Part (too small)",
+    "more": "More (too large)",
+    "other": "Other (wrong place)",
+}
 
-SEVERAL_SHARE, PART_SHARE, BACKGROUND_SHARE = 0.3, 0.5, 0.7
-EXAMPLES = 8  # images named of each kind
+MULTI_INSTANCE_SHARE, PART_SHARE, MORE_SHARE = 0.3, 0.5, 0.7
+EXAMPLES = 8  # images named for each kind
 
 
 def classify_error(
-    box_xyxy: npt.ArrayLike, gt_boxes_xyxy: npt.ArrayLike, best_iou: float, class_right: bool, inclusive: bool = True
+    box_xyxy: npt.ArrayLike, gt_boxes_xyxy: npt.ArrayLike, best_iou: float, class_correct: bool, inclusive: bool = True
 ) -> ErrorKind:
-    """The kind of a box (4,) against true boxes (N, 4), N may be 0. best_iou: its best IoU with any of them.
+    """Find the kind of error of a box.
 
-    A box that misses merges several objects if it covers over 0.3 of two or more true boxes; is a part if over half of
-    it lies in the nearest true box, the one of the largest IoU; holds background if it covers over 0.7 of that one.
+    A box that misses is M-Ins if it covers more than 0.3 of two or more true boxes; Part if more than half of it lies
+    in the nearest true box, the one with the largest IoU; More if it covers more than 0.7 of that box; else Other.
+
+    Args:
+        box_xyxy: (4,) the box.
+        gt_boxes_xyxy: (N, 4) true boxes; N may be 0.
+        best_iou: Largest IoU of the box with any true box, in [0, 1].
+        class_correct: Whether the predicted class is correct.
+        inclusive: Whether the last pixel belongs to a box.
+
+    Returns:
+        ``correct`` for a hit of the correct class, ``cls`` for a hit of a wrong class, else the kind of the miss.
     """
-    if best_iou >= LOC_IOU:
-        return "right" if class_right else "class"
+    if localized(best_iou):
+        return "correct" if class_correct else "cls"
     box = np.asarray(box_xyxy, dtype=np.float64)
     gt_boxes = np.asarray(gt_boxes_xyxy, dtype=np.float64).reshape(-1, 4)
     if not len(gt_boxes):
-        return "place"
+        return "other"
     sides = np.minimum(box[2:], gt_boxes[:, 2:]) - np.maximum(box[:2], gt_boxes[:, :2]) + inclusive
     shared = sides.clip(0).prod(axis=1)
     area, gt_areas = (
         (box[2:] - box[:2] + inclusive).prod(),
         (gt_boxes[:, 2:] - gt_boxes[:, :2] + inclusive).prod(axis=1),
     )
-    if (shared > SEVERAL_SHARE * gt_areas).sum() >= 2:
-        return "several"
+    if (shared > MULTI_INSTANCE_SHARE * gt_areas).sum() >= 2:
+        return "m_ins"
     nearest = int((shared / np.maximum(area + gt_areas - shared, 1e-12)).argmax())
     if shared[nearest] > PART_SHARE * area:
         return "part"
-    return "background" if shared[nearest] > BACKGROUND_SHARE * gt_areas[nearest] else "place"
+    return "more" if shared[nearest] > MORE_SHARE * gt_areas[nearest] else "other"
 
 
 def summarise_errors(rows: Iterable[ImageRow]) -> dict[str, dict[str, Any]]:
-    """Of each kind the count, its percentage of the images with a box, and some image ids.
+    """Count the kinds of errors.
 
-    The examples are those whose ids have the smallest hashes: no matter in which order the images came.
+    Args:
+        rows: Images; those without a kind do not count.
+
+    Returns:
+        By kind ``count``, ``percent`` of the images with a box, and ``examples``: ids of the images with the smallest
+        hashes, so that their order does not matter. Empty if no image has a kind.
     """
     known = [row for row in rows if row.error is not None]
     found: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""The two kinds of attention noise of the paper's section III-A: on other known classes, and on nothing known."""
+"""Base noise and novel noise of the paper's section III-A: attention on other known classes, and on unknown things."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cdtr.errors import DataError
 from cdtr.metrics.attention import covered_shares
 from cdtr.records import Field, FloatArray
 
-# base: another class is recognised there; novel: no class is; own: the image's label is.
+# base: another class is recognised there; novel: no class is; own: the image's class is.
 NoiseKind: TypeAlias = Literal["base", "novel", "own"]
 NOISE_KINDS: tuple[NoiseKind, ...] = get_args(NoiseKind)
 
@@ -19,7 +19,7 @@ RECOGNISED = 0.5  # a class is recognised where it is more probable than all oth
 
 
 def noise_regions(class_maps: FloatArray, label: int) -> npt.NDArray[np.int64]:
-    """What a trained method recognises at each patch, as an index into ``NOISE_KINDS``.
+    """Find what a trained method recognises at each patch.
 
     The paper defines the noise in words: base noise "arises from the model's prior knowledge of currently irrelevant
     classes", novel noise lies on "background clusters that are completely outside the scope of the model's prior
@@ -33,8 +33,8 @@ def noise_regions(class_maps: FloatArray, label: int) -> npt.NDArray[np.int64]:
         label: The image's class.
 
     Returns:
-        (h, w): 0 (base) where a class other than the label is recognised, 1 (novel) where none is, 2 (own) where the
-        label is.
+        (h, w) indices into ``NOISE_KINDS``: 0 (base) where a class other than the label is recognised, 1 (novel) where
+        none is, 2 (own) where the label is.
 
     Raises:
         DataError: For class maps of another shape, without two classes, or without the label's.
@@ -58,10 +58,10 @@ def split_outside(
     size_hw: tuple[int, int],
     field: Field | None = None,
 ) -> dict[NoiseKind, float] | None:
-    """The share of the attention that lies outside the true boxes, split by what is recognised there.
+    """Split the attention outside the true boxes by what is recognised there.
 
     Args:
-        attention: (h, w), >= 0; ones for the shares of the area.
+        attention: (h, w), >= 0; ones to split the area instead.
         regions: (h, w), from ``noise_regions``.
         boxes_xyxy: (N, 4), half-open, pixels of an image of ``size_hw``; a patch counts by the share of it that the
             boxes leave free.

@@ -1,4 +1,7 @@
-"""How good a box's score is as the probability that the box is a hit: calibration, and accuracy of the best-scored."""
+"""How well a box's score predicts that the box is a hit: calibration (ECE), AUROC, and risk over coverage (AURC).
+
+References: ECE: Naeini et al., AAAI 2015. AURC: Geifman and El-Yaniv, NeurIPS 2017.
+"""
 
 from __future__ import annotations
 
@@ -18,39 +21,61 @@ _BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Selective:
-    """A score against what came true, n images.
+    """Scores of n boxes compared with their hits.
 
-    hit_rate: percent over all. accuracy_at: percent among the best-scored share. calibration_error: the mean distance
-    of score and hit rate in percent over bins of equally many images (ECE, Naeini et al. 2015). auroc: the chance that
-    a hit scores above a miss, None where all are one or the other. bins: (mean score, hit rate, images).
-    coverage, risk: (n,), the share of images kept, best first, and their share of misses. risk_area: mean risk over
-    coverage (AURC, Geifman and El-Yaniv 2017).
+    Attributes:
+        n_images: Number of images n, with one box each.
+        hit_rate: Percent of all boxes that are hits.
+        accuracy_at: Percent of hits among the best-scored share of the boxes, by share.
+        ece: Expected calibration error in percent: the mean distance between score and hit rate, over bins with equally
+            many images.
+        auroc: Probability that a hit scores above a miss; None if all boxes are hits or all are misses.
+        bins: (mean score, hit rate, number of images) of each bin.
+        coverage: (n,) share of the images kept, best-scored first.
+        risk: (n,) share of misses among the images kept.
+        aurc: Area under risk over coverage: the mean of ``risk``.
     """
 
     n_images: int
     hit_rate: float
     accuracy_at: Mapping[float, float]
-    calibration_error: float
+    ece: float
     auroc: float | None
     bins: tuple[tuple[float, float, int], ...]
     coverage: FloatArray
     risk: FloatArray
-    risk_area: float
+    aurc: float
 
     def to_json(self) -> dict[str, Any]:
+        """Convert to plain values."""
         return {
             "n_images": self.n_images,
             "hit_rate": self.hit_rate,
             "accuracy_at": {f"{share:g}": accuracy for share, accuracy in self.accuracy_at.items()},
-            "calibration_error": self.calibration_error,
+            "ece": self.ece,
             "auroc": self.auroc,
-            "risk_area": self.risk_area,
+            "aurc": self.aurc,
             "reliability": [{"score": score, "hit_rate": rate, "images": n} for score, rate, n in self.bins],
         }
 
 
 def measure_scores(scores: npt.ArrayLike, hits: npt.ArrayLike) -> Selective:
-    """scores: (n,) in [0, 1]; hits: (n,) bool; n >= 1. Images of equal score count as their mean, in any order."""
+    """Compare scores with hits.
+
+    Args:
+        scores: (n,) in [0, 1], n >= 1. Images with equal scores count as their mean, so that their order is irrelevant.
+        hits: (n,) booleans.
+
+    Returns:
+        The measures of calibration and of selective prediction.
+
+    Raises:
+        DataError: For other shapes, and scores outside [0, 1].
+
+    >>> found = measure_scores([0.9, 0.1], [True, False])
+    >>> found.hit_rate, found.auroc, found.aurc
+    (50.0, 1.0, 0.25)
+    """
     score, hit = np.asarray(scores, dtype=np.float64), np.asarray(hits, dtype=bool)
     if score.ndim != 1 or score.shape != hit.shape or not len(score):
         raise DataError(f"scores of shape {score.shape} and hits of shape {hit.shape}: expected one of each an image")
@@ -62,29 +87,47 @@ def measure_scores(scores: npt.ArrayLike, hits: npt.ArrayLike) -> Selective:
         n_images=len(score),
         hit_rate=100 * float(hit.mean()),
         accuracy_at={share: _accuracy_at(risk, share) for share in SHARES},
-        calibration_error=100 * sum(n * abs(mean - rate) for mean, rate, n in bins) / len(score),
+        ece=100 * sum(n * abs(mean - rate) for mean, rate, n in bins) / len(score),
         auroc=_auroc(score, hit),
         bins=bins,
         coverage=coverage,
         risk=risk,
-        risk_area=float(risk.mean()),
+        aurc=float(risk.mean()),
     )
 
 
 def reliability(
     scores: FloatArray, hits: npt.NDArray[np.bool_], bins: int = _BINS
 ) -> tuple[tuple[float, float, int], ...]:
-    """(mean score, hit rate, images) of bins of about equally many images; equal scores share a bin."""
+    """Divide the images into bins of about equal size by their score.
+
+    Args:
+        scores: (n,) in [0, 1].
+        hits: (n,) booleans.
+        bins: Number of bins.
+
+    Returns:
+        (mean score, hit rate, number of images) of each bin. Equal scores share a bin, so that there may be fewer.
+    """
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
-    # The first of each bin, moved back to where its score begins.
+    # Index of each bin's first image, moved back to the first image of equal score.
     starts = np.searchsorted(ordered, ordered[np.arange(bins) * len(scores) // bins], "left")
     parts: Sequence[npt.NDArray[np.int64]] = np.split(order, np.unique(starts)[1:])
     return tuple((float(scores[part].mean()), float(hits[part].mean()), len(part)) for part in parts)
 
 
 def risk_coverage(scores: FloatArray, hits: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-    """Share kept (n,) and share of misses among them (n,), from the best-scored image alone to all."""
+    """Compute the share of misses among the best-scored images.
+
+    Args:
+        scores: (n,) in [0, 1].
+        hits: (n,) booleans.
+
+    Returns:
+        Coverage (n,), the share of the images kept, and risk (n,), the share of misses among them, both in [0, 1],
+        from the best-scored image alone to all images.
+    """
     values, groups = np.unique(-scores, return_inverse=True)
     mean_hit = np.bincount(groups, hits, len(values)) / np.bincount(groups, minlength=len(values))
     kept = np.arange(1, len(scores) + 1)

@@ -15,36 +15,47 @@ from cdtr.json_tree import parse_json
 from cdtr.reports.columns import add_number, add_text
 from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, csv_text
 
-_WORDS = ("row", "recipe")  # columns of words, not of numbers
+_TEXT_COLUMNS = ("row", "recipe")
 Results = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Numbers in percent, one a seed; std is that of the sample, 0 for a single seed."""
+    """Values of a metric in percent, one for each seed."""
 
     values: tuple[float, ...]
 
     @property
     def mean(self) -> float:
+        """Mean over the seeds."""
         return statistics.fmean(self.values)
 
     @property
     def std(self) -> float:
+        """Sample standard deviation over the seeds; 0 for a single seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
     def __str__(self) -> str:
         return f"{self.mean:.1f} ± {self.std:.1f}"
 
     def to_json(self) -> dict[str, Any]:
+        """Convert to plain values."""
         return {"mean": self.mean, "std": self.std, "worst": min(self.values), "values": list(self.values)}
 
 
 @dataclass(frozen=True, slots=True)
 class AblationTable:
-    """scores: row -> metric -> its spread; None where nothing was measured. differences: the same for the row less the
-    ``base`` row of the same seed. baselines: means over the base's seeds, by baseline and metric. seeds: of each row.
-    recipes: the label of each row's recipe.
+    """Results of a grid of trainings.
+
+    Attributes:
+        base: Row that the others are compared with.
+        protocol: Name of the protocol.
+        metrics: Keys of the metrics shown.
+        seeds: Seeds of each row.
+        scores: Spread over the seeds by row and metric; None if a seed lacks the metric.
+        differences: Spread of the row's value minus that of ``base`` with the same seed; None for ``base`` itself.
+        baselines: Means over all results, by trivial baseline and metric.
+        recipes: Label of each row's recipe.
     """
 
     base: str
@@ -57,6 +68,8 @@ class AblationTable:
     recipes: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
+        """Convert to plain values."""
+
         def plain(rows: Mapping[str, Mapping[str, Spread | None]]) -> dict[str, Any]:
             return {row: {key: one.to_json() if one else None for key, one in of.items()} for row, of in rows.items()}
 
@@ -72,14 +85,28 @@ class AblationTable:
 
 
 def check_metrics(names: Sequence[str]) -> None:
-    """DataError for a metric that `cdtr evaluate` does not measure."""
+    """Check the keys of metrics.
+
+    Raises:
+        DataError: For a metric that `cdtr evaluate` does not measure.
+    """
     unknown = [name for name in names if name not in METRIC_NAMES]
     if unknown:
         raise DataError(f"unknown metric {unknown[0]!r}: choose from {', '.join(METRIC_NAMES)}")
 
 
 def collect(files: Mapping[tuple[str, int], Path]) -> dict[tuple[str, int], dict[str, Any]]:
-    """What `cdtr evaluate --json` wrote, by row and seed; files that are not there yet are left out."""
+    """Read the files of `cdtr evaluate --json`.
+
+    Args:
+        files: Path by row and seed; files that do not exist yet are left out.
+
+    Returns:
+        Content by row and seed.
+
+    Raises:
+        DataError: If a file cannot be read.
+    """
     found = {}
     for cell, path in files.items():
         if path.is_file():
@@ -105,7 +132,7 @@ def summarise(results: Results, metrics: Sequence[str], base: str, recipes: Mapp
         The table, with the rows that have results.
 
     Raises:
-        DataError: For an unknown metric or several protocols.
+        DataError: For an unknown metric, or results of several protocols.
     """
     check_metrics(metrics)
     protocols = {str(result["protocol"]) for result in results.values()}
@@ -136,19 +163,20 @@ def summarise(results: Results, metrics: Sequence[str], base: str, recipes: Mapp
 
 
 def to_table(table: AblationTable) -> Table:
-    """For a terminal."""
+    """Format the table for a terminal."""
     found = Table(title=f"percent, {_conditions(table)}, mean ± standard deviation over seeds", title_justify="left")
     header, *rows = _cells(table)
     for name in header:
-        (add_text if name in _WORDS else add_number)(found, name)
+        (add_text if name in _TEXT_COLUMNS else add_number)(found, name)
     for row in rows:
         found.add_row(*row)
     return found
 
 
 def to_markdown(table: AblationTable) -> str:
+    """Format the table as Markdown."""
     header, *rows = _cells(table)
-    lines = [header, ["---" if name in _WORDS else "---:" for name in header], *rows]
+    lines = [header, ["---" if name in _TEXT_COLUMNS else "---:" for name in header], *rows]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
         f"Percent, {_conditions(table)}, mean ± standard deviation over seeds; Δ: difference to {table.base} "
@@ -157,7 +185,7 @@ def to_markdown(table: AblationTable) -> str:
 
 
 def to_csv(table: AblationTable) -> str:
-    """One line a row and metric, with every seed's number."""
+    """Format the table as CSV: one line for each row and metric, with the value of every seed."""
     header = ["row", "recipe", "metric", "mean", "std", "difference_mean", "difference_std", "seeds", "values"]
     return csv_text(header, _csv_lines(table))
 
@@ -186,7 +214,7 @@ def _mixed(table: AblationTable) -> bool:
 
 
 def _conditions(table: AblationTable) -> str:
-    """What all rows share; a recipe that they do not stands in a column."""
+    """Describe what all rows share; recipes that differ are in a column."""
     shared = "" if _mixed(table) else f", recipe {next(iter(table.recipes.values()))}"
     return f"protocol {table.protocol}{shared}"
 

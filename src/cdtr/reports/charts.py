@@ -1,4 +1,4 @@
-"""An evaluation's figures as charts for a page, one picture each."""
+"""Charts of an evaluation for an HTML page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cdtr.evaluation import AttentionNoise, Evaluation
-from cdtr.metrics import LOC_IOU
+from cdtr.metrics.max_box_acc import LOC_LEVEL
 from cdtr.reports.figures import (
     draw_hits,
     draw_ious,
@@ -24,7 +24,15 @@ from cdtr.reports.page import COLOURS, Chart, chart_uri, new_chart
 
 
 def threshold_charts(evaluation: Evaluation | None, calibration: Mapping[str, Any] | None) -> list[Chart]:
-    """Hits over the map threshold: on the evaluated images, and on those that the threshold was chosen on."""
+    """Draw hits over the map threshold, on the evaluated images and on those of the calibration.
+
+    Args:
+        evaluation: Its curves; None to leave them out.
+        calibration: Content of ``calibration.json``; None to leave it out.
+
+    Returns:
+        At most two charts.
+    """
     charts = []
     if evaluation is not None and evaluation.curves is not None:
         charts += _evaluated(evaluation)
@@ -39,7 +47,7 @@ def threshold_charts(evaluation: Evaluation | None, calibration: Mapping[str, An
 
 
 def overlap_charts(evaluation: Evaluation) -> list[Chart]:
-    """The distribution of IoU (the paper's Fig. 5), and precision over recall of the pixels where there are masks."""
+    """Draw the distribution of IoU (the paper's Fig. 5) and, with masks, precision over recall of the pixels."""
     charts = []
     ious = label_ious(evaluation)
     if ious:
@@ -62,14 +70,13 @@ def overlap_charts(evaluation: Evaluation) -> list[Chart]:
 
 
 def box_score_charts(evaluation: Evaluation) -> list[Chart]:
-    """Reliability of the boxes' scores, and misses among the best-scored; none where boxes have no scores."""
+    """Draw the reliability diagram of the boxes' scores, and risk over coverage; none if boxes have no scores."""
     found = evaluation.box_scores
     if found is None:
         return []
     figure, axes = new_chart()
     draw_reliability(axes, found)
-    error = found.calibration_error
-    alt = f"Share of hits over the boxes' score, by tenths of the images; the calibration error is {error:.1f}%."
+    alt = f"Share of hits over the boxes' score, by tenths of the images; the ECE is {found.ece:.1f}%."
     reliability = Chart("Does the score come true?", alt, chart_uri(figure))
     figure, axes = new_chart()
     draw_risk(axes, found)
@@ -79,7 +86,7 @@ def box_score_charts(evaluation: Evaluation) -> list[Chart]:
 
 
 def noise_chart(noise: AttentionNoise) -> Chart:
-    """Histograms of the share of the attention outside the boxes, before and after the training."""
+    """Draw histograms of the share of the attention outside the boxes, before and after training."""
     figure, axes = new_chart()
     bins = np.linspace(0, 1, 26).tolist()
     groups = [("after training", noise.after, COLOURS[0])]
@@ -104,8 +111,11 @@ def noise_chart(noise: AttentionNoise) -> Chart:
 
 
 def noise_kind_rows(noise: AttentionNoise) -> Iterator[tuple[str, list[float | None]]]:
-    """What each kind of noise is, and its mean shares in percent: of the area, of the attention before and after, and
-    of the scaled attention before and after.
+    """List the kinds of noise.
+
+    Yields:
+        Description of the kind, and mean shares in percent: of the area, of the attention before and after training,
+        and of the scaled attention before and after; None if unknown.
     """
     for kind, shares in noise.kinds.items():
         scaled = noise.scaled[kind]
@@ -122,7 +132,7 @@ def _evaluated(evaluation: Evaluation) -> list[Chart]:
     draw_threshold(axes, evaluation.threshold)
     axes.set(ylabel="hits, % of images")
     axes.legend(fontsize="small")
-    rates = curves.single[curves.iou.index(round(100 * LOC_IOU))]
+    rates = curves.single[curves.iou.index(LOC_LEVEL)]
     best, levels = int(rates.argmax()), ", ".join(f"{level / 100:g}" for level in curves.iou)
     alt = (
         f"Lines: percent of the evaluated images hit over the map threshold, at IoU {levels}. At IoU 0.5 the highest "

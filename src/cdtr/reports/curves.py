@@ -1,4 +1,4 @@
-"""A training's curves from its ``metrics.jsonl``: losses (the paper's Fig. 11a), lambdas (Fig. 10), attention."""
+"""Charts of a training from its ``metrics.jsonl``: losses (the paper's Fig. 11a), lambdas (Fig. 10), attention."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cdtr.reports.figures import tidy
 from cdtr.reports.page import COLOURS, Chart, chart_uri, new_chart
 from cdtr.runs import RunFolder
 
-_POINTS = 200  # of a line; more would be heavy and look no different
+_MAX_POINTS = 200  # of a line; more would only make the file larger
 
 # In the order of Eq. 2, so that each keeps its number and its colour whatever is switched off.
 _TERMS = ["cls", *(term for spec in module_specs() if spec.equation for term in spec.terms)]
@@ -24,7 +24,13 @@ _COLOURS = dict(zip(_TERMS, COLOURS, strict=False))
 
 
 class _Log(NamedTuple):
-    """steps: a training's step records, of a short one its epochs'. per_epoch: steps of an epoch."""
+    """Records of a log.
+
+    Attributes:
+        steps: One for each logged step; those of the epochs if the training was too short for any.
+        epochs: One for each epoch.
+        per_epoch: Number of steps in an epoch.
+    """
 
     steps: Sequence[Mapping[str, Any]]
     epochs: Sequence[Mapping[str, Any]]
@@ -32,8 +38,14 @@ class _Log(NamedTuple):
 
 
 def training_charts(run: RunFolder) -> list[Chart]:
-    """Losses, lambdas, held-out accuracy and how object-like the attention is, over the epochs; what was not logged is
-    left out, and all is before the first epoch."""
+    """Draw losses, lambdas, attention and held-out accuracy over the epochs.
+
+    Args:
+        run: A run folder.
+
+    Returns:
+        The charts of what was logged; none before the end of the first epoch.
+    """
     epochs = run.log("epoch")
     if not epochs:
         return []
@@ -43,7 +55,12 @@ def training_charts(run: RunFolder) -> list[Chart]:
 
 
 def last_likeness(run: RunFolder) -> float | None:
-    """The last logged correlation of attention and class map, below 0 where the attention is inside out."""
+    """Find the last logged correlation of attention and class map, in [-1, 1].
+
+    Returns:
+        The correlation, below 0 if the attention is inverted (higher on the background than on the object); None if it
+        was not logged.
+    """
     known = [value for record in run.log("epoch") if (value := _likeness(record)) is not None]
     return known[-1] if known else None
 
@@ -98,13 +115,13 @@ def _attention(log: _Log) -> Chart | None:
         return None
     figure, axes = new_chart()
     axes.plot(*zip(*points, strict=True), marker=".", color=COLOURS[3])
-    axes.axhline(0, color="black", linestyle="--", linewidth=1, label="inside out below")
+    axes.axhline(0, color="black", linestyle="--", linewidth=1, label="inverted below")
     axes.set(ylim=(-1, 1))
     axes.legend(fontsize="small", loc="lower right")
     _finish(axes, "correlation, held-out images")
     alt = (
         f"Line: correlation of attention and class map on held-out images over the epochs, from {points[0][1]:.2f} to "
-        f"{points[-1][1]:.2f}; below 0 the attention is inside out."
+        f"{points[-1][1]:.2f}; below 0 the attention is inverted."
     )
     return Chart("Attention like the class map", alt, chart_uri(figure))
 
@@ -131,15 +148,15 @@ def _likeness(record: Mapping[str, Any]) -> float | None:
 
 
 def _line(log: _Log, field: str, name: str) -> tuple[np.typing.NDArray[np.float64], np.typing.NDArray[np.float64]]:
-    """A value over the epochs, thinned to means of as many neighbours as need be."""
+    """Collect a value over the epochs, reduced to ``_MAX_POINTS`` means of neighbours."""
     pairs = [(record["step"] / log.per_epoch, record[field].get(name, np.nan)) for record in log.steps]
-    size = -(-len(pairs) // _POINTS)
+    size = -(-len(pairs) // _MAX_POINTS)
     means = np.array([np.mean(pairs[start : start + size], axis=0) for start in range(0, len(pairs), size)])
     return means[:, 0], means[:, 1]
 
 
 def _looks(names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The paper's terms solid, those that it has not dashed."""
+    """Style the paper's terms as solid lines, others as dashed ones."""
     others = [name for name in names if name not in _COLOURS]
     for name in names:
         if name in _COLOURS:

@@ -10,8 +10,8 @@ import numpy as np
 
 from cdtr.data.images import read_image
 from cdtr.localization.predictor import Predictor
+from cdtr.metrics import ImageRow
 from cdtr.metrics.errors import KINDS
-from cdtr.metrics.loc_accuracy import ImageRow
 from cdtr.records import DataSource, Sample
 from cdtr.reports.panels import Panel, PanelRow, attention_row, panel_row
 
@@ -76,7 +76,7 @@ def choose_failures(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
         Of each kind of error in turn, ``several``, ``part``, ``background``, ``place``, the image of lowest IoU that
         is left; of equals the first in the order of the rows.
     """
-    failed = [row for row in rows if row.predicted == row.label and row.error not in (None, "right", "class")]
+    failed = [row for row in rows if row.predicted == row.label and row.error not in (None, "correct", "cls")]
     ranked = sorted(failed, key=lambda row: row.iou_label or 0.0)
     by_kind = [[row for row in ranked if row.error == kind] for kind in KINDS]
     in_turn = [row for place in range(len(ranked)) for of_kind in by_kind for row in of_kind[place : place + 1]]

@@ -37,12 +37,12 @@ CLASSES_IN_SIGHT = 30  # more are folded away
 _NOISE_IMAGES = 4
 _HEADLINE = ("gt_known_loc", "top1_loc", "top1_cls")
 _MEANINGS = {
-    "right": "the class is right, and the box has an IoU of at least 0.5",
-    "class": "the box of the true class would be a hit, but another class was predicted",
-    "several": "the box covers over 0.3 of two or more true boxes",
+    "correct": "the class is correct, and the box has an IoU of at least 0.5",
+    "cls": "the box of the true class would be a hit, but another class was predicted",
+    "m_ins": "the box covers over 0.3 of two or more true boxes",
     "part": "over half of the box lies in the true one, which is larger",
-    "background": "the box covers over 0.7 of the true one, and much beside it",
-    "place": "anything else",
+    "more": "the box covers over 0.7 of the true one, and much beside it",
+    "other": "anything else",
 }
 
 
@@ -120,7 +120,7 @@ def _without_images(run: RunFolder) -> dict[str, Any]:
     records = run.log("epoch")
     held_out = (records[-1].get("held_out") or {}).get("top1_cls") if records else None
     headline = [] if held_out is None else [(f"{held_out:.1f}%", "class of held-out training images right", "")]
-    notes = [text for text in (_inside_out(last_likeness(run), None),) if text]
+    notes = [text for text in (_inverted(last_likeness(run), None),) if text]
     empty: tuple[str, ...] = (
         "verdict",
         "scores",
@@ -195,7 +195,7 @@ def _notes(evaluation: Evaluation, likeness: float | None) -> Iterator[str]:
         yield "The map threshold was chosen on images that are scored here, which flatters the scores."
     if not evaluation.n_annotated:
         yield "These images have no boxes, so only their classes are measured. Look at the pictures for the boxes."
-    text = _inside_out(likeness, evaluation)
+    text = _inverted(likeness, evaluation)
     if text:
         yield text
 
@@ -219,9 +219,9 @@ def _against_baselines(evaluation: Evaluation) -> str:
     return f"{start}, which cannot be told from {rival}."
 
 
-def _inside_out(likeness: float | None, evaluation: Evaluation | None) -> str:
+def _inverted(likeness: float | None, evaluation: Evaluation | None) -> str:
     if likeness is not None and likeness < 0:
-        return f"The attention is inside out: its correlation with the class map ended at {likeness:.2f}."
+        return f"The attention is inverted: its correlation with the class map ended at {likeness:.2f}."
     found = evaluation.attention if evaluation is not None else None
     if found is not None and found.median_ratio < 1:
         return f"The attention is weaker in the true boxes than outside (ratio {found.median_ratio:.2f}, median)."
@@ -234,7 +234,7 @@ def _class_rows(evaluation: Evaluation, names: Sequence[str]) -> Iterator[ClassR
     faults: dict[int, Counter[str]] = {label: Counter() for label in images}
     taken: dict[int, Counter[int]] = {label: Counter() for label in images}
     for row in evaluation.rows:
-        faults[row.label].update([row.error] if row.error not in (None, "right") else [])
+        faults[row.label].update([row.error] if row.error not in (None, "correct") else [])
         taken[row.label].update([row.predicted] if row.predicted != row.label else [])
 
     def score(item: tuple[int, Mapping[str, float | None]]) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""An evaluation as a table for the terminal, with the baselines beside it."""
+"""Tables of evaluations for the terminal, with the trivial baselines beside them."""
 
 from __future__ import annotations
 
@@ -13,44 +13,31 @@ from rich.table import Table
 
 from cdtr.csv_cells import to_cell
 from cdtr.evaluation import Evaluation
+from cdtr.metrics import metric_titles
+from cdtr.metrics.baselines import BASELINE_TITLES
+from cdtr.metrics.errors import ERROR_TITLES
 from cdtr.metrics.paired import PairedDifference
 from cdtr.reports.columns import add_number, add_text
 from cdtr.text import printable
 
-METRIC_NAMES = {
-    "gt_known_loc": "GT-known Loc",
-    "gt_known_loc_iou70": "GT-known Loc at IoU 0.7",
-    "top1_loc": "Top-1 Loc",
-    "top5_loc": "Top-5 Loc",
-    "top1_cls": "Top-1 Cls",
-    "top5_cls": "Top-5 Cls",
-    "max_box_acc": "MaxBoxAcc",
-    "max_box_acc_v2": "MaxBoxAccV2",
-    "pxap": "PxAP",
-    "mean_iou": "mean IoU",
-    "median_iou": "median IoU",
-}
+METRIC_NAMES = metric_titles()
 INTERVAL_NAME = "95% interval"
-BASELINE_NAMES = {
-    "full_image": "whole image",
-    "centre_box": "centred box*",
-    "centre_box_per_class": "centred box a class*",
-}
-ERROR_NAMES = {
-    "right": "right",
-    "class": "right box but wrong class",
-    "several": "several objects merged",
-    "part": "too small, a part",
-    "background": "too large, background",
-    "place": "wrong place",
-}
-
+BASELINE_NAMES = BASELINE_TITLES
+ERROR_NAMES = ERROR_TITLES
 
 _FIGURES = re.compile(r"[-+−±–%.,\deE ]*")
 
 
 def csv_text(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """A CSV file's text."""
+    """Format a CSV file.
+
+    Args:
+        header: Names of the columns.
+        lines: Values of each line.
+
+    Returns:
+        The text of the file. Text that a spreadsheet would read as a formula is made harmless.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([_as_cell(value) for value in line] for line in (header, *lines))
@@ -58,17 +45,17 @@ def csv_text(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
 
 
 def _as_cell(value: Any) -> Any:
-    """A name as ``to_cell`` has it; figures, such as -0.3 ± 0.1, and the dash for none stay."""
+    """Pass text through ``to_cell``, but for numbers, such as -0.3 ± 0.1, and the dash of a missing value."""
     return value if not isinstance(value, str) or _FIGURES.fullmatch(value) else to_cell(value)
 
 
 def percent(value: float | None) -> str:
-    """One decimal, a dash where there is no number."""
+    """Format a number with one decimal; a dash if there is none."""
     return "-" if value is None else f"{value:.1f}"
 
 
 def metric_rows(evaluation: Evaluation) -> Iterator[tuple[str, list[str]]]:
-    """Name, the run's number, its 95% interval, then one a baseline; all in percent."""
+    """List the rows of a table of metrics; see ``score_rows``."""
     return score_rows(evaluation.metrics, evaluation.intervals, evaluation.baselines)
 
 
@@ -77,7 +64,16 @@ def score_rows(
     intervals: Mapping[str, Sequence[float] | None],
     baselines: Mapping[str, Mapping[str, Any] | None],
 ) -> Iterator[tuple[str, list[str]]]:
-    """The same for numbers as an ``Evaluation`` or a run's ``scores.json`` holds them."""
+    """List the rows of a table of metrics.
+
+    Args:
+        metrics: Value of each metric by key, as in an ``Evaluation`` and in ``scores.json``.
+        intervals: Lower and upper end by key.
+        baselines: Scores of each baseline, by key.
+
+    Yields:
+        Title of each metric, and its cells: value, 95% interval, and the value of each baseline.
+    """
     of_baselines: list[Mapping[str, Any]] = [baselines.get(name) or {} for name in BASELINE_NAMES]
     for key, name in METRIC_NAMES.items():
         if key in metrics:
@@ -87,7 +83,7 @@ def score_rows(
 
 
 def of_recipe(*evaluations: Evaluation) -> str:
-    """The recipe of what was evaluated, for the end of a title.
+    """Name the recipe of the evaluated run, for the end of a title.
 
     Args:
         evaluations: Of one run.
@@ -100,7 +96,7 @@ def of_recipe(*evaluations: Evaluation) -> str:
 
 
 def metrics_table(evaluation: Evaluation) -> Table:
-    """Metrics in percent, one row each."""
+    """Build the table of an evaluation, one row for each metric."""
     title = f"percent, protocol {evaluation.protocol}, view {evaluation.view}{of_recipe(evaluation)}"
     table = Table(title=title, title_justify="left")
     add_text(table, "metric")
@@ -112,7 +108,7 @@ def metrics_table(evaluation: Evaluation) -> Table:
 
 
 def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
-    """One run under several protocols side by side, each with its baselines; GT-known Loc where not said."""
+    """Build the table of one run under several protocols; baselines and oracle are given by GT-known Loc."""
     table = Table(title=f"percent, the same run under each protocol{of_recipe(*evaluations)}", title_justify="left")
     add_text(table, "")
     for evaluation in evaluations:
@@ -138,7 +134,7 @@ def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def per_class_table(evaluation: Evaluation, class_names: Sequence[str]) -> Table:
-    """The accuracies of each class, the worst GT-known Loc first."""
+    """Build the table of each class's metrics, the lowest GT-known Loc first."""
     table = Table(title=f"percent a class, protocol {evaluation.protocol}{of_recipe(evaluation)}", title_justify="left")
     add_text(table, "class")
     keys = ("gt_known_loc", "top1_loc", "top1_cls", "mean_iou")
@@ -152,7 +148,12 @@ def per_class_table(evaluation: Evaluation, class_names: Sequence[str]) -> Table
 
 
 def differences_table(differences: Sequence[PairedDifference], recipes: tuple[str, str]) -> Table:
-    """Two runs beside each other, b minus a with its interval, and the test's p-value. recipes: the runs' labels."""
+    """Build the table of two runs' differences.
+
+    Args:
+        differences: From ``compare_rows``.
+        recipes: Labels of the first and the second run's recipe.
+    """
     first, second = recipes
     shown = f"recipe {first}" if first == second else f"a of recipe {first}, b of recipe {second}"
     table = Table(title=f"percent, {shown}", title_justify="left")
@@ -169,7 +170,7 @@ def differences_table(differences: Sequence[PairedDifference], recipes: tuple[st
 
 
 def summary_lines(evaluation: Evaluation) -> Iterator[str]:
-    """What the numbers were measured on and with, and what must not be mistaken for them."""
+    """Describe an evaluation in lines: images, threshold, errors, scores of boxes, attention, oracle and warnings."""
     yield f"{evaluation.n_images} images, {evaluation.n_annotated} of them with boxes"
     if evaluation.threshold is not None:
         yield f"threshold {evaluation.threshold:.3g}, {evaluation.threshold_source}"
@@ -182,13 +183,13 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
         auroc = "" if found.auroc is None else f", AUROC {found.auroc:.2f}"
         yield (
             f"scores of boxes: {percent(found.hit_rate)} of all are hits, {best}; "
-            f"calibration error {percent(found.calibration_error)}{auroc}"
+            f"ECE {percent(found.ece)}, AURC {found.aurc:.2f}{auroc}"
         )
     if evaluation.attention is not None:
         on = evaluation.attention
         yield (
-            f"attention: {on.median_ratio:.2f} times as strong in the true boxes as outside (median), inside out on "
-            f"{percent(on.inside_out)} percent of the images"
+            f"attention: {on.median_ratio:.2f} times as strong in the true boxes as outside (median), inverted on "
+            f"{percent(on.inverted)} percent of the images"
         )
     if evaluation.n_annotated:
         yield "* chosen on the evaluated images, which flatters it"

@@ -1,0 +1,43 @@
+"""An ordered map with threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from cdtr.cores import core_count
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_ITEMS_PER_THREAD = 64  # held at a time
+
+
+def map_in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Iterator[Result]:
+    """Map a function over items with threads; OpenCV releases the GIL.
+
+    Args:
+        function: Called for each item.
+        items: Read as they are needed.
+        workers: Number of threads; None to choose by the cores.
+
+    Yields:
+        The results in the order of the items. At most 64 items for each thread are held at a time.
+    """
+    n_threads = workers or min(8, core_count())
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(n_threads) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > _ITEMS_PER_THREAD * n_threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:  # after an error, which should not wait for the rest
+                future.cancel()
