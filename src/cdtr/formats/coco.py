@@ -272,9 +272,8 @@ def _identifier(entry: Any, name: str) -> str | None:
 def _corners(entry: Any, where: str, texts: bool = False) -> Corners:
     values = entries(entry, "bbox", where)
     if len(values) != 4 or (not texts and any(isinstance(value, str) for value in values)):
-        raise DataError(
-            f"{where}: bbox {values!r:.80} has {len(values)} values, expected the numbers x, y, width and height"
-        )
+        count = "" if len(values) == 4 else f" has {len(values)} values"
+        raise DataError(f"{where}: bbox {values!r:.80}{count}, expected the numbers x, y, width and height")
     x, y, width, height = numbers(values, f"{where}: bbox")
     return x, y, x + width, y + height
 
