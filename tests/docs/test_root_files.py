@@ -126,3 +126,14 @@ def test_links_lead_to_files_and_headings(name: str) -> None:
 def test_no_file_of_the_root_is_ignored() -> None:
     done = subprocess.run(["git", "check-ignore", *NAMES], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert not done.stdout
+
+
+def test_the_readme_shows_an_image_and_both_commands_before_anything_long() -> None:
+    lines = (PROJECT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith("![") for line in lines[:19])
+    commands = [number for number, line in enumerate(lines) if re.match(r"make (quickstart|test)\b", line)]
+    assert len(commands) == 2
+    assert max(commands) < 30
+    assert len(lines) < 120
+    for heading in ("## How good it is", "## When to use something else"):
+        assert heading in lines
