@@ -1,4 +1,7 @@
-"""Lines of prose end at 100 columns; tables, code, links and images may be longer, as they cannot be broken."""
+"""Lines of prose end at 100 columns, and the pages use the terms of the field.
+
+Tables, code, links and images may be longer, as they cannot be broken.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,15 @@ PAGES = [
     if path.name not in NOT_WRAPPED_YET
 ]
 LONGEST = 100
+TERMS = {  # what the pages do not say -> what they say
+    "inside out": "inverted",
+    "right side out": "not inverted",
+    "picture": "image",
+    "pupil": "student",
+    "lessons": "distillation",
+    "multiply-adds": "MACs",
+    "answers": "returns",
+}
 WRITTEN = re.compile(r"<!-- (table: [\w-]+|summary) -->.*?<!-- /(table|summary) -->", re.DOTALL)
 
 
@@ -55,3 +67,11 @@ def test_prose_ends_at_100_columns(page: Path) -> None:
 )
 def test_too_long(line: str, expected: bool) -> None:
     assert too_long(line) is expected
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_terms_are_those_of_the_field(page: Path) -> None:
+    text = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", page.read_text(encoding="utf-8"), flags=re.DOTALL).lower()
+    words = " ".join(text.split())
+    wrong = [f"{term!r}: say {better!r}" for term, better in TERMS.items() if re.search(rf"\b{term}", words)]
+    assert not wrong
