@@ -4,6 +4,7 @@
     python benchmarks/make_tables.py --check
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- /table -->``; what it shows is said in results/tables.yaml.
+The table of all sets stands between ``<!-- summary -->`` and ``<!-- /summary -->``, in README.md too.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from pathlib import Path
 
 from cdtr.errors import CdtrError, DataError
 from cdtr.runs import write_atomic
-from result_tables import TableOptions, load_tables, render
+from result_tables import SummaryRow, TableOptions, load_summary, load_tables, render
 from results_csv import Line, line_key, read_lines
+from summary_table import render_summary
 
 PROJECT = Path(__file__).resolve().parents[1]
 _OPEN, _CLOSE = "<!-- table: ", "<!-- /table -->"
+_SUMMARY = re.compile(r"(?P<open><!-- summary -->\n)(?P<text>.*?)(?P<close><!-- /summary -->)", re.DOTALL)
 _TABLE = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n(?P<text>.*?)<!-- /table -->", re.DOTALL)
 
 
@@ -69,18 +72,38 @@ def fill(page: str, tables: Mapping[str, TableOptions], lines: Sequence[Line], o
     return _TABLE.sub(made, page), stale
 
 
+def fill_summary(
+    page: str, rows: Mapping[str, SummaryRow], lines: Sequence[Line], docs: str = ""
+) -> tuple[str, list[str]]:
+    """A page with the table of all sets made anew, and ``["summary"]`` if it was not as it should be.
+
+    Args:
+        page: Markdown, with the table or without.
+        rows: of the table.
+        lines: of ``results/*.csv``.
+        docs: what leads from the page to docs/.
+    """
+    text = f"\n{render_summary(rows, lines, docs)}\n"
+    filled = _SUMMARY.sub(lambda found: f"{found['open']}{text}{found['close']}", page)
+    return filled, ["summary"] if filled != page else []
+
+
 def make(docs: Path, results: Path, check: bool) -> list[str]:
-    """Write all pages of a folder, or with ``check`` none.
+    """Write all pages of a folder and the README beside it, or with ``check`` none.
 
     Returns:
         The names of the tables that were out of date.
     """
     tables, lines = load_tables(results / "tables.yaml"), read_results(results)
+    summary = load_summary(results / "tables.yaml")
+    readme = docs.parent / "README.md"
     found: list[str] = []
     shown: set[str] = set()
-    for path in sorted(docs.glob("*.md")):
+    for path in [*sorted(docs.glob("*.md")), *([readme] if readme.is_file() else [])]:
         page = path.read_text(encoding="utf-8")
         filled, stale = fill(page, tables, lines, path.name)
+        filled, stale_summary = fill_summary(filled, summary, lines, "docs/" if path == readme else "")
+        stale += stale_summary
         shown |= {one["name"] for one in _TABLE.finditer(page)}
         found += stale
         if stale and not check:

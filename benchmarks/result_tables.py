@@ -64,10 +64,24 @@ class TableOptions(Columns):
     source: str | None = None
 
 
+class SummaryRow(Section):
+    """One row of the table of all sets.
+
+    label: what the row is called. anchor: the heading of docs/benchmarks.md with the whole table. row: the row of the
+    table that counts as ours. salient: the row of the salient-object network in the same table.
+    """
+
+    label: str
+    anchor: str
+    row: str = "cdtr"
+    salient: str = "salient"
+
+
 class TablesFile(Section):
     """``results/tables.yaml``."""
 
     defaults: Columns = Columns()
+    summary: dict[str, SummaryRow] = Field(default_factory=dict)
     tables: dict[str, dict[str, object]] = Field(min_length=1)
 
 
@@ -78,6 +92,11 @@ def load_tables(path: Path) -> dict[str, TableOptions]:
         name: checked_section({**file.defaults.model_dump(), **options}, TableOptions, f"{path}, table {name}")
         for name, options in file.tables.items()
     }
+
+
+def load_summary(path: Path) -> dict[str, SummaryRow]:
+    """The rows of the table of all sets by the name of their table; ConfigError for a key that is unknown."""
+    return checked_section(read_tree(path), TablesFile, str(path)).summary
 
 
 def render(name: str, options: TableOptions, lines: Sequence[Line]) -> str:
@@ -182,7 +201,7 @@ def _main_table(options: TableOptions, by_row: Mapping[str, Mapping[int, Line]])
         label = options.rows[row] or f"`{row}`"
         if set(of_seeds) != every:
             label += f", {seeds_text(list(of_seeds))}"
-        scores = [_scores(list(of_seeds.values()), metric) for metric in options.metrics]
+        scores = [scores_of(list(of_seeds.values()), metric) for metric in options.metrics]
         cells = [
             cell(values, metric in options.values) if values else "-"
             for metric, values in zip(options.metrics, scores, strict=True)
@@ -190,10 +209,10 @@ def _main_table(options: TableOptions, by_row: Mapping[str, Mapping[int, Line]])
         rows.append([label, ", ".join(_distinct(list(of_seeds.values()), "recipe")) or "-", *cells])
     lines = [line for of_seeds in by_row.values() for line in of_seeds.values()]
     for name in options.references:
-        found = [_range(lines, name, metric) for metric in options.metrics]
+        found = [baseline_range(lines, name, metric) for metric in options.metrics]
         if any(found):
             rows.append([BASELINE_LABELS[name], "-", *(text or "-" for text in found)])
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _difference_table(options: TableOptions, by_row: Mapping[str, Mapping[int, Line]]) -> str:
@@ -213,16 +232,16 @@ def _difference_table(options: TableOptions, by_row: Mapping[str, Mapping[int, L
         return ""
     header = ["difference", *(METRIC_LABELS[metric] for metric in options.compared)]
     text = "Differences of the same seed: mean ± standard deviation, standard error of the mean, seeds above 0."
-    return f"{text}\n\n{_markdown([header, *rows])}"
+    return f"{text}\n\n{markdown([header, *rows])}"
 
 
-def _scores(lines: Sequence[Line], metric: str) -> list[float]:
+def scores_of(lines: Sequence[Line], metric: str) -> list[float]:
     """One a seed; empty unless every seed has it."""
     found = [line[metric] for line in lines]
     return [float(value) for value in found] if all(found) else []
 
 
-def _range(lines: Sequence[Line], baseline: str, metric: str) -> str:
+def baseline_range(lines: Sequence[Line], baseline: str, metric: str) -> str:
     """The lowest and highest value over all runs, once where they are the same; empty where it is not measured."""
     if metric not in OF_BASELINES:
         return ""
@@ -231,7 +250,7 @@ def _range(lines: Sequence[Line], baseline: str, metric: str) -> str:
     return " to ".join(ends)
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     header, *body = rows
     lines = [header, ["---"] * len(header), *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,4 +1,4 @@
-"""The pages of the site that are written elsewhere: the README, what the commands say of themselves, the notebook.
+"""The pages of the site whose text is elsewhere: README and its neighbours, examples, help of commands, notebook.
 
 They are made at every build, so they cannot grow stale, and mkdocs checks their links as those of all pages.
 """
@@ -15,6 +15,7 @@ from nbconvert import MarkdownExporter
 from typer.cli import get_docs_for_click
 from typer.main import get_command
 
+import cdtr
 from cdtr.cli import build_app
 
 if TYPE_CHECKING:
@@ -23,24 +24,58 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 NOTEBOOK = "localizer"
+API = "api.md"
+ROOT_PAGES = {  # file of the project's root -> page of the site
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
+}
+EXAMPLES = ("examples/README.md", "examples.md")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add what has no file in docs/."""
     docs = Path(config.docs_dir)
-    pages: dict[str, str | bytes] = {"index.md": start_page(docs.parent), "commands.md": command_page()}
+    pages: dict[str, str | bytes] = {"commands.md": command_page()}
+    for name, page in ROOT_PAGES.items():
+        pages[page] = root_page(docs.parent / name)
+    pages[EXAMPLES[1]] = example_page(docs.parent / "examples")
     for name, content in {**pages, **notebook_page(docs)}.items():
         files.append(File.generated(config, name, content=content))
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links to the notebook, which a code host shows, lead to its page here."""
+    """Links to the notebook, which a code host shows, lead to its page here; the API page has every public name."""
+    if page.file.src_uri == API:
+        markdown += rest_of_api(markdown)
     return markdown.replace(f"({NOTEBOOK}.ipynb)", f"({NOTEBOOK}.md)")
 
 
-def start_page(root: Path) -> str:
-    """The README, with its links as seen from docs/."""
-    return (root / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+def rest_of_api(markdown: str) -> str:
+    """A section with the public names that the page does not arrange itself: functions, then their results."""
+    missing = [name for name in cdtr.__all__ if f"::: cdtr.{name}\n" not in markdown + "\n"]
+    functions, classes = ([name for name in missing if name.islower() is lower] for lower in (True, False))
+    parts = [("Workflows", functions), ("Results and options", classes)]
+    return "".join(
+        f"\n## {title}\n\n" + "".join(f"::: cdtr.{name}\n\n" for name in names) for title, names in parts if names
+    )
+
+
+def root_page(path: Path) -> str:
+    """A page of the project's root, with its links as seen from docs/."""
+    text = path.read_text(encoding="utf-8")
+    for name, page in (*ROOT_PAGES.items(), EXAMPLES):
+        text = text.replace(f"]({name}", f"]({page}")
+    return text.replace("](docs/", "](")
+
+
+def example_page(folder: Path) -> str:
+    """The list of the examples, and the code of each."""
+    page = (folder / "README.md").read_text(encoding="utf-8").replace("](../docs/", "](")
+    for path in sorted(folder.glob("*.py")):
+        page += f"\n## {path.name}\n\n```python\n{path.read_text(encoding='utf-8')}```\n"
+    return page
 
 
 def command_page() -> str:

@@ -10,8 +10,18 @@ import pytest
 
 from cdtr.errors import ConfigError, DataError
 from collect_results import MACHINE_PATH
-from make_tables import fill, make, read_results
-from result_tables import NOT_MEASURED, TableOptions, cell, difference_cell, load_tables, render, seeds_text
+from make_tables import fill, fill_summary, make, read_results
+from result_tables import (
+    NOT_MEASURED,
+    SummaryRow,
+    TableOptions,
+    cell,
+    difference_cell,
+    load_summary,
+    load_tables,
+    render,
+    seeds_text,
+)
 from results_csv import COLUMNS, write_lines
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -194,6 +204,35 @@ def test_names_that_are_unknown_are_refused(project: Path) -> None:
     tables.write_text(TABLES.replace("gt_known_loc_iou30", "gt_known"), encoding="utf-8")
     with pytest.raises(ConfigError, match="unknown 'gt_known'"):
         load_tables(tables)
+
+
+def test_the_table_of_all_sets_says_what_is_not_measured() -> None:
+    rows = {
+        "made": SummaryRow(label="Made", anchor="made", row="catr", salient="tscam"),
+        "other": SummaryRow(label="Other", anchor="other", row="catr"),
+        "never": SummaryRow(label="Never", anchor="never"),
+    }
+    page = "Before.\n\n<!-- summary -->\n<!-- /summary -->\n\nAfter.\n"
+    filled, stale = fill_summary(page, rows, LINES, "docs/")
+    assert stale == ["summary"]
+    assert fill_summary(filled, rows, LINES, "docs/") == (filled, [])
+    body = [line for line in filled.splitlines() if line.startswith("| [")]
+    assert body == [
+        "| [Made](docs/benchmarks.md#made) | 360 | 21.4 (-) | 30.0 ± 10.0 | 50.0 ± 2.8 | not measured | 2 |",
+        "| [Other](docs/benchmarks.md#other) | 360 | 21.4 (-) | not measured | 99.0 | not measured | 1 |",
+        "| [Never](docs/benchmarks.md#never) |  | not measured | not measured | not measured | not measured |  |",
+    ]
+    assert (filled.startswith("Before."), filled.endswith("After.\n")) == (True, True)
+
+
+def test_the_table_of_all_sets_fills_the_readme(project: Path) -> None:
+    tables = project / "results/tables.yaml"
+    tables.write_text(f"summary: {{made: {{label: Made, anchor: made, row: catr}}}}\n{TABLES}", encoding="utf-8")
+    (project / "README.md").write_text("<!-- summary -->\n<!-- /summary -->\n", encoding="utf-8")
+    assert load_summary(tables)["made"].salient == "salient"
+    assert make(project / "docs", project / "results", check=False) == ["made", "summary"]
+    assert "[Made](docs/benchmarks.md#made)" in (project / "README.md").read_text(encoding="utf-8")
+    assert make(project / "docs", project / "results", check=True) == []
 
 
 def test_two_files_do_not_have_the_same_line(project: Path) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import typer
 
+import cdtr
 from cdtr.cli import build_app
 
 PROJECT = Path(__file__).resolve().parents[2]
+ROOT_FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "mkdocs.yml")
 FETCHED = re.compile(
     r"""<(?:script|img|iframe|link rel="(?:stylesheet|preconnect)")[^>]*?(?:src|href)=["']?(?:https?:)?//"""
 )
@@ -58,6 +60,13 @@ def test_every_verb_and_its_options_are_in_the_reference(site: Path) -> None:
     assert not missing
 
 
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
+    page = (site / "api.html").read_text(encoding="utf-8")
+    named = set(re.findall(r'id="cdtr\.([\w.]+)"', page))
+    assert not set(cdtr.__all__) - named
+    assert {"Localizer.from_pretrained", "Localizer.__call__", "Localizer.stream", "errors.ConfigError"} <= named
+
+
 def test_nothing_is_fetched_from_another_host(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) >= 10
@@ -77,7 +86,7 @@ def test_the_start_page_and_the_notebook_have_their_pictures(site: Path) -> None
 
 def test_dead_links_stop_the_build(tmp_path: Path) -> None:
     """All in one build, since each takes seconds: every one must be named."""
-    for name in ("docs", "README.md", "mkdocs.yml"):
+    for name in ("docs", "examples", *ROOT_FILES):
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
         copy(PROJECT / name, tmp_path / name)
     for name, text in DEAD_LINKS.values():
