@@ -105,7 +105,7 @@ STATE = {"folder": "step-00000002", "processes": 1, "position": POSITION}
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """Sound files; the weights are not looked at."""
-    monkeypatch.setattr("cdtr.api.load_model", lambda _path: torch.nn.Linear(1, 1))
+    monkeypatch.setattr("cdtr.workflows.describe.load_model", lambda _path: torch.nn.Linear(1, 1))
     found = RunFolder(tmp_path / "run")
     (found.state / "step-00000002").mkdir(parents=True)
     found.weights.write_bytes(b"")
