@@ -22,8 +22,6 @@ import numpy.typing as npt
 import torch
 
 from cdtr.api import as_seen, find_view, load_model
-from cdtr.cli.calibrate import calibration_samples
-from cdtr.cli.evaluate import choose_split
 from cdtr.config import Config
 from cdtr.data.loader import eval_loader
 from cdtr.data.transforms import denormalise
@@ -36,7 +34,8 @@ from cdtr.localization.boxes import iou_half_open, largest_box
 from cdtr.model.clip import load_clip
 from cdtr.records import Batch, DataSource, Method
 from cdtr.runs import RunFolder
-from cdtr.workflows.opening import open_source
+from cdtr.workflows.calibrate import calibration_samples
+from cdtr.workflows.opening import choose_split, open_source
 
 Array = npt.NDArray[np.float64]
 GRID = np.arange(0.02, 1, 0.02)

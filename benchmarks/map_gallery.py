@@ -7,14 +7,13 @@ from pathlib import Path
 
 from cdtr.api import choose_view, protocol_threshold
 from cdtr.cli._paper_gallery import DPI, RunToShow, show_runs
-from cdtr.cli.evaluate import choose_split
 from cdtr.config import PaperGallery
 from cdtr.evaluation import find_protocol
 from cdtr.reports.figures import figure_png
 from cdtr.reports.paper_gallery import gallery_block
 from cdtr.reports.picture_grid import picture_grid
 from cdtr.runs import RunFolder, write_atomic
-from cdtr.workflows.opening import open_source
+from cdtr.workflows.opening import choose_split, open_source
 
 
 def main() -> None:
@@ -32,10 +31,12 @@ def main() -> None:
     runs = []
     for path in arguments.runs:
         view = protocol.view or choose_view(RunFolder(path))
-        threshold, _ = protocol_threshold(RunFolder(path), protocol, source.name, view=view)
+        threshold = protocol_threshold(RunFolder(path), protocol, source.name, view=view)
         if threshold is None:
             parser.error(f"{path} has no map threshold: run `cdtr calibrate` first")
-        runs.append(RunToShow(path.name, path.name, RunFolder(path).config().seed, RunFolder(path), threshold, view))
+        runs.append(
+            RunToShow(path.name, path.name, RunFolder(path).config().seed, RunFolder(path), threshold.value, view)
+        )
     spec = PaperGallery(iou=True, images=arguments.images)
     shown = show_runs(spec, source.name, source.root.name, runs, source, split, protocol, arguments.seed)
     write_atomic(arguments.out, figure_png(picture_grid("Localization maps", [gallery_block(spec, shown)]), DPI))

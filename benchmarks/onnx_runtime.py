@@ -88,7 +88,7 @@ def _of_run(given: argparse.Namespace) -> tuple[nn.Module, Facts, Trial]:
     source = None if given.data is None else open_source(run, given.data)
     trial = prepare_trial(run, chosen[0], source, given.split, given.images, int8=True, view=view.name)
     method = tiled(load_model(run.path), view.input_hw, view.size_hw)
-    return method, run_facts(run, *chosen, view.name), trial
+    return method, run_facts(run, chosen, view.name), trial
 
 
 def _of_preset(given: argparse.Namespace) -> tuple[nn.Module, Facts, Trial]:

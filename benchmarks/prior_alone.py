@@ -19,15 +19,15 @@ from typing import Any
 import torch
 
 from cdtr.api import as_method, as_seen, find_device, find_view, load_model
-from cdtr.cli.calibrate import calibration_samples, chosen_on
-from cdtr.cli.evaluate import choose_split
 from cdtr.data.loader import eval_loader
 from cdtr.errors import CdtrError, CheckpointError, DataError
 from cdtr.evaluation import Tally, calibrate, find_protocol, tally_images
 from cdtr.model.priors import PRIORS
 from cdtr.records import DataSource
 from cdtr.runs import RunFolder, write_json
-from cdtr.workflows.opening import HELD_OUT, find_test_split, open_source
+from cdtr.threshold import Threshold, ThresholdSource
+from cdtr.workflows.calibrate import calibration_samples, describe_split
+from cdtr.workflows.opening import HELD_OUT, choose_split, find_test_split, open_source
 from collect_results import PRIOR
 from object_priors import PriorMaps, trained_guide
 
@@ -77,9 +77,10 @@ def measure_prior(
     method = as_method(PriorMaps(guide, classifier, view.input_hw).eval())
     chosen = eval_loader(calibration_samples(run, source, choose_on), config, view=view.name)
     (found,) = calibrate(method, chosen, source.annotate, [rules], device)
-    tally = Tally(rules, found.threshold)
+    images = f"{found.n_images} {describe_split(choose_on)}"
+    tally = Tally(rules, Threshold(found.threshold, ThresholdSource.CALIBRATED, images))
     tally_images([tally], method, eval_loader(samples, config, view=view.name), source.annotate, device)
-    result = tally.finish(f"calibrated on {found.n_images} {chosen_on(choose_on)}")
+    result = tally.finish()
     return {"split": name, "method": f"prior {guide.prior}", **result.to_json(source.class_names)}
 
 

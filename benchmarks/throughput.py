@@ -21,7 +21,7 @@ from cdtr.cli._localizing import default_workers, localize_pictures
 from cdtr.cli._pictures import find_pictures
 from cdtr.data.images import read_image
 from cdtr.data.transforms import EvalTransform
-from cdtr.exports import Target, find_exporter
+from cdtr.formats import Target, find_exporter
 from cdtr.localization.finder import BoxFinder
 from harness import machine_facts
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from cdtr.corrections import cvat
-from cdtr.data.annotations.voc import read_voc
 from cdtr.errors import DataError
+from cdtr.formats import cvat
+from cdtr.formats.voc import read_voc
 
 
 @pytest.mark.parametrize("read", [read_voc, lambda path: cvat.read(path, True)], ids=["voc", "cvat"])

@@ -11,12 +11,45 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cdtr.api import Localizer, load_model
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
+    from cdtr.workflows.calibrate import calibrate
+    from cdtr.workflows.compare import compare
+    from cdtr.workflows.describe import describe
+    from cdtr.workflows.evaluate import evaluate
+    from cdtr.workflows.import_corrections import import_corrections
+    from cdtr.workflows.report import report
+    from cdtr.workflows.score import score
 
     __version__: str
 
-__all__ = ["Annotation", "Batch", "Localization", "Localizer", "Method", "ModelOutput", "Sample", "load_model"]
+__all__ = [
+    "Annotation",
+    "Batch",
+    "Localization",
+    "Localizer",
+    "Method",
+    "ModelOutput",
+    "Sample",
+    "calibrate",
+    "compare",
+    "describe",
+    "evaluate",
+    "import_corrections",
+    "load_model",
+    "report",
+    "score",
+]
 
-_HOMES = {"Localizer": "cdtr.api", "load_model": "cdtr.api"}
+_HOMES = {
+    "Localizer": "cdtr.api",
+    "calibrate": "cdtr.workflows.calibrate",
+    "compare": "cdtr.workflows.compare",
+    "describe": "cdtr.workflows.describe",
+    "evaluate": "cdtr.workflows.evaluate",
+    "import_corrections": "cdtr.workflows.import_corrections",
+    "load_model": "cdtr.api",
+    "report": "cdtr.workflows.report",
+    "score": "cdtr.workflows.score",
+}
 
 
 def __dir__() -> list[str]:

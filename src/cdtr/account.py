@@ -1,4 +1,4 @@
-"""What a reader took, what it left out and why, counted while it reads and told in one line."""
+"""Counts of what a reader took, what it left out and why, shown in one line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Account:
-    """The count of one reader. ``taken``, ``left_out`` and ``remarks`` hold names, so that nothing counts twice; where
-    that cannot happen, ``total`` is a plain number.
+    """The counts of one reader.
 
-    what: what is counted, such as "images". serious: the reasons that are a problem, not a matter of course; each is
-    warned about once by ``warn``. origin: the file or folder, for the warnings.
+    ``taken``, ``left_out`` and ``remarks`` hold names, so that nothing counts twice.
+
+    Attributes:
+        what: The things that are counted, such as "images".
+        origin: The file or folder, for warnings.
+        total: A plain number, used where nothing can count twice.
+        serious: The reasons that are a problem; ``warn`` warns of each once.
     """
 
     what: str
@@ -26,7 +30,7 @@ class Account:
     _warned: set[str] = field(default_factory=set)
 
     def take(self, name: str, count: int = 1) -> None:
-        """Count ``count`` things of ``name``, an image as a rule."""
+        """Count ``count`` things of ``name``, usually an image."""
         self.taken[name] = count
 
     def leave(self, why: str, name: str, count: int = 1, serious: bool = True) -> None:
@@ -36,7 +40,7 @@ class Account:
             self.serious.add(why)
 
     def remark(self, what: str, name: str, count: int = 1, serious: bool = False) -> None:
-        """Count what is taken, but not as it is."""
+        """Count what is taken with a change or a doubt."""
         self.remarks.setdefault(what, {})[name] = count
         if serious:
             self.serious.add(what)
@@ -55,7 +59,7 @@ class Account:
                     warnings.warn(f"{start}{_count(why, names)}{end}", stacklevel=stacklevel)
 
     def line(self) -> str:
-        """``12 images; left out: 3 dead links (such as a.jpg); 2 links out of the folder (such as b.jpg)``."""
+        """Return ``12 images; left out: 3 dead links (such as a.jpg); 2 links out of the folder (such as b.jpg)``."""
         parts = [f"{self.n_taken} {self.what}"]
         if self.left_out:
             parts.append("left out: " + ", ".join(_count(why, names) for why, names in list(self.left_out.items())))
@@ -63,7 +67,7 @@ class Account:
         return "; ".join(parts)
 
     def to_json(self) -> Mapping[str, object]:
-        """Counts alone, by reason."""
+        """Return the counts alone, by reason."""
         return {
             "what": self.what,
             "taken": self.n_taken,
@@ -73,7 +77,7 @@ class Account:
 
 
 def account_lines(accounts: Iterable[Account]) -> list[str]:
-    """The lines of the accounts that have counted anything."""
+    """Format the accounts that have counted anything."""
     return [account.line() for account in accounts if account.n_taken or account.left_out or account.remarks]
 
 

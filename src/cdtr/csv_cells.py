@@ -1,4 +1,4 @@
-"""Texts in cells of CSV files that spreadsheets open: a name must not be run as a formula.
+"""Texts in cells of CSV files: no spreadsheet may run a name as a formula.
 
 Spreadsheets take a cell that starts with ``=``, ``+``, ``-`` or ``@`` for a formula, which may call programs. Such a
 text is written with an apostrophe in front, which spreadsheets take for "this is text", and read back without it.
@@ -15,10 +15,10 @@ _WRITTEN = re.compile(r"'+[=+\-@＝＋－＠\t\r\n]")
 
 
 def to_cell(text: str) -> str:
-    """The text as it is written into a cell; numbers that the program formats itself need no such care."""
+    """Return the text as it is written into a cell; numbers that the program formats itself need no change."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def from_cell(cell: str) -> str:
-    """The text of a cell that ``to_cell`` wrote; any other cell is answered as it is."""
+    """Return the text of a cell that ``to_cell`` wrote; any other cell is returned unchanged."""
     return cell[1:] if _WRITTEN.match(cell) else cell

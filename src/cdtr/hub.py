@@ -9,8 +9,9 @@ from typing import Any
 
 from cdtr.config import Config, parse_config
 from cdtr.errors import CheckpointError, ConfigError
-from cdtr.reports.model_card import Threshold, model_card
+from cdtr.reports.model_card import model_card
 from cdtr.runs import RunFolder, write_atomic, write_json
+from cdtr.threshold import Threshold
 
 CARD = "README.md"
 # The only names that leave or enter: safetensors, YAML, JSON and text. The card is for readers and stays on the hub.
@@ -40,7 +41,7 @@ def download_run(hub_id: str) -> Path:
         ) from error
 
 
-def save_pretrained(run: RunFolder, folder: Path, threshold: Threshold, repo_id: str | None = None) -> Path:
+def save_pretrained(run: RunFolder, folder: Path, threshold: Threshold | None, repo_id: str | None = None) -> Path:
     """Write what the hub gets of a run to a folder: its files and a model card, without paths of this machine.
 
     threshold: the run's, and where it is from. Files of an earlier call are replaced; ConfigError for a folder that
@@ -69,7 +70,7 @@ def save_pretrained(run: RunFolder, folder: Path, threshold: Threshold, repo_id:
 
 
 def push_to_hub(
-    run: RunFolder, repo_id: str, threshold: Threshold, private: bool = False, token: str | None = None
+    run: RunFolder, repo_id: str, threshold: Threshold | None, private: bool = False, token: str | None = None
 ) -> str:
     """Upload a run and its model card to ``owner/name``, which is made if need be; answers the address.
 

@@ -12,6 +12,8 @@ from cdtr.errors import DataError
 
 Parts: TypeAlias = tuple[str, ...]
 
+_UPLOADED = re.compile(r"^[0-9a-f]{8}(?:-|__)")  # Label Studio's own prefix of files that it stores
+_ROBOFLOW = re.compile(r"^(?P<stem>.+)_(?P<suffix>jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9A-Za-z]+(?:\.[A-Za-z]+)?$")
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _SUFFIX = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{1,4}$")
 
@@ -33,6 +35,32 @@ def ends_alike(first: Parts, second: Parts) -> bool:
     """Whether the shorter path is the end of the longer one."""
     count = min(len(first), len(second))
     return first[-count:] == second[-count:]
+
+
+def exported_names(name: str) -> tuple[str, ...]:
+    """List what an image may be called that a tool exported under a name of its own.
+
+    Leading ``../`` are left out: tools write paths as seen from a folder of theirs, and a name only finds one of our
+    images by the end of its path.
+
+    Returns:
+        The name itself, then the names within it: without the prefix that Label Studio gives uploaded files, and
+        without the suffix that Roboflow gives its copies.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    parts = list(path.parts)
+    while parts and parts[0] == "..":
+        parts.pop(0)
+    if not parts:
+        return (name,)
+    *folders, base = parts
+    found = [base]
+    if _UPLOADED.match(base):
+        found.append(_UPLOADED.sub("", base))
+    roboflow = _ROBOFLOW.match(base)
+    if roboflow:
+        found.append(f"{roboflow['stem']}.{roboflow['suffix']}")
+    return tuple(PurePosixPath(*folders, one).as_posix() for one in found)
 
 
 class NameIndex:
@@ -65,6 +93,13 @@ class NameIndex:
             if found:
                 return sorted(one for _, one in found)
         return []
+
+    def find_one(self, name: str, where: str) -> str | None:
+        """Return the id that a name means, None if there is none; raise DataError if it may be several."""
+        matches = self.find(name)
+        if len(matches) > 1:
+            raise DataError(f"{where}: {name!r} may be {matches[0]} or {matches[1]}, give more of the path")
+        return matches[0] if matches else None
 
     def _level(self, number: int, key: Callable[[Parts], Parts]) -> dict[str, list[tuple[Parts, str]]]:
         """The ids by the last part of their path; made once it is asked for, as exact names are the rule."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # exported models run where PyTorch is not installed
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 UInt8Array: TypeAlias = npt.NDArray[np.uint8]
+Corners: TypeAlias = tuple[float, float, float, float]  # x0, y0, x1, y1
 Field: TypeAlias = tuple[float, float, float, float]  # x0, y0, x1, y1, source pixels: what of an image a map covers
 
 
@@ -45,6 +46,46 @@ class Annotation:
     boxes_xyxy: FloatArray
     mask: UInt8Array | None = None
     written_xyxy: FloatArray | None = None
+
+
+class Box(NamedTuple):
+    """One box of an image: what every format of boxes is read to and written from.
+
+    Attributes:
+        name: The class; empty where a file gives none.
+        xyxy: x0, y0, x1, y1, half-open, source pixels.
+        key: Which of our boxes it was, where a tool that shows boxes for review keeps that.
+        label: The index of the class; -1 where only the name is known.
+        score: 1 for a box that somebody drew.
+        fault: Why the box cannot be used, as a message. A reader that goes on after a damaged box raises it only when
+            the boxes of that image are asked for.
+    """
+
+    name: str
+    xyxy: Corners
+    key: str | None = None
+    label: int = -1
+    score: float = 1.0
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBoxes:
+    """The boxes of one image in a file.
+
+    Attributes:
+        names: What the image may be called, the most reliable name first.
+        size_hw: Height and width, None where the file does not say them.
+        boxes: In the order of the file.
+        shares: The boxes are fractions of the image instead of pixels.
+        bare: The names have no suffix.
+    """
+
+    names: tuple[str, ...]
+    size_hw: tuple[int, int] | None
+    boxes: tuple[Box, ...]
+    shares: bool = False
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)

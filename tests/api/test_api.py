@@ -26,6 +26,7 @@ from cdtr.data.transforms import EvalTransform
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.localization.boxes import threshold_mask
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold
 from oracles.untrained_run import write_untrained_run
 
 SETTINGS = (
@@ -358,15 +359,19 @@ def test_picture_of_any_mode_is_taken(run: Path, picture: Image.Image) -> None:
     assert grey.size_hw == (60, 90)
 
 
+def shown(found: Threshold | None) -> tuple[float, str] | None:
+    return None if found is None else (found.value, str(found))
+
+
 def test_threshold_is_given_then_calibrated_then_configured(run: Path) -> None:
     folder = RunFolder(run)
-    assert choose_threshold(folder) == (None, None)
+    assert choose_threshold(folder) is None
     folder.config_file.write_text(folder.config().updated(evaluation={"threshold": 0.15}).to_yaml())
-    assert choose_threshold(folder) == (0.15, "evaluation.threshold of the configuration")
+    assert shown(choose_threshold(folder)) == (0.15, "evaluation.threshold of the configuration")
     calibration = {"threshold": 0.35, "n_images": 9, "source": "held-out training images"}
     folder.calibration_file.write_text(json.dumps(calibration))
-    assert choose_threshold(folder) == (0.35, "calibrated on 9 held-out training images")
-    assert choose_threshold(folder, 0.0) == (0.0, "given")
+    assert shown(choose_threshold(folder)) == (0.35, "calibrated on 9 held-out training images")
+    assert shown(choose_threshold(folder, 0.0)) == (0.0, "given")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cdtr.Localizer.from_pretrained(run).threshold == 0.35

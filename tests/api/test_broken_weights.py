@@ -16,6 +16,7 @@ from cdtr.cli import main
 from cdtr.config import load_config
 from cdtr.deployment.facts import METADATA_KEY, run_facts
 from cdtr.errors import CheckpointError
+from cdtr.threshold import Threshold
 from oracles.untrained_run import write_untrained_run
 
 SETTINGS = (
@@ -102,7 +103,7 @@ def exported(path: Path, run, scores: float, changes=None) -> Path:
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    facts = run_facts(run, 0.5, "given").model_dump(mode="json")
+    facts = run_facts(run, Threshold(0.5)).model_dump(mode="json")
     for key, content in (changes or {}).items():
         facts["input"][key] = content
     helper.set_model_props(model, {METADATA_KEY: json.dumps(facts)})

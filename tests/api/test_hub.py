@@ -19,6 +19,7 @@ from cdtr.config import load_config
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.hub import CARD, FILES, check_repo_id, save_pretrained, without_paths
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold, ThresholdSource
 from oracles.untrained_run import write_untrained_run
 
 SETTINGS = (
@@ -110,13 +111,13 @@ def test_saved_folder_gives_the_same_answers_and_can_be_saved_again(run: RunFold
     assert sorted(path.name for path in folder.iterdir()) == sorted({*FILES, CARD} - {"scores.json"})
     assert_same_answers(localizer, cdtr.Localizer.from_pretrained(folder))
     run.calibration_file.unlink()
-    save_pretrained(run, folder, (None, None))
+    save_pretrained(run, folder, None)
     assert not (folder / "calibration.json").exists(), "what the run no longer has must not stay"
     assert "0.35 of the map's maximum" not in (folder / CARD).read_text()
 
 
 def test_no_path_of_this_machine_leaves_it(run: RunFolder, tmp_path: Path) -> None:
-    folder = save_pretrained(run, tmp_path / "out", (0.35, "calibrated"))
+    folder = save_pretrained(run, tmp_path / "out", Threshold(0.35, ThresholdSource.CALIBRATED, "9 images"))
     for file in folder.iterdir():
         assert b"maria" not in file.read_bytes(), file.name
         assert b"/home" not in file.read_bytes(), file.name
@@ -142,7 +143,7 @@ def test_words_in_the_place_of_a_path_stay(boxes: str, teacher: str) -> None:
 def test_models_of_the_hub_keep_their_name(run: RunFolder, tmp_path: Path) -> None:
     config = run.config().updated(sba={"model": "hf-hub:laion/CLIP-ViT-B-32"}, backbone={"weights": "hub"})
     run.config_file.write_text(config.to_yaml())
-    stored = RunFolder(save_pretrained(run, tmp_path / "out", (None, None))).config()
+    stored = RunFolder(save_pretrained(run, tmp_path / "out", None)).config()
     assert (stored.sba.model, stored.backbone.weights) == ("hf-hub:laion/CLIP-ViT-B-32", "hub")
 
 
@@ -188,7 +189,7 @@ def test_folders_with_other_files_are_left_alone(run: RunFolder, tmp_path: Path)
     (tmp_path / "file").write_text("mine")
     for folder, message in ((tmp_path / "mine", r"thesis\.tex"), (tmp_path / "file", "is a file"), (run.path, "other")):
         with pytest.raises(ConfigError, match=message):
-            save_pretrained(run, folder, (None, None))
+            save_pretrained(run, folder, None)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
@@ -204,7 +205,7 @@ def test_the_clients_own_cache_is_read_without_a_connection(
 ) -> None:
     cache = tmp_path / "cache"
     snapshot = cache / "models--maria--steel" / "snapshots" / ("0" * 40)
-    save_pretrained(run, snapshot, (0.35, "calibrated"))
+    save_pretrained(run, snapshot, Threshold(0.35, ThresholdSource.CALIBRATED, "9 images"))
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))

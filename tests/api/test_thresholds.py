@@ -13,6 +13,7 @@ from cdtr.config import Config
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.evaluation import PROTOCOLS, find_protocol
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold, ThresholdSource
 
 CALIBRATED = {
     "threshold": 0.4,
@@ -26,6 +27,12 @@ CALIBRATED = {
         "cdtr": {"threshold": 0.43, "view": "crop"},
     },
 }
+
+GIVEN = Threshold(0.7, ThresholdSource.GIVEN)
+
+
+def value_of(found: Threshold | None) -> float | None:
+    return None if found is None else found.value
 
 
 def run_of(folder: Path, classes: int = 3, calibration: dict[str, Any] | None = None, **changes: Any) -> RunFolder:
@@ -64,12 +71,16 @@ def test_published_thresholds_are_for_their_method_on_the_full_data_set(
 ) -> None:
     run = run_of(tmp_path, classes, CALIBRATED, method=method)
     for name, protocol in PROTOCOLS.items():
-        value, source = protocol_threshold(run, protocol, data, view=protocol.view or "whole")
+        found = protocol_threshold(run, protocol, data, view=protocol.view or "whole")
+        assert found is not None
         if name in expected:
-            assert (value, source) == (expected[name], f"published with protocol {name} for {method} on {data}")
+            assert found.value == expected[name]
+            assert found.source is ThresholdSource.PUBLISHED
+            assert str(found) == f"published with protocol {name} for {method} on {data}"
         else:
-            assert value == CALIBRATED["by_protocol"][name]["threshold"]
-            assert source == "calibrated on 12 held-out training images"
+            assert found.value == CALIBRATED["by_protocol"][name]["threshold"]
+            assert found.source is ThresholdSource.CALIBRATED
+            assert str(found) == "calibrated on 12 held-out training images"
 
 
 @pytest.mark.parametrize(
@@ -84,23 +95,23 @@ def test_published_thresholds_are_for_their_method_on_the_full_data_set(
 )
 def test_a_changed_run_is_not_the_published_method(tmp_path: Path, changes: dict[str, Any]) -> None:
     run = run_of(tmp_path, 200, CALIBRATED, method="cdtr", **changes)
-    assert protocol_threshold(run, find_protocol("cdtr"), "cub", view="crop")[0] == 0.43
+    assert value_of(protocol_threshold(run, find_protocol("cdtr"), "cub", view="crop")) == 0.43
 
 
 def test_another_view_is_not_the_published_one(tmp_path: Path) -> None:
     run = run_of(tmp_path, 200, CALIBRATED, method="tscam")
-    assert protocol_threshold(run, find_protocol("tscam"), "cub", view="whole")[0] == 0.10
-    assert protocol_threshold(run, find_protocol("tscam"), "cub", view="tiled")[0] is None
+    assert value_of(protocol_threshold(run, find_protocol("tscam"), "cub", view="whole")) == 0.10
+    assert protocol_threshold(run, find_protocol("tscam"), "cub", view="tiled") is None
 
 
 def test_a_given_threshold_goes_before_all(tmp_path: Path) -> None:
     run = run_of(tmp_path, 200, CALIBRATED, method="cdtr")
-    assert protocol_threshold(run, find_protocol("cdtr"), "cub", 0.7, "crop") == (0.7, "given")
+    assert protocol_threshold(run, find_protocol("cdtr"), "cub", 0.7, "crop") == GIVEN
 
 
 def test_a_configured_threshold_is_of_the_runs_own_protocol(tmp_path: Path) -> None:
     run = run_of(tmp_path, evaluation={"protocol": "sat", "threshold": 0.33})
-    found = {name: protocol_threshold(run, protocol, "neu-det")[0] for name, protocol in PROTOCOLS.items()}
+    found = {name: value_of(protocol_threshold(run, protocol, "neu-det")) for name, protocol in PROTOCOLS.items()}
     assert found == {"wsol": None, "tscam": None, "sat": 0.33, "cdtr": None}
 
 
@@ -108,8 +119,8 @@ def test_a_configured_threshold_is_of_the_runs_own_protocol(tmp_path: Path) -> N
 def test_a_threshold_of_another_view_does_not_count(tmp_path: Path, name: str) -> None:
     run = run_of(tmp_path, calibration=CALIBRATED)
     protocol = find_protocol(name)
-    assert protocol_threshold(run, protocol, "neu-det", view="whole")[0] is not None
-    assert protocol_threshold(run, protocol, "neu-det", view="tiled") == (None, None)
+    assert protocol_threshold(run, protocol, "neu-det", view="whole") is not None
+    assert protocol_threshold(run, protocol, "neu-det", view="tiled") is None
 
 
 def test_older_calibrations_are_of_whole_images(tmp_path: Path) -> None:
@@ -118,15 +129,15 @@ def test_older_calibrations_are_of_whole_images(tmp_path: Path) -> None:
     old = {key: value for key, value in CALIBRATED.items() if key != "view"} | {"by_protocol": by_protocol}
     run = run_of(tmp_path, calibration=old)
     assert choose_view(run) == "whole"
-    assert protocol_threshold(run, find_protocol("sat"), "neu-det", view="whole")[0] == 0.42
-    assert protocol_threshold(run, find_protocol("cdtr"), "neu-det", view="crop") == (None, None)
+    assert value_of(protocol_threshold(run, find_protocol("sat"), "neu-det", view="whole")) == 0.42
+    assert protocol_threshold(run, find_protocol("cdtr"), "neu-det", view="crop") is None
 
 
 def test_the_threshold_is_of_the_view_that_the_run_has(tmp_path: Path) -> None:
     tiled = {name: {**one, "view": "tiled"} for name, one in CALIBRATED["by_protocol"].items() if name != "cdtr"}
     changed = {**CALIBRATED, "view": "tiled", "by_protocol": {**CALIBRATED["by_protocol"], **tiled}}
     run = run_of(tmp_path, calibration=changed)
-    found = {name: protocol_threshold(run, protocol, "neu-det")[0] for name, protocol in PROTOCOLS.items()}
+    found = {name: value_of(protocol_threshold(run, protocol, "neu-det")) for name, protocol in PROTOCOLS.items()}
     assert found == {"wsol": 0.4, "tscam": 0.41, "sat": 0.42, "cdtr": 0.43}
 
 
@@ -136,8 +147,8 @@ def test_a_run_remembers_its_view(tmp_path: Path) -> None:
     assert choose_view(run_of(tmp_path, evaluation={"protocol": "cdtr"})) == "crop"
     run = run_of(tmp_path, calibration={**CALIBRATED, "view": "tiled"}, evaluation={"view": "whole"})
     assert choose_view(run) == "tiled"
-    assert view_threshold(run, None, "tiled")[0] == 0.4
-    assert view_threshold(run, 0.5, "whole") == (0.5, "given")
+    assert value_of(view_threshold(run, None, "tiled")) == 0.4
+    assert view_threshold(run, 0.5, "whole") == Threshold(0.5, ThresholdSource.GIVEN)
     with pytest.raises(
         ConfigError,
         match=r"calibrated for the view tiled, not whole: .* calibrate anew with `cdtr calibrate .* --view whole`",

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cdtr.app.examples import Examples
 from cdtr.app.forms import TEXT_FIELDS
 from cdtr.app.limits import Limits
-from cdtr.exports import format_names
+from cdtr.formats import format_names
 
 schemathesis = pytest.importorskip("schemathesis", reason="no schemathesis: pip install 'cdtr[dev]'")
 

@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 from cdtr.api import Localizer
 from cdtr.app.examples import Examples
 from cdtr.app.limits import Limits
-from cdtr.exports import format_names
+from cdtr.formats import format_names
 from cdtr.localization.boxes import to_uint8
 
 PHOTO = encoded(picture())

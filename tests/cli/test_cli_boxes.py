@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from cli_helpers import in_process, run_cdtr, sort_neu, tiny_settings
 
-from cdtr.data.annotations.voc import read_voc, voc_to_half_open
 from cdtr.data.images import read_size
+from cdtr.formats.voc import read_voc, voc_to_half_open
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data" / "annotations"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "formats"))
 from box_files import USUAL
 
 

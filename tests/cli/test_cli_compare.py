@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from cli_helpers import in_process
 
-from cdtr.cli.compare import choose_common_split
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder
+from cdtr.workflows.compare import choose_common_split
 
 
 def test_test_goes_before_val(tmp_path: Path) -> None:

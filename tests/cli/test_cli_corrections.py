@@ -14,7 +14,7 @@ import pytest
 from cli_helpers import in_process, run_cdtr
 from PIL import Image
 
-from cdtr.exports import find_exporter, format_names
+from cdtr.formats import find_exporter, format_names
 
 NAMES = ("a.jpg", "a.png", "day 1/a.jpg", "day 2/a.jpg", "Ünï 图/é & <b>.jpg", "deep/er/100%.jpg")
 MOVED, DELETED, ADDED, UNSEEN = NAMES[2], NAMES[1], NAMES[4], NAMES[5]

@@ -12,7 +12,7 @@ from cli_helpers import in_process
 from PIL import Image
 
 from cdtr.data.written import written_names
-from cdtr.exports import find_exporter
+from cdtr.formats import find_exporter
 from cdtr.records import Localization
 
 HEIGHT, WIDTH = 60, 80

@@ -10,8 +10,8 @@ import pytest
 from cli_helpers import in_process
 from PIL import Image
 
-from cdtr.cli.import_corrections import find_origin
 from cdtr.config import load_config
+from cdtr.workflows.import_corrections import find_origin
 from oracles.untrained_run import write_untrained_run
 
 CLASSES = ("cat", "dog")

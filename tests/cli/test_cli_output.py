@@ -175,11 +175,11 @@ def test_quiet_leaves_results_and_errors(
 def test_quiet_keeps_warnings_and_drops_next_steps(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cdtr.cli._shared import next_steps, note, progress_bar
+    from cdtr.cli._shared import next_steps, note, progress_bar, warn
 
     monkeypatch.setenv("CDTR_QUIET", "1")
     note("a note")
-    note("warning: look here")
+    warn("look here")
     next_steps(["cdtr x"])
     with progress_bar("work", 3) as move:
         move(1)

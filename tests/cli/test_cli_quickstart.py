@@ -9,8 +9,8 @@ import pytest
 from cli_helpers import in_process
 
 from cdtr.cli.quickstart import LOCALIZED, choose_samples
-from cdtr.cli.report import IMAGES
 from cdtr.records import Sample
+from cdtr.workflows.report import GALLERY_IMAGES
 from oracles.web_page import check_page
 
 
@@ -42,7 +42,7 @@ def test_quickstart_end_to_end_and_again(tmp_path: Path, capsys: pytest.CaptureF
     assert numbers["n_images"] == 8
     page = (out / "index.html").read_text(encoding="utf-8")
     pictures = [one["src"].partition(";")[0] for one in check_page(page).all("img")]
-    assert pictures.count("data:image/jpeg") == 5 * 4 * IMAGES + 3 * 4
+    assert pictures.count("data:image/jpeg") == 5 * 4 * GALLERY_IMAGES + 3 * 4
     assert pictures.count("data:image/svg+xml") >= 8
     assert f"{numbers['metrics']['gt_known_loc']:.1f}%" in page
     assert len(list((out / "boxes" / "overlays").rglob("*.jpg"))) == 8

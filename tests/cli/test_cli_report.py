@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cli_helpers import in_process, run_cdtr
 
-from cdtr.cli.report import rebuild_start
 from cdtr.runs import RunFolder
+from cdtr.workflows.report import rebuild_start
 from oracles.web_page import check_page
 
 

@@ -15,13 +15,13 @@ import yaml
 from cli_helpers import TINY, in_process
 from rich.console import Console
 
-from cdtr.cli.describe import describe
-from cdtr.cli.evaluate import evaluate_run, report, store_scores
+from cdtr.cli._shared import print_scores
 from cdtr.config import load_config, load_reproduction
 from cdtr.data.datasets import load_source
 from cdtr.deployment.facts import run_facts
 from cdtr.evaluation import Evaluation, find_protocol
 from cdtr.metrics.paired import compare_rows
+from cdtr.records import DataSource
 from cdtr.reports import paper_table
 from cdtr.reports.ablation import summarise, to_csv, to_markdown, to_table
 from cdtr.reports.model_card import model_card
@@ -30,6 +30,10 @@ from cdtr.reports.quickstart import write_quickstart
 from cdtr.reports.report import write_report
 from cdtr.reports.tables import differences_table, per_class_table
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold
+from cdtr.workflows.describe import describe
+from cdtr.workflows.evaluate import evaluate_samples, store_scores
+from cdtr.workflows.scores import Scores
 from oracles.untrained_run import write_untrained_run
 
 RECIPES = {  # preset and settings -> what outputs must say
@@ -50,6 +54,11 @@ class Measured:
     label: str
     results: list[Evaluation]
     classes: tuple[str, ...]
+    source: DataSource
+
+    def scores(self, several: bool) -> Scores:
+        shown = self.results if several else self.results[:1]
+        return Scores("run", self.source, "val", self.classes, tuple(shown))
 
 
 @pytest.fixture(scope="module", params=[*RECIPES, "before"], ids=[*RECIPES.values(), "before"])
@@ -63,8 +72,8 @@ def measured(request: pytest.FixtureRequest, neu: Path, tmp_path_factory: pytest
         del tree["recipe"]
         run.config_file.write_text(yaml.safe_dump(tree))
     rules = [find_protocol(name) for name in ("wsol", "cdtr")]
-    results = evaluate_run(run, source, source.splits["val"][:6], rules, threshold=0.3)
-    return Measured(run, RECIPES.get(request.param, "small"), results, source.class_names)
+    results = evaluate_samples(run, source, source.splits["val"][:6], rules, threshold=0.3)
+    return Measured(run, RECIPES.get(request.param, "small"), results, source.class_names, source)
 
 
 def shown(*tables: object) -> str:
@@ -89,20 +98,20 @@ def page(one: Measured, tmp_path: Path) -> str:
 
 
 def scores(one: Measured) -> str:
-    store_scores(one.run, one.results, "neu_det", "val")
+    store_scores(one.run, one.scores(several=True))
     return one.run.scores_file.read_text()
 
 
 def written(one: Measured, tmp_path: Path) -> str:
-    report(one.results[:1], "val", one.classes, tmp_path / "one.json")
+    print_scores(one.scores(several=False), tmp_path / "one.json")
     return (tmp_path / "one.json").read_text()
 
 
 OUTPUTS: dict[str, Callable[[Measured, Path], str]] = {
-    "describe": lambda one, _: "\n".join(describe(one.run)),
-    "model card": lambda one, _: model_card(one.run, (0.3, "given"), "steel"),
+    "describe": lambda one, _: "\n".join(describe(one.run).lines()),
+    "model card": lambda one, _: model_card(one.run, Threshold(0.3), "steel"),
     "report": page,
-    "export": lambda one, _: run_facts(one.run, 0.3, "given").to_json(),
+    "export": lambda one, _: run_facts(one.run, Threshold(0.3)).to_json(),
     "scores.json": lambda one, _: scores(one),
     "evaluate --json": written,
     "evaluate --per-class": lambda one, _: shown(per_class_table(one.results[0], one.classes)),
@@ -126,7 +135,7 @@ def test_an_output_says_the_recipe(output: str, measured: Measured, tmp_path: Pa
 
 @pytest.mark.parametrize("several", [False, True], ids=["one protocol", "several"])
 def test_evaluate_prints_the_recipe(several: bool, measured: Measured, capsys: pytest.CaptureFixture[str]) -> None:
-    report(measured.results if several else measured.results[:1], "val", measured.classes)
+    print_scores(measured.scores(several))
     title = " ".join(capsys.readouterr().out.split("┏")[0].split())
     assert title.endswith(f", recipe {measured.label}")
 

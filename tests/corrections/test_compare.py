@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdtr.corrections import BoxFile, ImageBoxes, NamedBox, compare, match_images
+from cdtr.corrections import compare, match_images
 from cdtr.errors import DataError
+from cdtr.formats import BoxFile
+from cdtr.records import Box, ImageBoxes
 
 CLASSES = ("cat", "dog")
 BIG, SHIFTED, FAR, SMALL = (10, 10, 60, 60), (12, 10, 62, 60), (80, 80, 99, 99), (0, 0, 4, 4)
 
 
 def image(*boxes: tuple[object, ...], names: tuple[str, ...] = ("a.jpg",)) -> ImageBoxes:
-    return ImageBoxes(names, (100, 100), tuple(NamedBox(*box) for box in boxes))
+    return ImageBoxes(names, (100, 100), tuple(Box(*box) for box in boxes))
 
 
 def kinds(ours: ImageBoxes, theirs: ImageBoxes) -> list[str]:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cdtr.corrections import _boxes, match_images, read_reviewed, read_written
+from cdtr.corrections import match_images, read_reviewed, read_written
 from cdtr.errors import CdtrError, DataError
+from cdtr.formats import _checks
 
 
 def region(**changes: Any) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def test_csv_rows_of_another_length_are_refused(row: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("ids", [(1.0, "5"), ("1", 5.0)])
 def test_numbers_of_coco_are_ids_however_they_are_written(ids: tuple[object, object], tmp_path: Path) -> None:
     path = save(tmp_path, coco(annotations=annotation(image_id=ids[0], category_id=ids[1])))
-    assert [box.label for box in read_reviewed(path).images[0].boxes] == ["cat"]
+    assert [box.name for box in read_reviewed(path).images[0].boxes] == ["cat"]
 
 
 def test_turned_boxes_of_coco_are_refused_as_those_of_cvat(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_turned_boxes_of_coco_are_refused_as_those_of_cvat(tmp_path: Path) -> No
 def test_the_same_box_from_each_tool(content: object, tmp_path: Path) -> None:
     (image,) = read_reviewed(save(tmp_path, content)).images
     (found,) = image.boxes
-    assert (image.names[0], image.size_hw, found.label) == ("a.jpg", (100, 200), "cat")
+    assert (image.names[0], image.size_hw, found.name) == ("a.jpg", (100, 200), "cat")
     assert found.xyxy == pytest.approx((20, 20, 80, 60))
 
 
@@ -190,7 +191,7 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: p
     for content in ([task(region())], cvat(box())):
         path = save(tmp_path, content)
         with path.open("r+b") as file:  # takes no place on the disk
-            file.truncate(_boxes.MOST_BYTES + 1)
+            file.truncate(_checks.MOST_BYTES + 1)
         with pytest.raises(DataError, match="export it in parts"):
             read_reviewed(path)
 

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cdtr.corrections import BoxFile, ImageBoxes, compare, match_images, read_reviewed, read_written, settle_corners
-from cdtr.corrections._names import exported_names
+from cdtr.corrections import compare, match_images, read_reviewed, read_written, settle_corners
 from cdtr.errors import DataError
-from cdtr.exports import Target, find_exporter
-from cdtr.records import Localization
+from cdtr.formats import BoxFile, Target, find_exporter
+from cdtr.image_names import exported_names
+from cdtr.records import ImageBoxes, Localization
 
 CLASSES = ("dent", "scratch & <mark>")
 NAMES = ("a.jpg", "a.png", "day 1/a.jpg", "day 2/a.jpg", "dot.ted.jpg", "none.jpg", "=1.jpg")

@@ -13,6 +13,7 @@ from cdtr.config import Config, load_config
 from cdtr.deployment.facts import Facts, run_facts
 from cdtr.model.methods import build_method, with_switches
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold
 from oracles.untrained_run import write_untrained_run
 
 SETTINGS = (
@@ -56,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="session")
 def facts(run: RunFolder) -> Facts:
-    return run_facts(run, 0.4, "given")
+    return run_facts(run, Threshold(0.4))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ def test_facts_of_a_run(run: RunFolder, facts: Facts) -> None:
     assert facts.run.weights_sha256 == hash_file(run.weights)
     assert (facts.run.name, facts.run.method) == ("run", "cdtr")
     assert (facts.threshold, facts.threshold_source, facts.box_quality()) == (0.4, "given", None)
-    assert run_facts(run, None, None).threshold is None
+    assert run_facts(run, None).threshold is None
 
 
 @given(NAMES)

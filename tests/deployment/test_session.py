@@ -24,6 +24,7 @@ from cdtr.localization.quality import FEATURES, MIRROR, BoxQuality
 from cdtr.localization.tiles import tiled
 from cdtr.records import Localization
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold
 from oracles.untrained_run import write_untrained_run
 
 
@@ -73,7 +74,7 @@ def test_a_file_of_each_view_localizes_as_its_run(
     method = make_method("data.input_size=[32, 32]", "data.resize=[40, 40]")
     run = write_untrained_run(tmp_path / "run", config, run.class_names(), method)
     of_run = cdtr.Localizer.from_pretrained(run.path, threshold=0.4)
-    facts, seen = run_facts(run, 0.4, "given", view), of_run.view
+    facts, seen = run_facts(run, Threshold(0.4), view), of_run.view
     program = export_program(tiled(of_run.method, seen.input_hw, seen.size_hw), facts.input.size_hw)
     (tmp_path / "model.onnx").write_bytes(model_bytes(onnx_model(program), facts))
     of_file = cdtr.Localizer.from_pretrained(tmp_path / "model.onnx")

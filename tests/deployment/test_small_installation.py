@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
-from cdtr.exports import format_names
+from cdtr.formats import format_names
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "deployment.md"
 

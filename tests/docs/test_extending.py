@@ -92,7 +92,7 @@ def run_cdtr(*arguments: object) -> None:
 
 def test_the_page_has_a_method_a_data_set_and_a_format(blocks: dict[str, str]) -> None:
     packages = {Path(name).parent.as_posix() for name in blocks}
-    assert packages == {f"src/cdtr/{name}" for name in ("model/methods", "data/datasets", "exports")}
+    assert packages == {f"src/cdtr/{name}" for name in ("model/methods", "data/datasets", "formats")}
     assert not [name for name in blocks if (PROJECT / name).exists()], "the page shows what is there already"
 
 

@@ -13,7 +13,7 @@ import typer
 
 from cdtr.cli import build_app
 from cdtr.config import Config, load_config
-from cdtr.exports import find_exporter
+from cdtr.formats import find_exporter
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]

@@ -7,6 +7,7 @@ import torch
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.evaluation import Tally, find_protocol, tally_images
 from cdtr.records import Annotation
+from cdtr.threshold import Threshold, ThresholdSource
 from oracles import box_oracles as oracle
 from oracles.toy_methods import ImageIsMap, annotate_from, batch_of, evaluated, square_map
 
@@ -35,6 +36,7 @@ IMAGES = {
     "unannotated": (4, image_of((4, 5, CENTRE))),
 }
 BOXES = {"right": [LARGE], "second-best": [CENTRE], "wrong-box": [CENTRE], "sixth-best": [CENTRE]}
+CALIBRATED = Threshold(0.5, ThresholdSource.CALIBRATED, "4 images")
 
 
 def batches(names=tuple(IMAGES), size=2):
@@ -48,7 +50,7 @@ def run(names=tuple(IMAGES), table=BOXES, threshold=0.5, **options):
 
 
 def test_every_number_is_the_one_by_hand():
-    found = run(threshold_source="given")
+    found = run(threshold=Threshold(0.5, ThresholdSource.GIVEN))
     assert (found.n_images, found.n_annotated, found.threshold_source) == (5, 4, "given")
     expected = {"top1_cls": 60, "top5_cls": 80, "top1_loc": 25, "top5_loc": 50, "gt_known_loc": 75, "mean_iou": 75}
     expected |= {"median_iou": 100, "gt_known_loc_iou70": 75, "max_box_acc": 75, "max_box_acc_v2": 75, "pxap": None}
@@ -97,14 +99,14 @@ def test_image_with_zero_boxes_is_unannotated():
 
 
 def test_json_is_the_contract():
-    tree = json.loads(json.dumps(run(threshold_source="calibration").to_json([f"class {i}" for i in range(6)])))
+    tree = json.loads(json.dumps(run(threshold=CALIBRATED).to_json([f"class {i}" for i in range(6)])))
     contract = {"protocol", "n_images", "threshold", "threshold_source", "metrics", "baselines"}
     assert contract <= tree.keys()
     names = "top1_loc top5_loc gt_known_loc top1_cls top5_cls max_box_acc max_box_acc_v2 pxap mean_iou median_iou"
     assert set(names.split()) <= tree["metrics"].keys()
     assert tree["metrics"]["pxap"] is None
     assert {"full_image", "centre_box"} <= tree["baselines"].keys()
-    assert (tree["protocol"], tree["threshold"], tree["threshold_source"]) == ("wsol", 0.5, "calibration")
+    assert (tree["protocol"], tree["threshold"], tree["threshold_source"]) == ("wsol", 0.5, "calibrated on 4 images")
     assert tree["per_class"]["class 3"] == pytest.approx(
         {"n_images": 1, "top1_cls": 0, "top5_cls": 0, "top1_loc": 0, "top5_loc": 0, "gt_known_loc": 100}
         | {"gt_known_loc_iou70": 100, "mean_iou": 100, "median_iou": 100}

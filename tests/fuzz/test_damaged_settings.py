@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from cdtr.config import load_config, parse_config, read_tree
-from cdtr.corrections import cvat, label_studio
-from cdtr.data.annotations.voc import read_voc
 from cdtr.data.opening import open_data
 from cdtr.deployment.facts import Facts
 from cdtr.errors import CdtrError
+from cdtr.formats import cvat, label_studio
+from cdtr.formats.voc import read_voc
 from cdtr.json_tree import load_json
 from fuzz.mutations import damaged, rounds
 

@@ -18,8 +18,6 @@ from run_mutations import damaged_json, damaged_text, damaged_tree, seeds
 
 from cdtr.api import choose_threshold, choose_view, protocol_threshold
 from cdtr.api.thresholds import box_quality
-from cdtr.cli.describe import describe
-from cdtr.cli.evaluate import count_leaks
 from cdtr.config import Config
 from cdtr.deployment.facts import Facts, run_facts
 from cdtr.errors import CdtrError
@@ -33,8 +31,11 @@ from cdtr.reports.charts import threshold_charts
 from cdtr.reports.model_card import model_card
 from cdtr.reports.report import _stored
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold
 from cdtr.training.prepare import _check_same
 from cdtr.training.state import saved_state
+from cdtr.workflows.describe import describe
+from cdtr.workflows.evaluate import count_leaks
 
 SHA256 = "0" * 64
 SPLIT = {"images": 12, "sha256": SHA256}
@@ -123,20 +124,20 @@ Read = Callable[[RunFolder], object]
 SOURCE = DataSource("folder", Path("data"), ("ant", "bee"), {}, False, lambda _sample: None)
 
 MANIFEST_READERS: tuple[Read, ...] = (
-    lambda run: list(describe(run)),
+    lambda run: list(describe(run).lines()),
     facts.data_facts,
     lambda run: facts.model_facts(run, 3),
     facts.training_facts,
     facts.version_facts,
     facts.modules,
-    lambda run: model_card(run, (0.4, "given"), "t"),
+    lambda run: model_card(run, Threshold(0.4), "t"),
     _public_manifest,
-    lambda run: run_facts(run, 0.4, "given"),
+    lambda run: run_facts(run, Threshold(0.4)),
     lambda run: _check_same(run, CONFIG, SOURCE, {"fit": (), "held_out": ()}),
 )
 LOG_READERS: tuple[Read, ...] = (curves.last_likeness, curves.training_charts, lambda run: run.drop_log_after(10**6))
 SCORES_READERS: tuple[Read, ...] = (
-    lambda run: model_card(run, (0.4, "given"), "t"),
+    lambda run: model_card(run, Threshold(0.4), "t"),
     lambda run: _stored(run, None),
     lambda run: run.add_scores([{"data": "folder", "split": "val", "protocol": "sat"}]),
 )
@@ -147,7 +148,7 @@ CALIBRATION_READERS: tuple[Read, ...] = (
     box_quality,
     lambda run: count_leaks(run, ()),
     lambda run: threshold_charts(None, run.calibration()),
-    lambda run: run_facts(run, 0.4, "given").box_quality(),
+    lambda run: run_facts(run, Threshold(0.4)).box_quality(),
 )
 
 
@@ -213,7 +214,7 @@ def test_the_settings(run: RunFolder) -> None:
 
 
 def test_the_metadata_of_an_exported_file(run: RunFolder, tmp_path: Path) -> None:
-    tree = json.loads(run_facts(run, 0.4, "given").to_json())
+    tree = json.loads(run_facts(run, Threshold(0.4)).to_json())
     file = tmp_path / "metadata.json"
     for seed in seeds(150):
         file.write_bytes(damaged_json(tree, random.Random(seed)))

@@ -24,6 +24,7 @@ from cdtr.reports.tables import (
     per_class_table,
     protocols_table,
 )
+from cdtr.threshold import Threshold, ThresholdSource
 
 LONG = "a class whose name is longer than anybody would like to have it in a table"
 RECIPE = "small without border prior"
@@ -35,8 +36,7 @@ def evaluation(protocol: str = "wsol") -> Evaluation:
         "protocol": protocol,
         "n_images": 5,
         "n_annotated": 4,
-        "threshold": 0.25,
-        "threshold_source": "calibrated on 1000 held-out training images",
+        "map_threshold": Threshold(0.25, ThresholdSource.CALIBRATED, "1000 held-out training images"),
         "intervals": dict.fromkeys(METRIC_NAMES, (100.0, 100.0)),
         "metrics": scores,
         "baselines": dict.fromkeys(BASELINE_NAMES, scores),

@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from cdtr.config import load_config
 from cdtr.reports.model_card import model_card
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold, ThresholdSource
 
 MANIFEST = {
     "data": {"format": "neu_det", "classes": 2},
@@ -42,7 +43,9 @@ def run(tmp_path: Path) -> RunFolder:
 
 def test_card_has_data_protocol_threshold_and_scores(run: RunFolder) -> None:
     run.add_scores([SCORES])
-    text = model_card(run, (0.49, "calibrated on 10 held-out training images"), "maria/steel", "maria/steel")
+    text = model_card(
+        run, Threshold(0.49, ThresholdSource.CALIBRATED, "10 held-out training images"), "maria/steel", "maria/steel"
+    )
     card = ModelCard(text)
     assert card.data.library_name == "cdtr"
     assert card.data.pipeline_tag == "object-detection"
@@ -60,7 +63,7 @@ def test_card_has_data_protocol_threshold_and_scores(run: RunFolder) -> None:
 
 
 def test_card_without_threshold_and_scores_says_so(run: RunFolder) -> None:
-    text = model_card(run, (None, None), "steel")
+    text = model_card(run, None, "steel")
     assert "no calibrated threshold yet" in text
     assert "Not measured yet" in text
     assert ModelCard(text).data.eval_results is None
@@ -69,14 +72,14 @@ def test_card_without_threshold_and_scores_says_so(run: RunFolder) -> None:
 def test_card_of_an_imported_run_says_where_the_weights_are_from(run: RunFolder) -> None:
     imported = {"file": "CDTR_CUB.pth", "sha256": "ab12", "model": "CDTR, K = 9"}
     run.manifest_file.write_text(json.dumps({"imported": imported}))
-    assert "Weights of CDTR, K = 9, from `CDTR_CUB.pth` (sha256 `ab12`)" in model_card(run, (0.2, "given"), "x")
+    assert "Weights of CDTR, K = 9, from `CDTR_CUB.pth` (sha256 `ab12`)" in model_card(run, Threshold(0.2), "x")
 
 
 def test_names_cannot_become_markup(run: RunFolder) -> None:
     run.classes_file.write_text(
         "<script>alert(1)</script>\n`tick`](http://x)\n" + "\n".join(f"c{n}" for n in range(30))
     )
-    text = model_card(run, (0.2, "<img src=x>"), "a *bold* title")
+    text = model_card(run, Threshold(0.2, ThresholdSource.CALIBRATED, "<img src=x>"), "a *bold* title")
     assert "`<script>alert(1)</script>`" in text, "inside code nothing is markup"
     assert "`'tick'](http://x)`" in text
     assert "and 12 more" in text

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from cdtr.evaluation import Evaluation
 from cdtr.reports.tables import metric_rows, metrics_table, percent, summary_lines
+from cdtr.threshold import Threshold, ThresholdSource
 
 
 def _evaluation(**changes: object) -> Evaluation:
@@ -15,8 +16,7 @@ def _evaluation(**changes: object) -> Evaluation:
         "protocol": "wsol",
         "n_images": 5,
         "n_annotated": 4,
-        "threshold": 0.25,
-        "threshold_source": "given",
+        "map_threshold": Threshold(0.25, ThresholdSource.GIVEN),
         "intervals": {"gt_known_loc": (70.0, 80.04), "pxap": None},
         "metrics": {"gt_known_loc": 75.0, "top1_cls": 60.0, "pxap": None},
         "baselines": {"full_image": {"gt_known_loc": 12.34}, "centre_box": {"gt_known_loc": 50.0}},
@@ -48,7 +48,7 @@ def test_summary_labels_the_oracle_and_the_chosen_baseline() -> None:
     assert "threshold 0.25, given" in text
     assert "oracle, not a fair score: threshold 0.40" in text
     assert "note: mind the gap" in text
-    bare = "\n".join(summary_lines(_evaluation(n_annotated=0, oracle=None, threshold=None)))
+    bare = "\n".join(summary_lines(_evaluation(n_annotated=0, oracle=None, map_threshold=None)))
     assert "threshold" not in bare
     assert "*" not in bare
 

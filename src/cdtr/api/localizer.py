@@ -117,7 +117,8 @@ class Localizer:
             found = find_device(map_location)
             folder = find_run(run)
             seen = choose_view(folder, view)
-            chosen, _ = view_threshold(folder, threshold, seen)
+            stored = view_threshold(folder, threshold, seen)
+            chosen = None if stored is None else stored.value
             names = folder.class_names()
             method, config = load_method(folder, found), folder.config()
             engine = MethodEngine(method, config, names, found, folder, half, share_cores(workers, found), seen)

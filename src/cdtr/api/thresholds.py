@@ -1,4 +1,4 @@
-"""Which map threshold counts, where it is from, and under which view; and what scores the boxes."""
+"""Which map threshold and which view a run is used with, and what scores its boxes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cdtr.config import ViewName, beyond_paper
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.localization.quality import BoxQuality
 from cdtr.runs import RunFolder
+from cdtr.threshold import Threshold, ThresholdSource
 
 if TYPE_CHECKING:
     from cdtr.data.pixels import View
@@ -20,46 +21,65 @@ if TYPE_CHECKING:
 DEFAULT_THRESHOLD = 0.2
 
 
-def choose_threshold(run: RunFolder, given: float | None = None) -> tuple[float | None, str | None]:
-    """The map threshold and where it is from: given, the calibration, the configuration, in that order, or None."""
+def choose_threshold(run: RunFolder, given: Threshold | float | None = None) -> Threshold | None:
+    """Return the map threshold of a run: the one given, else the calibrated, else the configured one.
+
+    Args:
+        run: A run folder.
+        given: A threshold that goes before the run's own.
+
+    Returns:
+        The threshold and where it is from; None where there is none.
+
+    Raises:
+        ConfigError: The given threshold is outside of [0, 1).
+        CheckpointError: The calibrated threshold is outside of [0, 1).
+    """
     if given is not None:
-        return given_threshold(given), "given"
+        checked = given if isinstance(given, Threshold) else Threshold(given)
+        given_threshold(checked.value)
+        return checked
     calibration = run.calibration()
     if calibration is not None:
-        return calibrated_threshold(run), _calibrated_on(calibration)
+        value = _checked_threshold(calibration.get("threshold"), str(run.calibration_file), CheckpointError)
+        return _calibrated(value, calibration)
     configured = run.config().evaluation.threshold
-    return configured, None if configured is None else "evaluation.threshold of the configuration"
+    return None if configured is None else Threshold(configured, ThresholdSource.CONFIGURED)
 
 
 def choose_view(run: RunFolder, given: str | None = None) -> ViewName:
-    """What the run's network sees of an image; see ``cdtr.evaluation.run_view``."""
+    """Return what the run's network sees of an image; see ``cdtr.evaluation.run_view``."""
     from cdtr.evaluation import run_view
 
     return run_view.choose_view(run, given)
 
 
 def find_view(run: RunFolder, given: str | None = None) -> View:
-    """``choose_view`` at the sizes of the run's images."""
+    """Return the view of ``choose_view`` at the sizes of the run's images."""
     from cdtr.data.pixels import View
 
     return View.of(choose_view(run, given), run.config().data)
 
 
 def calibrated_view(run: RunFolder) -> ViewName:
-    """The view under which the run was calibrated; see ``cdtr.evaluation.run_view``."""
+    """Return the view that the run was calibrated under; see ``cdtr.evaluation.run_view``."""
     from cdtr.evaluation import run_view
 
     return run_view.calibrated_view(run)
 
 
-def view_threshold(run: RunFolder, given: float | None, view: ViewName) -> tuple[float | None, str | None]:
-    """``choose_threshold`` for a view; ConfigError where the run was calibrated under another one."""
+def view_threshold(run: RunFolder, given: float | None, view: ViewName) -> Threshold | None:
+    """Return ``choose_threshold`` for a view.
+
+    Raises:
+        ConfigError: No threshold is given, and the run was calibrated under another view.
+    """
     require_view(run, given, view)
     return choose_threshold(run, given)
 
 
-def require_view(run: RunFolder, given: float | None, view: ViewName) -> None:
-    """ConfigError where no threshold is given and the run's was calibrated under another view than ``view``."""
+def require_view(run: RunFolder, given: Threshold | float | None, view: ViewName) -> None:
+    """Raise ConfigError where no threshold is given and the run was calibrated under another view."""
     if given is not None or run.calibration() is None or calibrated_view(run) == view:
         return
     from cdtr.evaluation import find_protocol
@@ -73,7 +93,11 @@ def require_view(run: RunFolder, given: float | None, view: ViewName) -> None:
 
 
 def calibrated_threshold(run: RunFolder) -> float | None:
-    """The threshold that `cdtr calibrate` stored, at which the scores of boxes were fitted; None before that."""
+    """Return the threshold that `cdtr calibrate` stored, at which scores of boxes were fitted; None before that.
+
+    Raises:
+        CheckpointError: It is outside of [0, 1).
+    """
     calibration = run.calibration()
     if calibration is None:
         return None
@@ -81,53 +105,76 @@ def calibrated_threshold(run: RunFolder) -> float | None:
 
 
 def scores_misfit(fitted_at: float | None, threshold: float) -> str | None:
-    """Why scores of boxes do not fit the boxes of a threshold, in words; None where they do."""
+    """Return why scores of boxes do not fit the boxes of a threshold, in words; None where they do.
+
+    Args:
+        fitted_at: The threshold of the boxes that the scores were fitted on; None where that is not known.
+        threshold: The one in use.
+    """
     if fitted_at is None or math.isclose(fitted_at, threshold, abs_tol=1e-6):
         return None
     return f"they were fitted at the calibrated threshold {fitted_at:.3g}, and the one in use is {threshold:.3g}"
 
 
 def given_threshold(given: float) -> float:
-    """ConfigError for what is no threshold."""
+    """Return a threshold that is in [0, 1); raise ConfigError for another one."""
     return _checked_threshold(given, "the threshold", ConfigError)
 
 
 def protocol_threshold(
-    run: RunFolder, protocol: Protocol, data_name: str, given: float | None = None, view: ViewName | None = None
-) -> tuple[float | None, str | None]:
-    """The map threshold under a protocol and where it is from.
+    run: RunFolder,
+    protocol: Protocol,
+    data_name: str,
+    given: Threshold | float | None = None,
+    view: ViewName | None = None,
+) -> Threshold | None:
+    """Return the map threshold under a protocol.
 
-    Given, published for the run's method on that full data set, calibrated for the protocol, configured, in that order;
-    None where there is none. A threshold of one protocol says nothing under another, nor one of a view under another
-    view: the run's configured one counts for the run's own protocol alone, and a calibrated one for its own view.
-    view: what the network sees; by default what the protocol says, else what the run has.
+    It is the one given, else the one published for the run's method on the full data set, else the calibrated, else the
+    configured one. A threshold of one protocol says nothing under another, nor one of a view under another view:
+    the run's configured threshold counts for the run's own protocol alone, and a calibrated one for its own view.
+
+    Args:
+        run: A run folder.
+        protocol: The protocol.
+        data_name: The name of the data set's format, such as ``cub``.
+        given: A threshold that goes before all others.
+        view: What the network sees; None takes what the protocol says, else the run's view.
+
+    Returns:
+        The threshold and where it is from; None where there is none.
+
+    Raises:
+        ConfigError: The given threshold is outside of [0, 1).
+        CheckpointError: The calibrated threshold is outside of [0, 1).
     """
     if given is not None:
         return choose_threshold(run, given)
     published = protocol.published.get(data_name)
     used = view or protocol.view or choose_view(run)
     if published is not None and published.view == used and _is_published_for(published, run):
-        return published.threshold, f"published with protocol {protocol.name} for {published.method} on {data_name}"
+        detail = f"protocol {protocol.name} for {published.method} on {data_name}"
+        return Threshold(published.threshold, ThresholdSource.PUBLISHED, detail)
     own, calibration = protocol.name == run.config().evaluation.protocol, run.calibration()
     if calibration is None:
-        return choose_threshold(run) if own else (None, None)
+        return choose_threshold(run) if own else None
     if own:
-        return choose_threshold(run) if calibrated_view(run) == used else (None, None)
+        return choose_threshold(run) if calibrated_view(run) == used else None
     try:
         found = calibration["by_protocol"][protocol.name]
         value, seen = found["threshold"], found.get("view", "whole")
     except (KeyError, TypeError, AttributeError):
-        return None, None
+        return None
     if seen != used:
-        return None, None
-    threshold = _checked_threshold(value, f"{run.calibration_file} ({protocol.name})", CheckpointError)
-    return threshold, _calibrated_on(calibration)
+        return None
+    checked = _checked_threshold(value, f"{run.calibration_file} ({protocol.name})", CheckpointError)
+    return _calibrated(checked, calibration)
 
 
 def _is_published_for(published: Published, run: RunFolder) -> bool:
-    """Whether a run is the published method, with its modules and nothing that the paper has not, on the full data set.
+    """Whether a run is the published method, with its modules and nothing beyond the paper, on the full data set.
 
-    SBA, which is trained with alone, may be off.
+    SBA may be off: it only trains.
     """
     config = run.config()
     same = config.method == published.method and len(run.class_names()) == published.classes
@@ -138,13 +185,18 @@ def _is_published_for(published: Published, run: RunFolder) -> bool:
 
 
 def box_quality(run: RunFolder) -> BoxQuality | None:
-    """What scores the run's boxes; None for a run that was not calibrated with boxes."""
+    """Return what scores the run's boxes; None for a run that was not calibrated with boxes.
+
+    Raises:
+        CheckpointError: The stored scores are damaged.
+    """
     stored = (run.calibration() or {}).get("box_scores")
     return None if stored is None else BoxQuality.from_json(stored, len(run.class_names()))
 
 
-def _calibrated_on(calibration: Mapping[str, Any]) -> str:
-    return f"calibrated on {calibration.get('n_images')} {calibration.get('source', 'images')}"
+def _calibrated(value: float, calibration: Mapping[str, Any]) -> Threshold:
+    images = f"{calibration.get('n_images')} {calibration.get('source', 'images')}"
+    return Threshold(value, ThresholdSource.CALIBRATED, images)
 
 
 def _checked_threshold(value: Any, origin: str, kind: type[CheckpointError] | type[ConfigError]) -> float:

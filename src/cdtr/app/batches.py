@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cdtr.app.worker import Settings
 from cdtr.data.written import mark_written
-from cdtr.exports import LEFT_OUT, Add, Exporter, Target, write_left_out
+from cdtr.formats import LEFT_OUT, Add, Exporter, Target, write_left_out
 from cdtr.records import Localization
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from cdtr.data.files import find_images
 from cdtr.data.images import read_image
 from cdtr.errors import DataError
-from cdtr.exports import can_be_written
+from cdtr.formats import can_be_written
 
 MOST = 500
 _THUMBNAIL = 160

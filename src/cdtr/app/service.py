@@ -19,7 +19,7 @@ from cdtr.app.limits import Limits
 from cdtr.app.uploads import image_id, read_upload
 from cdtr.app.worker import Settings, Worker
 from cdtr.errors import CdtrError, ConfigError
-from cdtr.exports import find_exporter, format_names
+from cdtr.formats import find_exporter, format_names
 from cdtr.records import Localization
 
 _REVIEW = "review"

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cdtr.data.images import decode_image
 from cdtr.errors import DataError
-from cdtr.exports import can_be_written
+from cdtr.formats import can_be_written
 
 # Formats whose decoders see the most use; Pillow would also try dozens of rare ones.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")

@@ -19,17 +19,18 @@ _MOST_WORKERS = 8
 def warn_of_misfit(localizer: Localizer) -> None:
     """Say that scores of boxes are for another threshold's boxes than the one that was given."""
     from cdtr.api import calibrated_threshold, scores_misfit
-    from cdtr.cli._shared import note
+    from cdtr.cli._shared import warn
     from cdtr.deployment.session import OnnxEngine
+    from cdtr.threshold import ThresholdSource
 
     if isinstance(localizer.engine, OnnxEngine):
-        facts = localizer.engine.facts
-        fitted_at = facts.threshold if (facts.threshold_source or "").startswith("calibrated") else None
+        found = localizer.engine.facts.map_threshold()
+        fitted_at = found.value if found is not None and found.source is ThresholdSource.CALIBRATED else None
     else:
         fitted_at = None if localizer.run is None else calibrated_threshold(localizer.run)
     misfit = scores_misfit(fitted_at, localizer.threshold)
     if misfit is not None:
-        note(f"warning: the scores of boxes may be wrong: {misfit}")
+        warn(f"the scores of boxes may be wrong: {misfit}")
 
 
 def default_workers(n_images: int, batch_size: int) -> int:
@@ -69,7 +70,7 @@ def localize_pictures(
     that cannot be read, and why.
     """
     from cdtr.cli._shared import note, progress_bar
-    from cdtr.exports import can_be_written
+    from cdtr.formats import can_be_written
     from cdtr.reports.overlays import heat_map, overlay
 
     found = []
@@ -119,7 +120,7 @@ def write_picture(picture: Image.Image, path: Path) -> None:
     import errno
     from io import BytesIO
 
-    from cdtr.cli._shared import note
+    from cdtr.cli._shared import warn
     from cdtr.runs import write_atomic
 
     buffer = BytesIO()
@@ -129,4 +130,4 @@ def write_picture(picture: Image.Image, path: Path) -> None:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        note(f"warning: no picture of {path.stem}: its name is too long for {path.parent}, rename the image")
+        warn(f"no picture of {path.stem}: its name is too long for {path.parent}, rename the image")

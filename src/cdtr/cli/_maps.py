@@ -111,8 +111,8 @@ def _reader(
     """The boxes of the images, and what was read of them once they have been asked for."""
     from cdtr.account import Account
     from cdtr.cli._localizing import pictures_root
-    from cdtr.data.annotations import Images, open_boxes
     from cdtr.data.opening import Forgiving
+    from cdtr.formats import Images, open_boxes
 
     root = pictures_root([(sample.image_id, sample.path) for sample in samples])
     annotate, account = open_boxes(Path(boxes), Images(root, samples, class_names, named=True))

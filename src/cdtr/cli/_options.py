@@ -1,4 +1,4 @@
-"""Options that several verbs have, word for word the same."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ViewOption: TypeAlias = Annotated[
     ),
 ]
 JsonOption: TypeAlias = Annotated[
-    Path | None, typer.Option("--json", help="Write the answer as JSON to this file; - is standard output.")
+    Path | None, typer.Option("--json", help="Write the results as JSON to this file; - is standard output.")
 ]
 FiguresOption: TypeAlias = Annotated[Path | None, typer.Option("--figures", help="Write figures (PNG) to this folder.")]
 SetOption: TypeAlias = Annotated[

@@ -1,4 +1,4 @@
-"""Where the words of a command go: `--json -` keeps standard output for the answer, `--quiet` leaves out the rest."""
+"""Where a command prints: `--json -` keeps standard output for the JSON, `--quiet` leaves out notes and progress."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import Any, TextIO
 STANDARD_OUTPUT = Path("-")
 _QUIET = "CDTR_QUIET"  # in the environment, so that the processes of `cdtr ablate` are quiet too
 
-_answers: TextIO | None = None
+_json_output: TextIO | None = None
 
 
 def asks_for_json(arguments: Sequence[str]) -> bool:
-    """Whether standard output is to hold JSON alone."""
+    """Return whether standard output must hold JSON alone."""
     return "--json=-" in arguments or ("--json", "-") in pairwise(arguments)
 
 
 @contextmanager
 def output_for(arguments: Sequence[str], quiet: bool) -> Iterator[None]:
-    """Within, what a command prints goes to standard error if it was asked for JSON on standard output."""
-    global _answers
+    """Send what a command prints to standard error if it was asked for JSON on standard output."""
+    global _json_output
     before = os.environ.get(_QUIET)
     if quiet:
         os.environ[_QUIET] = "1"
-    _answers = sys.stdout
+    _json_output = sys.stdout
     try:
         if asks_for_json(arguments):
             with redirect_stdout(sys.stderr):
@@ -37,22 +37,22 @@ def output_for(arguments: Sequence[str], quiet: bool) -> Iterator[None]:
         else:
             yield
     finally:
-        _answers = None
+        _json_output = None
         if before is None:
             os.environ.pop(_QUIET, None)
 
 
 def is_quiet() -> bool:
-    """Whether to leave out progress, notes and next steps."""
+    """Return whether to leave out progress, notes and next steps."""
     return os.environ.get(_QUIET, "") not in ("", "0")
 
 
 def write_answer(json_file: Path | None, tree: Any) -> None:
-    """Write what ``--json`` asked for: to a file, which is named on the terminal, or to standard output for ``-``."""
+    """Write the JSON of ``--json``: to a file, which is named on the terminal, or to standard output for ``-``."""
     if json_file is None:
         return
     if json_file == STANDARD_OUTPUT:
-        print(json.dumps(tree, indent=2), file=_answers or sys.stdout, flush=True)  # ASCII, whatever the terminal
+        print(json.dumps(tree, indent=2), file=_json_output or sys.stdout, flush=True)  # ASCII, whatever the terminal
         return
     from cdtr.runs import write_json
 

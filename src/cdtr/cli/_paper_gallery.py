@@ -15,7 +15,6 @@ from torch import nn
 from cdtr.api import as_seen, find_device, load_model
 from cdtr.cli._paper_runs import PaperPlan, Scale, result_file, run_folder
 from cdtr.cli._shared import note, progress_bar, report_broken
-from cdtr.cli.report import NOISE_IMAGES, rebuild_start
 from cdtr.config import PaperGallery, Reproduction, ViewName, recipe_label
 from cdtr.data.images import read_image
 from cdtr.data.loader import EvalLoader, eval_loader
@@ -37,6 +36,7 @@ from cdtr.reports.paper_gallery import (
 )
 from cdtr.runs import RunFolder
 from cdtr.workflows.opening import find_split
+from cdtr.workflows.report import NOISE_IMAGES, rebuild_start
 
 FAILURE_POOL = 1000  # images among which failures are looked for
 DPI = 200

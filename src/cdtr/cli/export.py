@@ -78,11 +78,11 @@ def command(
     seen = find_view(folder, view)
     chosen = view_threshold(folder, threshold, seen.name)
     source = None if data is None else open_source(folder, data, boxes, split, TERMINAL)
-    trial = prepare_trial(folder, chosen[0], source, split, images, int8, seen.name)
-    if chosen[0] is None:
+    trial = prepare_trial(folder, None if chosen is None else chosen.value, source, split, images, int8, seen.name)
+    if chosen is None:
         note(f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold")
     method = tiled(load_model(folder.path), seen.input_hw, seen.size_hw)
-    written = export_run(method, run_facts(folder, *chosen, seen.name), trial, onnx, torch_export, int8)
+    written = export_run(method, run_facts(folder, chosen, seen.name), trial, onnx, torch_export, int8)
     for path, content in written.items():
         write_atomic(path, content)
         print(f"wrote {path}: {len(content) / 1e6:.1f} MB")
@@ -202,11 +202,11 @@ def prepare_trial(
     """Pictures of the data set, evenly chosen, or drawn ones where there is none."""
     from cdtr.api import DEFAULT_THRESHOLD
     from cdtr.cli._shared import report_broken
-    from cdtr.cli.evaluate import choose_split
     from cdtr.data.split import training_samples
     from cdtr.deployment.pictures import drawn_pictures, read_pictures
     from cdtr.deployment.variants import TrueBoxes
     from cdtr.evaluation import find_protocol
+    from cdtr.workflows.opening import choose_split
 
     config, level = run.config(), DEFAULT_THRESHOLD if threshold is None else threshold
     if source is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdtr.cli._options import DeviceOption, JsonOption, ThresholdOption, ViewOption
+from cdtr.plugins import modules_of
 
 if TYPE_CHECKING:
     from cdtr.api import Localizer
-    from cdtr.exports import Exporter
+    from cdtr.formats import Exporter
     from cdtr.records import Localization
 
 REVIEW = "review"
 _VAL_SHARE = 0.2
 
-# By the names of the files: to import the package would take seconds that --help does not have.
-_MODULES = pkgutil.iter_modules([str(Path(__file__).parents[1] / "exports")])
-_FORMATS = sorted(module.name.replace("_", "-") for module in _MODULES if not module.name.startswith("_"))
+# Without an import of the package, which would take seconds that --help does not have.
+_FORMATS = sorted(name.replace("_", "-") for name in modules_of("cdtr.formats", "cdtr.formats", "open_writer"))
 
 
 def command(
@@ -101,7 +100,7 @@ def command(
     from cdtr.cli._pictures import find_pictures
     from cdtr.cli._shared import require_folder, require_outputs
     from cdtr.errors import ConfigError, DataError
-    from cdtr.exports import LEFT_OUT, Target, find_exporter, write_left_out
+    from cdtr.formats import LEFT_OUT, Target, find_exporter, write_left_out
 
     exporters = [find_exporter(name) for name in dict.fromkeys(formats.split(","))]
     require_folder(out)
@@ -215,7 +214,7 @@ def scores_exporters(localizer: Localizer, asked: Sequence[Exporter], min_score:
     """The review list, where boxes have scores and it was not asked for; ConfigError for what needs scores without."""
     from cdtr.deployment.session import is_exported
     from cdtr.errors import ConfigError
-    from cdtr.exports import find_exporter
+    from cdtr.formats import find_exporter
 
     has_review = any(exporter.name == REVIEW for exporter in asked)
     if localizer.quality is not None:

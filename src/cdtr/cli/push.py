@@ -39,7 +39,7 @@ def command(
     folder = RunFolder(run).require_trained()
     load_model(folder.path)  # what does not fit should not be published
     threshold = choose_threshold(folder)
-    if threshold[0] is None:
+    if threshold is None:
         note(f"{run} has no threshold: run `cdtr calibrate` first, and whoever loads it need not guess one")
     if dry_run:
         whole = folder.path.resolve()

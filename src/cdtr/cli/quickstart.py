@@ -97,16 +97,18 @@ def train_small_clip(config: Config, source: DataSource, out: Path) -> None:
 
 def measure(run: RunFolder, source: DataSource, samples: tuple[Sample, ...], out: Path) -> Evaluation:
     """Calibrate if that was not done, evaluate, and write and print the numbers."""
-    from cdtr.cli.calibrate import calibrate_run
-    from cdtr.cli.evaluate import evaluate_run
+    from cdtr.cli._shared import TERMINAL
     from cdtr.evaluation import find_protocol
     from cdtr.reports.tables import metrics_table, summary_lines
     from cdtr.runs import write_json
     from cdtr.terminal import PlainConsole
+    from cdtr.workflows.calibrate import calibrate
+    from cdtr.workflows.evaluate import evaluate_samples
 
     if run.calibration() is None:
-        calibrate_run(run, source)
-    (result,) = evaluate_run(run, source, samples, [find_protocol(run.config().evaluation.protocol)])
+        calibrate(run, source, reporter=TERMINAL)
+    rules = [find_protocol(run.config().evaluation.protocol)]
+    (result,) = evaluate_samples(run, source, samples, rules, reporter=TERMINAL)
     PlainConsole().print(metrics_table(result))
     for line in summary_lines(result):
         print(line)
@@ -135,9 +137,10 @@ def write_answers(
     """Boxes and overlays of some validation images, and the page."""
     from cdtr.api import Localizer
     from cdtr.cli._localizing import localize_pictures
-    from cdtr.cli.report import count_parameters, examine
-    from cdtr.exports import find_exporter
+    from cdtr.cli._shared import TERMINAL
+    from cdtr.formats import find_exporter
     from cdtr.reports.quickstart import write_quickstart
+    from cdtr.workflows.report import count_parameters, examine
 
     localizer = Localizer.from_pretrained(run.path)
     pictures = [(sample.image_id, sample.path) for sample in choose_samples(samples, seed)]
@@ -146,7 +149,7 @@ def write_answers(
         exporter = find_exporter(name)
         exporter.write(found, out / "boxes" / exporter.file_name, source.class_names)
     page = out / "index.html"
-    measured = examine(run, source, "val", samples, evaluation)
+    measured = examine(run, source, "val", samples, evaluation, reporter=TERMINAL)
     write_quickstart(run, count_parameters(run), measured, dict(seconds), page)
     return page
 

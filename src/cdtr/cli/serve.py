@@ -86,12 +86,12 @@ def command(
 
 def _announce(host: str, port: int, own: bool, token: str | None) -> None:
     from cdtr.app.access import SHORT
-    from cdtr.cli._shared import note
+    from cdtr.cli._shared import warn
 
     if token is None and not own:
-        note(f"warning: {host} is open to the network without a --token: whoever reaches it may use it")
+        warn(f"{host} is open to the network without a --token: whoever reaches it may use it")
     if token is not None and len(token) < SHORT:
-        note(f"warning: a token of {len(token)} characters may be guessed: take {SHORT} or more")
+        warn(f"a token of {len(token)} characters may be guessed: take {SHORT} or more")
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(f"serving at {address}, JSON interface at {address}/docs; Ctrl+C ends it", flush=True)
 

@@ -1,21 +1,11 @@
-"""Boxes that come back from a review, one file a tool's format; the file's name is the format's name.
-
-A format file has ``WRITTEN_AS``, the file that `cdtr localize` writes of it, ``recognises(path)``, and ``read(path,
-reviewed)``, which answers a ``BoxFile``: of our own boxes, or with ``reviewed`` of what a reviewer made of them.
-"""
+"""Boxes that come back from a review: which of our images they are of, and what the reviewers changed."""
 
 from __future__ import annotations
 
-import pkgutil
 import zipfile
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
 
-from cdtr.corrections._boxes import BoxFile as BoxFile
-from cdtr.corrections._boxes import ImageBoxes as ImageBoxes
-from cdtr.corrections._boxes import NamedBox as NamedBox
 from cdtr.corrections._compare import Change as Change
 from cdtr.corrections._compare import Review as Review
 from cdtr.corrections._compare import Tally as Tally
@@ -24,32 +14,16 @@ from cdtr.corrections._names import match_images as match_images
 from cdtr.corrections._pixels import in_pixels
 from cdtr.corrections._pixels import settle_corners as settle_corners
 from cdtr.errors import DataError
+from cdtr.formats import BoxFile, review_modules
+from cdtr.formats._modules import ReviewModule
 
 _READ = (
     "an export of Label Studio (JSON or JSON-MIN), COCO (JSON), CVAT for images (XML), a folder of YOLO or VOC, our CSV"
 )
 
 
-class FormatModule(Protocol):
-    """What each format of this package offers."""
-
-    WRITTEN_AS: str
-
-    def recognises(self, path: Path) -> bool:
-        """Whether a file, or a folder, looks like this format; cheap."""
-        ...
-
-    def read(self, path: Path, reviewed: bool) -> BoxFile:
-        """The file's boxes; DataError, naming image and box, for what cannot be."""
-        ...
-
-
-def format_names() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-
-
 def read_reviewed(path: Path) -> BoxFile:
-    """What came back from a review; DataError for a file of no known format."""
+    """Read what came back from a review; raise DataError for a file of no known format."""
     if not path.exists():
         raise DataError(f"no file or folder {path}: expected {_READ}")
     if zipfile.is_zipfile(path):
@@ -61,12 +35,21 @@ def read_reviewed(path: Path) -> BoxFile:
 
 
 def read_written(path: Path, reviewed: Path | None = None) -> tuple[Path, BoxFile]:
-    """The boxes as `cdtr localize` wrote them: a file of its, or the folder.
+    """Read the boxes as `cdtr localize` wrote them.
 
-    Of a folder the file in the format of the ``reviewed`` one counts, as that is what the tool was given, else the
-    first. What this format has no place for, classes and sizes of images without a box, is taken from the first.
+    Args:
+        path: The folder that it wrote, or a file in it.
+        reviewed: The reviewed boxes. Of a folder the file in their format counts, as that is what the tool was given,
+            else the first. What this format cannot hold, classes and sizes of images without a box, is taken from the
+            first.
+
+    Returns:
+        The file that was read, and its boxes in pixels.
+
+    Raises:
+        DataError: There is no file of ours.
     """
-    modules = [_module(name) for name in format_names()]
+    modules = [load() for load in review_modules().values()]
     if not path.is_dir():
         module = _format_of(path) if path.is_file() else None
         if module is None:
@@ -94,15 +77,11 @@ def _completed(boxes: BoxFile, other: BoxFile) -> BoxFile:
     """With the classes and sizes that another file of the same images has; no box of it."""
     sizes = {image.names[0]: image.size_hw for image in other.images}
     images = (replace(image, size_hw=image.size_hw or sizes.get(image.names[0])) for image in boxes.images)
-    labels = {box.label for image in boxes.images for box in image.boxes}
+    labels = {box.name for image in boxes.images for box in image.boxes}
     classes = other.class_names if other.class_names is not None and labels <= {*other.class_names} else None
     return replace(boxes, images=tuple(images), class_names=boxes.class_names or classes)
 
 
-def _format_of(path: Path) -> FormatModule | None:
+def _format_of(path: Path) -> ReviewModule | None:
     """The format that a file looks like, if any."""
-    return next((module for module in map(_module, format_names()) if module.recognises(path)), None)
-
-
-def _module(name: str) -> FormatModule:
-    return cast(FormatModule, import_module(f"{__name__}.{name}"))
+    return next((module for load in review_modules().values() if (module := load()).recognises(path)), None)

@@ -1,4 +1,4 @@
-"""What reviewers did to our boxes."""
+"""The comparison of reviewed boxes with ours."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from cdtr.corrections._boxes import ImageBoxes, NamedBox
 from cdtr.corrections._pixels import SAME_PIXELS
-from cdtr.data.annotations._boxes import Corners
 from cdtr.errors import DataError
 from cdtr.localization.boxes import iou_half_open
+from cdtr.records import Box, Corners, ImageBoxes
 
 Kind = Literal["kept", "moved", "relabelled", "deleted", "added"]
 
@@ -23,20 +22,25 @@ _SAME_CLASS = 0.01  # of boxes at equally good places the one of the same class 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of a box: ours, or None where it was added; theirs, or None where it was deleted.
+    """What became of one box.
 
-    iou: of the two. relabelled: of another class, moved or not.
+    Attributes:
+        image_id: The image.
+        kind: A box of another class is relabelled, moved or not.
+        ours: Our box, None where the reviewer added it.
+        theirs: The reviewer's box, None where ours was deleted.
+        iou: The IoU of the two.
     """
 
     image_id: str
     kind: Kind
-    ours: NamedBox | None
-    theirs: NamedBox | None
+    ours: Box | None
+    theirs: Box | None
     iou: float | None
 
     def to_json(self) -> dict[str, Any]:
         pair = {"ours": self.ours, "theirs": self.theirs}
-        shown = {key: box and {"label": box.label, "xyxy": list(box.xyxy)} for key, box in pair.items()}
+        shown = {key: box and {"label": box.name, "xyxy": list(box.xyxy)} for key, box in pair.items()}
         return {"image": self.image_id, "kind": self.kind, **shown, "iou": self.iou}
 
 
@@ -103,7 +107,7 @@ def compare(
     total = Tally()
     for change in changes:
         owner = change.ours or change.theirs
-        for tally in [total] if owner is None else [total, tallies.setdefault(owner.label, Tally())]:
+        for tally in [total] if owner is None else [total, tallies.setdefault(owner.name, Tally())]:
             setattr(tally, change.kind, getattr(tally, change.kind) + 1)
     sizes = len(reviewed), len(written) - len(reviewed), n_unknown
     return Review(tuple(changes), tuple(class_names), *sizes, total, tallies)
@@ -113,10 +117,10 @@ def _check_labels(reviewed: Mapping[str, ImageBoxes], class_names: Sequence[str]
     known = set(class_names)
     for name, image in reviewed.items():
         for box in image.boxes:
-            if box.label not in known:
+            if box.name not in known:
                 shown = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
                 raise DataError(
-                    f"{name} has a box of {box.label!r:.60}, which is none of the classes ({shown}): rename it there, "
+                    f"{name} has a box of {box.name!r:.60}, which is none of the classes ({shown}): rename it there, "
                     "or name the run with --run if its classes are more"
                 )
 
@@ -127,7 +131,7 @@ def _changes(image_id: str, ours: ImageBoxes, theirs: ImageBoxes) -> Iterable[Ch
         old, new = ours.boxes[first], theirs.boxes[second]
         iou = float(iou_half_open([old.xyxy], [new.xyxy])[0, 0])
         kind: Kind = "moved"
-        if old.label != new.label:
+        if old.name != new.name:
             kind = "relabelled"
         elif iou >= SAME_IOU or _largest_distance(old.xyxy, new.xyxy) <= SAME_PIXELS:
             kind = "kept"
@@ -140,7 +144,7 @@ def _changes(image_id: str, ours: ImageBoxes, theirs: ImageBoxes) -> Iterable[Ch
             yield Change(image_id, "added", None, box, None)
 
 
-def _pairs(ours: Sequence[NamedBox], theirs: Sequence[NamedBox]) -> dict[int, int]:
+def _pairs(ours: Sequence[Box], theirs: Sequence[Box]) -> dict[int, int]:
     """Which of their boxes each of ours became."""
     keys = {f"box-{number}": index for index, number in enumerate(range(1, len(ours) + 1))}
     pairs: dict[int, int] = {}
@@ -152,7 +156,7 @@ def _pairs(ours: Sequence[NamedBox], theirs: Sequence[NamedBox]) -> dict[int, in
     if not first or not second:
         return pairs
     iou = iou_half_open([ours[index].xyxy for index in first], [theirs[index].xyxy for index in second])
-    same = np.array([[ours[one].label == theirs[other].label for other in second] for one in first])
+    same = np.array([[ours[one].name == theirs[other].name for other in second] for one in first])
     for row, column in zip(*linear_sum_assignment(iou + _SAME_CLASS * (same & (iou > 0)), maximize=True), strict=True):
         if iou[row, column] > 0:
             pairs[first[row]] = second[column]

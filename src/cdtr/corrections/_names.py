@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
-from cdtr.corrections._boxes import BoxFile, ImageBoxes
 from cdtr.corrections._pixels import in_pixels
 from cdtr.errors import DataError
+from cdtr.formats import BoxFile
 from cdtr.image_names import NameIndex, relative_name
-
-_UPLOADED = re.compile(r"^[0-9a-f]{8}(?:-|__)")  # Label Studio's own prefix of files that it stores
-_ROBOFLOW = re.compile(r"^(?P<stem>.+)_(?P<suffix>jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9A-Za-z]+(?:\.[A-Za-z]+)?$")
-
-
-def exported_names(name: str) -> tuple[str, ...]:
-    """What an image may be called that a tool exported under a name of its own: that name, and ours within it.
-
-    Leading ``../`` are left out: tools write paths as seen from a folder of theirs, and a name only finds one of our
-    images by the end of its path.
-    """
-    path = PurePosixPath(name.replace("\\", "/"))
-    parts = list(path.parts)
-    while parts and parts[0] == "..":
-        parts.pop(0)
-    if not parts:
-        return (name,)
-    *folders, base = parts
-    found = [base]
-    if _UPLOADED.match(base):
-        found.append(_UPLOADED.sub("", base))
-    roboflow = _ROBOFLOW.match(base)
-    if roboflow:
-        found.append(f"{roboflow['stem']}.{roboflow['suffix']}")
-    return tuple(PurePosixPath(*folders, one).as_posix() for one in found)
+from cdtr.records import ImageBoxes
 
 
 def match_images(written: Mapping[str, ImageBoxes], reviewed: BoxFile, where: str) -> tuple[dict[str, ImageBoxes], int]:

@@ -1,13 +1,14 @@
-"""Boxes of files that hold shares of an image, or pixels counted from they do not say where, as pixels from 0."""
+"""Conversion to pixels from 0 of boxes in fractions of an image, or in pixels that may count from 0 or 1."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from cdtr.corrections._boxes import ImageBoxes, NamedBox, checked_box
-from cdtr.data.annotations._boxes import Corners
 from cdtr.errors import DataError
+from cdtr.formats._checks import reviewed_box
+from cdtr.formats.voc_zero import from_zero
+from cdtr.records import Box, ImageBoxes
 
 SAME_PIXELS = 0.5  # no corner further away: small boxes lose more IoU by rounding than SAME_IOU allows
 
@@ -31,15 +32,9 @@ def in_pixels(image: ImageBoxes, size_hw: tuple[int, int] | None, where: str) ->
 def checked(image: ImageBoxes, where: str) -> ImageBoxes:
     """The image with each box kept inside it; DataError for a box without an inside there."""
     boxes = tuple(
-        box._replace(xyxy=checked_box(box.label, box.xyxy, image.size_hw, f"{where}, {image.names[0]}"))
-        for box in image.boxes
+        reviewed_box(box.name, box.xyxy, image.size_hw, f"{where}, {image.names[0]}", box.key) for box in image.boxes
     )
     return replace(image, boxes=boxes)
-
-
-def from_zero(image: ImageBoxes) -> ImageBoxes:
-    """Boxes that were read as if their first pixel counted from 1, and count from 0."""
-    return replace(image, boxes=tuple(box._replace(xyxy=_shifted(box.xyxy)) for box in image.boxes))
 
 
 def settle_corners(
@@ -59,14 +54,9 @@ def settle_corners(
     return {name: checked(image, where) for name, image in chosen.items()}, first, kept[0] != kept[1]
 
 
-def _shifted(xyxy: Corners) -> Corners:
-    x0, y0, x1, y1 = xyxy
-    return x0 + 1, y0 + 1, x1, y1
-
-
-def _is_kept(box: NamedBox, ours: tuple[NamedBox, ...]) -> bool:
+def _is_kept(box: Box, ours: tuple[Box, ...]) -> bool:
     # Rounding moves a corner by half a pixel at most, and the wrong count by a whole one.
     return any(
-        box.label == other.label and max(abs(a - b) for a, b in zip(box.xyxy, other.xyxy, strict=True)) <= SAME_PIXELS
+        box.name == other.name and max(abs(a - b) for a, b in zip(box.xyxy, other.xyxy, strict=True)) <= SAME_PIXELS
         for other in ours
     )

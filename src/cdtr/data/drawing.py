@@ -52,12 +52,6 @@ def draw_picture(label: int, size: int, random: Random) -> Picture:
     return Picture(np.clip(image, 0, 255).astype(np.uint8), share >= 0.5)
 
 
-def tight_box(mask: Shape) -> tuple[int, int, int, int]:
-    """Half-open (x0, y0, x1, y1) around a mask that is not empty."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
 def _colour(random: Random) -> FloatArray:
     return np.asarray(random.uniform(20, 235, size=3), dtype=np.float32)
 

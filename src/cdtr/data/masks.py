@@ -19,7 +19,14 @@ _DECODED = 24  # masks of a set; the headers tell of the others where these are 
 
 
 def separate_masks(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, Path]]:
-    """The images among some files, in their order, and the mask of each that has one."""
+    """Separate images from masks.
+
+    Args:
+        paths: Image files.
+
+    Returns:
+        The images in their order, and the mask of each image that has one.
+    """
     pairs = _pairs(paths)
     fitting = [(image, mask) for image, mask in pairs if _same_size(image, mask)]
     some = fitting[:: max(len(fitting) // _DECODED, 1)]

@@ -12,10 +12,10 @@ from threading import Lock
 
 from cdtr.account import Account
 from cdtr.config import DataConfig
-from cdtr.data.annotations import Annotate, Images, no_annotation, open_boxes
 from cdtr.data.datasets import load_source
 from cdtr.data.duplicates import describe_copies, find_copies, without
 from cdtr.errors import AnnotationError, DataError
+from cdtr.formats import Annotate, Images, no_annotation, open_boxes
 from cdtr.records import Annotation, DataSource, Sample
 
 # Looking for copies stats every file; larger sets are searched only if asked for.

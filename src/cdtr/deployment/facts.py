@@ -19,6 +19,7 @@ from cdtr.errors import CheckpointError
 from cdtr.json_tree import parse_json
 from cdtr.localization.quality import BoxQuality
 from cdtr.runs import RunFolder, hash_file
+from cdtr.threshold import Threshold
 
 METADATA_KEY = "cdtr"
 METADATA_FILE = "cdtr.json"
@@ -110,6 +111,10 @@ class Facts(_Part):
     box_scores: dict[str, Any] | None = None
     precision: Precision = FLOAT32
 
+    def map_threshold(self) -> Threshold | None:
+        """The threshold and where it is from."""
+        return None if self.threshold is None else Threshold.parse(self.threshold, self.threshold_source)
+
     def box_quality(self) -> BoxQuality | None:
         """What scores the boxes, if anything."""
         return None if self.box_scores is None else BoxQuality.from_json(self.box_scores, len(self.class_names))
@@ -140,7 +145,7 @@ class Facts(_Part):
         return facts
 
 
-def run_facts(run: RunFolder, threshold: float | None, threshold_source: str | None, view: ViewName = "whole") -> Facts:
+def run_facts(run: RunFolder, threshold: Threshold | None, view: ViewName = "whole") -> Facts:
     """The facts of a trained run, with the threshold that counts, where it is from, and what the network sees."""
     config = run.config()
     seen = View.of(view, config.data)
@@ -165,7 +170,7 @@ def run_facts(run: RunFolder, threshold: float | None, threshold_source: str | N
             std=config.data.std,
             max_pixels=config.data.max_pixels,
         ),
-        threshold=threshold,
-        threshold_source=threshold_source,
+        threshold=None if threshold is None else threshold.value,
+        threshold_source=None if threshold is None else str(threshold),
         box_scores=(run.calibration() or {}).get("box_scores"),
     )

@@ -13,6 +13,7 @@ from cdtr.metrics import ImageRow, all_metrics
 from cdtr.metrics.attention import AttentionOnObject
 from cdtr.metrics.loc_accuracy import iou_percentiles
 from cdtr.metrics.selective import Selective
+from cdtr.threshold import Threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,7 @@ class Evaluation:
         protocol: Name of the protocol.
         n_images: Number of images, over which classification is measured.
         n_annotated: Number of images with at least one box, over which localization is measured.
-        threshold: The map threshold in use, in [0, 1).
-        threshold_source: Where the threshold comes from.
+        map_threshold: The map threshold in use and its source; None if there is none.
         metrics: Value of each metric by its key, in percent unless the metric says otherwise.
         intervals: 95% bootstrap interval over images of each metric, by its key.
         baselines: Metrics of ``full_image``, ``centre_box`` and ``centre_box_per_class``.
@@ -77,8 +77,7 @@ class Evaluation:
     protocol: str
     n_images: int
     n_annotated: int
-    threshold: float | None
-    threshold_source: str | None
+    map_threshold: Threshold | None
     metrics: Mapping[str, float | None]
     intervals: Mapping[str, tuple[float, float] | None]
     baselines: Mapping[str, Mapping[str, Any] | None]
@@ -92,6 +91,16 @@ class Evaluation:
     view: str = "whole"
     rows: tuple[ImageRow, ...] = field(default=(), repr=False)
     recipe: str | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        """The map threshold in use, in [0, 1)."""
+        return None if self.map_threshold is None else self.map_threshold.value
+
+    @property
+    def threshold_source(self) -> str | None:
+        """Where the map threshold is from, in words."""
+        return None if self.map_threshold is None else str(self.map_threshold)
 
     def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
         """Convert to a tree of plain values, as `cdtr evaluate --json` writes it.

@@ -30,6 +30,7 @@ from cdtr.metrics.baselines import CENTRE_BOX, FULL_IMAGE
 from cdtr.metrics.errors import summarise_errors
 from cdtr.metrics.pxap import precision_recall
 from cdtr.metrics.selective import Selective, measure_scores
+from cdtr.threshold import Threshold
 
 _CALIBRATE = (
     "no threshold was given: Top-1, Top-5, GT-known Loc and the IoUs need one, run `cdtr calibrate` on images that are "
@@ -63,7 +64,8 @@ class Tally:
 
     Args:
         protocol: How maps and true boxes are compared.
-        threshold: The map threshold in use, from 0 to below 1; None if there is none yet.
+        threshold: The map threshold in use, from 0 to below 1, with its source; a bare number is one that the user
+            gave; None if there is none yet.
         delta: Step of the thresholds that MaxBoxAcc and PxAP sweep.
         quality: Scores the predicted class's box without ground truth; None to leave the scores out.
 
@@ -79,12 +81,17 @@ class Tally:
     """
 
     def __init__(
-        self, protocol: Protocol, threshold: float | None, delta: float = DELTA, quality: BoxQuality | None = None
+        self,
+        protocol: Protocol,
+        threshold: Threshold | float | None,
+        delta: float = DELTA,
+        quality: BoxQuality | None = None,
     ) -> None:
-        if threshold is not None and not 0 <= threshold < 1:
-            raise ConfigError(f"map threshold {threshold}: expected a number from 0 up to 1, or None")
+        self.map_threshold = Threshold.of(threshold)
+        self.threshold = None if self.map_threshold is None else self.map_threshold.value
+        if self.threshold is not None and not 0 <= self.threshold < 1:
+            raise ConfigError(f"map threshold {self.threshold}: expected a number from 0 up to 1, or None")
         self.protocol = protocol
-        self.threshold = threshold
         self.quality = quality
         self.thresholds = sweep_thresholds(delta)
         self.accuracy = LocAccuracy()
@@ -139,11 +146,8 @@ class Tally:
         for key, hits in other._oracle_hits.items():
             self._oracle_hits[key] += hits
 
-    def finish(self, threshold_source: str | None = None) -> Evaluation:
+    def finish(self) -> Evaluation:
         """Compute the metrics of everything counted so far.
-
-        Args:
-            threshold_source: Where the threshold comes from.
 
         Returns:
             The evaluation.
@@ -159,8 +163,7 @@ class Tally:
             protocol=self.protocol.name,
             n_images=self.accuracy.count,
             n_annotated=self.baselines.count,
-            threshold=self.threshold,
-            threshold_source=threshold_source if self.threshold is not None else None,
+            map_threshold=self.map_threshold,
             metrics={**self.accuracy.compute(), **self._sweeps()},
             intervals=self.intervals.compute(self.accuracy.rows),
             baselines=self.baselines.compute() if annotated else dict.fromkeys((FULL_IMAGE, CENTRE_BOX)),

@@ -5,21 +5,20 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from cdtr.config import recipe_label
 from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, score_rows
 from cdtr.runs import RunFolder
-
-Threshold: TypeAlias = tuple[float | None, str | None]
+from cdtr.threshold import Threshold
 
 _IN_HEADER = ("gt_known_loc", "top1_loc", "top1_cls")
 _CLASSES_SHOWN = 20
 
 
-def model_card(run: RunFolder, threshold: Threshold, title: str, repo_id: str | None = None) -> str:
+def model_card(run: RunFolder, threshold: Threshold | None, title: str, repo_id: str | None = None) -> str:
     """The card of a run: data, protocol, threshold with its source, and the scores that `cdtr evaluate` stored.
 
     threshold: of the maps, and where it is from. repo_id: the name that the examples of use have.
@@ -97,14 +96,13 @@ def _data(run: RunFolder, manifest: Mapping[str, Any]) -> Iterator[str]:
     yield f"- {len(names)} classes: {', '.join(f'`{_code(name)}`' for name in names[:_CLASSES_SHOWN])}{more}\n"
 
 
-def _threshold(run: RunFolder, threshold: Threshold) -> Iterator[str]:
-    value, source = threshold
+def _threshold(run: RunFolder, threshold: Threshold | None) -> Iterator[str]:
     yield "## Protocol and threshold\n"
     yield f"The run's protocol is `{_code(run.config().evaluation.protocol)}`."
-    if value is None:
+    if threshold is None:
         yield "The maps have no calibrated threshold yet; `cdtr calibrate` chooses one.\n"
     else:
-        yield f"The object is what reaches {value:g} of the map's maximum: {_plain(source or 'source unknown')}.\n"
+        yield f"The object is what reaches {threshold.value:g} of the map's maximum: {_plain(threshold)}.\n"
 
 
 def _scores(run: RunFolder, scores: list[dict[str, Any]]) -> Iterator[str]:

@@ -31,8 +31,8 @@ from cdtr.reports.tables import (
     score_rows,
 )
 from cdtr.runs import RunFolder, library_versions
+from cdtr.threshold import ThresholdSource
 
-NOT_CALIBRATED = "a default, not calibrated"  # the source of a threshold that nobody chose
 CLASSES_IN_SIGHT = 30  # more are folded away
 _NOISE_IMAGES = 4
 _HEADLINE = ("gt_known_loc", "top1_loc", "top1_cls")
@@ -185,13 +185,13 @@ def _headline(evaluation: Evaluation, n_classes: int) -> Iterator[tuple[str, str
 
 def _notes(evaluation: Evaluation, likeness: float | None) -> Iterator[str]:
     """What a reader must know before any number."""
-    source = evaluation.threshold_source or ""
-    if source == NOT_CALIBRATED:
+    source = None if evaluation.map_threshold is None else evaluation.map_threshold.source
+    if source is ThresholdSource.DEFAULT:
         yield (
             f"No map threshold was calibrated: boxes and scores are at {evaluation.threshold:g} of the map's maximum, "
             "a common default. `cdtr calibrate` chooses one."
         )
-    if source.startswith("oracle") and evaluation.n_annotated:
+    if source is ThresholdSource.ORACLE and evaluation.n_annotated:
         yield "The map threshold was chosen on images that are scored here, which flatters the scores."
     if not evaluation.n_annotated:
         yield "These images have no boxes, so only their classes are measured. Look at the pictures for the boxes."

@@ -1,16 +1,16 @@
-"""Open what a workflow works on: a run with the data it was trained on, a split, the held-out images, a view."""
+"""Open what a workflow works on: a run, its data set, a split, the held-out images, the views of protocols."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from cdtr.account import Account, account_lines
 from cdtr.data.images import check_images
 from cdtr.data.opening import open_data
 from cdtr.data.split import hold_out, training_samples
-from cdtr.errors import CheckpointError, DataError
+from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names
 from cdtr.workflows.reporting import SILENT, Reporter
@@ -22,8 +22,51 @@ if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
     from cdtr.data.pixels import View
     from cdtr.evaluation import Protocol
 
-HELD_OUT = "held-out"
-TEST_SPLITS = ("test", "val")  # the first that the data has is the one to measure on
+RunLike: TypeAlias = str | Path | RunFolder
+DataLike: TypeAlias = str | Path | DataSource
+
+HELD_OUT = "held-out"  # the name of the split of the training images that the run was not fitted to
+TEST_SPLITS = ("test", "val")  # scores are measured on the first of them that the data has
+
+
+def resolve_run(run: RunLike) -> RunFolder:
+    """Return the folder of a trained run.
+
+    Args:
+        run: the folder, its path, or a hub id ``owner/name``, which is downloaded.
+
+    Raises:
+        CheckpointError: there is no such run, or its training has not finished.
+    """
+    from cdtr.api import find_run
+
+    return run.require_trained() if isinstance(run, RunFolder) else find_run(run)
+
+
+def name_of(run: RunLike) -> str:
+    """Return the path or hub id that a run goes by."""
+    return str(run.path if isinstance(run, RunFolder) else run)
+
+
+def resolve_data(
+    run: RunFolder,
+    data: DataLike,
+    boxes: str | None = None,
+    split: str | None = None,
+    reporter: Reporter = SILENT,
+) -> DataSource:
+    """Return the data set as it is where it is open already, else open it as ``open_source`` does.
+
+    Raises:
+        ConfigError: boxes are named for a data set that is open already.
+        DataError: the set cannot be read, or has other classes than the run.
+    """
+    if not isinstance(data, DataSource):
+        return open_source(run, Path(data), boxes, split, reporter)
+    if boxes is not None:
+        raise ConfigError("boxes are named for a data set that is open already: give its path, or leave boxes out")
+    check_classes(run, data)
+    return data
 
 
 def open_source(
@@ -53,8 +96,20 @@ def open_source(
     return source
 
 
+def report_reading(source: DataSource, reporter: Reporter) -> None:
+    """Report the lines of ``reading_lines``, and warn of each problem that came up since the set was opened."""
+    for account in source.accounts:
+        account.warn()
+    for line in reading_lines(source):
+        reporter.note(line)
+
+
 def reading_lines(source: DataSource) -> list[str]:
-    """What was read of a data set, what was left out and why: images, and boxes as far as they were asked for."""
+    """Return lines that say what was read of a data set, what was left out and why.
+
+    Args:
+        source: the data set; its boxes are counted as far as they were read.
+    """
     splits = ", ".join(f"{len(samples)} {split}" for split, samples in source.splits.items() if samples)
     images = source.accounts[0] if source.accounts else Account("images")
     images.total = sum(map(len, source.splits.values()))
@@ -62,6 +117,7 @@ def reading_lines(source: DataSource) -> list[str]:
 
 
 def check_classes(run: RunFolder, source: DataSource) -> None:
+    """Raise DataError unless the data has the classes of the run, in the same order."""
     trained, found = run.class_names(), source.class_names
     if len(trained) != len(found):
         raise DataError(
@@ -77,7 +133,18 @@ def check_classes(run: RunFolder, source: DataSource) -> None:
 
 
 def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
-    """The training images that the run did not fit, split again as training did and checked against its manifest."""
+    """Return the training images that the run was not fitted to.
+
+    They are split again as training did, and checked against the run's manifest.
+
+    Args:
+        run: a trained run.
+        source: the data set that it was trained on.
+
+    Raises:
+        CheckpointError: the manifest does not say which images were held out.
+        DataError: the run held no image out, or other images than those of this data set.
+    """
     config = run.config()
     good, _ = check_images(training_samples(source), config.data.max_pixels)
     _, held = hold_out(good, config.data.holdout, config.seed)
@@ -98,7 +165,16 @@ def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
 
 
 def find_split(run: RunFolder, source: DataSource, split: str) -> Sequence[Sample]:
-    """The images of a split by name, ``held-out`` among them; DataError lists the choices."""
+    """Return the images of a split.
+
+    Args:
+        run: the run whose held-out images ``held-out`` stands for.
+        source: the data set.
+        split: a name of the data set's splits, or ``held-out``.
+
+    Raises:
+        DataError: the data has no such split; the error lists the choices.
+    """
     if split == HELD_OUT:
         return held_out_samples(run, source)
     samples = source.splits.get(split)
@@ -108,13 +184,37 @@ def find_split(run: RunFolder, source: DataSource, split: str) -> Sequence[Sampl
     return samples
 
 
+def choose_split(run: RunFolder, source: DataSource, split: str | None) -> tuple[str, Sequence[Sample]]:
+    """Return the name and the images of a split.
+
+    Args:
+        run: the run that is measured.
+        source: the data set.
+        split: a name; None takes the first of test, val and held-out.
+
+    Raises:
+        DataError: the data has no such split.
+    """
+    if split is None:
+        split = find_test_split(source) or HELD_OUT
+    return split, find_split(run, source, split)
+
+
 def find_test_split(source: DataSource, chosen_on: str | None = None) -> str | None:
-    """The split to measure on, which neither training nor the choice of a threshold has seen; None without one."""
+    """Return the name of the split to measure on; None where the data has none.
+
+    Args:
+        source: the data set.
+        chosen_on: the split that a threshold was chosen on, which is passed over.
+    """
     return next((name for name in TEST_SPLITS if name != chosen_on and source.splits.get(name)), None)
 
 
 def check_evaluation(config: Config) -> None:
-    """ConfigError for an unknown protocol or a view that the sizes do not allow: before the training, not after."""
+    """Raise ConfigError for an unknown protocol or a view that the sizes do not allow.
+
+    A training calls it at its start, so that the evaluation after it cannot fail for such a reason.
+    """
     from cdtr.data.pixels import View
     from cdtr.evaluation import find_protocol
 
@@ -125,14 +225,22 @@ def check_evaluation(config: Config) -> None:
 def group_by_view(
     run: RunFolder, protocols: Sequence[Protocol], given: str | None = None, reporter: Reporter = SILENT
 ) -> dict[View, list[Protocol]]:
-    """The protocols by what they show the network: what they say themselves, else the view given, else the run's.
+    """Group protocols by the view of the image that the network gets.
 
-    A protocol whose view the run's sizes do not allow is left out with a note; ConfigError where none is left, and for
-    an unknown view.
+    Args:
+        run: the run.
+        protocols: the protocols; one whose view the run's sizes do not allow is left out with a note.
+        given: the view of protocols that have none of their own; None takes the run's.
+        reporter: takes the notes.
+
+    Returns:
+        The protocols of each view.
+
+    Raises:
+        ConfigError: no protocol is left, the view is unknown, or every protocol has another one.
     """
     from cdtr.api import choose_view
     from cdtr.data.pixels import View
-    from cdtr.errors import ConfigError
 
     groups: dict[View, list[Protocol]] = {}
     faults: dict[str, ConfigError] = {}
@@ -155,7 +263,7 @@ def group_by_view(
 
 
 def process_state() -> PartialState:
-    """Which process of how many this is, as `accelerate launch` or torchrun started it."""
+    """Return which process of how many this is, as `accelerate launch` or torchrun started it."""
     import torch
     from accelerate import PartialState
 

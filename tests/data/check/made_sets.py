@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cdtr.data.annotations import no_annotation
 from cdtr.data.check.scan import ImageFacts
+from cdtr.formats import no_annotation
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 
 CLASSES = ("cat", "dog")

@@ -8,8 +8,9 @@ from PIL import Image
 
 from cdtr.data.datasets import load_source
 from cdtr.data.datasets.synthetic import generate
-from cdtr.data.drawing import PATTERN_NAMES, _add_distractors, draw_picture, tight_box
+from cdtr.data.drawing import PATTERN_NAMES, _add_distractors, draw_picture
 from cdtr.errors import DataError
+from cdtr.formats.masks import tight_box
 from cdtr.records import DataSource
 
 

@@ -12,7 +12,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cdtr.data.annotations.wsol import (
+from cdtr.data.datasets import cub
+from cdtr.data.files import inside
+from cdtr.errors import DataError
+from cdtr.formats.wsol import (
     LABEL_LISTS,
     Places,
     annotate_place,
@@ -21,9 +24,6 @@ from cdtr.data.annotations.wsol import (
     read_places,
     size_reader,
 )
-from cdtr.data.datasets import cub
-from cdtr.data.files import inside
-from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
 
 _SPLITS = {"train": "train", "val": "train-fullsup", "test": "test"}

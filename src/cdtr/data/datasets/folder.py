@@ -3,7 +3,7 @@
 The splits may also be called Train, valid, validation, dev and so on, or have a word more (training_set, seg_test).
 Images may lie at any depth below their class. A class folder without images is no class: it is warned about and left
 out, and an error only if no images remain. Hidden files are ignored, links are followed, and masks beside the images
-are masks. Boxes are found in the formats of ``cdtr.data.annotations``.
+are masks. Boxes are found in the formats of ``cdtr.formats``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from itertools import chain
 from pathlib import Path
 
 from cdtr.account import Account
-from cdtr.data.annotations import Images, find_boxes, no_annotation
 from cdtr.data.files import find_images, natural_key, plain_name, unfit_class, visible_folders
 from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.data.masks import separate_masks
 from cdtr.data.written import written_names
 from cdtr.errors import DataError
+from cdtr.formats import Images, find_boxes, no_annotation
 from cdtr.records import DataSource, Sample
 from cdtr.text import fits_a_line
 

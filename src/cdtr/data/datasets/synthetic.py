@@ -19,10 +19,11 @@ import numpy as np
 from PIL import Image
 
 from cdtr.cores import core_count
-from cdtr.data.drawing import PATTERN_NAMES, draw_picture, tight_box
+from cdtr.data.drawing import PATTERN_NAMES, draw_picture
 from cdtr.data.files import inside
 from cdtr.errors import DataError
 from cdtr.files import full_disk_named
+from cdtr.formats.masks import tight_box
 from cdtr.json_tree import parse_json
 from cdtr.records import Annotation, DataSource, Sample
 
