@@ -48,8 +48,8 @@ def annotate_from(table):
     return annotate
 
 
-def evaluated(method, batches, annotate, protocol, threshold, *, delta=0.001, threshold_source=None, **options):
+def evaluated(method, batches, annotate, protocol, threshold, *, delta=0.001, **options):
     """The evaluation of a method under one protocol; ``options`` go to ``tally_images``."""
     tally = Tally(protocol, threshold, delta)
     tally_images([tally], method, batches, annotate, **options)
-    return tally.finish(threshold_source)
+    return tally.finish()
