@@ -1,7 +1,7 @@
-"""What ``backbone.overrides`` may say to timm: the shape of a transformer, within bounds.
+"""The keys that ``backbone.overrides`` may pass to timm: the shape of a transformer, within bounds.
 
-The settings of a run folder come from whoever made it. timm's constructors also take paths, addresses and names of
-classes, so a key that is not listed here is refused, and no value can ask for more work than a large transformer does.
+A run folder may come from an unknown source. timm's constructors also take paths, addresses and names of classes, so
+keys that are not listed here are refused, and the bounds limit the work to that of a large transformer.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pydantic import Field, StrictBool, StrictInt, ValidationError
 
 from cdtr.config.checking import Section, nearest
 
-_MOST_WEIGHTS = 3_000_000_000  # of the blocks; timm's largest plain transformer has 1.8 billion
+_MOST_WEIGHTS = 3_000_000_000  # parameters of the blocks; timm's largest plain transformer has 1.8 billion
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Architecture(Section):
-    """Keys of timm's transformers. None stands for what the named model has, and is never passed on."""
+    """Keys of timm's transformers. None is the value of the named model and is not passed on."""
 
     patch_size: Annotated[StrictInt, Field(ge=1, le=256)] | None = None
     embed_dim: Annotated[StrictInt, Field(ge=1, le=4096)] | None = None
@@ -43,7 +43,17 @@ class Architecture(Section):
 
 
 def checked_overrides(overrides: object) -> dict[str, Any]:
-    """The overrides as given; ValueError for a key that is none of ``Architecture``, or a value out of its bounds."""
+    """Check overrides.
+
+    Args:
+        overrides: A mapping; its keys are fields of ``Architecture``.
+
+    Returns:
+        The overrides without those that are None.
+
+    Raises:
+        ValueError: An unknown key, or a value out of its bounds.
+    """
     if not isinstance(overrides, dict):
         raise ValueError("expected keys and values below it, such as {depth: 6}")
     known = list(Architecture.model_fields)

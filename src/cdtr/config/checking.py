@@ -1,4 +1,4 @@
-"""How a tree of settings is checked: closed sections, and the nearest known key where one is unknown."""
+"""Checks of a tree of settings: unknown keys are refused, and the nearest known key is named."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cdtr.errors import ConfigError
 
 AnySection = TypeVar("AnySection", bound="Section")
-_STRONG_MATCH, _WEAK_MATCH = 0.8, 0.6  # how alike (difflib) a key that nobody knows and one that was meant must be
+_STRONG_MATCH, _WEAK_MATCH = 0.8, 0.6  # similarity (difflib) of an unknown key and the key that is suggested
 
 
 class Section(BaseModel):
-    """A part of the tree: frozen, and closed to unknown keys."""
+    """A part of the tree: frozen, refuses unknown keys."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, protected_namespaces=()
@@ -23,6 +23,7 @@ class Section(BaseModel):
 
 
 def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two trees key by key; values of ``top`` replace those of ``base``."""
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)
@@ -31,7 +32,19 @@ def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_section(tree: Mapping[str, Any], section: type[AnySection], origin: str) -> AnySection:
-    """The tree as a section of settings; ConfigError for an unknown key or a value that does not fit."""
+    """Check a tree of settings.
+
+    Args:
+        tree: Keys and values.
+        section: The class of the settings.
+        origin: Where the tree comes from, for messages.
+
+    Returns:
+        The settings, with defaults for what is missing.
+
+    Raises:
+        ConfigError: An unknown key, or a value that does not fit.
+    """
     _refuse_unknown(tree, section, origin, (), section)
     try:
         return section.model_validate(tree)
@@ -44,7 +57,7 @@ def checked_section(tree: Mapping[str, Any], section: type[AnySection], origin: 
 def _refuse_unknown(
     tree: Mapping[str, Any], section: type[Section], origin: str, path: tuple[str, ...], root: type[Section]
 ) -> None:
-    """root: the whole tree's section, where a key that is unknown at ``path`` may be known."""
+    """Raise ConfigError for the first unknown key; ``root`` is the section of the whole tree, for suggestions."""
     for key, value in tree.items():
         here = ".".join((*path, str(key)))
         if key not in section.model_fields:
@@ -61,7 +74,7 @@ def _refuse_unknown(
 
 
 def _section_of(section: type[Section], key: str) -> type[Section] | None:
-    """The section below a key; None for a value."""
+    """Return the section below a key; None if the key has a value."""
     kind = section.model_fields[key].annotation
     return kind if isinstance(kind, type) and issubclass(kind, Section) else None
 
@@ -75,8 +88,11 @@ def _all_keys(section: type[Section], path: tuple[str, ...] = ()) -> Iterator[st
 
 
 def _meant(key: str, siblings: Sequence[str], elsewhere: Sequence[str]) -> list[str]:
-    """The keys that ``key`` may stand for, by their last parts: a sibling that is surely near, else those of the same
-    name elsewhere, else a sibling at all near, else what is surely near elsewhere."""
+    """Suggest keys, compared by their last parts.
+
+    In this order: a sibling with a strong match, keys elsewhere of the same name, a sibling with a weak match, keys
+    elsewhere with a strong match.
+    """
     return (
         _near(key, siblings, _STRONG_MATCH)
         or [name for name in elsewhere if _last(name) == key]
@@ -95,5 +111,6 @@ def _last(key: str) -> str:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
+    """Return ", did you mean ...?" with the most similar known name; empty if none is similar."""
     close = difflib.get_close_matches(name, known, n=1)
     return f", did you mean {close[0]!r}?" if close else ""

@@ -1,8 +1,8 @@
-"""YAML files, presets and overrides to checked settings.
+"""Reading settings from YAML files, presets and overrides.
 
 Settings are layered: the defaults (``sections.py``), then the bundle of ``fidelity``, then the chain of presets or
 files that extend each other, then ``--set`` overrides. Mappings are merged key by key: an empty one changes nothing,
-and ``null`` takes away what ``backbone.overrides`` has so far. Unknown keys are refused.
+and ``null`` clears ``backbone.overrides``. Unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from cdtr.config.sections import Config
 from cdtr.errors import ConfigError
 from cdtr.yaml_tree import MAX_BYTES, parse_yaml
 
-_NAMES = "unboxed_classes"  # in the section data: classes, which may be called yes, null or 01
+_NAMES = "unboxed_classes"  # in the section data: names of classes, such as yes, null or 01, which stay text
 
 
 def preset_names() -> list[str]:
+    """List the packaged presets, sorted."""
     names = (entry.name for entry in files("cdtr.presets").iterdir())
     return sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and not n.startswith("_"))
 
@@ -30,9 +31,18 @@ def preset_names() -> list[str]:
 def load_config(
     source: str | Path | None = None, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
 ) -> Config:
-    """Read a preset name or a YAML file, apply ``a.b=c`` overrides or a tree of ``changes``, and check the result.
+    """Read settings and check them.
 
-    Raises ConfigError for an unknown preset, key or value, naming the nearest known one.
+    Args:
+        source: A preset's name or a YAML file; None for the defaults.
+        overrides: ``a.b=c`` each, applied last.
+        changes: A tree of values, applied before the overrides.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: An unknown preset, key or value; the message names the nearest known one.
     """
     tree = merge(_read_chain(str(source), ()) if source is not None else {}, changes or {})
     for override in overrides:
@@ -43,9 +53,10 @@ def load_config(
 
 
 def parse_config(text: str, origin: str) -> Config:
-    """Check a resolved configuration, as a run folder holds it.
+    """Check the configuration of a run folder.
 
-    One from before recipes had names gets one; one from before ``ski.attention`` has SKI as it was then.
+    A configuration written before recipes had names gets one; one written before ``ski.attention`` gets the value
+    that SKI used then.
     """
     tree = _parse_yaml(text, origin)
     if isinstance(tree.get("ski"), dict):
@@ -56,7 +67,7 @@ def parse_config(text: str, origin: str) -> Config:
 
 def _read_chain(source: str, seen: tuple[str, ...], folder: Path | None = None) -> dict[str, Any]:
     path = Path(source) if folder is None or Path(source).is_absolute() else folder / source
-    # Two files may have one relative name, and one file two: only the whole path tells them apart.
+    # Different files may have the same relative name, so files are compared by their absolute path.
     identity = str(path.resolve()) if path.suffix in {".yaml", ".yml"} else source
     if identity in seen:
         raise ConfigError(f"presets extend each other in a circle: {' -> '.join((*seen, identity))}")
@@ -75,14 +86,14 @@ def _read_chain(source: str, seen: tuple[str, ...], folder: Path | None = None) 
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file; ConfigError for a file that holds none."""
+    """Read the keys and values of a YAML file; ConfigError if there is no such file or it holds something else."""
     if not path.is_file():
         raise ConfigError(f"no file {path}: expected YAML with keys and values")
     return _parse_yaml(_read_text(path), str(path))
 
 
 def read_text_tree(path: Path) -> dict[str, Any]:
-    """As ``read_tree``, with every value as the text that stands there: yes, null, 01 and 1.50 stay what they are."""
+    """Read a YAML file as ``read_tree``, with every value as text: yes, null, 01 and 1.50 are not converted."""
     tree = read_tree(path)
     return parse_yaml(_read_text(path), as_text=True) if tree else {}
 
@@ -97,7 +108,7 @@ def _read_text(path: Path) -> str:
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """The keys and values of a packaged file by its name without the suffix; what it extends is not read."""
+    """Read the keys and values of a packaged preset by its name, without those of the preset that it extends."""
     entry = files("cdtr.presets").joinpath(f"{name}.yaml")
     if not entry.is_file():
         raise ConfigError(
@@ -140,7 +151,7 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 
 def _as_number(text: str) -> str | float:
-    """YAML 1.1 reads 5e-4 as a string; people mean the number."""
+    """Convert text such as 5e-4, which YAML 1.1 reads as a string, to a number."""
     try:
         return float(text)
     except ValueError:

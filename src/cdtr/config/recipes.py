@@ -1,4 +1,4 @@
-"""Names of recipes: what a run is called, and what it has that the recipe of that name has not.
+"""Labels of recipes: the recipe's name and the settings that differ from the recipe of that name.
 
 A recipe is ``paper``, ``official`` or a preset that names itself (``recipe: small`` in ``small.yaml``); presets that
 extend it share its name. Settings may be changed under any name, so no output shows the name alone, but a label.

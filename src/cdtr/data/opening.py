@@ -1,4 +1,4 @@
-"""A data set as a run's settings want it: its boxes, the classes whose boxes count, and copies left out."""
+"""Open a data set under the settings of a run: with its boxes, and copies between splits left out."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cdtr.errors import AnnotationError, DataError
 from cdtr.formats import Annotate, Images, no_annotation, open_boxes
 from cdtr.records import Annotation, DataSource, Sample
 
-# Looking for copies stats every file; larger sets are searched only if asked for.
-_SEARCHED_UNASKED = 10_000
-_TOLD = 5  # images whose boxes cannot be used are named; the rest is counted
+# Looking for copies reads the size of every file; larger sets are searched only with data.deduplicate.
+_MAX_IMAGES_SEARCHED = 10_000
+_MAX_WARNINGS = 5  # images whose boxes cannot be used are named up to this number, then only counted
 
 
 def open_data(
@@ -30,14 +30,25 @@ def open_data(
     split: str | None = None,
     strict: bool = False,
 ) -> DataSource:
-    """Find and index the data set at ``root`` under the settings ``config``.
+    """Find and index a data set under the settings of a run.
 
-    split: the one whose boxes will be asked for, where somebody has named it: a name in a file of boxes that images of
-    several splits have is of its image. strict: an annotation that cannot be used is an error when it is asked for;
-    else it is warned of, and its image counts as one without boxes.
+    Copies between splits are always reported. With ``data.deduplicate`` they are left out of training rather than of
+    the scored split, so that scores stay comparable.
 
-    Copies between splits are always reported, to ``say`` or as a warning; with ``deduplicate`` they are left out, of
-    training rather than of the scored split, so that scores stay comparable. Raises DataError as ``load_source``.
+    Args:
+        root: The folder of the data set.
+        config: The settings of the data.
+        say: Gets a line about copies; None for a warning.
+        split: The split whose boxes will be read, if it is known: names in a file of boxes that images of several
+            splits have are then those of this split.
+        strict: Whether an annotation that cannot be used raises an error when it is read; otherwise there is a
+            warning, and its image counts as one without boxes.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: As ``load_source``, or a file of boxes that cannot be used.
     """
     source = load_source(root, config.format)
     if config.boxes == "none":
@@ -63,7 +74,7 @@ def open_data(
         copies = find_copies(source)
         say(f"{describe_copies(copies)}: left out there" if copies else f"no image of {root} is in two splits")
         return without(source, copies)
-    if sum(len(samples) for samples in source.splits.values()) <= _SEARCHED_UNASKED:
+    if sum(len(samples) for samples in source.splits.values()) <= _MAX_IMAGES_SEARCHED:
         copies = find_copies(source)
         if copies:
             say(f"{describe_copies(copies)}, byte for byte: data.deduplicate leaves them out of training")
@@ -71,12 +82,17 @@ def open_data(
 
 
 class Forgiving:
-    """An annotation reader to which an image whose annotation cannot be used is one without boxes; it is told once."""
+    """A reader of annotations that returns None, with one warning an image, where an annotation cannot be used.
+
+    Args:
+        annotate: The reader; raises AnnotationError.
+        accounts: Those of the data set; the last one counts the images left out.
+    """
 
     def __init__(self, annotate: Annotate, accounts: Sequence[Account]) -> None:
         self._annotate = annotate
         self._account = accounts[-1] if len(accounts) > 1 else Account("boxes")
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._lock = Lock()
 
     def __call__(self, sample: Sample) -> Annotation | None:
@@ -84,22 +100,22 @@ class Forgiving:
             return self._annotate(sample)
         except AnnotationError as error:
             with self._lock:
-                new = sample.image_id not in self._told
-                self._told.add(sample.image_id)
+                new = sample.image_id not in self._warned
+                self._warned.add(sample.image_id)
                 self._account.leave("images whose boxes cannot be used", sample.image_id, serious=False)
-            if new and len(self._told) <= _TOLD:
-                more = " (of more images they are only counted)" if len(self._told) == _TOLD else ""
+            if new and len(self._warned) <= _MAX_WARNINGS:
+                more = " (of more images they are only counted)" if len(self._warned) == _MAX_WARNINGS else ""
                 warnings.warn(f"boxes left out: {error}{more}", stacklevel=2)
             return None
 
 
 def _scope(source: DataSource, split: str | None) -> Sequence[Sample] | None:
-    """The images of a split; held-out images are some of those to train on."""
+    """Return the images of a split; a split that is not there, such as held-out images, is part of ``train``."""
     return None if split is None else source.splits.get(split, source.splits.get("train", ()))
 
 
 def _find(named: str, root: Path) -> Path:
-    """As seen from here, else from the data's root."""
+    """Return the path relative to the working folder, or else to the root of the data."""
     path = Path(named).expanduser()
     return path if path.exists() or not (root / path).exists() else root / path
 

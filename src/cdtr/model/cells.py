@@ -1,4 +1,4 @@
-"""Where the cells of a CNN's feature map look, and maps resampled so that cells tile the image.
+"""Where the cells of a CNN's feature map are centred, and maps resampled so that cells tile the image.
 
 A map of stride ``s`` is resized to the image as if its cell ``i`` stood in the middle of the pixels ``s * i`` to
 ``s * (i + 1) - 1``. In timm's ResNets it stands on the first of them and in networks with TensorFlow's padding on the
@@ -32,7 +32,7 @@ _NO_FILTERS = re.compile(r"Norm|ReLU|GELU|SiLU|Swish|Sigmoid|Mish|Tanh|[Hh]ard[a
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Cell ``i`` of a feature map looks at pixel ``first + step * i`` of an image side, for ``i`` below ``cells``."""
+    """Cell ``i`` of ``cells`` along a side of the image is centred at pixel ``first + step * i``."""
 
     first: float
     step: float
@@ -45,7 +45,7 @@ class Axis:
 
 
 def probe_cells(network: nn.Module, levels: Levels, size_hw: tuple[int, int]) -> list[tuple[Axis, Axis]]:
-    """Measure where the cells of each feature map of a network look.
+    """Measure where the cells of each feature map of a network are centred.
 
     A copy of the network averages over each kernel instead of filtering; the centroid of a cell's gradient with respect
     to the image is then the middle of what the cell sees.
@@ -83,7 +83,7 @@ def resampling(axis: Axis, cells: int, size: int) -> Tensor:
     Linear between cells; beyond the outermost cell its value is repeated.
 
     Args:
-        axis: Where the cells of the map look.
+        axis: Where the cells of the map are centred.
         cells: Number of rows that are wanted.
         size: Pixels of the image side.
     """
@@ -98,7 +98,7 @@ def resampling(axis: Axis, cells: int, size: int) -> Tensor:
 
 
 def _first_and_step(averaging: nn.Module, levels: Levels, size: int, dim: int) -> list[tuple[float, int]]:
-    """Of each level: where its first cell looks along an image side, and the pixels from cell to cell."""
+    """Return for each level the centre of its first cell along an image side, and the pixels from cell to cell."""
     # Zeros beyond the border pull the centroid of a cell near it inwards, so the probe is long; in the other dimension
     # it is narrow, as an averaging network treats rows and columns apart.
     long = size + _PERIOD * math.ceil(max(_LONG - size, 0) / _PERIOD)

@@ -41,10 +41,11 @@ class FrozenClip:
     temperature: float
 
     def __deepcopy__(self, _memo: Any) -> FrozenClip:
-        """A copy of the method, such as its moving average, shares the CLIP that never changes."""
+        """Return itself: it never changes, so copies of the method share it."""
         return self
 
     def to(self, device: torch.device) -> FrozenClip:
+        """Move the network to a device, in place."""
         self.model.to(device)
         return self
 
@@ -94,24 +95,30 @@ class FrozenClip:
 
 
 def clean_class_name(name: str) -> str:
-    """A folder's name as a prompt has it: ``001.Black_footed_Albatross`` to ``Black footed Albatross``, and the
-    first synonym of a WordNet list."""
+    """Convert the name of a folder to words for a prompt.
+
+    ``001.Black_footed_Albatross`` becomes ``Black footed Albatross``; of a WordNet list the first synonym is taken.
+    """
     # A number before another number is a name, such as 747-400.
     name = re.sub(r"^\d+[._\- ]+(?=\D)", "", name.split(",")[0])
     return " ".join(re.sub(r"[_\-]+", " ", name).split()) or name
 
 
 def is_named_model(model: str) -> bool:
-    """Whether this is a model that open_clip knows by name, and no folder written by `cdtr train-clip`."""
+    """Return whether this is a name of open_clip, and no folder written by `cdtr train-clip`."""
     return not Path(model).is_dir() and model in open_clip.list_models()
 
 
 def load_clip(model: str, pretrained: str) -> FrozenClip:
     """Load an open_clip model for evaluation only.
 
-    model: a name that open_clip knows, or a folder written by `cdtr train-clip`. pretrained: a tag of that model,
-    a weights file, or ``none`` for random weights (benchmarks). Raises ConfigError for an unknown name, and
-    CheckpointError for weights that cannot be had.
+    Args:
+        model: A name of open_clip, or a folder written by `cdtr train-clip`.
+        pretrained: A tag of that model, a weights file, or ``none`` for random weights.
+
+    Raises:
+        ConfigError: An unknown name.
+        CheckpointError: The weights cannot be had.
     """
     folder = Path(model)
     if folder.is_dir():

@@ -1,7 +1,7 @@
-"""A CLIP in a folder: its file of settings is read and bounded here, and open_clip's own reader never sees it.
+"""A CLIP in a folder of `cdtr train-clip`: its settings are read and bounded here, not by open_clip.
 
-open_clip takes names of Hugging Face models and tokenizers from such a file, and with ``transformers`` installed code
-that lies beside it. A folder of `cdtr train-clip` has none of these: sizes alone are taken, and any other key refused.
+open_clip's reader takes names of Hugging Face models and tokenizers from such a file and, with ``transformers``
+installed, runs code beside it. Here only sizes are read, and any other key is refused.
 """
 
 from __future__ import annotations
@@ -65,16 +65,16 @@ class ClipSettings(Section):
 
 
 def build_network(model_config: Mapping[str, Any]) -> tuple[nn.Module, Any]:
-    """The untrained open_clip network of a configuration, and its tokenizer."""
+    """Build the untrained open_clip network of a configuration, and its tokenizer."""
     network = open_clip.CLIP(**model_config["model_cfg"])
     return network, open_clip.SimpleTokenizer(context_length=model_config["model_cfg"]["text_cfg"]["context_length"])
 
 
 def load_folder(folder: Path) -> tuple[nn.Module, Any]:
-    """The network of a folder with its weights, and its tokenizer.
+    """Load the network of a folder with its weights, and its tokenizer.
 
-    Raises CheckpointError for a folder without the files of `cdtr train-clip`, for weights that do not fit, and for
-    settings that it does not write.
+    Raises:
+        CheckpointError: Files are missing, the weights do not fit, or the settings are not those of `cdtr train-clip`.
     """
     file = folder / CONFIG_FILE
     if not file.is_file():

@@ -1,12 +1,11 @@
-"""A local guide for attention and class maps: not in the paper, for starts without pretrained weights.
+"""The guide: local class maps and an object prior for starts without pretrained weights. Not in the paper.
 
-No loss of TS-CAM, CSM, OCM or SKI says where the evidence for a class is. Attention mixes all patches, so the class
-maps of a transformer from scratch may carry the evidence around the object or opposite to it, and the class token's
-attention may paint the object dark, all at the same classification accuracy. A pretrained transformer brings the right
-side along. Here a small convolutional network of small receptive field (in the manner of BagNet, Brendel and Bethge
-2019) learns the same labels from what each patch shows by itself: its class maps can only be where the evidence is, and
-its features, or the patches' colours, say where the image is unlike its border, or rare, which is where an object is
-(``priors.py``).
+No loss of TS-CAM, CSM, OCM or SKI depends on the place of the evidence for a class. Attention mixes all patches, so the
+class maps and the attention of a transformer from scratch may be inverted (higher on the background than on the object)
+at the same classification accuracy. A pretrained transformer does not have this ambiguity. The guide is a small
+convolutional network with a small receptive field, as BagNet (Brendel and Bethge 2019), that learns the same labels
+from each patch alone, so that its class maps are high only where the evidence is. Its features, or the colours of the
+patches, also give a prior for objects: patches that differ from the image's border, or that are rare (``priors.py``).
 """
 
 from __future__ import annotations
@@ -26,25 +25,41 @@ from cdtr.model.priors import OF_COLOURS, PRIORS
 from cdtr.model.stem import halving_layers
 
 _MOMENTUM = 0.02  # of the running agreement
-_EVIDENCE_SHARE = 1.5  # of agreed evidence beside the prior, both of unit variance
+_EVIDENCE_SHARE = 1.5  # weight of the evidence beside the prior; both have unit variance
 
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """What the guide sees, (B, C, h, w) and (B, h, w): class maps ``x_guide``, and where its ``prior`` has objects."""
+    """Output of the guide.
+
+    Attributes:
+        x_guide: (B, C, h, w), class maps.
+        prior: (B, h, w), the object prior, higher on objects; None without a prior.
+    """
 
     x_guide: Tensor
     prior: Tensor | None
 
 
 class Guide(nn.Module):
-    """Class maps and an object prior from patches alone, and the losses that pull attention and class maps there.
+    """Class maps and an object prior from patches alone, and losses that align attention and class maps with them.
 
-    Its own features come from stride-2 3x3 convolutions down to the patch grid: for 16-pixel patches each map value
-    sees 31 pixels. With ``shares`` (D,), the weight of each of the backbone's features in the prior, it has none of
-    its own and sees those. Only training needs it. ``agreement`` (C,) is the running correlation of evidence and
-    prior in each class: where the background gives a class away, as smooth steel does, it is negative, and the
-    evidence counts with its sign turned.
+    Only training needs it. Its features come from stride-2 3x3 convolutions down to the patch grid: for 16-pixel
+    patches the receptive field is 31 pixels.
+
+    Args:
+        classes: Number of classes C.
+        grid_hw: Height and width of the patch grid.
+        patch_size: Side of a patch in pixels.
+        config: The settings of the guide.
+        padding: Padding of the convolutions at the image's border.
+        prior: Which object prior to compute; None for none.
+        shares: (D,), the weights of the backbone's features in the prior. The guide then uses those features instead
+            of its own.
+
+    Attributes:
+        agreement: (C,), the running correlation of evidence and prior in each class. It is negative for a class that
+            is recognised by the background, such as smooth steel; the evidence then counts with the opposite sign.
     """
 
     agreement: Tensor
@@ -80,12 +95,17 @@ class Guide(nn.Module):
         )
 
     def forward(self, images: Tensor, features: Tensor | None = None) -> Guidance:
-        """images: (B, 3, H, W), normalised. features: (B, D, h, w) of the backbone, for a guide without own ones."""
+        """Compute class maps and prior.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            features: (B, D, h, w) of the backbone, for a guide without features of its own.
+        """
         if self.shares is None:
             features = F.adaptive_avg_pool2d(self.layers[:-1](images), self.grid_hw)
             return Guidance(self.layers[-1](features), self._prior(images, features))
         if features is None:
-            raise TypeError("this guide sees the backbone's features, which are missing")
+            raise TypeError("this guide uses the features of the backbone: expected features, got None")
         return Guidance(self.layers(features), self._prior(images, features * self.shares[:, None, None]))
 
     def _prior(self, images: Tensor, features: Tensor) -> Tensor | None:
@@ -97,10 +117,20 @@ class Guide(nn.Module):
     def losses(
         self, seen: Guidance, m_ca: Tensor, evidence: Tensor, labels: Tensor, m_ocm: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """m_ca, evidence, m_ocm: (B, h, w): attention, the label's class map, OCM's pseudo map. labels: (B,).
+        """Compute the terms of the guide.
 
-        With a prior attention learns that, and the class maps learn where it and the evidence agree; without one both
-        learn where the evidence is. A pseudo map that is given learns what attention learns.
+        With a prior, the attention is aligned with it, and the class maps with the sum of prior and evidence. Without
+        one, both are aligned with the evidence. The pseudo map has the target of the attention.
+
+        Args:
+            seen: Output of ``forward``.
+            m_ca: (B, h, w), the mean attention.
+            evidence: (B, h, w), the class maps of the labels.
+            labels: (B,) int64.
+            m_ocm: (B, h, w), the pseudo map of OCM; None to leave it alone.
+
+        Returns:
+            Scalars by the name of the term, means over the batch.
         """
         own = seen.x_guide.float()[torch.arange(len(labels)), labels]
         objects, agreed = (own, own) if seen.prior is None else self._targets(own, seen.prior, labels)
@@ -115,15 +145,18 @@ class Guide(nn.Module):
 
     @torch.no_grad()
     def _targets(self, own: Tensor, prior: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """What attention and class maps learn, (B, h, w) each: the prior, and the prior plus the label's evidence, the
-        latter as far as it agrees with the prior in the label's class."""
+        """Compute the targets of attention and class maps, (B, h, w) each.
+
+        These are the prior, and the prior plus the label's evidence, weighted by its agreement with the prior in the
+        label's class.
+        """
         if self.training:
             self._observe(labels, correlation(own, prior))
         share = _EVIDENCE_SHARE * self.agreement[labels][:, None, None]
         return prior, standardised(prior) + share * standardised(own)
 
     def _observe(self, labels: Tensor, correlations: Tensor) -> None:
-        """Move each class's agreement towards the mean of the batch, over all processes: they teach the same."""
+        """Move each class's agreement towards the mean of the batch over all processes, so that all have the same."""
         batch = torch.zeros(2, len(self.agreement), device=labels.device)
         for row, values in zip(batch, (torch.ones_like(correlations), correlations), strict=True):
             row.index_add_(0, labels, values)
@@ -135,9 +168,13 @@ class Guide(nn.Module):
 
 
 def alignment_loss(maps: Tensor, target: Tensor) -> Tensor:
-    """``1 - correlation`` of each map with its target, averaged over the batch.
+    """Compute ``1 - correlation`` of each map with its target.
 
-    maps, target: (B, h, w). In [0, 2]; 1 where either map is constant. The target is detached: it teaches, and is not
-    taught.
+    Args:
+        maps: (B, h, w).
+        target: (B, h, w), detached here.
+
+    Returns:
+        A scalar in [0, 2], the mean over the batch; a constant map counts as 1.
     """
     return 1 - correlation(maps, target.detach()).mean()

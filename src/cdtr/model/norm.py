@@ -1,8 +1,9 @@
-"""Batch norm whose statistics span all processes, on any device, and are those of what it saw from the start.
+"""Batch norm over all processes, on any device, with running statistics that are right from the first step.
 
-torch's SyncBatchNorm runs on accelerators only; this one makes several CPU processes equal one with the same global
-batch as well. Attention maps vary by a millionth, and running statistics start at a variance of 1, of which torch's
-keep 0.99^n after n steps: after 480 steps still ten thousand times too much, so that CSM tells no class in evaluation.
+PyTorch's SyncBatchNorm runs on accelerators only; with this one, several CPU processes also equal one process with the
+same global batch. The variance of attention maps is about a millionth. PyTorch's running variance starts at 1, of which
+0.99^n is left after n steps: after 480 steps it is still ten thousand times too large, and CSM recognises no class in
+evaluation.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(variance * size / (size - 1).clamp(min=1), share)
 
     def _count(self) -> float:
-        """Count a batch; its share of the running statistics."""
+        """Count a batch and return its weight in the running statistics."""
         momentum = 0.1 if self.momentum is None else self.momentum
         if self.num_batches_tracked is None:
             return momentum
@@ -93,9 +94,17 @@ def conv_norm_act(
     padding: Padding = "zeros",
     momentum: float = 0.01,
 ) -> nn.Sequential:
-    """A bias-free convolution, batch norm and LeakyReLU, as in the released code; without ``norm`` a convolution with
-    bias and the activation. padding: a ``padding_mode`` of PyTorch. momentum: of the batch norm's statistics, once
-    ``1 / momentum`` batches were seen."""
+    """Build a bias-free convolution, batch norm and LeakyReLU, as in the released code.
+
+    Args:
+        channels_in: Channels of the input.
+        channels_out: Channels of the output.
+        kernel: Side of the kernel; the output has the size of the input.
+        norm: Whether there is a batch norm; without, the convolution has a bias.
+        act: Whether there is an activation.
+        padding: Padding mode at the border.
+        momentum: Of the running statistics, after the first ``1 / momentum`` batches.
+    """
     layers: list[nn.Module] = [
         nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=not norm, padding_mode=padding)
     ]

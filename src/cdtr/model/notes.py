@@ -1,4 +1,4 @@
-"""What a weights file of `cdtr pretrain` says of itself, in the metadata of its ``.safetensors``."""
+"""Notes about the training in the metadata of a ``.safetensors`` file of `cdtr pretrain`."""
 
 from __future__ import annotations
 
@@ -18,27 +18,31 @@ _KEY = "cdtr"
 
 
 def with_notes(notes: Mapping[str, str]) -> dict[str, str]:
-    """A ``.safetensors`` file's metadata that holds ``notes``. One key: safetensors writes several in any order, and
-    the same training should give the same file."""
+    """Return metadata that holds notes.
+
+    There is one key, because safetensors writes several in any order, and equal trainings should give equal files.
+    """
     return {_KEY: json.dumps(notes)}
 
 
 def read_notes(path: Path) -> dict[str, str]:
-    """The notes of a file; empty for one that has none or cannot be read."""
+    """Read the notes of a file; empty if it has none or cannot be read."""
     if path.suffix != ".safetensors":
         return {}
     try:
         with safe_open(path, framework="pt") as file:
             notes = parse_json((file.metadata() or {}).get(_KEY, "{}"))
-    except (OSError, SafetensorError, ValueError):  # whoever loads the weights says if they are broken
+    except (OSError, SafetensorError, ValueError):  # the loader of the weights reports a broken file
         return {}
     return {str(name): str(value) for name, value in notes.items()} if isinstance(notes, dict) else {}
 
 
 def noted_grid(path: Path, vit: nn.Module) -> tuple[int, int] | None:
-    """The patch grid (height, width) that a file's position embeddings were made for, by its ``input_size``.
+    """Return the patch grid of a file's position embeddings, by the ``input_size`` in its notes.
 
-    None where the file does not say it, and where the file or the transformer has no position embeddings.
+    Returns:
+        Height and width in patches; None if the notes lack it, or the file or the transformer has no position
+        embeddings.
     """
     size = re.fullmatch(r"(\d+)x(\d+)", read_notes(path).get("input_size", ""))
     if size is None or getattr(vit, "pos_embed", None) is None:
@@ -55,5 +59,5 @@ def noted_grid(path: Path, vit: nn.Module) -> tuple[int, int] | None:
 
 
 def position_prefix(vit: Any) -> int:
-    """How many of a transformer's position embeddings are of no patch but of the class token and its kin."""
+    """Count the position embeddings of tokens that are no patches, such as the class token."""
     return int(vit.pos_embed.shape[1] - math.prod(vit.patch_embed.grid_size))

@@ -34,7 +34,7 @@ class Ocm(nn.Module):
         self.per_block = nn.ModuleList(conv_norm_act(heads, 1, 1, norm, momentum=momentum) for _ in range(config.k))
         self.join = conv_norm_act(config.k, 1, 3, norm, act=False, padding=padding, momentum=momentum)
         if config.awaken_gradient == "to_attention" and config.prior == "none":
-            # Nothing teaches these weights then, and processes that train together wait for every gradient.
+            # No loss reaches these weights then, and DistributedDataParallel waits for every gradient.
             self.requires_grad_(False)
 
     def forward(self, attention: Tensor) -> Tensor:

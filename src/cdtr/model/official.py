@@ -60,7 +60,11 @@ class Released:
 
 
 def read_released(path: str | Path) -> Released:
-    """Read a released ``.pth`` without unpickling code; CheckpointError says what does not fit."""
+    """Read a released ``.pth`` without unpickling code.
+
+    Raises:
+        CheckpointError: Names what does not fit.
+    """
     state = read_state_dict(path)
     _require_released(state, path)
     config = with_switches(_settings(state, path))

@@ -7,9 +7,12 @@ from torch import Tensor, nn
 
 
 class PatchProjection(nn.Module):
-    """Answers what a convolution without overlap and padding answers, (B, D, h, w), with the same weight.
+    """Computes a convolution without overlap and padding as a matrix product, with the same weight.
 
-    On the CPU the convolution's own gradient to a 224 x 224 image takes about five times as long.
+    On a CPU the gradient of the convolution to a 224 x 224 image takes about five times as long.
+
+    Args:
+        conv: The convolution, see ``is_patch_convolution``.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -17,7 +20,7 @@ class PatchProjection(nn.Module):
         self.weight, self.bias = conv.weight, conv.bias
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: (B, 3, H, W). Rows and columns beyond the last whole patch are left out, as a convolution does."""
+        """Compute (B, D, h, w) of images (B, 3, H, W); pixels beyond the last whole patch are dropped."""
         height, width = self.weight.shape[-2:]
         rows, columns = images.shape[-2] // height, images.shape[-1] // width
         whole = images[..., : rows * height, : columns * width]
@@ -26,7 +29,7 @@ class PatchProjection(nn.Module):
 
 
 def is_patch_convolution(module: object) -> bool:
-    """Whether ``PatchProjection`` can stand in for the module."""
+    """Return whether ``PatchProjection`` can replace a module."""
     return (
         isinstance(module, nn.Conv2d)
         and module.kernel_size == module.stride

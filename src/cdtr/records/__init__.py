@@ -38,11 +38,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What a data set knows about where the object is; read for evaluation only.
+    """The boxes or the mask of an image; read for evaluation only.
 
-    boxes_xyxy: (N, 4) float, half-open, source pixels, N >= 0. mask: (H, W) uint8 with 1 object, 0 background,
-    255 ignore, or None where the set has no masks. written_xyxy: (N, 4), the same boxes before they were clipped to
-    the image, or None where nothing was clipped.
+    Attributes:
+        boxes_xyxy: (N, 4) float, half-open, source pixels, N >= 0.
+        mask: (H, W) uint8, 1 object, 0 background, 255 ignore; None if the set has no masks.
+        written_xyxy: (N, 4), the boxes before they were clipped to the image; None if none was clipped.
     """
 
     boxes_xyxy: FloatArray
@@ -94,9 +95,15 @@ class ImageBoxes:
 class DataSource:
     """A data set that was found and indexed: class names, samples per split, and a reader of annotations.
 
-    ``annotate`` answers None for an image without annotation; ``annotated`` says whether the set has any.
-    ``size_hw`` knows the images' sizes where a list holds them, else None. ``accounts``: what the readers took and left
-    out; that of boxes grows as they are read.
+    Attributes:
+        name: Its format.
+        root: Its folder.
+        class_names: In the order of the labels.
+        splits: The samples by split.
+        annotated: Whether the set has annotations.
+        annotate: Returns the annotation of an image; None for an image without one.
+        size_hw: Returns the size of an image from a list; None if no list has the sizes.
+        accounts: What was read and left out, of images and of boxes; the latter grows while boxes are read.
     """
 
     name: str
@@ -111,12 +118,15 @@ class DataSource:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch as the methods get it.
+    """A batch of images for a method.
 
-    images: (B, 3, H, W) float, normalised with the data config's mean and std. labels: (B,) int64.
-    clean_images: the same without random erasing, or None where nothing was erased (CLIP sees these).
-    sizes_hw: the source images' sizes in pixels, after EXIF rotation. fields: for each image the part of it that
-    ``images`` shows, None for all of it; empty where all images are whole.
+    Attributes:
+        images: (B, 3, H, W) float, normalised with the mean and standard deviation of the data's settings.
+        labels: (B,) int64.
+        samples: The B samples.
+        sizes_hw: Sizes of the source images in pixels, after EXIF rotation.
+        clean_images: The images without random erasing, for CLIP; None if nothing was erased.
+        fields: The part of each image that ``images`` shows, None for all of it; empty if all images are whole.
     """
 
     images: Tensor
@@ -127,7 +137,7 @@ class Batch:
     fields: tuple[Field | None, ...] = ()
 
     def field_of(self, index: int) -> Field | None:
-        """What image ``index`` shows of its source; None for all of it."""
+        """Return the part of the source that an image of the batch shows; None for all of it."""
         return self.fields[index] if self.fields else None
 
 
@@ -153,11 +163,19 @@ class ModelOutput:
 class Localization:
     """Boxes and heat map of one image.
 
-    boxes_xyxy: (N, 4) float32, half-open, source pixels. labels: (N,) int64 class indices. scores: (N,) float32 in
-    [0, 1], the probability that the box's IoU is at least 0.5 where ``doubts`` is given, else the class probability.
-    doubts: for each box what lowers its score, in words; None where the run has no calibrated scores of boxes.
-    map: (H, W) float32 in [0, 1] at the source size, of the class ``map_label``. class_probs: (C,) float32.
-    masks: (N, H, W) uint8, 1 where the region that a box is drawn around is, else 0; None unless asked for.
+    Attributes:
+        image_id: The name of the image.
+        size_hw: Height and width of the source in pixels.
+        boxes_xyxy: (N, 4) float32, half-open, source pixels.
+        labels: (N,) int64, class indices.
+        scores: (N,) float32 in [0, 1]: the probability that the box's IoU is at least 0.5 if ``doubts`` is given, else
+            the class probability.
+        map: (H, W) float32 in [0, 1] at the source size, of the class ``map_label``.
+        map_label: Class index of the map.
+        class_probs: (C,) float32.
+        class_names: In the order of the class indices.
+        doubts: For each box the reasons for a low score; None if the run has no calibrated scores of boxes.
+        masks: (N, H, W) uint8, 1 in the region of a box, else 0; None unless asked for.
     """
 
     image_id: str

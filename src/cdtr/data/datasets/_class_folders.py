@@ -1,4 +1,4 @@
-"""Splits whose folders hold a folder of images a class, for the published sets that are laid out like that."""
+"""Published sets with a folder for each split and in it a folder of images for each class."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from cdtr.records import Sample
 def read_class_folders(
     root: Path, folders: Mapping[str, Path], counts: Callable[[Path], bool] = lambda _path: True
 ) -> tuple[list[str], dict[str, tuple[Sample, ...]]]:
-    """Names of the classes and the images of each split; what is left out is warned about.
+    """List the classes and the images of each split; warn of files that are left out.
 
-    folders: by split. counts: whether a picture is an image of the set.
+    Args:
+        root: The folder of the data set.
+        folders: The folder of each split.
+        counts: Whether an image file is an image of the set, and not a mask, say.
+
+    Returns:
+        The names of the classes, and the samples by split.
     """
     classes = sorted({entry.name for folder in folders.values() for entry in visible_folders(folder)}, key=natural_key)
     splits: dict[str, tuple[Sample, ...]] = {}

@@ -27,7 +27,7 @@ _MAX_PIXELS = 2**31  # only headers are read
 
 
 def recognises(root: Path) -> bool:
-    """Pictures and labels side by side in each class, and no list of the classes' names."""
+    """Look for images and labels side by side in each class, and no list of the classes' names."""
     folders = _split_folders(root)
     classes = [folder for split in folders.values() for folder in visible_folders(split)]
     named = any((root / name).is_file() for name in ("data.yaml", "data.yml", "dataset.yaml", "classes.txt"))
@@ -40,6 +40,7 @@ def recognises(root: Path) -> bool:
 
 
 def load(root: Path) -> DataSource:
+    """Index the brain tumour set; DataError if it is damaged."""
     folders = _split_folders(root)
     found = {
         split: [entry for entry in visible_folders(folder) if (entry / "images").is_dir()]
@@ -64,7 +65,7 @@ def load(root: Path) -> DataSource:
 
 
 def _published(folder: str) -> str:
-    """The class of a folder: ``No Tumor`` is ``NoTumor``."""
+    """Return the class of a folder: ``No Tumor`` is ``NoTumor``."""
     plain = folder.replace(" ", "").casefold()
     return next((name for name in _CLASSES if name.casefold() == plain), folder)
 

@@ -25,21 +25,23 @@ Value = TypeVar("Value")
 
 
 def recognises(root: Path) -> bool:
-    """With the lists of CUB-V2 beside them it is the format ``cub_v2``."""
+    """Look for the lists of CUB; with those of CUB-V2 beside them, the format is ``cub_v2``."""
     return has_lists(root) and extra_lists(root) is None
 
 
 def has_lists(root: Path) -> bool:
+    """Return whether the lists of CUB-200-2011 and its images are there."""
     return all((root / name).is_file() for name in _LISTS) and (root / "images").is_dir()
 
 
 def extra_lists(root: Path) -> Path | None:
-    """The folder of the WSOL benchmark's lists of CUB-V2, if one is there."""
+    """Return the folder of the WSOL benchmark's lists of CUB-V2; None if there is none."""
     places = (root / "metadata" / "CUB" / "val", root / "CUBV2")
     return next((place for place in places if all((place / name).is_file() for name in LABEL_LISTS)), None)
 
 
 def load(root: Path) -> DataSource:
+    """Index CUB-200-2011; DataError if it is damaged."""
     if not has_lists(root):
         raise DataError(f"{root} is not CUB-200-2011: expected {', '.join(_LISTS)} and the folder images in it")
     classes = _read(root / "classes.txt", str)
@@ -64,7 +66,7 @@ def load(root: Path) -> DataSource:
 
 
 def _read(path: Path, convert: Callable[[str], Value]) -> dict[str, Value]:
-    """Number to value of each line ``number value``; DataError names the line that is no such."""
+    """Read lines ``number value``; DataError names the first line that is different."""
     found: dict[str, Value] = {}
     for position, line in enumerate(read_lines(path), start=1):
         number, _, text = line.partition(" ")
@@ -81,7 +83,7 @@ def _read(path: Path, convert: Callable[[str], Value]) -> dict[str, Value]:
 
 
 def _read_for(names: Mapping[str, str], path: Path, convert: Callable[[str], Value]) -> dict[str, Value]:
-    """``_read`` of a list that must have every image."""
+    """Read a list as ``_read`` does; DataError if it lacks an image."""
     found = _read(path, convert)
     missing = [name for number, name in names.items() if number not in found]
     if missing:
@@ -96,7 +98,7 @@ def _known(choices: Mapping[str, Value], expected: str, text: str) -> Value:
 
 
 def _box(text: str) -> FloatArray:
-    """x, y, width and height to a half-open box (1, 4)."""
+    """Convert x, y, width and height to a half-open box (1, 4)."""
     try:
         x, y, width, height = (float(field) for field in text.split())
     except ValueError:

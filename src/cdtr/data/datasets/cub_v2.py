@@ -35,10 +35,12 @@ LAYOUT = (
 
 
 def recognises(root: Path) -> bool:
+    """Return whether a folder has this layout."""
     return bool(_benchmark(root)) or (cub.has_lists(root) and cub.extra_lists(root) is not None)
 
 
 def load(root: Path) -> DataSource:
+    """Index CUB with CUB-V2; DataError if it is damaged."""
     return _from_benchmark(root) if _benchmark(root) else _beside_cub(root)
 
 

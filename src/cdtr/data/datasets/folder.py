@@ -35,11 +35,12 @@ _SPLIT_OF_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word 
 
 
 def recognises(root: Path) -> bool:
-    """Any folder with sub-folders may be one."""
+    """Return whether there are sub-folders; any such folder may be a set of class folders."""
     return bool(visible_folders(root))
 
 
 def load(root: Path) -> DataSource:
+    """Index class folders and the boxes beside them; DataError if it is damaged."""
     account = Account("images", str(root))
     folders = _split_folders(root)
     for folder in {root, *folders.values()}:
@@ -118,7 +119,7 @@ def _without_repeat(folder: Path) -> Path:
 
 
 def _split_in(name: str) -> str | None:
-    """The split that one word of a name says: ``training_set``, ``seg_test``."""
+    """Return the split that one word of a name stands for: ``training_set``, ``seg_test``."""
     said = {_SPLIT_OF_WORD[word] for word in re.split(r"[^a-z]+", name.casefold()) if word in _SPLIT_OF_WORD}
     return said.pop() if len(said) == 1 else None
 
@@ -169,7 +170,7 @@ def _has_class_folders(folder: Path) -> bool:
 
 
 def _read_classes(folder: Path, root: Path, account: Account, masks: dict[str, Path]) -> dict[str, list[Path]]:
-    """Images by class name; ``masks`` gets the masks among them, by the id of their image."""
+    """List images by class name; ``masks`` gets the masks among them, by the id of their image."""
     classes: dict[str, list[Path]] = {}
     for class_folder in visible_folders(folder):
         if not fits_a_line(class_folder.name) and find_images(class_folder, root, any_name=True):
@@ -189,7 +190,7 @@ def _read_classes(folder: Path, root: Path, account: Account, masks: dict[str, P
 
 
 def _holds_results(folder: Path) -> bool:
-    """Whether our own commands wrote into a folder: results, or a run."""
+    """Return whether a folder holds output of cdtr: results or a run."""
     return bool(written_names(folder)) or all((folder / name).is_file() for name in _OF_A_RUN)
 
 

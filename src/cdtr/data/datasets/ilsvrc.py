@@ -34,13 +34,14 @@ _MAPPING = "LOC_synset_mapping.txt"
 
 
 class Layout(NamedTuple):
-    """Where the parts of the set lie."""
+    """The folders of the parts of the set."""
 
     images: Path  # holds train and val
     boxes: tuple[Path, ...]  # folders that hold train and val with XML
 
 
 def recognises(root: Path) -> bool:
+    """Return whether a folder has this layout."""
     layout = _layout(root)
     if layout is None or (root / "wnids.txt").is_file():  # that is Tiny-ImageNet
         return False
@@ -51,6 +52,7 @@ def recognises(root: Path) -> bool:
 
 
 def load(root: Path) -> DataSource:
+    """Index ILSVRC; DataError if it is damaged."""
     layout = _layout(root)
     listing = _Listing()
     wnids = listing.folders(layout.images / "train") if layout else []
@@ -108,11 +110,11 @@ class _Listing:
 
     @property
     def linked(self) -> int:
-        """How many dead links were met."""
+        """Number of dead links found so far."""
         return len(self._links)
 
     def folders(self, folder: Path) -> list[str]:
-        """The class folders in a folder."""
+        """List the class folders in a folder."""
         return sorted(name for name in self._names(folder) if _is_wnid(name))
 
     def images(self, folder: Path) -> list[str]:
@@ -176,7 +178,7 @@ def _xml(layout: Layout, *parts: str) -> Path | None:
 
 
 def _read_solution(root: Path) -> dict[str, str]:
-    """``WNID x0 y0 x1 y1 WNID ...`` by the image's name without its ending."""
+    """Read lines ``WNID x0 y0 x1 y1 WNID ...`` by the image's name without its suffix."""
     path = root / _SOLUTION
     if not path.is_file():
         return {}

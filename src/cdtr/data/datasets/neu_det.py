@@ -26,10 +26,12 @@ LAYOUT = "NEU-DET: expected the folders IMAGES and ANNOTATIONS in it, or train/i
 
 
 def recognises(root: Path) -> bool:
+    """Return whether a folder has this layout."""
     return ((root / "IMAGES").is_dir() and (root / "ANNOTATIONS").is_dir()) or _is_mirror(root)
 
 
 def load(root: Path) -> DataSource:
+    """Index NEU-DET; DataError if it is damaged."""
     return _from_mirror(root) if _is_mirror(root) else _from_original(root)
 
 

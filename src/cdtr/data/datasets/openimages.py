@@ -30,6 +30,7 @@ LAYOUT = (
 
 
 def recognises(root: Path) -> bool:
+    """Return whether a folder has this layout."""
     return bool(_lists(root)) or any(
         _MASK.fullmatch(path.name)
         for split in ("val", "test")
@@ -39,6 +40,7 @@ def recognises(root: Path) -> bool:
 
 
 def load(root: Path) -> DataSource:
+    """Index OpenImages30k; DataError if it is damaged."""
     return _from_lists(root) if _lists(root) else _from_folders(root)
 
 
@@ -94,7 +96,7 @@ def _masks_beside(sample: Sample) -> Annotation | None:
 
 
 def _spoken(root: Path, classes: list[str]) -> tuple[str, ...]:
-    """Names for machine ids, where a list of Open Images (``/m/0bt_c3,Book``) lies in the root."""
+    """Read names for machine ids from a list of Open Images (``/m/0bt_c3,Book``) in the root, if there is one."""
     words: dict[str, str] = {}
     for path in sorted(root.glob("class-descriptions*.csv")):
         try:

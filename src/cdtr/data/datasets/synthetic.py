@@ -29,15 +29,17 @@ from cdtr.records import Annotation, DataSource, Sample
 
 _MARKER = "synthetic.json"
 _UNFINISHED = "synthetic.unfinished.json"
-_VERSION = 1  # of the drawing: another one makes other pictures from the same seed
+_VERSION = 1  # of the drawing: another version draws other images from the same seed
 _SPLITS = ("train", "val")
 
 
 def recognises(root: Path) -> bool:
+    """Return whether a folder has this layout."""
     return (root / _MARKER).is_file() or (root / _UNFINISHED).is_file()
 
 
 def load(root: Path) -> DataSource:
+    """Index a generated set; DataError if it is damaged."""
     if not (root / _MARKER).is_file():
         raise DataError(f"{root} has no {_MARKER}: the synthetic set was never finished, generate it again")
     boxes = _read_json(root / "annotations.json")
@@ -65,7 +67,7 @@ def generate(
 ) -> DataSource:
     """Draw the set into ``root`` and load it; a set with the same parameters that is there already is kept.
 
-    Each picture depends on the seed and its number alone. ``progress`` gets the count of pictures done and of all.
+    Each image depends on the seed and its number alone. ``progress`` gets the number of images drawn and of all.
     Raises DataError for a folder that holds anything else, and for sizes that cannot be drawn.
     """
     root = Path(root)

@@ -24,10 +24,12 @@ LAYOUT = "Tiny-ImageNet: expected wnids.txt and the folder train in it"
 
 
 def recognises(root: Path) -> bool:
+    """Return whether a folder has this layout."""
     return (root / "wnids.txt").is_file() and (root / "train").is_dir()
 
 
 def load(root: Path) -> DataSource:
+    """Index Tiny-ImageNet; DataError if it is damaged."""
     wnids = read_lines(root / "wnids.txt")
     twice = [wnid for wnid, count in Counter(wnids).items() if count > 1]
     if twice:

@@ -25,10 +25,12 @@ LAYOUT = "Pascal VOC: expected JPEGImages, Annotations and ImageSets/Main in a V
 
 
 def recognises(root: Path) -> bool:
+    """Return whether a folder has this layout."""
     return bool(_years(root))
 
 
 def load(root: Path) -> DataSource:
+    """Index Pascal VOC; DataError if it is damaged."""
     years = _years(root)
     listed = sorted({name for year in years for name in _class_names(year)})
     account = Account("images", str(root))

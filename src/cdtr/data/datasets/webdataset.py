@@ -29,7 +29,7 @@ from cdtr.records import Annotation, DataSource, Sample
 
 INDEX_FILE, CLASSES_FILE, MASK_SUFFIX = "shards.json", "classes.txt", ".mask.png"
 _NAME = re.compile(r"(.+)-(\d+)\.tar")
-_DIGITS = 4  # that few but shards have
+_MIN_DIGITS = 4  # writers of shards pad their numbers to at least 4 digits
 _SPLITS = {
     "train-fullsup": "train-fullsup",
     "train": "train",
@@ -53,16 +53,17 @@ class Entry(NamedTuple):
 
 
 def recognises(root: Path) -> bool:
-    """An index, or names that can only be shards': other archives may lie beside class folders."""
-    return (root / INDEX_FILE).is_file() or any(_surely_a_shard(path) for path in _shards(root))
+    """Look for an index, or names that only shards have: class folders may have other archives beside them."""
+    return (root / INDEX_FILE).is_file() or any(_has_name_of_a_shard(path) for path in _shards(root))
 
 
-def _surely_a_shard(path: Path) -> bool:
+def _has_name_of_a_shard(path: Path) -> bool:
     match = _NAME.fullmatch(path.name)
-    return match is not None and (len(match[2]) >= _DIGITS or _SPLIT.fullmatch(match[1].casefold()) is not None)
+    return match is not None and (len(match[2]) >= _MIN_DIGITS or _SPLIT.fullmatch(match[1].casefold()) is not None)
 
 
 def load(root: Path) -> DataSource:
+    """Index tar shards; DataError if it is damaged."""
     shards = _shards(root)
     if not shards:
         raise DataError(f"{root} has no shards: expected tar files such as train-000000.tar")
@@ -95,7 +96,7 @@ def load(root: Path) -> DataSource:
 
 
 def split_of(shard: Path) -> str:
-    """By what stands before the number: ``imagenet-train-000000.tar`` is of train."""
+    """Return the split by the text before the number: ``imagenet-train-000000.tar`` is of train."""
     name = _NAME.fullmatch(shard.name)
     split = _SPLIT.fullmatch(name[1].casefold()) if name else None
     return _SPLITS[split[1]] if split else "train"
@@ -151,7 +152,7 @@ def _scan(shard: Path, classes: Sequence[str]) -> Iterator[Entry]:
 
 
 def _split_key(name: str) -> tuple[str, str]:
-    """The key ends at the first dot of the last part, as WebDataset has it."""
+    """Split a member's name at the first dot of its last part, as WebDataset does."""
     path = PurePosixPath(name)
     stem, dot, suffix = path.name.partition(".")
     return path.with_name(stem).as_posix() if stem else name, (dot + suffix).lower()
@@ -169,7 +170,7 @@ def _read_text(path: Path) -> str:
 
 
 def _label(text: str, kind: str, classes: Sequence[str], where: str) -> int:
-    """A number is a class's number; only in JSON a string is first taken for a name."""
+    """Return the label; a number is the index of a class, only a string in JSON may be a name."""
     value: Any = text
     if kind == ".json":
         tree = _parse(text, where)
@@ -199,7 +200,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _has_boxes(shard: Path, entries: Sequence[Entry]) -> bool:
-    """Whether one of the first images has."""
+    """Return whether one of the first images has boxes."""
     return any(_annotate(Sample(e.image_id, shard / e.member, e.label)) is not None for e in entries[:10])
 
 

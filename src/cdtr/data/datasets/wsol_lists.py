@@ -22,10 +22,12 @@ LAYOUT = (
 
 
 def recognises(root: Path) -> bool:
+    """Return whether a folder has this layout."""
     return bool(_split_folders(root))
 
 
 def load(root: Path) -> DataSource:
+    """Index the WSOL benchmark's lists; DataError if it is damaged."""
     folders = _split_folders(root)
     labels, places, sizes = read_lists(folders)
     n_classes = 1 + max(label for found in labels.values() for label in found.values())
