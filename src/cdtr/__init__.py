@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cdtr.api import Localizer, load_model
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
+    from cdtr.workflows.ablate import ablate
     from cdtr.workflows.calibrate import calibrate
+    from cdtr.workflows.check_data import check_data
     from cdtr.workflows.compare import compare
     from cdtr.workflows.describe import describe
     from cdtr.workflows.evaluate import evaluate
     from cdtr.workflows.import_corrections import import_corrections
+    from cdtr.workflows.pretrain import pretrain
     from cdtr.workflows.report import report
+    from cdtr.workflows.reproduce import reproduce
     from cdtr.workflows.score import score
+    from cdtr.workflows.train import Run, train
 
     __version__: str
 
@@ -28,27 +33,39 @@ __all__ = [
     "Localizer",
     "Method",
     "ModelOutput",
+    "Run",
     "Sample",
+    "ablate",
     "calibrate",
+    "check_data",
     "compare",
     "describe",
     "evaluate",
     "import_corrections",
     "load_model",
+    "pretrain",
     "report",
+    "reproduce",
     "score",
+    "train",
 ]
 
 _HOMES = {
     "Localizer": "cdtr.api",
+    "Run": "cdtr.workflows.train",
+    "ablate": "cdtr.workflows.ablate",
     "calibrate": "cdtr.workflows.calibrate",
+    "check_data": "cdtr.workflows.check_data",
     "compare": "cdtr.workflows.compare",
     "describe": "cdtr.workflows.describe",
     "evaluate": "cdtr.workflows.evaluate",
     "import_corrections": "cdtr.workflows.import_corrections",
     "load_model": "cdtr.api",
+    "pretrain": "cdtr.workflows.pretrain",
     "report": "cdtr.workflows.report",
+    "reproduce": "cdtr.workflows.reproduce",
     "score": "cdtr.workflows.score",
+    "train": "cdtr.workflows.train",
 }
 
 

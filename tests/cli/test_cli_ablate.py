@@ -9,9 +9,9 @@ import pytest
 import yaml
 from cli_helpers import TINY, in_process, run_cdtr
 
-from cdtr.cli.ablate import settle_files
 from cdtr.config import Ablation, load_config
 from cdtr.errors import ConfigError
+from cdtr.workflows.ablate import settle_files
 
 
 @pytest.fixture

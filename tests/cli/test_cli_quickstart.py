@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cli_helpers import in_process
 
-from cdtr.cli.quickstart import LOCALIZED, choose_samples
 from cdtr.records import Sample
+from cdtr.workflows.quickstart import LOCALIZED, choose_samples
 from cdtr.workflows.report import GALLERY_IMAGES
 from oracles.web_page import check_page
 

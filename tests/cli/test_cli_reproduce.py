@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from cli_helpers import TINY, in_process, run_cdtr
 
-from cdtr.cli._paper_estimate import _images
-from cdtr.cli._paper_runs import Scale, plan_cells, plan_paper, settle_paper
-from cdtr.cli.reproduce import trainable_rows
 from cdtr.config import load_config, load_reproduction
 from cdtr.data.datasets import load_source
+from cdtr.workflows.paper_estimate import images_per_epoch
+from cdtr.workflows.paper_runs import Scale, plan_cells, plan_paper, settle_paper
+from cdtr.workflows.paper_tables import trainable_rows
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_an_epoch_is_costed_by_the_images_that_it_draws(neu: Path) -> None:
     found = load_reproduction("V")
     for preset, images in (("cub", 5395), ("cub-official", 5888)):
         scale = Scale({}, {"cub": preset})
-        assert _images(found, scale, plan_paper(found, scale).costed["cub", "cdtr"]) == images
+        assert images_per_epoch(found, scale, plan_paper(found, scale).costed["cub", "cdtr"]) == images
 
 
 def test_a_deduplicated_row_has_a_clip_of_its_own(neu: Path, tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import pytest
 from cli_helpers import TINY, in_process, run_cdtr
 from PIL import Image
 
-from cdtr.cli._paper_gallery import gallery_files, seeds_to_train
-from cdtr.cli._paper_runs import Scale, plan_paper
+from cdtr.cli._shared import TERMINAL
 from cdtr.config import load_config, load_reproduction
 from cdtr.data.datasets import load_source, synthetic
 from cdtr.evaluation import find_protocol
+from cdtr.workflows.paper_gallery import gallery_files, seeds_to_train
+from cdtr.workflows.paper_runs import Scale, plan_paper
 
 SEED = 3
 
@@ -126,7 +127,7 @@ def gallery(name: str, out: Path, drawn: Path, preset: Path, seed: int = SEED) -
     found, source = load_reproduction(name), load_source(drawn)
     scale = Scale({"cub": source}, dict.fromkeys(found.data, str(preset)))
     rules = dict.fromkeys(found.data, find_protocol("wsol"))
-    return gallery_files(found, plan_paper(found, scale), scale, seed, out, rules, 2)
+    return gallery_files(found, plan_paper(found, scale), scale, seed, out, rules, 2, TERMINAL)
 
 
 def test_a_row_that_is_not_done_is_left_out_with_a_note(

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdtr.cli._grid import FULLSUP, calibrate_options, calibration_note, choose_calibration, training_cell
 from cdtr.config import Config
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
+from cdtr.workflows.grid import FULLSUP, calibrate_options, calibration_note, choose_calibration, training_cell
 
 
 def _source(boxed: str, *splits: str, count: int = 3, first: int = 1, damaged: bool = True) -> DataSource:

@@ -140,14 +140,14 @@ def test_other_processes_write_nothing(tmp_path: Path) -> None:
     assert text_of(console) == ""
 
 
-def test_attention_inside_out_is_warned_of_in_the_second_half(tmp_path: Path) -> None:
+def test_inverted_attention_is_warned_of_in_the_second_half(tmp_path: Path) -> None:
     console = quiet_console()
     with TrainingLog(RunFolder(tmp_path), 4, 0, True, console) as log:
         for epoch, likeness in enumerate((-0.4, 0.3, -0.2, 0.1)):
             log.epoch(epoch + 1, epoch, 4, {"terms": {"cls": 0.5}, "attention": {"class_map": likeness}})
     lines = text_of(console).splitlines()
     assert lines[0].endswith("attention like class map -0.40")
-    assert [index for index, line in enumerate(lines) if line.startswith("warning: the attention is inside out")] == [3]
+    assert [index for index, line in enumerate(lines) if line.startswith("warning: the attention is inverted")] == [3]
     assert "-0.20" in lines[3]
     logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["attention"]["class_map"] for record in logged] == [-0.4, 0.3, -0.2, 0.1]

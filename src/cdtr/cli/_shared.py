@@ -84,6 +84,11 @@ def warn(message: str) -> None:
 class Terminal:
     """Reports a workflow to the terminal: notes as lines, progress as a bar."""
 
+    @property
+    def console(self) -> PlainConsole:
+        """Where a training shows its progress; see ``progress_console``."""
+        return progress_console()
+
     def note(self, message: str) -> None:
         """See ``note``."""
         note(message)

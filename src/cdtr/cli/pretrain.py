@@ -9,8 +9,6 @@ import typer
 
 from cdtr.cli._options import ResumeOption, SetOption
 
-DEFAULT_PRESET = "pretrain-small"
-
 
 def command(
     data: Annotated[Path, typer.Argument(help="A folder with one folder of images a class, or a data set's root.")],
@@ -21,23 +19,20 @@ def command(
     overrides: SetOption = None,
     resume: ResumeOption = False,
 ) -> None:
-    """Pretrain a small transformer with an ImageNet CNN as its teacher, where no pretrained one can be had.
+    """Pretrain a small transformer by distillation from an ImageNet CNN, where no pretrained one can be had.
 
     Train with the same backbone.* settings from what it writes.
 
     Example: cdtr pretrain photos/ --out runs/start
     """
-    from cdtr.cli._shared import next_steps, note, progress_console, shell
-    from cdtr.cli.train import choose_config, is_main_process
-    from cdtr.data.opening import open_data
-    from cdtr.training.pretrain import BACKBONE_FILE, pretrain
+    from cdtr.cli._shared import TERMINAL, next_steps, shell
+    from cdtr.workflows.pretrain import DEFAULT_PRESET, pretrain
+    from cdtr.workflows.train import is_main_process
 
-    settings = choose_config(out, config, overrides or [], resume, DEFAULT_PRESET)
-    source = open_data(data, settings.data, note if is_main_process() else lambda _line: None)
-    run = pretrain(settings, source, out, resume, progress_console())
+    run = pretrain(data, out, config, overrides=overrides or (), resume=resume, reporter=TERMINAL)
     if not is_main_process():
         return
-    print(f"wrote {run.path}: {BACKBONE_FILE}, {run.weights.name}, {run.config_file.name} and the logs")
+    print(f"wrote {run.path}: {run.backbone.name}, {run.weights.name}, {run.config_file.name} and the logs")
     preset = "small" if config in (None, DEFAULT_PRESET) else config
-    weights = f"backbone.weights={out / BACKBONE_FILE}"
+    weights = f"backbone.weights={run.backbone}"
     next_steps([shell("cdtr", "train", "DATA", "--out", "RUN", "--config", preset, "--set", weights)])

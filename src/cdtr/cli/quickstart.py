@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from cdtr.config import Config
-    from cdtr.evaluation import Evaluation
-    from cdtr.records import DataSource, Sample
-    from cdtr.runs import RunFolder
-
-PRESET = "quickstart"
-CLIP_EPOCHS = 4
-LOCALIZED = 48  # validation images whose overlays are written
 
 
 def command(
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")] = Path("runs/quickstart"),
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the pictures and of the training.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the images and of the training.")] = 0,
     images: Annotated[str, typer.Option("--images", help="Training and validation images to draw.")] = "3200,800",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as train.epochs=2; may be repeated.")
@@ -35,36 +22,26 @@ def command(
 
     Example: cdtr quickstart --out runs/quickstart
     """
-    from cdtr.cli._shared import require_folder
-    from cdtr.config import load_config
-    from cdtr.model.methods import with_switches
-    from cdtr.workflows.opening import check_evaluation
+    from cdtr.cli._shared import TERMINAL, require_folder
+    from cdtr.reports.tables import metrics_table, summary_lines
+    from cdtr.terminal import PlainConsole
+    from cdtr.workflows.quickstart import quickstart
 
-    n_train, n_val = parse_counts(images)
+    counts = parse_counts(images)
     require_folder(out)
-    settings = [f"seed={seed}", f"sba.model={(out / 'clip').resolve().as_posix()}", *(overrides or [])]
-    config = with_switches(load_config(PRESET, settings))
-    check_evaluation(config)
-    seconds: dict[str, float] = {}
-    with _step(seconds, "drawing images"):
-        source = draw(out / "data", n_train, n_val, seed)
-    from cdtr.training.loop import train
-
-    if config.sba.enabled:
-        with _step(seconds, "training a small CLIP"):
-            train_small_clip(config, source, out / "clip")
-    with _step(seconds, "training CDTR"):
-        run = train(config, source, out / "run", resume=(out / "run").is_dir())
-    samples = source.splits["val"]
-    with _step(seconds, "calibrating and measuring"):
-        result = measure(run, source, samples, out)
-    with _step(seconds, "localizing"):
-        page = write_answers(run, source, samples, result, seconds, seed, out)
-    print(f"wrote {out / 'boxes'}: boxes and overlays of some validation images")
-    print(f"wrote {page}: open it in a browser")
+    done = quickstart(out, images=counts, seed=seed, overrides=overrides or (), reporter=TERMINAL)
+    if done.clip_fit is not None:
+        print(done.clip_fit.line("held-out training images"))
+    PlainConsole().print(metrics_table(done.evaluation))
+    for line in summary_lines(done.evaluation):
+        print(line)
+    print(f"wrote {done.numbers}")
+    print(f"wrote {done.boxes}: boxes and overlays of some validation images")
+    print(f"wrote {done.page}: open it in a browser")
 
 
 def parse_counts(images: str) -> tuple[int, int]:
+    """The numbers of training and validation images; ConfigError for anything else."""
     from cdtr.errors import ConfigError
 
     try:
@@ -76,86 +53,3 @@ def parse_counts(images: str) -> tuple[int, int]:
     if n_val < 1:
         raise ConfigError(f"--images {images!r}: expected at least one validation image")
     return n_train, n_val
-
-
-def draw(root: Path, n_train: int, n_val: int, seed: int) -> DataSource:
-    from cdtr.cli._shared import progress_bar
-    from cdtr.data.datasets.synthetic import generate
-
-    with progress_bar("drawing images", n_train + n_val) as move:
-        return generate(root, n_train, n_val, seed=seed, progress=lambda _done, _all: move(1))
-
-
-def train_small_clip(config: Config, source: DataSource, out: Path) -> None:
-    from cdtr.model.clip_folder import WEIGHTS_FILE
-    from cdtr.training.clip import SmallClip, train_clip
-
-    if (out / WEIGHTS_FILE).is_file():
-        return
-    print(train_clip(config, source, out, SmallClip(epochs=CLIP_EPOCHS)).line("held-out training images"))
-
-
-def measure(run: RunFolder, source: DataSource, samples: tuple[Sample, ...], out: Path) -> Evaluation:
-    """Calibrate if that was not done, evaluate, and write and print the numbers."""
-    from cdtr.cli._shared import TERMINAL
-    from cdtr.evaluation import find_protocol
-    from cdtr.reports.tables import metrics_table, summary_lines
-    from cdtr.runs import write_json
-    from cdtr.terminal import PlainConsole
-    from cdtr.workflows.calibrate import calibrate
-    from cdtr.workflows.evaluate import evaluate_samples
-
-    if run.calibration() is None:
-        calibrate(run, source, reporter=TERMINAL)
-    rules = [find_protocol(run.config().evaluation.protocol)]
-    (result,) = evaluate_samples(run, source, samples, rules, reporter=TERMINAL)
-    PlainConsole().print(metrics_table(result))
-    for line in summary_lines(result):
-        print(line)
-    write_json(out / "evaluation.json", {"split": "val", **result.to_json(source.class_names)})
-    print(f"wrote {out / 'evaluation.json'}")
-    return result
-
-
-def choose_samples(samples: Sequence[Sample], seed: int) -> list[Sample]:
-    """Up to ``LOCALIZED`` samples at random, in their order: every n-th would be of one class, as classes alternate."""
-    import numpy as np
-
-    order = np.random.default_rng(seed).permutation(len(samples))[:LOCALIZED]
-    return [samples[index] for index in sorted(order)]
-
-
-def write_answers(
-    run: RunFolder,
-    source: DataSource,
-    samples: tuple[Sample, ...],
-    evaluation: Evaluation,
-    seconds: dict[str, float],
-    seed: int,
-    out: Path,
-) -> Path:
-    """Boxes and overlays of some validation images, and the page."""
-    from cdtr.api import Localizer
-    from cdtr.cli._localizing import localize_pictures
-    from cdtr.cli._shared import TERMINAL
-    from cdtr.formats import find_exporter
-    from cdtr.reports.quickstart import write_quickstart
-    from cdtr.workflows.report import count_parameters, examine
-
-    localizer = Localizer.from_pretrained(run.path)
-    pictures = [(sample.image_id, sample.path) for sample in choose_samples(samples, seed)]
-    found = localize_pictures(localizer, pictures, out / "boxes", overlays=True)
-    for name in ("coco", "csv"):
-        exporter = find_exporter(name)
-        exporter.write(found, out / "boxes" / exporter.file_name, source.class_names)
-    page = out / "index.html"
-    measured = examine(run, source, "val", samples, evaluation, reporter=TERMINAL)
-    write_quickstart(run, count_parameters(run), measured, dict(seconds), page)
-    return page
-
-
-@contextmanager
-def _step(seconds: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[name] = time.perf_counter() - start

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from cdtr.config import Reproduction
-    from cdtr.records import DataSource
 
 
 def command(
@@ -40,7 +39,7 @@ def command(
         str | None, typer.Option("--protocol", help="To show ours under; all are measured. By default the preset's.")
     ] = None,
     images: Annotated[
-        int | None, typer.Option("--images", min=1, help="Images of each data set in a figure of pictures.")
+        int | None, typer.Option("--images", min=1, help="Images of each data set in a figure of images.")
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Trainings at a time; by default one a GPU, else one a core.")
@@ -55,7 +54,7 @@ def command(
     """Train what a table or figure of the paper needs, and write it with the paper's values and ours side by side.
 
     What is done already is kept, also by another table with the same --out, so that a stopped one goes on when called
-    again. Without --data, costs are measured and the rest stays empty. A figure of pictures shows the runs of the first
+    again. Without --data, costs are measured and the rest stays empty. A figure of images shows the runs of the first
     seed, and trains no other.
 
     Example: cdtr reproduce XIV --data neu-det=NEU-DET --preset neu-det=neu-det-small --small-clip --out runs/paper
@@ -63,48 +62,31 @@ def command(
     if list_all or table is None:
         list_tables()  # before what is heavy
         return
-    from cdtr.cli._grid import calibration_note, choose_calibration, fail_if_any, run_grid
-    from cdtr.cli._paper_estimate import estimate
-    from cdtr.cli._paper_gallery import seeds_to_train
-    from cdtr.cli._paper_report import write_report
-    from cdtr.cli._paper_runs import Scale, plan_cells, plan_paper, settle_paper
-    from cdtr.cli._shared import note, require_folder
-    from cdtr.config import load_config, load_reproduction
-    from cdtr.errors import ConfigError
-    from cdtr.evaluation import find_protocol
-    from cdtr.reports.paper_table import check_paper_metrics
-    from cdtr.runs import write_atomic
+    from cdtr.cli._shared import TERMINAL, note
+    from cdtr.config import load_reproduction
+    from cdtr.reports.paper_terminal import to_tables
+    from cdtr.terminal import PlainConsole
+    from cdtr.workflows.paper_runs import by_reason
+    from cdtr.workflows.reproduce import plan_reproduction
 
-    found = load_reproduction(table)
-    chosen_seeds = seeds_to_train(found, parse_seeds(seeds))
-    check_paper_metrics(found)
-    require_folder(out)
-    if protocol is not None:
-        find_protocol(protocol)
-    presets = choose_presets(found, preset or [])
-    only = [name.strip() for name in rows.split(",") if name.strip()] if rows is not None else []
-    if rows is not None and not only:
-        raise ConfigError(
-            f"--rows {rows!r}: expected names with commas, such as {', '.join(list(found.table.rows)[:2])}"
-        )
-    sources = load_data(found, data or [], presets, overrides or [])
-    bases = {name: [load_config(presets[name], overrides or [])] for name in sources}
-    calibration = {name: choose_calibration(source, bases[name]) for name, source in sources.items()}
-    scale = Scale(sources, presets, overrides or [], small_clip, only)
-    plan = plan_paper(found, scale)
-    files = settle_paper(plan, scale, chosen_seeds, out)
-    clips, runs = plan_cells(plan, scale, calibration, chosen_seeds, out)
+    found, console = load_reproduction(table), PlainConsole()
+    presets, places = choose_presets(found, preset or []), choose_data(found, data or [])
+    plan = plan_reproduction(found, places, out, presets, overrides or (), seeds, rows, small_clip, protocol)
+    left_out = [f"not run: {names}: {reason}" for reason, names in by_reason(plan.rows)]
     if dry_run:
-        waiting = sum(not cell.done.is_file() for cell in clips)
-        estimate(found, plan, scale, chosen_seeds, out, waiting, jobs)
+        estimate = plan.estimate(jobs, TERMINAL)
+        console.print(estimate.to_table(f"{found.caption}: the runs"))
+        for line in (*left_out, *estimate.lines(sum(not clip.is_done for clip in plan.grid.clips))):
+            print(line)
         return
-    for name, chosen in calibration.items():
-        note(f"{name}: {calibration_note(chosen, bases[name])}")
-    for path, text in files.items() if runs else ():
-        write_atomic(path, text)
-    failed = run_grid(clips, runs, jobs)
-    write_report(found, plan, scale, chosen_seeds, out, protocol, images)
-    fail_if_any(failed, len(clips) + len(runs), out / "logs")
+    result = plan.run(protocol, images, jobs, TERMINAL)
+    for part in to_tables(found, result.parts, console) if found.table.metrics else ():
+        console.print(part)
+    for line in left_out if not found.table.metrics else ():
+        note(line)
+    first, *others = result.files
+    print(f"wrote {first}" + "".join(f", {file.name}" for file in others))
+    result.failures.raise_first()
 
 
 def list_tables() -> None:
@@ -114,6 +96,7 @@ def list_tables() -> None:
     from cdtr.config import load_reproduction, reproduction_names
     from cdtr.reports.columns import add_text
     from cdtr.terminal import PlainConsole
+    from cdtr.workflows.paper_tables import trainable_rows
 
     table = Table(title="cdtr reproduce NAME --data DATA=DIR", title_justify="left")
     for column in ("name", "in the paper", "what", "data", "rows trained here"):
@@ -125,44 +108,8 @@ def list_tables() -> None:
     PlainConsole().print(table)
 
 
-def trainable_rows(found: Reproduction) -> list[str]:
-    """The rows that can be trained here: their method is implemented, and its modules can stand together.
-
-    Args:
-        found: A table or figure.
-
-    Returns:
-        Names of rows, in the table's order. Nothing heavy is imported to tell.
-    """
-    from cdtr.config import load_config, switch_conflict
-    from cdtr.model.registry import method_names
-
-    names, rows = method_names(), []
-    for name, row in found.table.rows.items():
-        if row.settings is None:
-            continue
-        places = [data.preset for key, data in found.data.items() if name in found.table.rows_on(key)]
-        configs = [load_config(preset, changes=row.settings) for preset in places]
-        if all(config.method in names and not switch_conflict(config) for config in configs):
-            rows.append(name)
-    return rows
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Different numbers from 0 up, in the order given."""
-    from cdtr.errors import ConfigError
-
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
-        seeds = []
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"--seeds {text!r}: expected different numbers from 0 up with commas, such as 0,1,2")
-    return seeds
-
-
 def by_name(found: Reproduction, option: str, given: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE for a data set of the table; a VALUE alone has the name "". ConfigError for another name."""
+    """The values by data set, of texts NAME=VALUE; a VALUE alone has the name "". ConfigError for an unknown name."""
     from cdtr.errors import ConfigError
 
     values: dict[str, str] = {}
@@ -186,26 +133,18 @@ def choose_presets(found: Reproduction, given: Sequence[str]) -> dict[str, str]:
     return {name: named.get(name, named.get("", data.preset)) for name, data in found.data.items()}
 
 
-def load_data(
-    found: Reproduction, given: Sequence[str], presets: Mapping[str, str], overrides: Sequence[str]
-) -> dict[str, DataSource]:
-    """The data sets that were given, indexed; DataError for one without boxes or masks."""
-    from cdtr.config import load_config
-    from cdtr.data.opening import open_data
-    from cdtr.errors import ConfigError, DataError
+def choose_data(found: Reproduction, given: Sequence[str]) -> dict[str, str]:
+    """The folder of each data set that was given; ConfigError where it is unclear which one is meant."""
+    from cdtr.errors import ConfigError
 
     named = by_name(found, "--data", given)
-    if "" in named and len(found.data) > 1:
-        raise ConfigError(
-            f"--data {named['']}: {found.name} has several data sets, give NAME=DIR for {', '.join(found.data)}"
-        )
-    sources = {}
-    for name, root in named.items():
-        name = name or next(iter(found.data))
-        if name in sources:
-            raise ConfigError(f"--data {root}: {name} is given twice")
-        source = open_data(Path(root).resolve(), load_config(presets[name], overrides).data)
-        if not source.annotated:
-            raise DataError(f"{root} has no boxes: the runs are calibrated and scored with some, bring them")
-        sources[name] = source
-    return sources
+    if "" in named:
+        if len(found.data) > 1:
+            raise ConfigError(
+                f"--data {named['']}: {found.name} has several data sets, give NAME=DIR for {', '.join(found.data)}"
+            )
+        (name,) = found.data
+        if name in named:
+            raise ConfigError(f"--data {named['']}: {name} is given twice")
+        return {name: named[""]}
+    return named

@@ -13,9 +13,9 @@ from cdtr.config.loading import load_config, read_tree
 from cdtr.config.sections import Config
 from cdtr.errors import ConfigError
 
-# A small CLIP has a size of its own and never sees a box.
+# A small CLIP has its own input size and never sees a box.
 _SEEN_BY_CLIP = ("data.holdout", "data.format", "data.deduplicate", "sba.templates")  # images, and words for them
-_NO_MATTER_TO_CLIP = ("input_size", "resize", "workers", "boxes", "unboxed_classes")
+_WITHOUT_EFFECT_ON_CLIP = ("input_size", "resize", "workers", "boxes", "unboxed_classes")
 
 
 class Ablation(Section):
@@ -72,7 +72,7 @@ def load_ablation(path: Path) -> tuple[Ablation, dict[str, Config]]:
 
 
 def _check_alike(grid: Ablation, configs: Mapping[str, Config], path: Path) -> None:
-    """Rows of one table are scored alike, and a CLIP that serves all has not seen what any of them holds out."""
+    """Refuse rows that are scored differently, or that hold out images which the CLIP of another row has seen."""
     first = next(iter(configs.values()))
     for name, config in configs.items():
         if config.evaluation.protocol != first.evaluation.protocol:
@@ -87,6 +87,6 @@ def _check_alike(grid: Ablation, configs: Mapping[str, Config], path: Path) -> N
 
 
 def clip_settings(config: Config) -> dict[str, Any]:
-    """What a small CLIP that is trained for a run depends on, by the settings' names."""
-    data = config.data.model_dump(mode="json", exclude=set(_NO_MATTER_TO_CLIP))
+    """Return the settings that a small CLIP trained for a run depends on, by name."""
+    data = config.data.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT_ON_CLIP))
     return {**{f"data.{key}": value for key, value in data.items()}, "sba.templates": list(config.sba.templates)}

@@ -1,10 +1,10 @@
-"""What a configuration has that the paper does not: the table "Beyond the paper" of ``docs/fidelity.md``."""
+"""Features of a configuration beyond the paper: the table "Beyond the paper" of ``docs/fidelity.md``."""
 
 from __future__ import annotations
 
 from cdtr.config.sections import Config
 
-_OF_SMALL = 2  # so many features beyond the paper, and a run without a recipe was trained with one like `small`
+_FEATURES_OF_SMALL = 2  # a run without a recipe counts as `small` from this many features beyond the paper on
 
 
 def beyond_paper(config: Config) -> dict[str, str]:
@@ -38,7 +38,7 @@ def earlier_recipe(config: Config) -> str:
     """
     if config.fidelity == "official":
         return "official"
-    return "small" if config.guide.enabled or len(beyond_paper(config)) >= _OF_SMALL else "paper"
+    return "small" if config.guide.enabled or len(beyond_paper(config)) >= _FEATURES_OF_SMALL else "paper"
 
 
 def switch_conflict(config: Config) -> str:

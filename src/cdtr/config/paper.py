@@ -43,7 +43,7 @@ class PaperRow(Section):
 
 
 class PaperFigure(Section):
-    """What is drawn: metrics over a setting (``key``), the spread of IoU, the lambdas or the loss over the steps."""
+    """A chart: metrics over a setting (``key``), the distribution of IoU, or the lambdas or the loss over the steps."""
 
     kind: Literal["sweep", "iou", "lambdas", "losses"]
     key: str | None = None
@@ -77,7 +77,7 @@ class PaperGallery(Section):
 
 
 class PaperTable(Section):
-    """A table or figure. figure: numbers that are drawn; gallery: pictures; a figure may have both."""
+    """A table or figure. ``figure``: a chart of numbers; ``gallery``: images; a figure may have both."""
 
     title: str
     data: tuple[str, ...] = Field(min_length=1)
@@ -116,7 +116,7 @@ class PaperTable(Section):
         return self
 
     def rows_on(self, data: str) -> dict[str, PaperRow]:
-        """The lines that belong to a data set."""
+        """Return the rows that belong to a data set, by name."""
         return {name: row for name, row in self.rows.items() if not row.paper or data in row.paper}
 
 
@@ -130,22 +130,26 @@ class Reproduction:
 
     @property
     def caption(self) -> str:
-        """As the paper calls it: Table V, Fig. 7."""
+        """Its name in the paper, such as Table V or Fig. 7."""
         kind, _, number = self.name.partition("-")
         return f"Table {ROMAN[int(number) - 1]}" if kind == "table" else f"Fig. {number}"
 
 
 def reproduction_names() -> list[str]:
-    """All tables, then all figures, by number."""
+    """Return the names of all tables, then of all figures, by number."""
     names = (entry.name for entry in files("cdtr.presets").joinpath("tables").iterdir())
     found = [name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and not name.startswith("_")]
     return sorted(found, key=lambda name: (name.startswith("figure"), int(name.rpartition("-")[2])))
 
 
 def load_reproduction(asked: str) -> Reproduction:
-    """A table or figure by any of its names: ``table-5``, ``5``, ``V``, ``figure-7``, ``fig. 7``; ConfigError if none.
+    """Return a table or figure.
 
-    Settings of a line that no configuration has are refused, as in a preset.
+    Args:
+        asked: Any of its names, such as ``table-5``, ``5``, ``V``, ``figure-7`` or ``fig. 7``.
+
+    Raises:
+        ConfigError: There is no such table, or a row has an unknown setting.
     """
     name = _canonical(asked)
     table = checked_section(read_preset(f"tables/{name}"), PaperTable, name)

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from cdtr.config import DataConfig
 from cdtr.data.check import Finding, counted
+from cdtr.data.check.copies import Copies
 from cdtr.data.check.images import count_classes
 from cdtr.data.check.scan import BoxFacts, ImageFacts
 from cdtr.data.duplicates import order_splits
@@ -25,11 +27,19 @@ _SHOWN_SIZES = 3
 _EASY = 75.0  # percent of the images
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DataCheck:
     """Everything that was found out about a data set.
 
-    baselines: split -> ``evaluation.trivial.trivial_scores``. allowed: kinds of findings that count as notes.
+    Attributes:
+        source: the data set.
+        facts: of each image.
+        boxes: of each image with boxes.
+        baselines: by split, the scores of boxes that ignore the image, see ``evaluation.trivial.trivial_scores``.
+        findings: what is wrong or odd.
+        allowed: kinds of findings that count as notes.
+        copies: images that are equal or alike; None where they were not compared.
+        max_pixels: the largest image that is read.
     """
 
     source: DataSource
@@ -38,6 +48,13 @@ class DataCheck:
     baselines: Mapping[str, Mapping[str, Any] | None]
     findings: Sequence[Finding]
     allowed: Collection[str] = field(default=())
+    copies: Copies | None = None
+    max_pixels: int = DataConfig().max_pixels
+
+    def __repr__(self) -> str:
+        """The data set, and the numbers of images, problems and notes."""
+        counts = f"{len(self.facts)} images, {len(self.problems)} problems, {len(self.notes)} notes"
+        return f"DataCheck({self.source.root}: {counts})"
 
     @property
     def problems(self) -> list[Finding]:
@@ -46,6 +63,7 @@ class DataCheck:
 
     @property
     def notes(self) -> list[Finding]:
+        """The other findings."""
         return [found for found in self.findings if not found.serious or found.kind in self.allowed]
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The paper's figures that are data (5, 7, 9, 10, 11): the numbers as CSV, and a picture of them."""
+"""The paper's figures of numbers (5, 7, 9, 10, 11): the numbers as CSV, and a chart of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Evaluations = Mapping[str, Mapping[str, Mapping[int, Mapping[str, Any]]]]  # the
 
 
 def sweep_values(found: Reproduction) -> dict[str, float]:
-    """The setting that each row of a sweep has."""
+    """Return the value of the swept setting in each row."""
     key = found.table.figure.key if found.table.figure else None
     values = {}
     for name, row in found.table.rows.items():
@@ -33,7 +33,7 @@ def sweep_values(found: Reproduction) -> dict[str, float]:
 
 
 def sweep_figure(found: Reproduction, parts: Sequence[Part]) -> Figure:
-    """Each metric over the setting: ours with the spread of the seeds, the paper's values as crosses."""
+    """Draw each metric over the setting: ours with the standard deviation over seeds, the paper's values as crosses."""
     figure, panels = _panels(parts)
     values, spec = sweep_values(found), found.table.figure
     for axes, part in zip(panels, parts, strict=True):
@@ -55,7 +55,7 @@ def sweep_figure(found: Reproduction, parts: Sequence[Part]) -> Figure:
 
 
 def iou_data(found: Reproduction, evaluations: Evaluations) -> str:
-    """CSV of the percentiles of the label's box's IoU, one line a run."""
+    """Return CSV of the percentiles of the IoU of the label's box, one line a run."""
     header = ["data", "row", "label", "seed", *(f"p{share}" for share in IOU_PERCENTILES), "images"]
     return csv_text(header, _iou_lines(found, evaluations))
 
@@ -68,7 +68,7 @@ def _iou_lines(found: Reproduction, evaluations: Evaluations) -> Iterator[list[A
 
 
 def iou_figure(found: Reproduction, parts: Sequence[Part], evaluations: Evaluations) -> Figure:
-    """Boxes from the 25th to the 75th percentile with whiskers from the 5th to the 95th, means over the seeds."""
+    """Draw boxes from the 25th to the 75th percentile with whiskers from the 5th to the 95th, means over the seeds."""
     figure, panels = _panels(parts)
     for axes, part in zip(panels, parts, strict=True):
         boxes, papers = [], []
@@ -93,7 +93,7 @@ def iou_figure(found: Reproduction, parts: Sequence[Part], evaluations: Evaluati
 
 
 def training_data(found: Reproduction, runs: Runs, field: str) -> str:
-    """CSV of the lambdas, or of the loss terms, over the steps. field: ``lambdas`` or ``terms`` of the log."""
+    """Return CSV of a ``field`` of the log over the steps: ``lambdas``, or the loss ``terms``."""
     lines = (
         [data, row, found.table.rows[row].label, seed, record["step"], record["epoch"], name, f"{value:.6g}"]
         for data, row, seed, run in _each(runs)
@@ -104,7 +104,7 @@ def training_data(found: Reproduction, runs: Runs, field: str) -> str:
 
 
 def training_figure(found: Reproduction, parts: Sequence[Part], runs: Runs, field: str) -> Figure:
-    """Every lambda, or every row's total loss, over the steps: one line a seed."""
+    """Draw every lambda, or the total loss of every row, over the steps: one line a seed."""
     figure, panels = _panels(parts)
     for axes, part in zip(panels, parts, strict=True):
         colors: dict[str, str] = {}

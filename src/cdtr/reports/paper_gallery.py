@@ -1,4 +1,4 @@
-"""The paper's figures that are pictures (2, 4, 6, 8, 11b, 12, 13): a grid of maps, and what it shows as CSV."""
+"""The paper's figures of images (2, 4, 6, 8, 11b, 12, 13): a grid of maps, and what it shows as CSV."""
 
 from __future__ import annotations
 
@@ -42,9 +42,17 @@ _MAP_WORDS = "Each map is coloured from its own lowest (blue) to its highest val
 class ShownRun:
     """A row of the figure on one data set: one run on the chosen images.
 
-    view: what the network sees of an image. recipe: its label. scored, after: one an image, in the same order. before:
-    the same of the method as training started with it, where that can be had; before_note says what it is, or why not.
-    noise: over more images than are shown.
+    Attributes:
+        row, label: its name, and its words in the figure.
+        seed: of the run.
+        threshold: the map threshold.
+        view: what the network sees of an image.
+        recipe: the label of the run's recipe.
+        scored: the scores of each image.
+        after: the maps of each image, in the same order.
+        before: the same of the method as its training started; empty where that is not known.
+        before_note: what ``before`` is, or why it is not known.
+        noise: attention outside the boxes, of more images than are shown.
     """
 
     row: str
@@ -62,8 +70,16 @@ class ShownRun:
 
 @dataclass(frozen=True, slots=True)
 class ShownData:
-    """The runs on one data set. pictures: the chosen images. rule: how they were chosen. kinds: by image, the error
-    that it was chosen for, if any.
+    """The runs on one data set.
+
+    Attributes:
+        data, label: the name of the data set, and its words in the figure.
+        class_names: its classes.
+        protocol: whose frame, boxes and IoU are used.
+        pictures: the pixels of the chosen images.
+        rule: how they were chosen, in words.
+        runs: the rows.
+        kinds: the kind of error of each image, where it was chosen for one.
     """
 
     data: str
@@ -77,7 +93,7 @@ class ShownData:
 
 
 def gallery_figure(found: Reproduction, spec: PaperGallery, parts: Sequence[ShownData]) -> Figure:
-    """The pictures of every part.
+    """Draw every part.
 
     Args:
         found: The figure, for its title.
@@ -92,7 +108,7 @@ def gallery_figure(found: Reproduction, spec: PaperGallery, parts: Sequence[Show
 
 
 def gallery_block(spec: PaperGallery, part: ShownData) -> GridBlock:
-    """The images of one data set, then a row for each run and panel, for ``picture_grid``."""
+    """Return the images of one data set, then a row for each run and panel, for ``picture_grid``."""
     frames = [frame_picture(picture, part.protocol) for picture in part.pictures]
     first = part.runs[0].scored
     titles = [part.class_names[one.sample.label].replace("_", " ") for one in first]
@@ -176,7 +192,7 @@ def _regions(maps: ImageMaps) -> Any:
 
 
 def gallery_text(found: Reproduction, spec: PaperGallery, parts: Sequence[ShownData]) -> str:
-    """What the pictures show and how their images were chosen, as Markdown, with the figure's notes."""
+    """Return what the figure shows and how its images were chosen, as Markdown, with the figure's notes."""
     lines = [f"# {found.caption}. {found.table.title}", ""]
     for part in parts:
         lines += [f"**{part.label}**: {_text(spec, part)}", ""]
@@ -186,7 +202,7 @@ def gallery_text(found: Reproduction, spec: PaperGallery, parts: Sequence[ShownD
 
 
 def gallery_data(parts: Sequence[ShownData]) -> str:
-    """CSV of what is shown, one line an image and run; IoU in percent, empty where there is no true box."""
+    """Return CSV of what is shown, one line an image and run; IoU in percent, empty where there is no true box."""
     header = ["data", "row", "label", "seed", "image_id", "class", "predicted", "probability", "iou"]
     return csv_text([*header, "error", "threshold", "protocol", "view", "recipe"], _lines(parts))
 
@@ -203,7 +219,7 @@ def _lines(parts: Sequence[ShownData]) -> Iterator[list[Any]]:
 
 
 def noise_data(parts: Sequence[ShownData]) -> str:
-    """CSV of the attention noise outside the true boxes: mean and standard deviation over the images, in percent."""
+    """Return CSV of the attention outside the true boxes: mean and standard deviation over the images, in percent."""
     header = ["data", "row", "label", "seed", "images", "count", "kind", "share_of", "when", "mean", "std"]
     return csv_text([*header, "view", "recipe"], _noise_lines(parts))
 
@@ -225,7 +241,11 @@ def _noise_lines(parts: Sequence[ShownData]) -> Iterator[list[Any]]:
 
 
 def noise_figure(found: Reproduction, parts: Sequence[ShownData]) -> Figure | None:
-    """Bars of each kind of noise before and after training beside its area, one panel a run; None without a measure."""
+    """Draw bars of each kind of noise before and after training beside its area, one panel a run.
+
+    Returns:
+        None where no noise was measured.
+    """
     measured = [(part, run, noise) for part, run, noise in _measured(parts) if noise.scaled]
     if not measured:
         return None

@@ -27,9 +27,17 @@ _ANOTHER_MACHINE = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row on a data set. paper, ours: by the table's metrics; oracle: ours at the threshold that is best on the
-    evaluated images, as published thresholds are. seeds: of ours. note: why ours is missing, or how it differs.
-    recipe: the label of ours. apart: indices of metrics that two machines of unlike kinds were measured by.
+    """A row of a table on a data set.
+
+    Attributes:
+        row, label, text: its name, and its words in the table.
+        paper: the paper's value of each metric of the table.
+        ours: the same, measured here.
+        oracle: ours at the threshold that is best on the evaluated images, as published thresholds are.
+        seeds: of ours.
+        note: why ours is missing, or how it differs.
+        recipe: the label of ours.
+        apart: indices of metrics that the paper measured on another kind of machine.
     """
 
     row: str
@@ -58,7 +66,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A data set's lines. facts: what ours was measured on and with; baselines: their metrics in percent, by name."""
+    """The lines of a table on one data set.
+
+    Attributes:
+        data, label: the name of the data set, and its words.
+        protocol: how ours were scored.
+        facts: what ours were measured on and with.
+        lines: the lines.
+        baselines: the metrics of the trivial baselines in percent, by name.
+    """
 
     data: str
     label: str
@@ -69,16 +85,25 @@ class Part:
 
     @property
     def title(self) -> str:
-        """The data set, and each recipe that is not the paper's, for a picture that has no notes."""
+        """The data set, and each recipe that is not the paper's, for a figure without notes."""
         recipes = dict.fromkeys(line.recipe for line in self.lines if line.recipe and not is_paper(line.recipe))
         return ", ".join([self.label, *(f"recipe {recipe}" for recipe in recipes)])
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is known about one data set: evaluations by row and seed, costs, reasons and recipes by row.
+    """What was measured on one data set of a table.
 
-    recipes: labels (``recipe_label``). on_gpu: whether costs were measured on a GPU.
+    Attributes:
+        protocol: how it was scored.
+        preset: the preset and settings of the runs.
+        data_name: the name of the data set at hand; None without one.
+        evaluations: by row and seed.
+        costs: by row and name.
+        notes: by row, why ours is missing, or how it differs.
+        cost_machine: what costs were measured on.
+        recipes: the label (``recipe_label``) of each row.
+        on_gpu: whether costs were measured on a GPU.
     """
 
     protocol: str
@@ -93,7 +118,7 @@ class Findings:
 
 
 def check_paper_metrics(found: Reproduction) -> None:
-    """DataError for a metric that is neither evaluated nor a cost."""
+    """Raise DataError for a metric that is neither evaluated nor a cost."""
     for name in found.table.metrics:
         if name not in METRIC_NAMES and name not in COST_NAMES:
             raise DataError(
@@ -102,7 +127,7 @@ def check_paper_metrics(found: Reproduction) -> None:
 
 
 def compare(found: Reproduction, findings: Mapping[str, Findings]) -> list[Part]:
-    """The paper's numbers beside ours, one part a data set."""
+    """Return the paper's numbers beside ours, one part a data set."""
     return [_part(found, data, findings[data]) for data in found.data]
 
 

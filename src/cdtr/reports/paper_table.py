@@ -68,7 +68,7 @@ def to_latex(found: Reproduction, parts: Sequence[Part]) -> str:
 
 
 def _below_in_latex(found: Reproduction, part: Part) -> str:
-    """What the star stands for, and the notes, each a small paragraph under its table."""
+    """The meaning of the star, and the notes, each a small paragraph under its table."""
     lines = [*([STARRED] if part.baselines else []), *found.table.notes]
     start = "\\par\\smallskip\\raggedright\\footnotesize\n" if lines else ""
     return start + "".join(_escape(line) + "\\par\n" for line in lines)

@@ -1,4 +1,4 @@
-"""`cdtr train-clip`: a small CLIP from the same class labels and prompts, where no pretrained one can be had."""
+"""Training of a small CLIP on class labels and prompts, where no pretrained one knows the classes."""
 
 from __future__ import annotations
 
@@ -32,12 +32,21 @@ from cdtr.training.clip_fit import ClipFit, probe_clip
 
 @dataclass(frozen=True, slots=True)
 class SmallClip:
-    """The size of the model and of its training, for two cores and minutes.
+    """The size of the model and of its training: minutes on two cores.
 
-    The image tower is a residual network: from scratch on some thousand images it learns where a transformer of the
-    same cost is still guessing (docs/benchmarks.md). width: channels of its stem; blocks: in each of its four stages.
-    text_lr_share: the text tower's learning rate over the image tower's. At 1 all prompts may run to the mean of images
-    that nothing tells apart yet, and stay there, at chance.
+    The image tower is a residual network: from scratch on a few thousand images it learns, while a transformer of the
+    same cost stays near chance (docs/benchmarks.md).
+
+    Attributes:
+        image_size: height and width of the images, in pixels.
+        width: channels of the stem of the image tower.
+        blocks: residual blocks in each of its four stages.
+        text_width, text_layers: size of the text tower.
+        embed_dim: length of the embeddings of images and prompts.
+        epochs, batch_size, lr: of the training.
+        text_lr_share: learning rate of the text tower over that of the image tower. At 1, all prompts may collapse to
+            the mean of the images before these are separated, and stay at chance.
+        hide_share: share of the images that have a part blacked out.
     """
 
     image_size: int = 64
@@ -59,7 +68,22 @@ def train_clip(
     """Train an open_clip model on the train split and write a folder that open_clip and ``sba.model`` read.
 
     Images are pulled to their class's prompt and away from the other classes' prompts. A share of them has a random
-    part blacked out, since SBA will show it masked images. Answers the fit on held-out training images.
+    part blacked out, since SBA will show it masked images.
+
+    Args:
+        config: the settings of the data, the prompts and the seed.
+        source: the data set.
+        out: the folder to write, which must be empty or not there.
+        settings: the size of the model and of its training.
+        console: where progress is shown; None takes standard error.
+
+    Returns:
+        The fit on held-out training images.
+
+    Raises:
+        ConfigError: something is in ``out``.
+        DataError: no training image can be read.
+        TrainingError: the loss is no longer a number.
     """
     settings = settings or SmallClip()
     console = console or PlainConsole(stderr=True)
@@ -98,7 +122,7 @@ def _require_free(out: Path) -> None:
 
 
 def open_clip_config(settings: SmallClip) -> dict[str, Any]:
-    """The configuration in open_clip's own format."""
+    """Return the configuration in open_clip's own format."""
     return {
         "model_cfg": {
             "embed_dim": settings.embed_dim,

@@ -1,4 +1,4 @@
-"""The CLIP-fit probe: does CLIP know these classes, does it notice a mask, and does it prefer the object?"""
+"""The CLIP-fit probe: zero-shot accuracy on the classes, sensitivity to masks, and preference for the object."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ _GRID = 16  # cells a side, in which the prior compares an image
 
 @dataclass(frozen=True, slots=True)
 class ClipFit:
-    """What a CLIP makes of some labelled images; no box is looked at.
+    """Measurements of a CLIP on labelled images; no box is used.
 
-    images: how many were looked at. zero_shot, chance: accuracy of the prompts in [0, 1]. fit: ``(zero_shot - chance) /
-    (1 - chance)``, 1 where CLIP knows every class, 0 where it guesses. mask_shift: mean change of the cosine between
-    an image and its own prompt when the centre, or all but the centre, is blacked out. object_loss, background_loss:
-    mean SBA loss (Eq. 13) if the attention were an object prior of the image, or that prior's complement.
+    Attributes:
+        images: the number of images.
+        zero_shot: accuracy of the prompts, in [0, 1].
+        chance: accuracy of guessing, in [0, 1].
+        fit: ``(zero_shot - chance) / (1 - chance)``, 1 for a perfect accuracy, 0 at chance.
+        mask_shift: mean change of the cosine between an image and its own prompt when the centre, or all but the
+            centre, is blacked out.
+        object_loss: mean SBA loss (Eq. 13) if the attention were an object prior of the image.
+        background_loss: the same for the complement of that prior.
     """
 
     images: int
@@ -40,11 +45,11 @@ class ClipFit:
 
     @property
     def prefers_object(self) -> bool:
-        """Whether SBA's loss pulls attention towards what the prior takes for the object, on average."""
+        """Whether SBA's loss is lower on the object prior than on its complement, on average."""
         return self.object_loss < self.background_loss
 
     def line(self, on: str = "training images") -> str:
-        """``on`` says which images were looked at."""
+        """Return the measurements in one line. ``on`` says on which images they were made."""
         return (
             f"CLIP fit on {self.images} {on}: zero-shot {100 * self.zero_shot:.1f}% (chance "
             f"{100 * self.chance:.1f}%, fit {self.fit:.2f}), masking moves the similarity by {self.mask_shift:.3f}, "
@@ -70,7 +75,10 @@ def probe_clip(
         batches: labelled images.
         data: how the images are normalised.
         sba: the settings of the loss; by default the paper's.
-        prior: what tells where the object is, from the mean and spread of colours in a grid of cells.
+        prior: estimates where the object is, from the mean and spread of colours in a grid of cells.
+
+    Returns:
+        The measurements, averaged over the images.
     """
     seen, right, shift = 0, 0, 0.0
     losses, settings = [0.0, 0.0], sba or SbaConfig()
@@ -96,7 +104,7 @@ def probe_clip(
 
 
 def prior_mask(pixels: Tensor, prior: Prior) -> Tensor:
-    """An object prior of each image from its colours alone, as a mask such as SBA makes of attention.
+    """Compute an object prior of each image from its colours, as a mask such as SBA makes of attention.
 
     Args:
         pixels: (B, 3, H, W) in [0, 1].

@@ -1,4 +1,4 @@
-"""What a training will take, from one timed step on this machine."""
+"""The cost of a training, from one timed step on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ IMAGES = 4
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """Of one image in a training step, forward and backward: multiply-adds, and seconds on this machine."""
+    """Cost of one image in a training step, forward and backward.
+
+    Attributes:
+        multiply_adds: MACs.
+        seconds: time on this machine.
+    """
 
     multiply_adds: float
     seconds: float
@@ -33,9 +38,14 @@ class StepCost:
 def step_cost(config: Config, classes: int, small_clip: bool, device: torch.device) -> StepCost:
     """Build the method with random weights and time its second step on random images.
 
-    SBA is in it where the configuration has it on or leaves it open, with a CLIP of random weights: that which
-    ``sba.model`` names, or one such as `cdtr train-clip` makes. Reading and cropping images, the optimiser and the
-    validation after each epoch are not.
+    SBA is included where the configuration has it on or leaves it open, with a CLIP of random weights. Reading and
+    cropping images, the optimiser and the validation after each epoch are not included.
+
+    Args:
+        config: the settings.
+        classes: the number of classes.
+        small_clip: whether SBA uses a small CLIP (``SmallClip``) rather than the one that ``sba.model`` names.
+        device: where to compute.
     """
     config = with_switches(config)
     clip = _random_clip(config, small_clip).to(device) if config.sba.enabled else None

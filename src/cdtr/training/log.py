@@ -1,4 +1,4 @@
-"""What a training says while it runs: metrics.jsonl, TensorBoard, and a progress bar or plain lines."""
+"""The log of a training: metrics.jsonl, TensorBoard, and a progress bar or plain lines."""
 
 from __future__ import annotations
 
@@ -13,15 +13,23 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cdtr.runs import RunFolder
 
-_INSIDE_OUT = (
-    "warning: the attention is inside out (correlation with the label's class map {:.2f}): boxes may lie around the "
-    "objects. Look at the overlays; docs/training.md says what shows it the right side"
+_INVERTED = (
+    "warning: the attention is inverted (correlation with the label's class map {:.2f}): boxes may lie around the "
+    "objects. Look at the overlays; docs/training.md says what helps"
 )
 Say = Callable[[str], None]
 
 
 class TrainingLog:
-    """Writes from the main process only; the others get a log that is switched off."""
+    """Writes the log, from the main process only; other processes have a log that is switched off.
+
+    Args:
+        run: the run folder.
+        total_steps: the steps of the whole training.
+        start_step: the step that it starts or resumes from; later records of a killed run are dropped.
+        active: whether this is the main process.
+        console: where progress is shown.
+    """
 
     def __init__(self, run: RunFolder, total_steps: int, start_step: int, active: bool, console: Console) -> None:
         self._run = run
@@ -81,7 +89,7 @@ class TrainingLog:
             parts += [f"{n} {v:.3g}" for n, v in diagnostics.items()] if isinstance(diagnostics, Mapping) else []
             self._console.print(f"epoch {epoch + 1}/{epochs}  " + "  ".join(parts), highlight=False, soft_wrap=True)
             if likeness is not None and likeness < 0 and 2 * (epoch + 1) >= epochs:
-                self._console.print(_INSIDE_OUT.format(likeness), highlight=False, soft_wrap=True)
+                self._console.print(_INVERTED.format(likeness), highlight=False, soft_wrap=True)
 
     def _write(self, record: dict[str, Any]) -> None:
         if not self._active:

@@ -46,10 +46,23 @@ def train(
 ) -> RunFolder:
     """Train ``config.method`` on the train split of ``source`` and write a run folder.
 
-    teacher: what the method's transformer learns from beside the labels, as ``config.pretrain`` says.
-    Training sees images and class labels only: no sample has a box. Raises ConfigError for a run folder that is in
-    the way or that another process is training, TrainingError when a loss term is no longer a number; the last saved
-    state stays.
+    Training sees images and class labels only: no sample has a box.
+
+    Args:
+        config: the settings; switches that are left open are resolved as the method says.
+        source: the data set.
+        out: the run folder.
+        resume: go on with a run that was stopped.
+        console: where progress is shown; None takes standard error.
+        teacher: the teacher network of a distillation, as ``config.pretrain`` says; the method's transformer is the
+            student.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ConfigError: a run folder that is in the way, or that another process is training.
+        TrainingError: a loss term is no longer a number; the last saved state stays.
     """
     accelerator = _accelerator(config.train.precision)
     console = console or PlainConsole(stderr=True)
@@ -89,7 +102,7 @@ def _train(
 
 
 class Trainer:
-    """What changes during a training: the method, its optimiser, its average, and the position."""
+    """The state of a training: the method, its optimiser, the average of its weights, and the position."""
 
     def __init__(self, accelerator: Accelerator, method: Method, prepared: Prepared, console: Console) -> None:
         self.config, self.folder, self.console = prepared.config, prepared.run, console
@@ -153,8 +166,11 @@ class Trainer:
     def _step(
         self, micro_batches: list[Batch], rate: float, position: Position
     ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-        """One optimiser step; returns the mean of each term over all processes, the lambdas, and the same of the
-        diagnostics: the single numbers in ``ModelOutput.aux``.
+        """Take one optimiser step.
+
+        Returns:
+            The mean of each loss term over all processes, the lambdas, and the mean of each diagnostic: the scalars in
+            ``ModelOutput.aux``.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -213,11 +229,14 @@ class Trainer:
 
     @torch.inference_mode()
     def validate(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Of the held-out training images: classification in percent, and how much the attention is like the label's
-        class map, ``attention_agreement``, by the name ``class_map``; both empty where none is held out, the latter
-        in pretraining too, which teaches no maps.
+        """Measure the held-out training images.
+
+        Returns:
+            Top-1 and top-5 accuracy in percent; and under ``class_map`` the correlation of the attention with the
+            label's class map (``attention_agreement``), in [-1, 1]. Both are empty where no image is held out, the
+            latter in pretraining as well, which trains no maps.
         """
-        # Without DDP's wrapper, which talks at every batch: the processes may have different numbers of them.
+        # Without DDP's wrapper, which synchronises at every batch: processes may have different numbers of batches.
         model = self.ema if self.ema is not None else _bare(self.accelerator, self.model)
         model.eval()
         counts = torch.zeros(4, device=self.accelerator.device)
@@ -246,6 +265,7 @@ def _accelerator(precision: str) -> Accelerator:
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Return the batch with its tensors on a device."""
     clean = None if batch.clean_images is None else batch.clean_images.to(device)
     return replace(batch, images=batch.images.to(device), labels=batch.labels.to(device), clean_images=clean)
 
@@ -268,4 +288,4 @@ def _chunks(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
 
 
 def _silent(*_: object, **__: object) -> None:
-    """The processes beside the main one say nothing."""
+    """Drop the message: only the main process reports."""

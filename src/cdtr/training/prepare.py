@@ -1,4 +1,4 @@
-"""What happens before the first step and after the last: the split and the run folder's files."""
+"""Before the first step and after the last: the split, the settings, and the files of the run folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cdtr.training.sba_choice import agree_on_sba, load_sba
 from cdtr.training.start import Start, find_start
 from cdtr.training.state import saved_state
 
-# What a resumed run may take anew, beside all of ``evaluation``.
+# Settings that a resumed run may change, beside all of ``evaluation``.
 MAY_CHANGE = (
     "recipe",
     *("train.lr", "train.min_lr", "train.warmup_lr", "train.clip_norm"),
@@ -38,7 +38,17 @@ MAY_CHANGE = (
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a training starts from. ``config`` is resolved: every switch is on or off."""
+    """What a training starts from.
+
+    Attributes:
+        run: the run folder.
+        config: the settings, resolved: every switch is on or off.
+        fit: the images to train on.
+        held_out: the images held out of training.
+        sba: SBA with its CLIP, where it takes part.
+        manifest: what is written about the run.
+        start: the weights file that the transformer of a new run starts from.
+    """
 
     run: RunFolder
     config: Config
@@ -46,13 +56,18 @@ class Prepared:
     held_out: Sequence[Sample]
     sba: Sba | None
     manifest: Mapping[str, Any]
-    start: Start | None = None  # the weights file that a new run's transformer starts from
+    start: Start | None = None
 
 
 def prepare_run(
     accelerator: Accelerator, config: Config, source: DataSource, run: RunFolder, resume: bool, say: Say
 ) -> Prepared:
-    """Check the run folder, leave out broken images, split, probe CLIP; ``start_run`` then writes what was found."""
+    """Check the run folder, leave out broken images, split, and probe CLIP; ``start_run`` writes the result.
+
+    Raises:
+        ConfigError: the run folder is in the way, or was started with other settings.
+        DataError: no training image can be read, or the run was started with other images.
+    """
     config = with_switches(config)
     check_class_names(source)
     _check_folder(run, resume)
@@ -80,7 +95,7 @@ def prepare_run(
 
 
 def start_run(accelerator: Accelerator, prepared: Prepared, class_names: Sequence[str]) -> None:
-    """Write what is known before the first step; a resumed run has it already, but for changed settings.
+    """Write classes, manifest and settings; a resumed run has them already, but for changed settings.
 
     Called once method, loaders and optimiser are built, so that weights that cannot be had and settings that do not
     work leave no folder behind.
@@ -96,7 +111,7 @@ def start_run(accelerator: Accelerator, prepared: Prepared, class_names: Sequenc
 
 
 def finish_run(run: RunFolder, method: nn.Module, broken: Mapping[str, str]) -> None:
-    """Write the weights, which makes the run a trained one, and what broke on the way."""
+    """Write the weights, which marks the run as trained, and the images that broke during training."""
     if broken:
         manifest = run.manifest()
         known = manifest.get("broken_images") or {}
@@ -139,7 +154,7 @@ def _may_change(key: str) -> bool:
 
 
 def _with_new_values(run: RunFolder, requested: Config) -> tuple[Config, dict[str, Any]]:
-    """The stored configuration and manifest with what a resumed run may change, as it is asked for now."""
+    """The stored configuration and manifest, with the new values of what a resumed run may change."""
     config, manifest = run.config(), run.manifest()
     found = _differences(config, requested)
     new = {key: value for key, (_, value) in found.items() if _may_change(key)}

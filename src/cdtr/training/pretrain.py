@@ -1,4 +1,4 @@
-"""`cdtr pretrain`: a transformer that starts other trainings, taught by a CNN and by the data's labels."""
+"""Pretraining of a transformer that other trainings start from: distillation of a teacher CNN, and the labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BACKBONE = "backbone.vit."  # before the names of the transformer's tensors in 
 
 
 def pretrain_config(config: Config) -> Config:
-    """The configuration with TS-CAM as the method and nothing beside it; backbone, data and training as they are."""
+    """Return the configuration with the method TS-CAM and every module off; backbone, data and training stay."""
     return without_modules(config).updated(method="tscam")
 
 
@@ -28,8 +28,11 @@ def pretrain(
 ) -> RunFolder:
     """Train the transformer of ``config.backbone`` and write a run folder with ``BACKBONE_FILE`` in it.
 
-    Only the train split is seen. The run itself is one of TS-CAM, which can be evaluated. Raises what ``load_teacher``
-    and ``train`` raise.
+    Only the train split is used. The run itself is one of TS-CAM, which can be evaluated. Arguments and errors are
+    those of ``loop.train``.
+
+    Raises:
+        ConfigError: the package of the teacher is not installed.
     """
     config = pretrain_config(config)
     run = train(config, source, out, resume, console, load_teacher(config.pretrain, config.data))
@@ -39,7 +42,7 @@ def pretrain(
 
 
 def write_backbone(run: RunFolder) -> None:
-    """The run's transformer under timm's names, as ``backbone.weights`` takes it, with what it was trained from."""
+    """Write the run's transformer under timm's names, for ``backbone.weights``, with notes on its training."""
     tensors = {
         name.removeprefix(_BACKBONE): tensor
         for name, tensor in load_file(run.weights).items()
@@ -50,11 +53,11 @@ def write_backbone(run: RunFolder) -> None:
 
 def _notes(run: RunFolder) -> dict[str, str]:
     config, manifest = run.config(), run.manifest("data.format", "splits.fit.sha256")
-    lessons, images = config.pretrain, manifest["splits"]["fit"]["images"]
-    taught = lessons.token_weight or lessons.patch_weight
+    distillation, images = config.pretrain, manifest["splits"]["fit"]["images"]
+    has_teacher = distillation.token_weight or distillation.patch_weight
     return {
         "pretrained_on": f"{manifest['data']['format']} ({images} images, {config.train.epochs} epochs"
-        + (f", teacher {lessons.teacher})" if taught else ")"),
+        + (f", teacher {distillation.teacher})" if has_teacher else ")"),
         "input_size": "x".join(map(str, config.data.input_size)),
         "images_sha256": manifest["splits"]["fit"]["sha256"],
         "backbone": config.backbone.model_dump_json(include={"name", "stem", "overrides"}),

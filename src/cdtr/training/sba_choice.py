@@ -1,4 +1,4 @@
-"""Whether SBA takes part in a training, and with which CLIP: the probe, the verdict, and all processes agreeing."""
+"""Whether SBA takes part in a training, and with which CLIP: the probe, the decision, and its broadcast."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ def agree_on_sba(
     held_out: Sequence[Sample],
     say: Say,
 ) -> tuple[Config, Sba | None, ClipFit | None]:
-    """The main process settles ``sba.enabled``, and the others follow: all must train the same terms.
+    """Decide ``sba.enabled`` in the main process and broadcast it: all processes must train the same loss terms.
 
-    It probes held-out images where there are any: a CLIP that `cdtr train-clip` trained knows the others by heart.
+    Held-out images are probed where there are any: a CLIP of `cdtr train-clip` was fitted to the others.
+
+    Returns:
+        The settings with SBA on or off, SBA where it is on, and the measurements of the probe, if it was made.
     """
     if not config.sba.enabled:
         return config, None, None
@@ -53,7 +56,7 @@ def agree_on_sba(
 
 
 def load_sba(accelerator: Accelerator, config: Config, class_names: Sequence[str], loaded: Sba | None = None) -> Sba:
-    """Load CLIP in each process that has not ``loaded`` it; where one cannot, all raise, so that none waits for it."""
+    """Load CLIP in each process that has not ``loaded`` it. If one fails, all raise, so that none waits for it."""
     sba, faults = loaded, []
     if sba is None:
         try:
@@ -112,7 +115,10 @@ def _reason_against(found: ClipFit, settings: SbaConfig) -> str | None:
 
 
 def fair_sample(samples: Sequence[Sample], count: int, seed: int) -> Sequence[Sample]:
-    """At most ``count`` samples drawn at random, as many of each class as there are, to one; in their order."""
+    """Return at most ``count`` samples at random in their order, with class counts that differ by at most one.
+
+    A class with fewer images gives all that it has.
+    """
     if len(samples) <= count:
         return samples
     order = np.random.default_rng(seed).permutation(len(samples)).tolist()

@@ -1,4 +1,4 @@
-"""The weights file that a transformer starts from: what it says of itself, for the log and the manifest."""
+"""The weights file that a transformer starts from, with its notes, for the log and the manifest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from cdtr.runs import hash_file
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """notes: what `cdtr pretrain` wrote into the file; empty for other files."""
+    """A weights file.
+
+    Attributes:
+        file: its path.
+        sha256: of its content.
+        notes: what `cdtr pretrain` wrote into the file; empty for other files.
+        input_size: height and width in pixels of the images of the new training.
+    """
 
     file: str
     sha256: str
@@ -24,7 +31,7 @@ class Start:
     input_size: tuple[int, int] = (0, 0)
 
     def line(self, method: nn.Module) -> str:
-        """For the log. method: what was built from the file."""
+        """Return a line for the log. ``method`` was built from the file."""
         parts = [f"transformer starts from {self.file}"]
         if "pretrained_on" in self.notes:
             parts.append(f"pretrained on {self.notes['pretrained_on']}")
@@ -39,7 +46,7 @@ class Start:
 
 
 def find_start(config: Config) -> Start | None:
-    """None for a start from the hub, from random weights, or from a file that is not there."""
+    """Return the weights file; None for a start from the hub, random weights, or a missing file."""
     path = Path(config.backbone.weights)
     if config.backbone.weights in {"hub", "none"} or not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Saving and restoring everything a training needs to go on as if nothing had happened."""
+"""Saving and restoring the state of a training, so that a resumed one gives the same weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FOLDER = re.compile(r"step-\d{8,18}")
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a training stands: the next thing to do is optimiser step ``step_in_epoch`` of ``epoch``.
+    """The position of a training: the next optimiser step is ``step_in_epoch`` of ``epoch``.
 
     sums: each term's sum over the steps of the epoch so far, for the epoch's line in the log.
     """
@@ -70,8 +70,8 @@ class _Contents(Tree):
 def save_state(accelerator: Accelerator, run: RunFolder, position: Position, average: nn.Module | None = None) -> None:
     """Save weights, optimiser, random states, average and position under ``state/``.
 
-    All of it is on the disk before the pointer moves. The state before this one stays, in case this one is damaged;
-    older ones are removed.
+    Atomic: the pointer is replaced after the new state is complete. The previous state stays, in case this one is
+    damaged; older ones are removed.
     """
     folder = run.state / f"step-{position.step:08d}"
     before = _pointed(run)
@@ -108,7 +108,7 @@ def save_state(accelerator: Accelerator, run: RunFolder, position: Position, ave
 
 
 def saved_state(run: RunFolder) -> Saved | None:
-    """The newest state that is whole; None before there is one.
+    """Return the newest state that is complete; None before there is one.
 
     Raises:
         CheckpointError: Where there are states, and none of them is whole.
@@ -130,7 +130,9 @@ def restore_state(
     average: nn.Module | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Position | None:
-    """Load the last saved state into ``average`` and what the accelerator has prepared; None where there is none.
+    """Load the last saved state into ``average`` and what the accelerator has prepared.
+
+    Returns its position, None where there is no state.
 
     say: is told of a newer state that is damaged.
     """

@@ -1,27 +1,17 @@
-"""The pictures that `cdtr reproduce` writes: one trained run a row, all rows on the same images."""
+"""The figures of images in a reproduction: one trained run a row, all rows on the same images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from cdtr.api import as_seen, find_device, load_model
-from cdtr.cli._paper_runs import PaperPlan, Scale, result_file, run_folder
-from cdtr.cli._shared import note, progress_bar, report_broken
-from cdtr.config import PaperGallery, Reproduction, ViewName, recipe_label
-from cdtr.data.images import read_image
-from cdtr.data.loader import EvalLoader, eval_loader
-from cdtr.data.pixels import View
+from cdtr.api import find_device, load_model
+from cdtr.config import PaperGallery, Reproduction, recipe_label
 from cdtr.errors import DataError
 from cdtr.evaluation import Protocol, image_maps, measure_noise, scored_images
 from cdtr.json_tree import parse_json
-from cdtr.records import DataSource, Method, Sample
+from cdtr.records import DataSource, Sample
 from cdtr.reports.figures import figure_png
 from cdtr.reports.gallery import choose_failures
 from cdtr.reports.paper_gallery import (
@@ -35,84 +25,17 @@ from cdtr.reports.paper_gallery import (
 )
 from cdtr.runs import RunFolder
 from cdtr.workflows.opening import find_split
+from cdtr.workflows.paper_images import Chosen, Images, RunToShow
+from cdtr.workflows.paper_runs import PaperPlan, Scale, result_file, run_folder
 from cdtr.workflows.report import NOISE_IMAGES, rebuild_start
+from cdtr.workflows.reporting import SILENT, Reporter
 
 FAILURE_POOL = 1000  # images among which failures are looked for
 DPI = 200
 
 
-@dataclass(frozen=True, slots=True)
-class RunToShow:
-    """A finished run with the row that it stands for. threshold, view: those that it was evaluated with."""
-
-    row: str
-    label: str
-    seed: int
-    folder: RunFolder
-    threshold: float
-    view: ViewName
-
-    def method(self, module: Method) -> Method:
-        """The run's method, or another in its place, for the images of ``batches``."""
-        return as_seen(module, View.of(self.view, self.folder.config().data))
-
-    def batches(self, samples: Sequence[Sample]) -> EvalLoader:
-        return eval_loader(samples, self.folder.config(), view=self.view)
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """The images of a data set, each with its picture; rule: in words. kinds: the error of each, where it was chosen
-    for one.
-    """
-
-    samples: tuple[Sample, ...]
-    pictures: tuple[Image.Image, ...]
-    rule: str
-    kinds: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Images:
-    """The images of a split, from which some are chosen with ``seed``, and the protocol that they are scored under."""
-
-    source: DataSource
-    split: str
-    samples: Sequence[Sample]
-    protocol: Protocol
-    seed: int
-    max_pixels: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.split} images with boxes of {self.source.root.name}"
-
-    def draw(self, count: int) -> list[Sample]:
-        """Up to ``count`` readable images with boxes, at random; DataError where there is none."""
-        order = np.random.default_rng(self.seed).permutation(len(self.samples))
-        drawn = list(islice(self._with_boxes(order.tolist()), count))
-        if not drawn:
-            raise DataError(f"no image of {self.source.root} has a box")
-        return drawn
-
-    def _with_boxes(self, order: Sequence[int]) -> Iterator[Sample]:
-        for sample in (self.samples[index] for index in order):
-            annotation = self.source.annotate(sample)
-            if annotation is None or not (len(annotation.boxes_xyxy) or annotation.mask is not None):
-                continue
-            try:
-                self.read(sample)
-            except DataError as error:
-                report_broken(sample, str(error))
-                continue
-            yield sample
-
-    def read(self, sample: Sample) -> Image.Image:
-        return read_image(sample.path, self.max_pixels)
-
-
 def seeds_to_train(found: Reproduction, seeds: Sequence[int]) -> list[int]:
-    """All seeds, but the first alone for a figure of nothing but pictures, which shows one run a row."""
+    """Return all seeds, or the first alone for a figure of images only, which shows one run a row."""
     return list(seeds[:1] if found.table.gallery and not found.table.figure else seeds)
 
 
@@ -124,8 +47,9 @@ def gallery_files(
     out: Path,
     rules: Mapping[str, Protocol],
     images: int | None,
+    reporter: Reporter = SILENT,
 ) -> dict[str, str | bytes]:
-    """The figure's pictures, and CSV of what they show; a data set without a finished run is left out with a note.
+    """Draw the figure, and write what it shows as CSV. A data set without a finished run is left out with a note.
 
     Args:
         found: The figure.
@@ -135,9 +59,10 @@ def gallery_files(
         out: The folder of the runs.
         rules: The protocol of each data set.
         images: How many a data set; None takes the figure's own number.
+        reporter: Takes notes and progress.
 
     Returns:
-        Content by file name; no picture where nothing is finished.
+        Content by file name; no PNG where nothing is finished.
     """
     spec = found.table.gallery
     if spec is None:
@@ -146,13 +71,13 @@ def gallery_files(
         spec = spec.model_copy(update={"images": images})
     parts = []
     for data, source in scale.sources.items():
-        runs, split = _finished(found, plan, data, seed, out, rules[data].name)
+        runs, split = _finished(found, plan, data, seed, out, rules[data].name, reporter)
         try:
-            part = show_runs(spec, data, found.data[data].label, runs, source, split, rules[data], seed)
+            part = show_runs(spec, data, found.data[data].label, runs, source, split, rules[data], seed, reporter)
         except DataError as error:
-            note(f"{found.name}: {data} is left out: {error}")
+            reporter.note(f"{found.name}: {data} is left out: {error}")
             continue
-        note(f"{data}: {part.rule}")
+        reporter.note(f"{data}: {part.rule}")
         parts.append(part)
     stem = f"{found.name}b" if found.table.figure else found.name
     files: dict[str, str | bytes] = {
@@ -170,7 +95,7 @@ def gallery_files(
 
 
 def _finished(
-    found: Reproduction, plan: PaperPlan, data: str, seed: int, out: Path, protocol: str
+    found: Reproduction, plan: PaperPlan, data: str, seed: int, out: Path, protocol: str, reporter: Reporter
 ) -> tuple[list[RunToShow], str]:
     """The rows' runs that are evaluated, and the split; a row without one gets a note."""
     runs, split = [], ""
@@ -180,17 +105,17 @@ def _finished(
             continue
         result = result_file(out, planned, seed)
         if not result.is_file():
-            note(f"{found.name}: {name} on {data} is left out: its run of seed {seed} is not done")
+            reporter.note(f"{found.name}: {name} on {data} is left out: its run of seed {seed} is not done")
             continue
         tree: dict[str, Any] = parse_json(result.read_text(encoding="utf-8"))
         split = tree["split"]
         if protocol not in tree["protocols"]:
-            note(f"{found.name}: {name} on {data} is left out: it was not measured under protocol {protocol}")
+            reporter.note(f"{found.name}: {name} on {data} is left out: it was not measured under protocol {protocol}")
             continue
         evaluated = tree["protocols"][protocol]
         threshold, view = evaluated["threshold"], evaluated.get("view", "whole")
         if threshold is None:
-            note(f"{found.name}: {name} on {data} is left out: it has no threshold under protocol {protocol}")
+            reporter.note(f"{found.name}: {name} on {data} is left out: it has no threshold under protocol {protocol}")
             continue
         runs.append(RunToShow(name, row.label, seed, RunFolder(run_folder(out, planned, seed)), threshold, view))
     return runs, split
@@ -205,8 +130,9 @@ def show_runs(
     split: str,
     protocol: Protocol,
     seed: int,
+    reporter: Reporter = SILENT,
 ) -> ShownData:
-    """What the runs return for the same images of a data set.
+    """Run all rows on the same images of a data set.
 
     Args:
         spec: How images are chosen, and what is looked at.
@@ -217,6 +143,10 @@ def show_runs(
         split: The images to choose from.
         protocol: Whose frame, boxes and IoU are used.
         seed: Of the choice.
+        reporter: Takes notes and progress.
+
+    Returns:
+        The images, and what each run returns for them.
 
     Raises:
         DataError: Without runs, without images with boxes, or without a failure where these are asked for.
@@ -224,13 +154,13 @@ def show_runs(
     if not runs:
         raise DataError("no run is done")
     samples, max_pixels = find_split(runs[0].folder, source, split), runs[0].folder.config().data.max_pixels
-    images = Images(source, split, samples, protocol, seed, max_pixels)
+    images = Images(source, split, samples, protocol, seed, max_pixels, reporter)
     chosen = _choose_random(spec, images) if spec.choose == "random" else _choose_failures(spec, runs, images)
-    with progress_bar(f"{label}: looking at the runs", len(runs)) as move:
+    with reporter.progress(f"{label}: looking at the runs", len(runs)) as advance:
         shown = []
         for run in runs:
             shown.append(_look(spec, run, images, chosen.samples))
-            move(1)
+            advance(1)
     return ShownData(data, label, source.class_names, protocol, chosen.pictures, chosen.rule, shown, chosen.kinds)
 
 

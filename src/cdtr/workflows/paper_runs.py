@@ -12,23 +12,31 @@ from typing import Any
 
 import torch
 
-from cdtr.cli._cells import Cell
-from cdtr.cli._grid import RESULT_FILE, calibrate_options, check_starts, clip_cell, training_cell
 from cdtr.config import Config, PaperRow, Reproduction, clip_settings, load_config
 from cdtr.errors import ConfigError, DataError
 from cdtr.json_tree import parse_json
 from cdtr.model.methods import SWITCHES, build_method, builder_name, check_bundle, method_names, with_switches
 from cdtr.records import DataSource
+from cdtr.workflows.cells import Cell
+from cdtr.workflows.grid import RESULT_FILE, calibrate_options, check_starts, clip_cell, training_cell
 from cdtr.workflows.opening import check_evaluation
 
-# What a run may go on with as it is asked for now, and comes out the same.
+# Settings that may differ between two runs of one key.
 _WITHOUT_EFFECT: dict[str, Any] = {"seed": True, "recipe": True, "data": {"workers"}, "evaluation": {"batch_size"}}
 Place = tuple[str, str]  # the data set's name in the paper, the row's name
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What the user chose: data sets by the paper's names, the preset of each, and settings over both."""
+    """What the user chose.
+
+    Attributes:
+        sources: the data sets at hand, by the paper's names.
+        presets: the preset of each data set of the table.
+        overrides: settings over all presets.
+        small_clip: whether a small CLIP is trained for SBA, one a seed.
+        only: the rows to train; empty for all.
+    """
 
     sources: Mapping[str, DataSource]
     presets: Mapping[str, str]
@@ -39,9 +47,14 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class PaperRun:
-    """A row on a data set, to be trained with every seed. key: names the settings; rows of equal settings share it.
+    """A row of the table on a data set, to be trained with every seed.
 
-    wanted: the modules that the row is about, whether or not the preset or the machine lets them be.
+    Attributes:
+        data: the data set's name in the paper.
+        row: the row's name.
+        config: its settings; every switch is resolved as the method says.
+        key: names the settings; rows of equal settings share it, and the run.
+        wanted: the modules that the row is about, even where the preset or the machine leaves them out.
     """
 
     data: str
@@ -52,12 +65,19 @@ class PaperRun:
 
     @property
     def uses_sba(self) -> bool:
-        return with_switches(self.config).sba.enabled is not False
+        """Whether SBA takes part, or may."""
+        return self.config.sba.enabled is not False
 
 
 @dataclass(frozen=True, slots=True)
 class PaperPlan:
-    """runs: what can be trained. costed: what can be measured without training. reasons: why a row is neither."""
+    """The rows of a table, by data set and row.
+
+    Attributes:
+        runs: what can be trained.
+        costed: what can be measured without training.
+        reasons: why a row is not trained.
+    """
 
     runs: Mapping[Place, PaperRun]
     costed: Mapping[Place, PaperRun]
@@ -65,7 +85,11 @@ class PaperPlan:
 
 
 def plan_paper(found: Reproduction, scale: Scale) -> PaperPlan:
-    """Sort the table's rows; ConfigError for a preset or setting that is wrong for all of them."""
+    """Sort the rows of a table into those that can be trained and those that cannot.
+
+    Raises:
+        ConfigError: a preset or setting is wrong for all rows, or a row is unknown.
+    """
     runs, costed, reasons = {}, {}, {}
     unknown = [name for name in scale.only if name not in found.table.rows]
     if unknown:
@@ -123,7 +147,7 @@ def _with_modules_of_row(base: Config, config: Config, settings: Mapping[str, An
 
 def _key(config: Config, small_clip: bool) -> str:
     """The modules that are on, and a digest of every setting that matters to the run, its seed aside."""
-    tree = with_switches(config).model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+    tree = config.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
     tree["method"] = builder_name(config.method)
     switched_on = [name for name in SWITCHES if tree[name]["enabled"]]
     for name in set(SWITCHES) - set(switched_on):
@@ -134,24 +158,31 @@ def _key(config: Config, small_clip: bool) -> str:
 
 
 def run_folder(out: Path, run: PaperRun, seed: int) -> Path:
+    """Return the folder of a run."""
     return out / "runs" / run.data / f"{run.key}-{seed}"
 
 
 def result_file(out: Path, run: PaperRun, seed: int) -> Path:
-    """What `cdtr evaluate` writes about a run, in its folder."""
+    """Return the file of a run's evaluation, in its folder."""
     return run_folder(out, run, seed) / RESULT_FILE
 
 
 def config_file(out: Path, run: PaperRun) -> Path:
+    """Return the file of the settings of a run."""
     return out / "configs" / run.data / f"{run.key}.yaml"
 
 
 def plan_cells(
     plan: PaperPlan, scale: Scale, calibration: Mapping[str, str | None], seeds: Sequence[int], out: Path
 ) -> tuple[list[Cell], list[Cell]]:
-    """The small CLIPs and the trainings, each once however many rows share it.
+    """Return the small CLIPs and the trainings, each once however many rows share it.
 
-    calibration: by data set, the images to choose thresholds on, as ``choose_calibration`` returns them.
+    Args:
+        plan: the rows.
+        scale: what the user chose.
+        calibration: by data set, the split to choose thresholds on, as ``choose_calibration`` returns it.
+        seeds: of the trainings.
+        out: the folder of everything.
     """
     clips: dict[Path, Cell] = {}
     runs: dict[Path, Cell] = {}
@@ -180,9 +211,10 @@ def _clip_folder(out: Path, run: PaperRun, seed: int) -> Path:
 
 
 def settle_paper(plan: PaperPlan, scale: Scale, seeds: Sequence[int], out: Path) -> dict[Path, str]:
-    """The files to write before the first run; ConfigError where the folder holds runs of other data or other starts.
+    """Return the files that describe the runs. A configuration is named by the key of its settings.
 
-    A configuration is named by what it says, but for what a run may go on with anew.
+    Raises:
+        ConfigError: the folder holds runs of other data, or runs that started from other weights.
     """
     place = out / "data.json"
     known: dict[str, str] = {}
@@ -204,7 +236,7 @@ def settle_paper(plan: PaperPlan, scale: Scale, seeds: Sequence[int], out: Path)
 
 
 def by_reason(plan: PaperPlan) -> Iterator[tuple[str, str]]:
-    """Each reason with the rows that are not trained for it."""
+    """Yield each reason with the rows that are not trained for it."""
     reasons = dict.fromkeys((data, reason) for (data, _), reason in plan.reasons.items())
     for data, reason in reasons:
         rows = [row for (where, row), text in plan.reasons.items() if (where, text) == (data, reason)]
@@ -212,6 +244,6 @@ def by_reason(plan: PaperPlan) -> Iterator[tuple[str, str]]:
 
 
 def class_count(found: Reproduction, scale: Scale, data: str) -> int:
-    """Of the data at hand, else the published number."""
+    """Return the number of classes of the data at hand, else the published number."""
     source = scale.sources.get(data)
     return len(source.class_names) if source else found.data[data].classes

@@ -1,24 +1,21 @@
-"""What `cdtr reproduce` writes and prints after the trainings."""
+"""The files of a reproduction: the table beside the paper's, the numbers of a figure, and its images."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from cdtr.api import find_device
-from cdtr.cli._paper_gallery import gallery_files
-from cdtr.cli._paper_runs import PaperPlan, PaperRun, Scale, by_reason, class_count, result_file, run_folder
-from cdtr.cli._shared import note
 from cdtr.config import Config, Reproduction, load_config, recipe_label
 from cdtr.evaluation import find_protocol
 from cdtr.json_tree import parse_json
 from cdtr.model.cost import Cost, measure_costs
-from cdtr.model.methods import build_method, with_switches
+from cdtr.model.methods import build_method
 from cdtr.reports.ablation import collect
 from cdtr.reports.figures import figure_png
 from cdtr.reports.paper_figure import (
@@ -30,46 +27,62 @@ from cdtr.reports.paper_figure import (
     training_figure,
 )
 from cdtr.reports.paper_table import COST_NAMES, Findings, Part, compare, to_csv, to_latex, to_markdown
-from cdtr.reports.paper_terminal import to_tables
-from cdtr.runs import RunFolder, write_atomic, write_json
-from cdtr.terminal import PlainConsole
+from cdtr.runs import RunFolder, write_json
+from cdtr.workflows.paper_gallery import gallery_files
+from cdtr.workflows.paper_runs import PaperPlan, PaperRun, Scale, class_count, result_file, run_folder
+from cdtr.workflows.reporting import Reporter
 
 COST_IMAGES, COST_ROUNDS = 8, 3
 INPUT_SIZE, PAPER_INPUT = "input size", (224, 224)  # a column of Tables VI and XI, and what it has in every row
 ByPlace = Mapping[str, Mapping[str, Mapping[int, Any]]]  # data set, row, seed
 
 
-def write_report(
+@dataclass(frozen=True, slots=True)
+class PaperFiles:
+    """What is known of a table, and the files about it.
+
+    Attributes:
+        parts: the lines of the table, one part a data set.
+        files: content by file name.
+    """
+
+    parts: Sequence[Part]
+    files: Mapping[str, str | bytes]
+
+
+def make_files(
     found: Reproduction,
     plan: PaperPlan,
     scale: Scale,
     seeds: Sequence[int],
     out: Path,
     protocol: str | None,
-    images: int | None = None,
-) -> None:
-    """Write the table, or a figure's numbers and pictures, from whatever runs are done, and print it.
+    images: int | None,
+    reporter: Reporter,
+) -> PaperFiles:
+    """Compare whatever runs are done with the paper.
 
-    images: how many a data set a figure shows; None takes its own number.
+    Args:
+        found: the table or figure.
+        plan: its runs.
+        scale: what the user chose.
+        seeds: of the runs.
+        out: the folder of everything.
+        protocol: how ours are scored; None takes the preset's.
+        images: how many a data set a figure shows; None takes the figure's own number.
+        reporter: takes notes and progress.
     """
-    findings = {data: _findings(found, data, plan, scale, seeds, out, protocol) for data in found.data}
-    parts, written = compare(found, findings), {}
+    findings = {data: _findings(found, data, plan, scale, seeds, out, protocol, reporter) for data in found.data}
+    parts, files = compare(found, findings), dict[str, str | bytes]()
     if found.table.metrics:
         values = sweep_values(found) if found.table.figure and found.table.figure.kind == "sweep" else None
-        written["md"], written["tex"] = to_markdown(found, parts), to_latex(found, parts)
-        written["csv"] = to_csv(found, parts, values)
-        console = PlainConsole()
-        for table in to_tables(found, parts, console):
-            console.print(table)
-    files: dict[str, str | bytes] = {f"{found.name}.{suffix}": text for suffix, text in written.items()}
+        files[f"{found.name}.md"] = to_markdown(found, parts)
+        files[f"{found.name}.tex"] = to_latex(found, parts)
+        files[f"{found.name}.csv"] = to_csv(found, parts, values)
     files |= _figure_files(found, parts, findings, _run_folders(plan, seeds, out))
     rules = {data: find_protocol(known.protocol) for data, known in findings.items()}
-    files |= gallery_files(found, plan, scale, seeds[0], out, rules, images)
-    for name, content in files.items():
-        write_atomic(out / name, content)
-    for reason, rows in by_reason(plan) if not found.table.metrics else ():
-        note(f"not run: {rows}: {reason}")
-    print(f"wrote {out / next(iter(files))}" + "".join(f", {name}" for name in list(files)[1:]))
+    files |= gallery_files(found, plan, scale, seeds[0], out, rules, images, reporter)
+    return PaperFiles(parts, files)
 
 
 def _figure_files(
@@ -102,8 +115,16 @@ def _run_folders(plan: PaperPlan, seeds: Sequence[int], out: Path) -> dict[str, 
 
 
 def _findings(
-    found: Reproduction, data: str, plan: PaperPlan, scale: Scale, seeds: Sequence[int], out: Path, protocol: str | None
+    found: Reproduction,
+    data: str,
+    plan: PaperPlan,
+    scale: Scale,
+    seeds: Sequence[int],
+    out: Path,
+    protocol: str | None,
+    reporter: Reporter,
 ) -> Findings:
+    """What is known about one data set of the table."""
     config = load_config(scale.presets[data], scale.overrides)
     rules = protocol or config.evaluation.protocol
     runs = {row: run for (where, row), run in plan.runs.items() if where == data}
@@ -111,7 +132,7 @@ def _findings(
     evaluations: dict[str, dict[int, dict[str, Any]]] = {}
     for (row, seed), tree in collected.items():
         if rules not in tree["protocols"]:
-            note(f"{row}, seed {seed}: not measured under protocol {rules}, whose view its sizes do not allow")
+            reporter.note(f"{row}, seed {seed}: not measured under protocol {rules}, whose view its sizes do not allow")
             continue
         evaluations.setdefault(row, {})[seed] = {**tree["protocols"][rules], "split": tree["split"]}
     notes = {row: reason for (where, row), reason in plan.reasons.items() if where == data}
@@ -120,7 +141,7 @@ def _findings(
     if INPUT_SIZE in found.table.columns:
         for row, run in costed.items():
             notes[row] = ", ".join(filter(None, (_size_note(run.config), notes.get(row, ""))))
-    measured = _costs(found, data, costed, scale, out) if set(found.table.metrics) & set(COST_NAMES) else {}
+    measured = _costs(found, data, costed, scale, out, reporter) if set(found.table.metrics) & set(COST_NAMES) else {}
     return Findings(
         protocol=rules,
         preset=" ".join([scale.presets[data], *(f"--set {text}" for text in scale.overrides)]),
@@ -129,7 +150,7 @@ def _findings(
         costs={row: measured["costs"][run.key] for row, run in costed.items()} if measured else {},
         notes=notes,
         cost_machine=measured.get("machine", ""),
-        recipes={row: recipe_label(with_switches(run.config)) for row, run in costed.items()},
+        recipes={row: recipe_label(run.config) for row, run in costed.items()},
         on_gpu=measured.get("device") == "cuda",
     )
 
@@ -147,7 +168,7 @@ def _note(run: PaperRun, done: Mapping[int, Any], seeds: Sequence[int], out: Pat
 
 
 def _size_note(config: Config) -> str:
-    """Where the table has the paper's input size beside ours of another one."""
+    """A note where the table names the paper's input size and ours is another one."""
     height, width = config.data.input_size
     return "" if (height, width) == PAPER_INPUT else f"ours at {height}×{width} pixels"
 
@@ -156,7 +177,9 @@ def _is_on(config: Config, module: str) -> bool:
     return bool(getattr(config, module).enabled)
 
 
-def _costs(found: Reproduction, data: str, runs: Mapping[str, PaperRun], scale: Scale, out: Path) -> dict[str, Any]:
+def _costs(
+    found: Reproduction, data: str, runs: Mapping[str, PaperRun], scale: Scale, out: Path, reporter: Reporter
+) -> dict[str, Any]:
     """The cost of each row's method by its key, measured once and kept in the folder ``costs``."""
     path = out / "costs" / f"{found.name}-{data}.json"
     device, classes = find_device(None), class_count(found, scale, data)
@@ -169,7 +192,7 @@ def _costs(found: Reproduction, data: str, runs: Mapping[str, PaperRun], scale: 
             return kept
     if not runs:
         return {}
-    note(f"measuring the cost of {len(keys)} methods on {wanted['machine']}")
+    reporter.note(f"measuring the cost of {len(keys)} methods on {wanted['machine']}")
     configs = {run.key: run.config for run in runs.values()}
     models = {key: build_method(config, classes, load_weights=False).to(device) for key, config in configs.items()}
     size = next(iter(configs.values())).data.input_size

@@ -1,4 +1,4 @@
-"""Commands of this program run side by side, each in a process of its own with its share of the cores or its GPU."""
+"""Commands of cdtr run in parallel, each in its own process with a share of the cores or a GPU."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ _running: set[subprocess.Popen[bytes]] = set()
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Commands, without the program's name, that run one after the other; what they print goes to ``log``.
+    """Commands that run one after the other.
 
-    done: the file that is there once all of them have succeeded: such a cell is not run again.
+    Attributes:
+        name: for notes and errors.
+        commands: the arguments of each command, without the program's name.
+        log: the file of what they print.
+        done: the file that exists once all of them have succeeded; such a cell is not run again.
     """
 
     name: str
@@ -30,8 +34,13 @@ class Cell:
     log: Path
     done: Path
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all commands have succeeded."""
+        return self.done.is_file()
+
     def run(self, environment: dict[str, str]) -> str | None:
-        """None, or the last line of what went wrong."""
+        """Run the commands; return None, or the last line of the log of a command that failed."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             for command in self.commands:
@@ -54,12 +63,18 @@ class Cell:
 
 
 def run_cells(cells: Sequence[Cell], jobs: int | None, after: Callable[[Cell, str | None], None]) -> dict[str, str]:
-    """Run the cells that are not done, ``jobs`` at a time; the names and last lines of those that failed.
+    """Run the cells that are not done. A failed cell does not stop the others.
 
-    By default one job a GPU, else one a core. A failed cell does not stop the others.
+    Args:
+        cells: all cells.
+        jobs: how many run at a time; None takes one a GPU, or one a core without a GPU.
+        after: called with each cell that has ended, and the reason if it failed.
+
+    Returns:
+        The last line of the log of each cell that failed, by name.
     """
     gpus, cores = torch.cuda.device_count(), core_count()
-    waiting = [cell for cell in cells if not cell.done.is_file()]
+    waiting = [cell for cell in cells if not cell.is_done]
     count = job_count(jobs, len(waiting))
     places: queue.Queue[int] = queue.Queue()
     for place in range(count):
@@ -91,7 +106,7 @@ def run_cells(cells: Sequence[Cell], jobs: int | None, after: Callable[[Cell, st
 
 
 def job_count(jobs: int | None, waiting: int) -> int:
-    """How many of ``waiting`` cells run at a time."""
+    """Return how many of ``waiting`` cells run at a time."""
     return max(min(jobs or torch.cuda.device_count() or core_count(), waiting), 1)
 
 

@@ -1,0 +1,164 @@
+"""Train on images sorted by class and write a run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from io import TextIOBase
+from pathlib import Path
+
+from rich.console import Console
+
+from cdtr.config import Config, load_config, parse_config, recipe_label
+from cdtr.data.opening import open_data
+from cdtr.records import DataSource
+from cdtr.runs import RunFolder
+from cdtr.terminal import PlainConsole
+from cdtr.training import loop
+from cdtr.workflows.opening import DataLike, check_evaluation, report_reading
+from cdtr.workflows.reporting import SILENT, Reporter
+
+DEFAULT_PRESET = "small"
+_UNWRAPPED = 10_000  # columns of a console whose lines become notes
+
+
+class Run(RunFolder):
+    """A finished training: its folder, its classes and its last scores.
+
+    Every function that takes a run folder takes it.
+
+    Attributes:
+        path: the run folder; ``class_names()``, ``config()`` and ``manifest()`` read its files.
+        source: the data set that it was trained on.
+    """
+
+    def __init__(self, path: str | Path, source: DataSource) -> None:
+        super().__init__(path)
+        self.source = source
+
+    @property
+    def last_epoch(self) -> Mapping[str, float]:
+        """Scores of the last epoch in percent, ``top1_cls`` and ``top5_cls``, on the images held out of training.
+
+        Empty where none is held out. No box is looked at: ``cdtr.evaluate`` measures boxes.
+        """
+        epochs = self.log("epoch")
+        found: Mapping[str, float] = (epochs[-1].get("held_out") or {}) if epochs else {}
+        return found
+
+    def __repr__(self) -> str:
+        """The folder, its recipe, the number of classes, and the scores of the last epoch."""
+        scores = "".join(f", {name} {value:.1f}%" for name, value in self.last_epoch.items())
+        return f"Run({self.path}: recipe {recipe_label(self.config())}, {len(self.class_names())} classes{scores})"
+
+
+def train(
+    data: DataLike,
+    out: str | Path,
+    config: str | Path | Config | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    reporter: Reporter = SILENT,
+) -> Run:
+    """Train on images sorted by class. Training sees images and class labels only, no boxes.
+
+    Args:
+        data: a folder with one folder of images a class, or the root of a data set, or one that is open already.
+        out: the run folder to write.
+        config: a preset, a YAML file or a configuration; None takes the preset ``small``.
+        overrides: settings over it, such as ``train.epochs=20``.
+        resume: go on with a run that was stopped, with its own settings where none are given.
+        reporter: takes notes, among them a line for each epoch.
+
+    Returns:
+        The run: folder, classes and the scores of the last epoch.
+
+    Raises:
+        ConfigError: a setting is wrong, or something else is in the way of ``out``.
+        DataError: the data set cannot be read.
+        TrainingError: a loss term is no longer a number; the last saved state stays.
+
+    Example:
+        ``cdtr.train("photos", "runs/photos", overrides=["train.epochs=20"])``
+    """
+    out = Path(out)
+    settings = choose_config(out, config, overrides, resume, reporter=reporter)
+    check_evaluation(settings)
+    source = open_for_training(data, settings, reporter)
+    if is_main_process():
+        report_reading(source, reporter)
+        if source.annotated:
+            reporter.note("read: no boxes, as training needs none (`cdtr data check` reads them)")
+    run = loop.train(settings, source, out, resume, console_of(reporter))
+    return Run(run.path, source)
+
+
+def choose_config(
+    out: Path,
+    config: str | Path | Config | None,
+    overrides: Sequence[str],
+    resume: bool,
+    default: str = DEFAULT_PRESET,
+    reporter: Reporter = SILENT,
+) -> Config:
+    """Return the settings that were asked for.
+
+    Args:
+        out: the run folder; a run that is resumed without settings goes on with its own.
+        config: a preset, a YAML file or a configuration.
+        overrides: settings over it.
+        resume: whether the run goes on.
+        default: the preset to take where ``config`` is None.
+        reporter: takes a note where the preset ``small`` is taken by default.
+
+    Raises:
+        ConfigError: a preset, key or value is unknown.
+    """
+    run = RunFolder(out)
+    if resume and config is None and not overrides and run.manifest_file.is_file():
+        return parse_config(str(run.manifest("requested_config")["requested_config"]), str(run.manifest_file))
+    if isinstance(config, Config):
+        return load_config(None, overrides, config.model_dump(mode="json")) if overrides else config
+    if config is None and default == DEFAULT_PRESET and is_main_process():
+        reporter.note(
+            f"no --config: taking the preset {DEFAULT_PRESET}, from scratch in minutes on a CPU. With a GPU and a "
+            "connection, --config cub starts from pretrained weights and finds better boxes"
+        )
+    return load_config(config or default, overrides)
+
+
+def open_for_training(data: DataLike, config: Config, reporter: Reporter) -> DataSource:
+    """Return the data set, opened with these settings unless it is open already; the main process reports."""
+    if isinstance(data, DataSource):
+        return data
+    return open_data(Path(data), config.data, reporter.note if is_main_process() else SILENT.note)
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that reports, of several that torchrun or accelerate started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def console_of(reporter: Reporter) -> Console:
+    """Return the console of a reporter that has one, as the terminal has; else one whose lines become its notes."""
+    console = getattr(reporter, "console", None)
+    if isinstance(console, Console):
+        return console
+    return PlainConsole(file=_Notes(reporter), width=_UNWRAPPED, force_terminal=False, force_jupyter=False)
+
+
+class _Notes(TextIOBase):
+    """A text file whose lines go to a reporter."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter, self._begun = reporter, ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._reporter.note(line)
+        return len(text)

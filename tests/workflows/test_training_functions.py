@@ -1,0 +1,84 @@
+"""What the functions that train say to a reporter, and the run that they return."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cdtr.config import load_config
+from cdtr.errors import ConfigError
+from cdtr.records import DataSource
+from cdtr.runs import RunFolder
+from cdtr.terminal import PlainConsole
+from cdtr.workflows.ablate import plan_ablation
+from cdtr.workflows.reporting import SILENT
+from cdtr.workflows.train import Run, choose_config, console_of
+
+
+class Notes:
+    """A reporter that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.lines.append(message)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        yield lambda _count: None
+
+
+def test_lines_of_a_training_become_notes_whole() -> None:
+    notes = Notes()
+    console = console_of(notes)
+    console.print("epoch 1/2  " + "loss 0.123  " * 40, soft_wrap=True)
+    console.print("second")
+    assert not console.is_terminal
+    assert [line.split()[0] for line in notes.lines] == ["epoch", "second"]
+
+
+def test_a_reporter_with_a_console_keeps_it() -> None:
+    class OnConsole(Notes):
+        console = PlainConsole(stderr=True)
+
+    assert console_of(OnConsole()) is OnConsole.console
+
+
+def test_a_silent_training_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    console_of(SILENT).print("epoch 1/2")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_run_shows_its_classes_and_the_scores_of_its_last_epoch(tmp_path: Path) -> None:
+    run = Run(tmp_path, DataSource("folder", tmp_path, ("a", "b"), {}, False, lambda _sample: None))
+    run.config_file.write_text(load_config("small").to_yaml())
+    run.classes_file.write_text("a\nb\n")
+    assert repr(run) == f"Run({tmp_path}: recipe small, 2 classes)"
+    records = [
+        {"kind": "epoch", "step": step, "epoch": step, "terms": {}, "lambdas": {}, "held_out": {"top1_cls": value}}
+        for step, value in ((1, 50.0), (2, 75.0))
+    ]
+    run.metrics_file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert run.last_epoch == {"top1_cls": 75.0}
+    assert repr(run) == f"Run({tmp_path}: recipe small, 2 classes, top1_cls 75.0%)"
+    assert isinstance(run, RunFolder), "every function that takes a run folder takes it"
+
+
+def test_settings_go_over_a_configuration_as_over_a_preset(tmp_path: Path) -> None:
+    notes = Notes()
+    by_name = choose_config(tmp_path, "small", ["train.epochs=3"], False, reporter=notes)
+    assert choose_config(tmp_path, load_config("small"), ["train.epochs=3"], False, reporter=notes) == by_name
+    assert not notes.lines
+    assert choose_config(tmp_path, None, ["train.epochs=3"], False, reporter=notes) == by_name
+    assert notes.lines[0].startswith("no --config: taking the preset small")
+
+
+def test_a_grid_names_an_unknown_row_of_a_list(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text("rows: {a: {}}\n")
+    with pytest.raises(ConfigError, match="names no data"):
+        plan_ablation(tmp_path / "grid.yaml", tmp_path / "out")
