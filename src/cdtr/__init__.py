@@ -9,14 +9,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cdtr.api import Localizer, load_model
+    from cdtr.api import LocalizeOptions, Localizer, load_model
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
+    from cdtr.workflows.export import export
+    from cdtr.workflows.localize import localize
+    from cdtr.workflows.maps import localize_maps
 
     __version__: str
 
-__all__ = ["Annotation", "Batch", "Localization", "Localizer", "Method", "ModelOutput", "Sample", "load_model"]
+__all__ = [
+    "Annotation",
+    "Batch",
+    "Localization",
+    "LocalizeOptions",
+    "Localizer",
+    "Method",
+    "ModelOutput",
+    "Sample",
+    "export",
+    "load_model",
+    "localize",
+    "localize_maps",
+]
 
-_HOMES = {"Localizer": "cdtr.api", "load_model": "cdtr.api"}
+_HOMES = {
+    "LocalizeOptions": "cdtr.api",
+    "Localizer": "cdtr.api",
+    "export": "cdtr.workflows.export",
+    "load_model": "cdtr.api",
+    "localize": "cdtr.workflows.localize",
+    "localize_maps": "cdtr.workflows.maps",
+}
 
 
 def __dir__() -> list[str]:

@@ -134,14 +134,15 @@ def write_answers(
 ) -> Path:
     """Boxes and overlays of some validation images, and the page."""
     from cdtr.api import Localizer
-    from cdtr.cli._localizing import localize_pictures
+    from cdtr.cli._shared import TERMINAL
     from cdtr.cli.report import count_parameters, examine
     from cdtr.exports import find_exporter
     from cdtr.reports.quickstart import write_quickstart
+    from cdtr.workflows.box_files import localize_images
 
     localizer = Localizer.from_pretrained(run.path)
     pictures = [(sample.image_id, sample.path) for sample in choose_samples(samples, seed)]
-    found = localize_pictures(localizer, pictures, out / "boxes", overlays=True)
+    found = localize_images(localizer, pictures, out / "boxes", overlays=True, reporter=TERMINAL)
     for name in ("coco", "csv"):
         exporter = find_exporter(name)
         exporter.write(found, out / "boxes" / exporter.file_name, source.class_names)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cdtr.api import Localizer
     from cdtr.evaluation import AttentionNoise, Evaluation
-    from cdtr.localization.predictor import Predictor
+    from cdtr.localization.torch_model import TorchModel
     from cdtr.records import DataSource, Sample
     from cdtr.reports.report import Measured
     from cdtr.runs import RunFolder
@@ -118,17 +118,15 @@ def examine(
     start, start_note = rebuild_start(run)
     noise = look_at_attention(localizer, start, source, samples, evaluation)
     after, before = make_predictor(localizer), None if start is None else make_predictor(localizer, start)
-    return Measured(source, split, samples, evaluation, after, images, noise, before, start_note)
+    return Measured(source, split, samples, evaluation, after, localizer.threshold, images, noise, before, start_note)
 
 
-def make_predictor(localizer: Localizer, module: nn.Module | None = None) -> Predictor:
-    """What answers maps and boxes for pictures, of the localizer's method or of another one in its place."""
-    from cdtr.api.models import MethodEngine
-    from cdtr.localization.finder import BoxFinder
+def make_predictor(localizer: Localizer, module: nn.Module | None = None) -> TorchModel:
+    """Return the localizer's model, or the same with another method in its place."""
+    from cdtr.api.run_model import RunModel
 
     method = localizer.method if module is None else module
-    engine = MethodEngine(method, localizer.config, localizer.class_names, localizer.device, view=localizer.view.name)
-    return engine.predictor(BoxFinder(localizer.class_names, localizer.threshold))
+    return RunModel(method, localizer.config, localizer.class_names, localizer.device, view=localizer.view.name)
 
 
 def look_at_attention(
