@@ -1,4 +1,4 @@
-"""A method in PyTorch, in ONNX Runtime, and with 8-bit weights there: time, differences and what int8 costs in boxes.
+"""A method in PyTorch, in ONNX Runtime, and with 8-bit weights there: time, and what int8 costs in boxes.
 
     python benchmarks/onnx_runtime.py runs/neu --data NEU-DET --images 360
     python benchmarks/onnx_runtime.py --preset cub --images 16
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,21 +22,18 @@ import onnxruntime
 import torch
 from torch import nn
 
-from cdtr.api import choose_threshold, find_view, load_model
-from cdtr.cli.export import Trial, prepare_trial
+from cdtr.api import DEFAULT_THRESHOLD, choose_threshold, find_view, load_model
 from cdtr.config import Config, load_config
-from cdtr.deployment.compare import measure_difference
 from cdtr.deployment.facts import FLOAT32, Facts, Input, Run, run_facts
-from cdtr.deployment.graph import model_bytes, onnx_model
+from cdtr.deployment.int8 import INT8
 from cdtr.deployment.pictures import drawn_pictures
-from cdtr.deployment.program import export_program, method_runner
+from cdtr.deployment.program import method_runner
 from cdtr.deployment.session import session_runner
-from cdtr.deployment.variants import Variant, measure_variants
 from cdtr.localization.tiles import tiled
 from cdtr.model.cost import interleaved_seconds
 from cdtr.model.methods import build_method
 from cdtr.runs import RunFolder
-from cdtr.workflows.opening import open_source
+from cdtr.workflows.export import TrialImages, make_model, prepare_trial
 from harness import machine_facts, ratio_to, show
 
 PYTORCH = "pytorch"
@@ -55,13 +53,10 @@ def main() -> None:
         parser.error("give a run or --preset")
     torch.set_num_threads(1)
     method, facts, trial = _of_preset(given) if given.run is None else _of_run(given)
-    model = onnx_model(export_program(method, facts.input.size_hw))
-    plain, reference = model_bytes(model, facts), method_runner(method)
-    variants = measure_variants(
-        plain, model, facts, trial.pictures, trial.threshold, trial.calibration, trial.truth, rounds=1
-    )
-    difference = measure_difference(reference, session_runner(plain), trial.pictures.pixels)
-    runners = {PYTORCH: reference} | {one.precision: session_runner(one.content, threads=1) for one in variants}
+    made = make_model(method, facts, trial, int8=True)
+    contents = {FLOAT32: made.content, INT8: made.int8_content or b""}
+    runners = {PYTORCH: method_runner(method)}
+    runners |= {name: session_runner(content, threads=1) for name, content in contents.items()}
     times = {}
     for batch in given.batches:
         pixels = trial.pictures.pixels[:batch]
@@ -74,24 +69,24 @@ def main() -> None:
             "machine": {**machine_facts(), "onnxruntime": onnxruntime.__version__},
             "model": {"name": facts.run.name, "method": facts.run.method, "size_hw": facts.input.size_hw},
             "measured_on": trial.where,
-            "largest_difference": {"logits": difference.logits, "maps": difference.maps},
+            "largest_difference": {"logits": made.difference.logits, "maps": made.difference.maps},
             "times": times,
-            "boxes": None if given.preset else {one.precision: _boxes(one) for one in variants},
-            "mb": {one.precision: round(len(one.content) / 1e6, 2) for one in variants},
+            "int8_boxes": None if given.preset or made.int8 is None else asdict(made.int8.agreement),
+            "mb": {name: round(len(content) / 1e6, 2) for name, content in contents.items()},
         }
     )
 
 
-def _of_run(given: argparse.Namespace) -> tuple[nn.Module, Facts, Trial]:
+def _of_run(given: argparse.Namespace) -> tuple[nn.Module, Facts, TrialImages]:
     run = RunFolder(given.run)
     chosen, view = choose_threshold(run), find_view(run)
-    source = None if given.data is None else open_source(run, given.data)
-    trial = prepare_trial(run, chosen[0], source, given.split, given.images, int8=True, view=view.name)
+    level = DEFAULT_THRESHOLD if chosen[0] is None else chosen[0]
+    trial = prepare_trial(run, level, given.data, given.split, given.images, view.name)
     method = tiled(load_model(run.path), view.input_hw, view.size_hw)
     return method, run_facts(run, chosen, view.name), trial
 
 
-def _of_preset(given: argparse.Namespace) -> tuple[nn.Module, Facts, Trial]:
+def _of_preset(given: argparse.Namespace) -> tuple[nn.Module, Facts, TrialImages]:
     off: dict[str, Any] = {"sba": {"enabled": False}, "guide": {"enabled": False}, "ocm": {"prior": "none"}}
     config: Config = load_config(given.preset).updated(**off)
     torch.manual_seed(0)
@@ -104,17 +99,7 @@ def _of_preset(given: argparse.Namespace) -> tuple[nn.Module, Facts, Trial]:
     )
     method = build_method(config, len(facts.class_names), load_weights=False).eval()
     pictures = drawn_pictures(given.images, data)
-    return method, facts, Trial(f"{given.images} drawn pictures", pictures, 0.2, calibration=pictures.pixels[:32])
-
-
-def _boxes(variant: Variant) -> dict[str, Any]:
-    agreement = variant.agreement
-    return {
-        "iou_with_float32": round(agreement.iou, 4),
-        "same_class": round(agreement.same_class, 4),
-        "same_box": 1.0 if variant.precision == FLOAT32 else round(agreement.same_box, 4),
-        "scores": None if variant.scores is None else dict(variant.scores),
-    }
+    return method, facts, TrialImages(f"{given.images} drawn pictures", pictures, 0.2)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,14 @@ from pathlib import Path
 import torch
 
 from cdtr.api import Localizer
-from cdtr.cli._localizing import default_workers, localize_pictures
-from cdtr.cli._pictures import find_pictures
 from cdtr.data.images import read_image
 from cdtr.data.transforms import EvalTransform
 from cdtr.formats import Target, find_exporter
-from cdtr.localization.finder import BoxFinder
+from cdtr.localization.postprocess import MapPostProcessor
+from cdtr.localization.prediction import localize_batch
+from cdtr.workflows.box_files import localize_images
+from cdtr.workflows.images import expand_images
+from cdtr.workflows.localize import default_workers
 from harness import machine_facts
 
 
@@ -31,10 +33,10 @@ def end_to_end(localizer: Localizer, images: str, batch: int, overlays: bool) ->
     with tempfile.TemporaryDirectory() as folder:
         out, exporter = Path(folder), find_exporter("coco")
         start = time.perf_counter()
-        pictures = find_pictures([images])
+        pictures = expand_images([images])
         target = Target(out / exporter.file_name, localizer.class_names, Path(images), "benchmark")
         with exporter.open(target) as add:
-            found = localize_pictures(localizer, pictures, out, overlays=overlays, batch_size=batch, adders=[add])
+            found = localize_images(localizer, pictures, out, overlays=overlays, batch_size=batch, adders=[add])
         return time.perf_counter() - start, len(found)
 
 
@@ -62,14 +64,15 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     threads = torch.get_num_threads()
-    paths = [path for _, path in find_pictures([arguments.images])]
+    paths = [path for _, path in expand_images([arguments.images])]
     workers = arguments.workers or default_workers(len(paths), arguments.batch)
     localizer = Localizer.from_pretrained(arguments.run, threshold=0.5, workers=workers)
     shared = torch.get_num_threads()
     transform = EvalTransform(localizer.config.data)
     some = paths[: arguments.batch]
     ready = torch.stack([transform(read_image(path, 10**9)) for path in some]).to(localizer.device)
-    localizer.engine.predictor(BoxFinder(localizer.class_names, 0.5)).predict([read_image(some[0], 10**9)], ["warm"])
+    processor = MapPostProcessor(localizer.class_names, 0.5)
+    localize_batch(localizer.model, processor, [read_image(some[0], 10**9)], ["warm"])
     whole, network, count = [], [], 0
     for _ in range(arguments.rounds):
         torch.set_num_threads(shared)
@@ -81,7 +84,7 @@ def main() -> None:
     result = {
         "images": count,
         "batch": arguments.batch,
-        "workers": localizer.engine.workers,
+        "workers": localizer.model.workers,
         "overlays": arguments.overlays,
         "end_to_end_images_per_second": round(count / statistics.median(whole), 1),
         "bare_images_per_second": round(count / statistics.median(network), 1),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cdtr import cores
-from cdtr.cli._localizing import default_workers
+from cdtr.workflows.localize import default_workers
 
 
 @pytest.mark.parametrize(

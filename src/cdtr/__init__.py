@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cdtr.api import Localizer, load_model
+    from cdtr.api import LocalizeOptions, Localizer, load_model
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
     from cdtr.workflows.ablate import ablate
     from cdtr.workflows.calibrate import calibrate
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from cdtr.workflows.compare import compare
     from cdtr.workflows.describe import describe
     from cdtr.workflows.evaluate import evaluate
+    from cdtr.workflows.export import export
     from cdtr.workflows.import_corrections import import_corrections
+    from cdtr.workflows.localize import localize
+    from cdtr.workflows.maps import localize_maps
     from cdtr.workflows.pretrain import pretrain
     from cdtr.workflows.report import report
     from cdtr.workflows.reproduce import reproduce
@@ -30,6 +33,7 @@ __all__ = [
     "Annotation",
     "Batch",
     "Localization",
+    "LocalizeOptions",
     "Localizer",
     "Method",
     "ModelOutput",
@@ -41,8 +45,11 @@ __all__ = [
     "compare",
     "describe",
     "evaluate",
+    "export",
     "import_corrections",
     "load_model",
+    "localize",
+    "localize_maps",
     "pretrain",
     "report",
     "reproduce",
@@ -51,6 +58,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "LocalizeOptions": "cdtr.api",
     "Localizer": "cdtr.api",
     "Run": "cdtr.workflows.train",
     "ablate": "cdtr.workflows.ablate",
@@ -59,8 +67,11 @@ _HOMES = {
     "compare": "cdtr.workflows.compare",
     "describe": "cdtr.workflows.describe",
     "evaluate": "cdtr.workflows.evaluate",
+    "export": "cdtr.workflows.export",
     "import_corrections": "cdtr.workflows.import_corrections",
     "load_model": "cdtr.api",
+    "localize": "cdtr.workflows.localize",
+    "localize_maps": "cdtr.workflows.maps",
     "pretrain": "cdtr.workflows.pretrain",
     "report": "cdtr.workflows.report",
     "reproduce": "cdtr.workflows.reproduce",

@@ -1,5 +1,10 @@
 """The errors a user can meet. Each message says what was expected, what was found and what to do."""
 
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
 
 class CdtrError(Exception):
     """Root of every error that the command line answers with one line instead of a traceback."""
@@ -32,3 +37,20 @@ class TrainingError(CdtrError):
 def how_to_install(extra: str) -> str:
     """The command that installs an extra of pyproject.toml; the package is on no index, so its name would not do."""
     return f"pip install '.[{extra}]' in cdtr's folder"
+
+
+def import_extra(module: str, needed_for: str, extra: str) -> ModuleType:
+    """Import an optional library.
+
+    Args:
+        module: name of the library, such as ``onnxruntime``.
+        needed_for: what needs it; begins the message.
+        extra: the extra of pyproject.toml that installs it.
+
+    Raises:
+        ConfigError: the library, or one that it imports, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"{needed_for} needs {error.name or module}: {how_to_install(extra)}") from error

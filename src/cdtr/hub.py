@@ -11,6 +11,7 @@ from cdtr.config import Config, parse_config
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.reports.model_card import model_card
 from cdtr.runs import RunFolder, write_atomic, write_json
+from cdtr.text import first_line
 from cdtr.threshold import Threshold
 
 CARD = "README.md"
@@ -91,7 +92,7 @@ def push_to_hub(
                 message = f"Upload {run.config().method} run"
                 api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=names, commit_message=message)
         except Exception as error:  # the client's errors share no class between its versions
-            reason = (str(error).strip().splitlines() or [""])[0][:160]
+            reason = first_line(error)
             raise CheckpointError(
                 f"{repo_id} cannot be uploaded ({type(error).__name__}: {reason}): log in with `hf auth login` or set "
                 "HF_TOKEN, and check the name and the connection"
@@ -109,7 +110,7 @@ def check_repo_id(repo_id: str) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ConfigError(f"{repo_id!r} is no name of the hub ({str(error).splitlines()[0]})") from error
+        raise ConfigError(f"{repo_id!r} is no name of the hub ({first_line(error)})") from error
     if not is_hub_id(repo_id):
         raise ConfigError(f"{repo_id!r} is no name of the hub: expected owner/name, such as maria/steel")
 

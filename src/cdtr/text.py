@@ -1,7 +1,8 @@
-"""Text that is safe to print: names come from files and folders of other people."""
+"""Text for users: safe to print, as names come from other people's files, and short enough for one line."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,27 @@ def printable(text: str, lines: bool = False) -> str:
 def fits_a_line(name: str) -> bool:
     """Whether a name can be written into a list with one name a line, and be read back."""
     return bool(name.strip()) and _NOT_IN_A_LINE.search(name) is None
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return a hint for an unknown name, to stand right behind it in a message.
+
+    >>> did_you_mean("yollo", ["coco", "yolo"])
+    ", did you mean 'yolo'?"
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else otherwise
+
+
+def first_line(error: BaseException, most: int = 160) -> str:
+    """Return the first line of an error's message, at most ``most`` characters; its type where it has no message."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:most]
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """Return an error's whole message on one line, at most ``most`` characters; its type where it has no message."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:most]
 
 
 @contextmanager

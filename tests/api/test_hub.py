@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import HfApi, ModelCard
 
 import cdtr
-from cdtr.api.models import MethodEngine
+from cdtr.api.run_model import RunModel
 from cdtr.config import load_config
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.hub import CARD, FILES, check_repo_id, save_pretrained, without_paths
@@ -195,7 +195,7 @@ def test_folders_with_other_files_are_left_alone(run: RunFolder, tmp_path: Path)
 
 def test_a_localizer_without_a_run_cannot_be_saved(run: RunFolder, tmp_path: Path) -> None:
     whole = cdtr.Localizer.from_pretrained(run.path)
-    bare = cdtr.Localizer(MethodEngine(whole.method, whole.config, whole.class_names, whole.device), 0.3)
+    bare = cdtr.Localizer(RunModel(whole.method, whole.config, whole.class_names, whole.device), 0.3)
     with pytest.raises(ConfigError, match="was not loaded from a run"):
         bare.save_pretrained(tmp_path / "out")
 

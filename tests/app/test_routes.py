@@ -137,7 +137,7 @@ def test_bad_images_get_one_line(client: TestClient, case: str) -> None:
         ({"threshold": 1}, "threshold: Input should be less than 1"),
         ({"threshold": "nan"}, "threshold:"),
         ({"threshold": "high"}, "threshold: Input should be a valid number"),
-        ({"label": "cats"}, "no class 'cats': did you mean 'cat'?"),
+        ({"label": "cats"}, "no class 'cats', did you mean 'cat'?"),
         ({"label": "zebra"}, "expected one of its 3 class names"),
         ({"min_area": 2}, "min_area:"),
         ({"label": ""}, "label is empty"),

@@ -13,7 +13,8 @@ from app_helpers import picture
 
 from cdtr.api import Localizer
 from cdtr.app import worker as worker_module
-from cdtr.app.worker import Settings, Worker
+from cdtr.app.worker import Worker
+from cdtr.localization.options import LocalizeOptions
 
 
 class Slow:
@@ -47,12 +48,12 @@ def worker(slow: Slow) -> Iterator[Worker]:
     worker.close()
 
 
-PLAIN = Settings(0.4)
+PLAIN = LocalizeOptions(threshold=0.4)
 
 
 def test_what_waits_with_equal_settings_goes_together(worker: Worker, slow: Slow, localizer: Localizer) -> None:
     names = ["first", "a", "b", "c", "d", "e"]
-    other = Settings(0.8, label=2)
+    other = LocalizeOptions(threshold=0.8, label=2)
     futures = []
     for number, name in enumerate(names):
         futures.append(worker.submit(name, picture(number), other if name == "e" else PLAIN))

@@ -206,7 +206,7 @@ def test_results_are_noted_as_such_before_they_are_there(
     def kill(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cdtr.cli._localizing.write_picture", kill)
+    monkeypatch.setattr("cdtr.workflows.box_files.write_image", kill)
     out = tmp_path / "out"
     asked = "--threshold", "0.5", "--out", out, "--overlays"
     assert in_process(capsys, "localize", "--maps", maps, photos, *asked)[0] == 130

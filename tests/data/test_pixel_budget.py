@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdtr.api import pictures
+from cdtr.api import images
 from cdtr.api.batching import batches_of
-from cdtr.api.pictures import read_ahead
+from cdtr.api.images import read_ahead
 from cdtr.data.pixel_budget import PixelBudget, ReadAheadBudget
 from cdtr.errors import DataError
 
@@ -70,16 +70,16 @@ def stored(folder, n, side=100):
 
 
 def test_reading_ahead_stops_at_its_pixels(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "_PIXELS_AHEAD", 25_000)  # two pictures and a half
+    monkeypatch.setattr(images, "_PIXELS_AHEAD", 25_000)  # two pictures and a half
     decoded = []
-    real = pictures.read_image
+    real = images.read_image
 
     def counted(path, max_pixels, admit):
         image = real(path, max_pixels, admit)
         decoded.append(path)
         return image
 
-    monkeypatch.setattr(pictures, "read_image", counted)
+    monkeypatch.setattr(images, "read_image", counted)
     stream = read_ahead(stored(tmp_path, 12), 10**8, ahead=10)
     assert next(stream)[0] == "0.png"
     time.sleep(0.2)
@@ -90,7 +90,7 @@ def test_reading_ahead_stops_at_its_pixels(tmp_path, monkeypatch):
 
 
 def test_a_reader_that_is_left_ends_its_threads(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "_PIXELS_AHEAD", 10_000)
+    monkeypatch.setattr(images, "_PIXELS_AHEAD", 10_000)
     before = threading.active_count()
     stream = read_ahead(stored(tmp_path, 10), 10**8, ahead=8)
     next(stream)
@@ -104,5 +104,5 @@ def test_a_reader_that_is_left_ends_its_threads(tmp_path, monkeypatch):
 def test_batches_are_bounded_by_pixels_and_keep_their_order():
     sizes = [(10, 5), (10, 5), (1, 1), (50, 50), (1, 1), (1, 1), (10, 9), (5, 5)]
     read = [(str(n), Image.fromarray(np.zeros((*size, 3), np.uint8))) for n, size in enumerate(sizes)]
-    found = [ids for ids, _ in batches_of(read, 3, None, 100)]
+    found = [batch.ids for batch in batches_of(read, 3, None, 100)]
     assert found == [["0", "1"], ["2"], ["3"], ["4", "5", "6"], ["7"]]

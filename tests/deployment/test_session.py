@@ -17,9 +17,10 @@ from cdtr.config import ViewName
 from cdtr.deployment.facts import METADATA_KEY, Facts, run_facts
 from cdtr.deployment.graph import model_bytes, onnx_model
 from cdtr.deployment.program import export_program
-from cdtr.deployment.session import OnnxEngine, is_exported
+from cdtr.deployment.session import OnnxModel, is_exported
 from cdtr.errors import CheckpointError, ConfigError, DataError
-from cdtr.localization.finder import BoxFinder
+from cdtr.localization.postprocess import MapPostProcessor
+from cdtr.localization.prediction import localize_batch
 from cdtr.localization.quality import FEATURES, MIRROR, BoxQuality
 from cdtr.localization.tiles import tiled
 from cdtr.records import Localization
@@ -96,13 +97,13 @@ def test_scores_that_look_twice_do_so_in_the_file_too(
     found = of_file(pictures, min_score=0.01)
     assert any(len(one.scores) for one in found)
     assert_same(found, of_run(pictures, min_score=0.01))
-    finder = BoxFinder(of_file.class_names, 0.4)
-    engine = OnnxEngine(exported)
+    processor = MapPostProcessor(of_file.class_names, 0.4)
+    model = OnnxModel(exported)
     labels = [2, 1, 0, 1, 2]
-    given = engine.predictor(finder).predict(pictures, list("abcde"), labels)
+    given = localize_batch(model, processor, pictures, list("abcde"), labels)
     assert [one.map_label for one in given] == labels
     with pytest.raises(DataError, match="labels from 3 to 3"):
-        engine.predictor(finder).predict(pictures[:1], ["a"], [3])
+        localize_batch(model, processor, pictures[:1], ["a"], [3])
 
 
 def test_given_threshold_goes_first_and_a_missing_one_is_said(exported: Path, facts: Facts, tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_files_of_others_get_one_line(exported: Path, facts: Facts, tmp_path: Pa
         (None, "no metadata of cdtr"),
         (json.dumps({**tree, "format": 9}), "install a newer cdtr"),
         (json.dumps({**tree, "class_names": ["cat"]}), "1 classes: export the run again"),
-        (json.dumps({**tree, "input": {**tree["input"], "size_hw": [48, 32]}}), "metadata speak of images"),
+        (json.dumps({**tree, "input": {**tree["input"], "size_hw": [48, 32]}}), "metadata say images"),
     ):
         with pytest.raises(CheckpointError, match=message):
             cdtr.Localizer.from_pretrained(rewritten(exported, tmp_path, metadata))

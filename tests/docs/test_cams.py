@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cdtr.api import Localizer
 from cdtr.config import load_config
-from cdtr.errors import ConfigError
+from cdtr.errors import ConfigError, DataError
 from oracles.untrained_run import write_untrained_run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cams.md"
@@ -102,6 +102,12 @@ def test_the_transform_is_what_the_localizer_feeds_its_network(tmp_path: Path) -
     (found,) = localizer([picture])
     np.testing.assert_allclose(found.class_probs, logits.softmax(1)[0], rtol=1e-5)
     assert repr(localizer) == f"Localizer({run.path}, 3 classes (a, b, c), threshold 0.4)"
+
+
+def test_the_transform_of_a_path_gets_one_clear_line(tmp_path: Path) -> None:
+    run = write_untrained_run(tmp_path / "run", load_config("small", SETTINGS), ("a", "b", "c"))
+    with pytest.raises(DataError, match=r"takes a PIL image, found str: open it first"):
+        Localizer.from_pretrained(run.path, "cpu").transform("a.jpg")  # type: ignore[arg-type]
 
 
 def test_an_exported_file_has_no_transform() -> None:

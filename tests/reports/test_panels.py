@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cdtr.localization.finder import BoxFinder
-from cdtr.localization.predictor import Predictor
+from cdtr.localization.torch_model import TorchModel
 from cdtr.records import Annotation, ModelOutput, Sample
 from cdtr.reports.panels import SIDE, Panel, attention_row, panel_row
 from oracles.toy_methods import ImageIsMap
@@ -28,13 +27,13 @@ class WithFactors(ImageIsMap):
         return replace(output, aux={"x_out": images, "m_ocm": images[:, 1]})
 
 
-def predictor_of(method: ImageIsMap, seen: list[tuple[int, int]] | None = None) -> Predictor:
+def predictor_of(method: ImageIsMap, seen: list[tuple[int, int]] | None = None) -> TorchModel:
     def transform(image: Image.Image) -> Tensor:
         if seen is not None:
             seen.append(image.size)
         return torch.from_numpy(np.asarray(image.resize((16, 8))).copy()).permute(2, 0, 1).float() / 255
 
-    return Predictor(method, transform, BoxFinder(("a", "b", "c"), 0.5))
+    return TorchModel(method, transform, ("a", "b", "c"))
 
 
 def half_green(size: tuple[int, int]) -> Image.Image:
@@ -52,7 +51,7 @@ def test_all_panels_are_of_one_pass_over_the_original_picture(size: tuple[int, i
     seen: list[tuple[int, int]] = []
     method = WithFactors()
     sample = Sample("x.png", Path("x.png"), 1)
-    row = panel_row(predictor_of(method, seen), half_green(size), sample, None, 0.5)
+    row = panel_row(predictor_of(method, seen), 0.5, half_green(size), sample, None, 0.5)
     assert seen == [size]
     assert method.calls == 1
     assert [panel.kind for panel in row.panels] == ["image", "attention", "class_map", "pseudo_map", "fused"]
@@ -64,13 +63,13 @@ def test_all_panels_are_of_one_pass_over_the_original_picture(size: tuple[int, i
 
 def test_method_without_modules_has_fewer_panels() -> None:
     sample = Sample("x.png", Path("x.png"), 1)
-    row = panel_row(predictor_of(ImageIsMap()), half_green((32, 16)), sample, None, None)
+    row = panel_row(predictor_of(ImageIsMap()), 0.5, half_green((32, 16)), sample, None, None)
     assert [panel.kind for panel in row.panels] == ["image", "attention", "fused"]
 
 
 def test_boxes_are_drawn_on_every_panel_at_its_scale() -> None:
     sample, annotation = Sample("x.png", Path("x.png"), 1), Annotation(np.array([[40.0, 20.0, 60.0, 40.0]]))
-    row = panel_row(predictor_of(WithFactors()), half_green((80, 40)), sample, annotation, 0.0)
+    row = panel_row(predictor_of(WithFactors()), 0.5, half_green((80, 40)), sample, annotation, 0.0)
     assert row.panels[0].alt == "x.png (boxes found: 1, true boxes: 1)"
     for panel in row.panels:
         pixels = np.asarray(drawn(panel)).astype(int)

@@ -1,12 +1,12 @@
-"""The Python interface: a trained model by its folder, hub id or exported file, and a localizer that takes pictures.
+"""The Python interface: load a trained model by its folder, hub id or exported file, and localize images with it.
 
-PyTorch is imported where a run is loaded, not before: an exported model needs none.
+PyTorch is imported when a run is loaded: an exported model does without.
 """
 
+from cdtr.api.images import ImageLike, OnBroken
 from cdtr.api.localizer import Localizer
-from cdtr.api.maps import MapsEngine
+from cdtr.api.maps import MapsModel
 from cdtr.api.models import as_seen, find_device, find_run, load_model
-from cdtr.api.pictures import ImageLike, OnBroken
 from cdtr.api.results import LocalizedImage
 from cdtr.api.thresholds import (
     DEFAULT_THRESHOLD,
@@ -21,13 +21,15 @@ from cdtr.api.thresholds import (
     scores_misfit,
     view_threshold,
 )
+from cdtr.localization.options import LocalizeOptions
 
 __all__ = [
     "DEFAULT_THRESHOLD",
     "ImageLike",
+    "LocalizeOptions",
     "LocalizedImage",
     "Localizer",
-    "MapsEngine",
+    "MapsModel",
     "OnBroken",
     "as_seen",
     "box_quality",

@@ -1,54 +1,65 @@
-"""Pictures in batches that memory holds: so many, or so many pixels."""
+"""Images in batches that fit into memory: so many, or so many pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from PIL import Image
 
-from cdtr.api.pictures import OnBroken
+from cdtr.api.images import OnBroken
 from cdtr.errors import DataError
-from cdtr.records import Localization
 
-# A map of a picture's size takes as much memory as the picture, and several times that while boxes are found in it.
-# So the workers share this many pixels, and as many wait for the caller; a larger picture is taken alone.
+# A map of an image's size takes as much memory as the image, and several times that while boxes are found in it. So the
+# workers share this many pixels, and as many wait for the caller; a larger image is taken alone.
 PIXELS_AT_WORK = 64_000_000
 
 
-def pixels_of(*batches: list[Image.Image]) -> int:
-    return sum(picture.width * picture.height for pictures in batches for picture in pictures)
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """Images of one forward pass, RGB, with their ids."""
+
+    ids: list[str] = field(default_factory=list)
+    images: list[Image.Image] = field(default_factory=list)
+
+    @property
+    def pixels(self) -> int:
+        """The pixels of all images together."""
+        return sum(image.width * image.height for image in self.images)
 
 
-def finished(
-    pictures: list[Image.Image], answers: Future[list[Localization]]
-) -> Iterator[tuple[Image.Image, Localization]]:
-    return zip(pictures, answers.result(), strict=True)
+def exceeds_pixels(batches: Sequence[ImageBatch]) -> bool:
+    """Whether batches, in work or waiting for the caller, hold more pixels than memory allows."""
+    return sum(batch.pixels for batch in batches) > 2 * PIXELS_AT_WORK
 
 
 def batches_of(
     read: Iterable[tuple[str, Image.Image | DataError]], size: int, on_broken: OnBroken | None, most_pixels: int
-) -> Iterator[tuple[list[str], list[Image.Image]]]:
-    """Ids and pictures, ``size`` at a time or up to ``most_pixels``, at least one; what could not be read
-    goes to ``on_broken``, or is raised."""
-    ids: list[str] = []
-    pictures: list[Image.Image] = []
-    pixels = 0
-    for image_id, picture in read:
-        if isinstance(picture, DataError):
+) -> Iterator[ImageBatch]:
+    """Group images into batches.
+
+    Args:
+        read: (image id, image or the error that it met) pairs.
+        size: images a batch, at most.
+        on_broken: takes the id and the reason of an image that could not be read; None raises the error.
+        most_pixels: pixels a batch, at most; a larger image is alone in its batch.
+    """
+    batch, pixels = ImageBatch(), 0
+    for image_id, image in read:
+        if isinstance(image, DataError):
             if on_broken is None:
-                raise picture
-            on_broken(image_id, str(picture))
+                raise image
+            on_broken(image_id, str(image))
             continue
-        here = picture.width * picture.height
-        if ids and pixels + here > most_pixels:
-            yield ids, pictures
-            ids, pictures, pixels = [], [], 0
-        ids.append(image_id)
-        pictures.append(picture)
+        here = image.width * image.height
+        if batch.ids and pixels + here > most_pixels:
+            yield batch
+            batch, pixels = ImageBatch(), 0
+        batch.ids.append(image_id)
+        batch.images.append(image)
         pixels += here
-        if len(ids) == size:
-            yield ids, pictures
-            ids, pictures, pixels = [], [], 0
-    if ids:
-        yield ids, pictures
+        if len(batch.ids) == size:
+            yield batch
+            batch, pixels = ImageBatch(), 0
+    if batch.ids:
+        yield batch

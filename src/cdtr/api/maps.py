@@ -1,4 +1,4 @@
-"""Localization maps that somebody else made, in the place of a network: boxes come from them by the same rules."""
+"""Localization maps in files, in the place of a network: boxes come from them by the same rules."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from cdtr.errors import ConfigError, DataError
-from cdtr.localization.finder import Answer, BoxFinder, Choice, check_pictures
-from cdtr.records import FloatArray, Localization
+from cdtr.localization.prediction import RawPrediction, SelectClasses
+from cdtr.records import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class MapsEngine:
-    """What a localizer runs in place of a network: a file of maps for each image.
+class MapsModel:
+    """A ``LocalizationModel`` that reads its maps from files.
 
-    files: ``.npy`` by image id, one map (h, w), or one a class (C, h, w), of the whole image; of any range, as each is
-    scaled to [0, 1]. logits: class scores (C,) by image id; the most probable class is the one of a single map.
+    Attributes:
+        class_names: the classes in the order of the logits.
+        files: ``.npy`` by image id: one map (h, w), or one a class (C, h, w), of the whole image, of any range.
+        logits: class scores (C,) by image id; a single map is of the most probable class.
+        max_pixels: larger images are refused.
+        batch_size: images localized together.
+        workers: batches localized at a time.
     """
 
     class_names: tuple[str, ...]
@@ -29,45 +35,32 @@ class MapsEngine:
     batch_size: int = 8
     workers: int = 1
 
-    def predictor(self, finder: BoxFinder) -> MapsPredictor:
-        return MapsPredictor(self, finder)
-
-
-class MapsPredictor:
-    """Maps of files with the rules that turn them into boxes."""
-
-    def __init__(self, engine: MapsEngine, finder: BoxFinder) -> None:
-        self.engine = engine
-        self.finder = finder
-
     def predict(
-        self, images: Sequence[Image.Image], image_ids: Sequence[str], labels: Sequence[int] | None = None
-    ) -> list[Localization]:
-        """Localize RGB pictures by the maps of their ids; with ``labels``, the object of that class in each picture.
+        self, images: Sequence[Image.Image], image_ids: Sequence[str], select: SelectClasses, mirrored: bool = False
+    ) -> RawPrediction:
+        """Read the maps of images by their ids.
 
-        DataError for a map that is missing or cannot be used, naming its file.
+        Raises:
+            ConfigError: ``mirrored``, or several classes of an image with one map.
+            DataError: a map is missing or cannot be used.
         """
-        check_pictures(images, image_ids, labels)
-        found = []
-        for index, (image, image_id) in enumerate(zip(images, image_ids, strict=True)):
-            logits = self.engine.logits[image_id][None]
-            choice = self.finder.choose(logits, None if labels is None else [labels[index]])
-            maps = self._maps(image_id, choice)
-            answer = Answer(choice.classes[0], choice.probabilities[0], maps, None)
-            found.append(self.finder.localize(image_id, (image.height, image.width), answer))
-        return found
+        if mirrored:
+            raise ConfigError("maps in files have no mirrored ones: use scores of boxes without the feature mirror")
+        selection = select(np.stack([self.logits[image_id] for image_id in image_ids]))
+        maps = [self._maps(image_id, row) for image_id, row in zip(image_ids, selection.classes, strict=True)]
+        return RawPrediction(selection, maps, None, [None] * len(image_ids))
 
-    def _maps(self, image_id: str, choice: Choice) -> FloatArray:
-        """The chosen classes' maps (K, h, w)."""
+    def _maps(self, image_id: str, classes: npt.NDArray[np.int64]) -> FloatArray:
+        """Read the maps (K, h, w) of some classes of an image."""
         from cdtr.evaluation.predictions import load_maps
 
-        path = self.engine.files.get(image_id)
+        path = self.files.get(image_id)
         if path is None:
             raise DataError(f"no map of {image_id}: expected a file for every image")
-        content, classes = load_maps(path, len(self.engine.class_names)), choice.classes[0]
+        content = load_maps(path, len(self.class_names))
         if content.ndim == 2 and len(classes) > 1:
             raise ConfigError(f"{path} holds one map, so there is one class to look for: leave --top-k out")
-        chosen = np.array(content[None] if content.ndim == 2 else content[classes], dtype=np.float64)
-        if not np.isfinite(chosen).all():
+        selected = np.array(content[None] if content.ndim == 2 else content[classes], dtype=np.float64)
+        if not np.isfinite(selected).all():
             raise DataError(f"{path} holds NaN or infinity: expected finite numbers")
-        return chosen
+        return selected

@@ -1,37 +1,49 @@
-"""A run or a hub id as a PyTorch module, and as what a localizer runs."""
+"""Load the method of a run folder or a hub id, in PyTorch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cdtr.config import Config, ViewName, for_inference
+from cdtr.config import for_inference
 from cdtr.cores import threads_each
 from cdtr.errors import ConfigError
-from cdtr.localization.finder import BoxFinder
 from cdtr.runs import RunFolder
+from cdtr.text import first_line
 
 if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     import torch
 
     from cdtr.data.pixels import View
-    from cdtr.localization.predictor import Predictor
     from cdtr.records import Method
 
 
 def load_model(path_or_hub_id: str | Path, map_location: torch.device | str = "cpu") -> Method:
-    """The trained method of a run folder or a hub id ``owner/name``, in eval mode, on the device ``map_location``.
+    """Load the trained method of a run.
 
-    The module answers ``ModelOutput`` to normalised images (B, 3, H, W). CLIP, which only training needs, is not
-    loaded. Raises CheckpointError for a folder or weights that are missing or do not fit.
+    CLIP, which only training needs, is not loaded.
+
+    Args:
+        path_or_hub_id: a run folder, or a hub id ``owner/name``.
+        map_location: the device that the method is put on.
+
+    Returns:
+        The module in evaluation mode; it returns ``ModelOutput`` for normalised images (B, 3, H, W).
+
+    Raises:
+        CheckpointError: the folder or its weights are missing or do not fit.
+
+    Example:
+        >>> model = cdtr.load_model("runs/neu")  # doctest: +SKIP
+        >>> model(images).maps.shape  # doctest: +SKIP
+        torch.Size([8, 6, 14, 14])
     """
     where = find_device(map_location)
     return load_method(find_run(path_or_hub_id), where)
 
 
 def find_run(path_or_hub_id: str | Path) -> RunFolder:
-    """The run folder at a path, or a hub id's files, downloaded or from the cache."""
+    """Return the run folder at a path, or that of a hub id, downloaded or from the cache."""
     from cdtr.hub import download_run, is_hub_id
 
     path = Path(path_or_hub_id)
@@ -43,7 +55,11 @@ def find_run(path_or_hub_id: str | Path) -> RunFolder:
 
 
 def find_device(device: torch.device | str | None) -> torch.device:
-    """The device of that name; None takes CUDA where there is one. ConfigError for one that cannot be had."""
+    """Return the device of a name; None takes CUDA where there is one.
+
+    Raises:
+        ConfigError: PyTorch is not installed, or there is no such device.
+    """
     try:
         import torch
     except ImportError as error:
@@ -58,15 +74,17 @@ def find_device(device: torch.device | str | None) -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"no device {str(device)!r} here ({reason}): use cpu, or cuda where there is one") from error
+        raise ConfigError(
+            f"no device {str(device)!r} here ({first_line(error)}): use cpu, or cuda where there is one"
+        ) from error
     return found
 
 
 def share_cores(workers: int, device: torch.device) -> int:
     """Set PyTorch's threads, in the whole process, so that ``workers`` forward passes at a time share the cores.
 
-    Answers how many there will be: a GPU does one at a time.
+    Returns:
+        How many forward passes run at a time: one on a GPU.
     """
     import torch
 
@@ -77,14 +95,14 @@ def share_cores(workers: int, device: torch.device) -> int:
 
 
 def as_seen(method: Method, view: View) -> Method:
-    """The method for the pixels of a view: one that stitches tiles, where the view asks for them."""
+    """Return the method for the pixels of a view: a ``TiledMethod`` where the view asks for tiles."""
     from cdtr.localization.tiles import tiled
 
     return tiled(method, view.input_hw, view.size_hw)
 
 
 def load_method(run: RunFolder, device: torch.device) -> Method:
-    """See ``load_model``."""
+    """Load the trained method of a run folder; see ``load_model``."""
     from cdtr.model.methods import build_method
     from cdtr.model.weights import check_fit, read_state_dict
 
@@ -95,37 +113,3 @@ def load_method(run: RunFolder, device: torch.device) -> Method:
     check_fit(state, method, run.weights)
     method.load_state_dict(state, strict=False)
     return method.to(device).eval()
-
-
-@dataclass(frozen=True, slots=True)
-class MethodEngine:
-    """A method in PyTorch, as a localizer runs it.
-
-    run: the folder it was loaded from, if any. half: in 16 bits. workers: forward passes at a time. view: what the
-    network sees of an image.
-    """
-
-    method: Method
-    config: Config
-    class_names: tuple[str, ...]
-    device: torch.device
-    run: RunFolder | None = None
-    half: bool = False
-    workers: int = 1
-    view: ViewName = "whole"
-
-    @property
-    def max_pixels(self) -> int:
-        return self.config.data.max_pixels
-
-    @property
-    def batch_size(self) -> int:
-        return self.config.evaluation.batch_size
-
-    def predictor(self, finder: BoxFinder) -> Predictor:
-        from cdtr.data.transforms import EvalTransform
-        from cdtr.localization.predictor import Predictor
-
-        transform = EvalTransform(self.config.data, self.view)
-        method = as_seen(self.method, transform.view)
-        return Predictor(method, transform, finder, self.device, self.half, transform.view.field)

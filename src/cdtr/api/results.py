@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cdtr.api.pictures import ImageLike, open_picture
+from cdtr.api.images import ImageLike, open_image
 from cdtr.errors import CdtrError, ConfigError
 from cdtr.records import Localization
 
@@ -49,7 +49,7 @@ class LocalizedImage(Localization):
         if self.source is None:
             raise ConfigError(f"{self.image_id} was answered without its image: draw what the localizer answered")
         height, width = self.size_hw
-        return overlay(open_picture(self.source, height * width), self, ground_truth_xyxy)
+        return overlay(open_image(self.source, height * width), self, ground_truth_xyxy)
 
     def _repr_png_(self) -> bytes | None:
         """The picture that notebooks show in place of the text, where the image is still at hand."""

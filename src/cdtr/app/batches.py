@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from cdtr.app.worker import Settings
 from cdtr.data.written import mark_written
 from cdtr.formats import LEFT_OUT, Add, Exporter, Target, write_left_out
+from cdtr.localization.options import LocalizeOptions
 from cdtr.records import Localization
 
 
@@ -25,8 +25,10 @@ class Batch:
     images stay in the order of their requests. images: how many came, left out or not. taken: their names.
     """
 
-    def __init__(self, exporters: Sequence[Exporter], class_names: tuple[str, ...], source: str, settings: Settings):
-        self.settings = settings
+    def __init__(
+        self, exporters: Sequence[Exporter], class_names: tuple[str, ...], source: str, options: LocalizeOptions
+    ):
+        self.options = options
         self.lock = asyncio.Lock()
         self.images = 0
         self.taken: set[str] = set()

@@ -20,7 +20,7 @@ from cdtr.app.examples import MOST, Examples
 from cdtr.app.forms import FormRoute
 from cdtr.app.service import Answer, Outcome, Service
 from cdtr.app.uploads import read_header
-from cdtr.app.worker import Settings
+from cdtr.localization.options import LocalizeOptions
 from cdtr.reports.overlays import heat_map
 
 router = APIRouter(prefix="/api", route_class=FormRoute)
@@ -59,7 +59,7 @@ def find_service(request: Request) -> Service:
 TheService = Annotated[Service, Depends(find_service)]
 
 
-def find_settings(
+def find_options(
     service: TheService,
     threshold: Annotated[
         float | None, Form(ge=0, lt=1, description="share of the map's maximum; by default the run's own")
@@ -71,11 +71,11 @@ def find_settings(
     min_area: Annotated[
         float, Form(ge=0, le=1, description="with multi, the smallest region, as a share of the image")
     ] = 0.01,
-) -> Settings:
-    return service.settings(threshold, label, multi, min_area)
+) -> LocalizeOptions:
+    return service.options(threshold, label, multi, min_area)
 
 
-TheSettings = Annotated[Settings, Depends(find_settings)]
+TheOptions = Annotated[LocalizeOptions, Depends(find_options)]
 Formats = Annotated[str, Form(alias="format", description="coco, yolo, voc, csv, ...; several with commas between")]
 
 
@@ -111,14 +111,14 @@ def run_info(service: TheService) -> RunInfo:
 @router.post("/localize", summary="Find the object in one image", responses=problems(form=True))
 async def localize(
     service: TheService,
-    settings: TheSettings,
+    options: TheOptions,
     image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP, GIF or TIFF (first frame), PPM")],
     with_map: Annotated[bool, Form(alias="map", description="answer the heat map as well")] = False,
     with_picture: Annotated[bool, Form(alias="picture", description="answer the upright image as well")] = False,
 ) -> Found:
     """Boxes, scores and class probabilities of an image. Nothing of it is kept."""
-    answer = await service.localize(image, settings)
-    return await run_in_threadpool(_found, answer, settings.threshold, with_map, with_picture)
+    answer = await service.localize(image, options)
+    return await run_in_threadpool(_found, answer, service.threshold(options), with_map, with_picture)
 
 
 @router.post(
@@ -129,13 +129,13 @@ async def localize(
 )
 async def export(
     service: TheService,
-    settings: TheSettings,
+    options: TheOptions,
     images: Images,
     formats: Formats = "coco",
 ) -> Response:
     """The one file, where one format is asked for that is one file, or a zip. Images that cannot be read are listed in
     `left_out.csv` of the zip; if none can, there is an error."""
-    batch = service.open_batch(formats, settings)
+    batch = service.open_batch(formats, options)
     try:
         outcomes = await service.add(images, batch)
         failed = [outcome.error for outcome in outcomes if outcome.error is not None]
@@ -155,12 +155,12 @@ async def export(
     status_code=HTTPStatus.CREATED,
     responses=problems(429, form=True),
 )
-async def open_batch(service: TheService, settings: TheSettings, formats: Formats = "coco") -> Opened:
+async def open_batch(service: TheService, options: TheOptions, formats: Formats = "coco") -> Opened:
     """Send the images in as many requests as you like, get the result, then delete the batch."""
     if not service.batches.has_room():
         detail = f"{service.limits.batches} batches are open: try again when one is finished"
         raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": "10"})
-    return Opened(batch=service.batches.keep(service.open_batch(formats, settings)))
+    return Opened(batch=service.batches.keep(service.open_batch(formats, options)))
 
 
 @router.post("/batches/{batch}/images", summary="Add images to a batch", responses=problems(404, 409, form=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -17,10 +16,12 @@ from cdtr.app.batches import Batch, Batches
 from cdtr.app.examples import Examples
 from cdtr.app.limits import Limits
 from cdtr.app.uploads import image_id, read_upload
-from cdtr.app.worker import Settings, Worker
+from cdtr.app.worker import Worker
 from cdtr.errors import CdtrError, ConfigError
 from cdtr.formats import find_exporter, format_names
+from cdtr.localization.options import LocalizeOptions
 from cdtr.records import Localization
+from cdtr.text import did_you_mean
 
 _REVIEW = "review"
 
@@ -60,36 +61,39 @@ class Service:
         """The formats that can be asked for; ``review`` needs calibrated scores."""
         return [name for name in format_names() if name != _REVIEW or self.localizer.quality is not None]
 
-    def settings(self, threshold: float | None, label: str | None, multi: bool, min_area: float) -> Settings:
+    def options(self, threshold: float | None, label: str | None, multi: bool, min_area: float) -> LocalizeOptions:
         """What was asked for; ConfigError for a class that the run has not."""
         names = self.localizer.class_names
         if label is not None and label not in names:
-            close = difflib.get_close_matches(label, names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"expected one of its {len(names)} class names"
-            raise ConfigError(f"the run has no class {label!r}: {hint}")
-        return Settings(
-            threshold=self.localizer.threshold if threshold is None else threshold,
+            hint = did_you_mean(label, names, f": expected one of its {len(names)} class names")
+            raise ConfigError(f"the run has no class {label!r}{hint}")
+        return LocalizeOptions(
+            threshold=threshold,
             label=None if label is None else names.index(label),
             multi=multi,
             min_area_share=min_area,
         )
 
-    async def localize(self, upload: UploadFile, settings: Settings) -> Answer:
+    def threshold(self, options: LocalizeOptions) -> float:
+        """Return the map threshold that counts: the one asked for, else the run's own."""
+        return self.localizer.threshold if options.threshold is None else options.threshold
+
+    async def localize(self, upload: UploadFile, options: LocalizeOptions) -> Answer:
         """Decode and localize an upload; HTTPException for one that is no good image."""
         name = image_id(upload.filename)
         async with self.turns:
             content = await upload.read()
             picture, note = await run_in_threadpool(read_upload, content, name, self.limits.pixels)
-            found = await asyncio.wrap_future(self.worker.submit(name, picture, settings))
+            found = await asyncio.wrap_future(self.worker.submit(name, picture, options))
         return Answer(picture, found, note)
 
-    def open_batch(self, formats: str, settings: Settings) -> Batch:
+    def open_batch(self, formats: str, options: LocalizeOptions) -> Batch:
         """A batch that writes formats, names with commas between; ConfigError for one that cannot be written here."""
         exporters = [find_exporter(name) for name in dict.fromkeys(formats.split(","))]
         if self.localizer.quality is None and any(exporter.name == _REVIEW for exporter in exporters):
             raise ConfigError("the run has no calibrated scores of boxes, which the format review needs")
-        settings = replace(settings, masks=any(exporter.needs_masks for exporter in exporters))
-        return Batch(exporters, self.localizer.class_names, f"cdtr/{self.name}", settings)
+        options = replace(options, masks=any(exporter.needs_masks for exporter in exporters))
+        return Batch(exporters, self.localizer.class_names, f"cdtr/{self.name}", options)
 
     async def add(self, uploads: Sequence[UploadFile], batch: Batch) -> list[Outcome]:
         """Localize uploads and write their boxes in their order; what is no good image is left out with its reason."""
@@ -116,7 +120,7 @@ class Service:
             if name in batch.taken:
                 raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name} comes twice: the first was taken")
             batch.taken.add(name)
-            return await self.localize(upload, batch.settings)
+            return await self.localize(upload, batch.options)
         except HTTPException as refusal:
             return refusal
         except CdtrError as error:

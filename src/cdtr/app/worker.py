@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from cdtr.api import Localizer
+from cdtr.localization.options import LocalizeOptions
 from cdtr.records import Localization
 
 # A source-sized map takes several times the memory of its picture, so large pictures are taken one by one.
@@ -18,21 +19,10 @@ _BATCH_PIXELS = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How an image is to be localized: the arguments of ``Localizer.stream`` by their names."""
-
-    threshold: float
-    label: int | None = None
-    multi: bool = False
-    min_area_share: float = 0.01
-    masks: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Job:
     image_id: str
     picture: Image.Image
-    settings: Settings
+    options: LocalizeOptions
     answer: Future[Localization] = field(default_factory=Future)
 
 
@@ -50,9 +40,9 @@ class Worker:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, image_id: str, picture: Image.Image, settings: Settings) -> Future[Localization]:
+    def submit(self, image_id: str, picture: Image.Image, options: LocalizeOptions) -> Future[Localization]:
         """Put an RGB picture in the queue; the future has the localization, or the error that it met."""
-        job = _Job(image_id, picture, settings)
+        job = _Job(image_id, picture, options)
         with self._changed:
             if self._closed:
                 job.answer.cancel()
@@ -86,7 +76,7 @@ class Worker:
             for job in tuple(self._waiting):
                 pixels += job.picture.width * job.picture.height
                 full = len(taken) == self.batch_size or pixels > _BATCH_PIXELS
-                if taken and (full or job.settings != taken[0].settings):
+                if taken and (full or job.options != taken[0].options):
                     break
                 taken.append(self._waiting.popleft())
             return taken
@@ -95,18 +85,9 @@ class Worker:
         """Whether the batch went through; of the ``last`` try an error becomes the answer."""
         if not jobs:
             return True
-        settings = jobs[0].settings
         try:
             items = [(job.image_id, job.picture) for job in jobs]
-            found = self.localizer.stream(
-                items,
-                multi=settings.multi,
-                batch_size=len(jobs),
-                min_area_share=settings.min_area_share,
-                masks=settings.masks,
-                label=settings.label,
-                threshold=settings.threshold,
-            )
+            found = self.localizer.stream(items, batch_size=len(jobs), options=jobs[0].options)
             answers = [localization for _, localization in found]
         except Exception as error:
             for job in jobs if last else ():

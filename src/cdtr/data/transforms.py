@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from cdtr.config import DataConfig, ViewName
 from cdtr.data.pixels import View
 from cdtr.data.rand_augment import RandAugment
-from cdtr.errors import ConfigError
+from cdtr.errors import ConfigError, DataError
 
 _BILINEAR = v2.InterpolationMode.BILINEAR
 _BICUBIC = v2.InterpolationMode.BICUBIC
@@ -29,6 +29,11 @@ class EvalTransform:
         self._mean, self._std = config.mean, config.std
 
     def __call__(self, image: Image.Image) -> Tensor:
+        if not isinstance(image, Image.Image):
+            raise DataError(
+                f"the transform takes a PIL image, found {type(image).__name__}: open it first, "
+                "Image.open(path).convert('RGB')"
+            )
         return torch.from_numpy(self.view.pixels(image, self._mean, self._std))
 
 

@@ -1,4 +1,4 @@
-"""How far an exported file is from the method it was made of: in numbers, in boxes, in scores and in time."""
+"""How far an exported file is from the method that it was made of, in numbers and in boxes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ from cdtr.deployment.pictures import Pictures
 from cdtr.deployment.program import Runner
 from cdtr.deployment.session import Outputs, Pixels
 from cdtr.errors import CheckpointError
-from cdtr.evaluation import Protocol, Tally, tally_answers
-from cdtr.evaluation.forward import ImageAnswer
-from cdtr.evaluation.measure import Annotate
 from cdtr.localization.boxes import BoxArray, iou_half_open, largest_box
-from cdtr.localization.finder import class_probabilities
 from cdtr.localization.maps import normalise_maps, place_map
 from cdtr.records import Field, FloatArray
 
 TOLERANCE = 1e-4
 BATCHES = (1, 2, 5, 16)
-SCORES = ("gt_known_loc", "top1_loc", "top1_cls")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The largest difference of logits and of maps; where all values lie below 1, as a share of the largest one."""
+    """The largest difference of logits and of maps, as a share of the largest value where that is below 1."""
 
     logits: float
     maps: float
@@ -36,7 +31,7 @@ class Difference:
 
 
 def measure_difference(reference: Runner, other: Runner, pixels: Pixels) -> Difference:
-    """Over batches of several sizes, as far as there are so many images."""
+    """Return the largest difference of two runners over batches of several sizes, as far as there are images."""
     found = []
     for size in sorted({min(size, len(pixels)) for size in BATCHES}):
         pairs = zip(reference(pixels[:size]), other(pixels[:size]), strict=True)
@@ -45,7 +40,7 @@ def measure_difference(reference: Runner, other: Runner, pixels: Pixels) -> Diff
 
 
 def check_same(what: str, difference: Difference) -> None:
-    """CheckpointError for a difference above ``TOLERANCE``, and for one that is no number."""
+    """Raise CheckpointError for a difference that is above ``TOLERANCE`` or not a number."""
     if not difference.largest <= TOLERANCE:
         raise CheckpointError(
             f"{what} differs from the run by {difference.logits:.1e} (logits) and {difference.maps:.1e} (maps), "
@@ -55,9 +50,12 @@ def check_same(what: str, difference: Difference) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of boxes with those of a reference, both for the class each predicts, in source pixels.
+    """Agreement of boxes with those of a reference, both for the class that each predicts, in source pixels.
 
-    iou: the mean, in [0, 1]; two that both found no box agree. same_class, same_box: shares of the pictures.
+    Attributes:
+        iou: mean IoU, in [0, 1]; 1 for an image in which neither found a box.
+        same_class: share of images with the same class.
+        same_box: share of images with the same box.
     """
 
     iou: float
@@ -66,7 +64,7 @@ class Agreement:
 
 
 def measure_agreement(reference: Outputs, other: Outputs, pictures: Pictures, threshold: float) -> Agreement:
-    """See ``Agreement``. threshold: of the maps."""
+    """Return the agreement of two outputs for the same images at a map threshold."""
     classes = [outputs.logits.argmax(axis=1) for outputs in (reference, other)]
     ious = []
     for index, (size_hw, field) in enumerate(zip(pictures.sizes_hw, pictures.fields, strict=True)):
@@ -76,37 +74,6 @@ def measure_agreement(reference: Outputs, other: Outputs, pictures: Pictures, th
         )
         ious.append(float(iou_half_open(one, two)[0, 0]) if len(one) and len(two) else float(len(one) == len(two)))
     return Agreement(float(np.mean(ious)), float(np.mean(classes[0] == classes[1])), float(np.mean(np.equal(ious, 1))))
-
-
-def measure_scores(
-    outputs: Outputs, pictures: Pictures, annotate: Annotate, protocol: Protocol, threshold: float
-) -> dict[str, float | None]:
-    """``SCORES`` in percent, as `cdtr evaluate` measures them under the protocol; None where there is no box."""
-    tally = Tally(protocol, threshold)
-    tally_answers([tally], _answers(outputs, pictures), annotate)
-    metrics = tally.finish().metrics
-    return {name: metrics[name] for name in SCORES}
-
-
-def _answers(outputs: Outputs, pictures: Pictures) -> list[ImageAnswer]:
-    probs = class_probabilities(outputs.logits)
-    best = np.argsort(-outputs.logits, axis=1, kind="stable")[:, :5]
-    return [
-        ImageAnswer(
-            sample=sample,
-            size_hw=size_hw,
-            label=sample.label,
-            predicted=int(five[0]),
-            prob=float(prob[five[0]]),
-            in_top5=sample.label in five,
-            label_map=maps[sample.label],
-            predicted_map=maps[five[0]],
-            field=field,
-        )
-        for sample, size_hw, field, five, prob, maps in zip(
-            pictures.samples, pictures.sizes_hw, pictures.fields, best, probs, outputs.maps, strict=True
-        )
-    ]
 
 
 def _box(coarse: FloatArray, size_hw: tuple[int, int], field: Field | None, threshold: float) -> BoxArray:

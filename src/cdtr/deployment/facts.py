@@ -1,7 +1,6 @@
-"""What an exported file says of itself: all that is needed to get from a picture to a box. No PyTorch here.
+"""The metadata of an exported file: all that is needed to get from an image to a box. Imports no PyTorch.
 
-It stands as one JSON object under ``METADATA_KEY`` in the metadata of the ONNX file, and as ``METADATA_FILE`` in a
-``.pt2`` file.
+It is one JSON object under ``METADATA_KEY`` in the metadata of the ONNX file.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from cdtr.runs import RunFolder, hash_file
 from cdtr.threshold import Threshold
 
 METADATA_KEY = "cdtr"
-METADATA_FILE = "cdtr.json"
 FORMAT: Final = 2  # goes up when a reader of the old format would go wrong
 _WITHOUT_CROPS: Final = 1  # what readers before the view crop understand
 
+# int8-static is no longer written; files of it can still be read.
 Precision = Literal["float32", "int8-dynamic", "int8-static"]
 # A terminal would obey control characters.
 ClassName = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$")]
@@ -95,9 +94,10 @@ class Outputs(_Part):
 class Facts(_Part):
     """The metadata of an exported file.
 
-    threshold: share of a map's maximum that the object reaches, once the map is resized to the picture and scaled to
+    threshold: share of a map's maximum that the object reaches, once the map is resized to the image and scaled to
     [0, 1]; None where the run has none. box_scores: of ``BoxQuality``, None for a run calibrated without boxes.
-    precision: how the weights are stored.
+    calibrated_threshold: the one that ``box_scores`` were fitted at; None in files from before. precision: how the
+    weights are stored.
     """
 
     format: Literal[1, 2] = _WITHOUT_CROPS
@@ -109,6 +109,7 @@ class Facts(_Part):
     threshold: float | None = Field(None, ge=0, lt=1)
     threshold_source: str | None = None
     box_scores: dict[str, Any] | None = None
+    calibrated_threshold: float | None = Field(None, ge=0, lt=1)
     precision: Precision = FLOAT32
 
     def map_threshold(self) -> Threshold | None:
@@ -148,6 +149,7 @@ class Facts(_Part):
 def run_facts(run: RunFolder, threshold: Threshold | None, view: ViewName = "whole") -> Facts:
     """The facts of a trained run, with the threshold that counts, where it is from, and what the network sees."""
     config = run.config()
+    calibration = run.calibration() or {}
     seen = View.of(view, config.data)
     cropped = seen.name == "crop"
     return Facts(
@@ -172,5 +174,6 @@ def run_facts(run: RunFolder, threshold: Threshold | None, view: ViewName = "who
         ),
         threshold=None if threshold is None else threshold.value,
         threshold_source=None if threshold is None else str(threshold),
-        box_scores=(run.calibration() or {}).get("box_scores"),
+        box_scores=calibration.get("box_scores"),
+        calibrated_threshold=calibration.get("threshold"),
     )

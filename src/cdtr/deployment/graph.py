@@ -13,19 +13,18 @@ from torch.export import ExportedProgram
 
 from cdtr.deployment.facts import METADATA_KEY, Facts
 from cdtr.deployment.program import DYNAMIC_SHAPES
-from cdtr.errors import ConfigError, how_to_install
+from cdtr.errors import ConfigError, import_extra
+from cdtr.text import one_line
 
 
 def onnx_model(program: ExportedProgram) -> Any:
-    """The program as an ``onnx.ModelProto`` with the input ``images`` and the outputs ``logits`` and ``maps``.
+    """Translate a program to an ``onnx.ModelProto`` with the input ``images``, the outputs ``logits`` and ``maps``.
 
-    ConfigError for a program with an operation that ONNX lacks, and where the libraries are missing.
+    Raises:
+        ConfigError: the program has an operation that ONNX lacks, or a library is missing.
     """
-    try:
-        import onnx as onnx
-        import onnxscript as onnxscript
-    except ImportError as error:
-        raise ConfigError(f"an export to ONNX needs {error.name}: {how_to_install('onnx')}") from error
+    for library in ("onnx", "onnxscript"):
+        import_extra(library, "an export to ONNX", "onnx")
     with quiet():
         try:
             exported = torch.onnx.export(
@@ -37,10 +36,11 @@ def onnx_model(program: ExportedProgram) -> Any:
                 verbose=False,
             )
         except Exception as error:  # the exporter's errors are private classes around any other
-            reason = " ".join(str(error.__cause__ or error).split())[:200]
-            raise ConfigError(f"this method cannot be exported to ONNX: {reason}") from error
+            raise ConfigError(
+                f"this method cannot be exported to ONNX: {one_line(error.__cause__ or error)}"
+            ) from error
     if exported is None:
-        raise ConfigError("this method cannot be exported to ONNX: the exporter answered nothing")
+        raise ConfigError("this method cannot be exported to ONNX: the exporter returned nothing")
     model = exported.model_proto
     _forget_places(model.graph)
     for function in model.functions:
@@ -49,7 +49,7 @@ def onnx_model(program: ExportedProgram) -> Any:
 
 
 def model_bytes(model: Any, facts: Facts) -> bytes:
-    """The model as a file, with the facts in its metadata."""
+    """Return the model as the bytes of a file, with the facts in its metadata."""
     from importlib.metadata import version
 
     del model.metadata_props[:]
@@ -61,7 +61,7 @@ def model_bytes(model: Any, facts: Facts) -> bytes:
 
 
 def _forget_places(graph: Any) -> None:
-    """Take out where in the code each node was made: paths of this machine, and half of a small file."""
+    """Remove where in the code each node was made: paths of this machine, and half of a small file."""
     for part in (graph.node, graph.value_info, getattr(graph, "initializer", ()), getattr(graph, "input", ())):
         for one in part:
             if hasattr(one, "metadata_props"):
@@ -72,7 +72,7 @@ def _forget_places(graph: Any) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what these libraries say of their own affairs off the screen; errors still come."""
+    """Silence the warnings and logs of these libraries; errors are still raised."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,11 +1,9 @@
-"""A trained method as a graph, by torch.export: images in, logits and maps out, nothing that only training needs."""
+"""Trace a trained method with torch.export: images in, logits and maps out, without what only training needs."""
 
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -14,9 +12,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.overrides import TorchFunctionMode
 
-from cdtr.deployment.facts import METADATA_FILE, Facts
 from cdtr.deployment.session import Outputs, Pixels
 from cdtr.errors import ConfigError
+from cdtr.text import one_line
 
 # Two images, because torch.export takes a batch of one for a constant.
 _EXAMPLE_BATCH = 2
@@ -26,7 +24,7 @@ Runner: TypeAlias = Callable[[Pixels], Outputs]
 
 
 class _Inference(nn.Module):
-    """What localizing needs of a method."""
+    """The part of a method that localization needs."""
 
     def __init__(self, method: nn.Module) -> None:
         super().__init__()
@@ -51,10 +49,17 @@ class _PlainAttention(TorchFunctionMode):
 
 
 def export_program(method: nn.Module, size_hw: tuple[int, int]) -> ExportedProgram:
-    """Trace a method in evaluation mode, on the CPU, for any number of images of ``size_hw``.
+    """Trace a method in evaluation mode, on the CPU, for batches of any size.
 
-    Modules that neither logits nor maps depend on (OCM, SKI, the weighting of losses) leave nothing in it, and no path
-    of this machine is in it. ConfigError for a method that torch.export cannot trace.
+    Modules that neither logits nor maps depend on (OCM, SKI, the weighting of losses) leave nothing in the program, and
+    no path of this machine is in it.
+
+    Args:
+        method: the method.
+        size_hw: height and width of its input.
+
+    Raises:
+        ConfigError: torch.export cannot trace the method.
     """
     network = _Inference(copy.deepcopy(method)).eval()
     for module in network.modules():
@@ -69,36 +74,19 @@ def export_program(method: nn.Module, size_hw: tuple[int, int]) -> ExportedProgr
             whole.recompile()
             program = torch.export.export(whole, (images,), dynamic_shapes=DYNAMIC_SHAPES)
     except Exception as error:  # tracing runs the method, and can fail in as many ways as there are methods
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"this method cannot be exported: torch.export says {reason}") from error
+        raise ConfigError(f"this method cannot be exported: torch.export says {one_line(error)}") from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program
 
 
-def program_bytes(program: ExportedProgram, facts: Facts) -> bytes:
-    """The program as a ``.pt2`` file, its facts inside as the extra file ``METADATA_FILE``."""
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={METADATA_FILE: facts.to_json()})
-    return buffer.getvalue()
-
-
-def load_program(file: Path | io.BytesIO) -> Runner:
-    """What ``program_bytes`` wrote, read again, as a function of pixels (B, 3, H, W)."""
-    return module_runner(torch.export.load(file).module())
-
-
-def module_runner(module: nn.Module) -> Runner:
-    """A module that answers logits and maps, or a method, as a function of pixels (B, 3, H, W)."""
+def method_runner(method: nn.Module) -> Runner:
+    """Return a function of pixels (B, 3, H, W) that runs a method in evaluation mode, on the CPU."""
+    network = _Inference(method).eval()
 
     def run(pixels: Pixels) -> Outputs:
         with torch.inference_mode():
-            found = module(torch.from_numpy(pixels))
-        return Outputs(*(values.numpy() for values in found))
+            logits, maps = network(torch.from_numpy(pixels))
+        return Outputs(logits.numpy(), maps.numpy())
 
     return run
-
-
-def method_runner(method: nn.Module) -> Runner:
-    """A method in evaluation mode, on the CPU, as a function of pixels (B, 3, H, W)."""
-    return module_runner(_Inference(method).eval())

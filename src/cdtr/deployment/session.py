@@ -1,4 +1,4 @@
-"""An exported file at work: ONNX Runtime behind the same protocol as a method in PyTorch, and without PyTorch."""
+"""An exported file as a localization model, in ONNX Runtime and without PyTorch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from PIL import Image
 from cdtr.cores import threads_each
 from cdtr.deployment.facts import METADATA_KEY, Facts
 from cdtr.deployment.onnx_file import refuse_external_data
-from cdtr.errors import CheckpointError, ConfigError, how_to_install
-from cdtr.localization.finder import BoxFinder, check_pictures
+from cdtr.errors import CheckpointError, ConfigError, import_extra
 from cdtr.localization.maps import check_outputs
-from cdtr.records import FloatArray, Localization
+from cdtr.localization.prediction import RawPrediction, SelectClasses
+from cdtr.records import FloatArray
+from cdtr.text import one_line
 
 SUFFIX = ".onnx"
 _BATCH_SIZE = 8
@@ -26,22 +27,28 @@ Pixels = npt.NDArray[np.float32]
 
 
 class Outputs(NamedTuple):
-    """logits: (B, C). maps: (B, C, h, w), not normalised. Both float32."""
+    """Outputs of a network: logits (B, C) and maps (B, C, h, w), not normalised, both float32."""
 
     logits: FloatArray
     maps: FloatArray
 
 
 def is_exported(path: str | Path) -> bool:
-    """Whether a name is that of an exported file, to be told from a run folder and a hub id."""
+    """Whether a name is that of an exported file rather than of a run folder or on the hub."""
     return Path(path).suffix.lower() == SUFFIX and not Path(path).is_dir()
 
 
-class OnnxEngine:
-    """An exported file, opened. device: cpu, cuda or cuda:N; by default CUDA where ONNX Runtime has it.
+class OnnxModel:
+    """An exported file behind the protocol ``LocalizationModel``.
 
-    workers: forward passes at a time on a CPU, each with its share of the cores. CheckpointError for a file that is
-    missing, broken or not of ``cdtr export``; ConfigError where ONNX Runtime or the device is missing.
+    Args:
+        path: a file of ``cdtr export``.
+        device: cpu, cuda or cuda:N; by default CUDA where ONNX Runtime has it.
+        workers: forward passes at a time on a CPU, each with its share of the cores.
+
+    Raises:
+        CheckpointError: the file is missing, broken or not of ``cdtr export``.
+        ConfigError: ONNX Runtime or the device is missing.
     """
 
     batch_size = _BATCH_SIZE
@@ -53,63 +60,47 @@ class OnnxEngine:
         self.session = open_session(path, device, threads=None if workers == 1 else threads_each(workers))
         self.workers = workers if self.session.get_providers() == ["CPUExecutionProvider"] else 1
         self.facts = _facts(self.session, str(path))
+        self._view = self.facts.input.as_view()
         _check_shapes(self.session, self.facts, str(path))
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of the logits."""
         return self.facts.class_names
 
     @property
     def max_pixels(self) -> int:
+        """Larger images are refused."""
         return self.facts.input.max_pixels
 
-    def predictor(self, finder: BoxFinder) -> OnnxPredictor:
-        return OnnxPredictor(self, finder)
-
-    def pixels(self, images: Sequence[Image.Image]) -> Pixels:
-        """RGB pictures as the network takes them, (B, 3, H, W)."""
-        facts, view = self.facts.input, self.facts.input.as_view()
-        return np.stack([view.pixels(image, facts.mean, facts.std) for image in images])
+    def predict(
+        self, images: Sequence[Image.Image], image_ids: Sequence[str], select: SelectClasses, mirrored: bool = False
+    ) -> RawPrediction:
+        """Predict the maps of RGB images; see ``LocalizationModel``."""
+        mean, std = self.facts.input.mean, self.facts.input.std
+        pixels = np.stack([self._view.pixels(image, mean, std) for image in images])
+        found = self.run(pixels)
+        check_outputs(found.logits, found.maps)
+        selection, rows = select(found.logits), np.arange(len(images))[:, None]
+        of_mirrored: FloatArray | None = None
+        if mirrored:
+            of_mirrored = self.run(np.ascontiguousarray(pixels[..., ::-1])).maps
+            of_mirrored = of_mirrored[rows, selection.classes][..., ::-1]
+        return RawPrediction(
+            selection,
+            list(found.maps[rows, selection.classes]),
+            None if of_mirrored is None else list(of_mirrored),
+            [self._view.field((image.height, image.width)) for image in images],
+        )
 
     def run(self, pixels: Pixels) -> Outputs:
-        """What the network answers for normalised images (B, 3, H, W)."""
+        """Run the network on normalised images (B, 3, H, W)."""
         return _run(self.session, pixels)
 
 
-class OnnxPredictor:
-    """An exported file with the rules that turn its maps into boxes."""
-
-    def __init__(self, engine: OnnxEngine, finder: BoxFinder) -> None:
-        self.engine = engine
-        self.finder = finder
-
-    def predict(
-        self, images: Sequence[Image.Image], image_ids: Sequence[str], labels: Sequence[int] | None = None
-    ) -> list[Localization]:
-        """Localize RGB pictures in one forward pass; with ``labels``, the object of that class in each picture."""
-        check_pictures(images, image_ids, labels)
-        if not images:
-            return []
-        pixels = self.engine.pixels(images)
-        found = self.engine.run(pixels)
-        check_outputs(found.logits, found.maps)
-        choice = self.finder.choose(found.logits, labels)
-        rows = np.arange(len(images))[:, None]
-        mirrored = None
-        if self.finder.mirrored:
-            turned = self.engine.run(np.ascontiguousarray(pixels[..., ::-1])).maps
-            mirrored = turned[rows, choice.classes][..., ::-1]
-        view = self.engine.facts.input.as_view()
-        fields = [view.field((image.height, image.width)) for image in images]
-        return self.finder.find(images, image_ids, choice, found.maps[rows, choice.classes], mirrored, fields)
-
-
 def open_session(model: Path | bytes, device: str | None = "cpu", threads: int | None = None) -> Any:
-    """An ``onnxruntime.InferenceSession`` of a file or its bytes; errors as ``OnnxEngine``."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError(f"exported models need ONNX Runtime: {how_to_install('onnx')}") from error
+    """Open a file, or its bytes, as an ``onnxruntime.InferenceSession``; errors as ``OnnxModel``."""
+    onnxruntime: Any = import_extra("onnxruntime", "an exported model", "onnx")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
     if threads is not None:
@@ -122,12 +113,13 @@ def open_session(model: Path | bytes, device: str | None = "cpu", threads: int |
         )
     except Exception as error:  # the classes of its errors are private, and differ between its versions
         what = "the model" if isinstance(model, bytes) else str(model)
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{what} cannot be opened by ONNX Runtime ({reason}): export the run again") from error
+        raise CheckpointError(
+            f"{what} cannot be opened by ONNX Runtime ({one_line(error)}): export the run again"
+        ) from error
 
 
 def session_runner(model: bytes, threads: int | None = None) -> Callable[[Pixels], Outputs]:
-    """An ONNX file's bytes as a function of pixels (B, 3, H, W), on the CPU."""
+    """Return a function of pixels (B, 3, H, W) that runs an ONNX file's bytes on the CPU."""
     return partial(_run, open_session(model, "cpu", threads))
 
 
@@ -155,7 +147,7 @@ def _facts(session: Any, origin: str) -> Facts:
 
 
 def _check_shapes(session: Any, facts: Facts, origin: str) -> None:
-    """CheckpointError where the graph is not the one that the metadata speak of."""
+    """Raise CheckpointError where inputs or outputs do not fit the metadata."""
     inputs = {one.name: one.shape for one in session.get_inputs()}
     outputs = {one.name: one.shape for one in session.get_outputs()}
     size, classes = [3, *facts.input.size_hw], len(facts.class_names)
@@ -163,6 +155,6 @@ def _check_shapes(session: Any, facts: Facts, origin: str) -> None:
     fits = fits and all(len(outputs.get(name, ())) > 1 and outputs[name][1] == classes for name in ("logits", "maps"))
     if not fits:
         raise CheckpointError(
-            f"{origin} has inputs {inputs} and outputs {outputs}, its metadata speak of images {size} and {classes} "
+            f"{origin} has inputs {inputs} and outputs {outputs}, its metadata say images {size} and {classes} "
             "classes: export the run again"
         )

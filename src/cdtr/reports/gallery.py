@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from cdtr.data.images import read_image
-from cdtr.localization.predictor import Predictor
+from cdtr.localization.torch_model import TorchModel
 from cdtr.metrics import ImageRow
 from cdtr.metrics.errors import KINDS
 from cdtr.records import DataSource, Sample
@@ -27,11 +27,12 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Where images come from, and what looks at them. max_pixels: larger images are refused."""
+    """Where images come from, and what localizes them. threshold: of the map. max_pixels: larger images are refused."""
 
     source: DataSource
     samples: Mapping[str, Sample]
-    predictor: Predictor
+    predictor: TorchModel
+    threshold: float
     max_pixels: int
 
     def gallery(self, title: str, note: str, rows: Sequence[ImageRow]) -> Gallery:
@@ -40,9 +41,9 @@ class Pictures:
     def _row(self, row: ImageRow) -> PanelRow:
         sample = self.samples[row.image_id]
         picture, annotation = read_image(sample.path, self.max_pixels), self.source.annotate(sample)
-        return panel_row(self.predictor, picture, sample, annotation, row.iou_predicted)
+        return panel_row(self.predictor, self.threshold, picture, sample, annotation, row.iou_predicted)
 
-    def attention(self, before: Predictor | None, image_ids: Sequence[str]) -> list[tuple[Panel, ...]]:
+    def attention(self, before: TorchModel | None, image_ids: Sequence[str]) -> list[tuple[Panel, ...]]:
         """The attention before and after the training."""
         samples = [self.samples[name] for name in image_ids]
         return [

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from cdtr.localization.maps import normalise_maps, resize_map
-from cdtr.localization.predictor import Predictor
+from cdtr.localization.postprocess import MapPostProcessor
+from cdtr.localization.torch_model import TorchModel
 from cdtr.model.maps import class_evidence
 from cdtr.records import Annotation, FloatArray, ModelOutput, Sample
 from cdtr.reports.overlays import HEAT_SHARE, draw_boxes, heat_map
@@ -41,12 +42,19 @@ class PanelRow:
 
 
 def panel_row(
-    predictor: Predictor, picture: Image.Image, sample: Sample, annotation: Annotation | None, iou: float | None
+    predictor: TorchModel,
+    threshold: float,
+    picture: Image.Image,
+    sample: Sample,
+    annotation: Annotation | None,
+    iou: float | None,
 ) -> PanelRow:
     """Localize a picture and draw its maps for the predicted class. iou: of its box, as the evaluation found it."""
     # One pass over the picture as it is, so that all panels show the very maps that the boxes come from.
     output = predictor.forward([picture])
-    answer = predictor.localize(output, [picture], [sample.image_id])[0]
+    processor = MapPostProcessor(predictor.class_names, threshold)
+    prediction = predictor.select_maps(output, [picture], processor.select_classes)
+    (answer,) = processor.process(prediction, [sample.image_id], [(picture.height, picture.width)])
     small, scale = _shrink(picture)
     found = answer.boxes_xyxy * scale
     truth = None if annotation is None else annotation.boxes_xyxy * scale
@@ -63,7 +71,7 @@ def panel_row(
 
 
 def attention_row(
-    before: Predictor | None, after: Predictor, picture: Image.Image, sample: Sample, annotation: Annotation | None
+    before: TorchModel | None, after: TorchModel, picture: Image.Image, sample: Sample, annotation: Annotation | None
 ) -> tuple[Panel, ...]:
     """A picture with its true boxes, and the attention over it before the training, where that is known, and after."""
     small, scale = _shrink(picture)

@@ -13,7 +13,7 @@ import numpy as np
 
 from cdtr.config import recipe_label
 from cdtr.evaluation import AttentionNoise, Evaluation
-from cdtr.localization.predictor import Predictor
+from cdtr.localization.torch_model import TorchModel
 from cdtr.records import DataSource, Sample
 from cdtr.reports import facts
 from cdtr.reports.charts import box_score_charts, noise_chart, noise_kind_rows, overlap_charts, threshold_charts
@@ -50,7 +50,8 @@ _MEANINGS = {
 class Measured:
     """What the images add to a report.
 
-    samples: those that the evaluation looked at, of a split. images: how many each gallery shows. before: the method as
+    samples: those that the evaluation looked at, of a split. threshold: of the map, for the boxes drawn.
+    images: how many each gallery shows. before: the method as
     training started with it, None where that cannot be had; before_note says what it is, or why not.
     """
 
@@ -58,10 +59,11 @@ class Measured:
     split: str
     samples: Sequence[Sample]
     evaluation: Evaluation
-    predictor: Predictor
+    predictor: TorchModel
+    threshold: float
     images: int
     noise: AttentionNoise | None
-    before: Predictor | None
+    before: TorchModel | None
     before_note: str
 
 
@@ -141,6 +143,7 @@ def _with_images(run: RunFolder, measured: Measured) -> dict[str, Any]:
         measured.source,
         {sample.image_id: sample for sample in measured.samples},
         measured.predictor,
+        measured.threshold,
         run.config().data.max_pixels,
     )
     return {

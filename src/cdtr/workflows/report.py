@@ -8,12 +8,11 @@ from html import escape
 from pathlib import Path
 
 from cdtr.api import DEFAULT_THRESHOLD, Localizer, as_seen, load_model, protocol_threshold
-from cdtr.api.models import MethodEngine
+from cdtr.api.run_model import RunModel
 from cdtr.data.loader import eval_loader
 from cdtr.errors import CdtrError, ConfigError, DataError
 from cdtr.evaluation import AttentionNoise, Evaluation, find_protocol, measure_noise
-from cdtr.localization.finder import BoxFinder
-from cdtr.localization.predictor import Predictor
+from cdtr.localization.torch_model import TorchModel
 from cdtr.model.methods import initial_method
 from cdtr.records import DataSource, Method, Sample
 from cdtr.reports.facts import start_of
@@ -167,15 +166,14 @@ def examine(
     localizer = Localizer.from_pretrained(run.path, device, evaluation.threshold)
     start, start_note = rebuild_start(run)
     noise = _measure_attention(localizer, start, source, samples, evaluation, reporter)
-    after = _make_predictor(localizer, localizer.method)
-    before = None if start is None else _make_predictor(localizer, start)
-    return Measured(source, split, samples, evaluation, after, images, noise, before, start_note)
+    after = _run_model(localizer, localizer.method)
+    before = None if start is None else _run_model(localizer, start)
+    return Measured(source, split, samples, evaluation, after, localizer.threshold, images, noise, before, start_note)
 
 
-def _make_predictor(localizer: Localizer, method: Method) -> Predictor:
-    """A predictor of maps and boxes with a method in the place of the localizer's own."""
-    engine = MethodEngine(method, localizer.config, localizer.class_names, localizer.device, view=localizer.view.name)
-    return engine.predictor(BoxFinder(localizer.class_names, localizer.threshold))
+def _run_model(localizer: Localizer, method: Method) -> TorchModel:
+    """Return the localizer's model with a method in the place of its own."""
+    return RunModel(method, localizer.config, localizer.class_names, localizer.device, view=localizer.view.name)
 
 
 def _measure_attention(

@@ -1,21 +1,27 @@
-"""Which images a user means by files, folders and patterns, and the ids they get."""
+"""Which images a user means by files, folders and patterns, and the ids that they get."""
 
 from __future__ import annotations
 
 import glob
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cdtr.data.files import require_images
 from cdtr.errors import DataError
 
 
-def find_pictures(arguments: Sequence[str]) -> list[tuple[str, Path]]:
-    """(image id, path) of every image, each once, in the order given.
+def expand_images(arguments: Sequence[str]) -> list[tuple[str, Path]]:
+    """Return the id and the path of every image, each once, in the order given.
 
     Folders are searched at any depth. The id is the path relative to the deepest folder that holds all that was given,
-    so that images of one name in two folders stay apart. Raises DataError for an argument that stands for no image.
+    so that images of the same name in two folders stay apart.
+
+    Args:
+        arguments: files, folders or patterns.
+
+    Raises:
+        DataError: an argument stands for no image.
     """
     paths: dict[Path, None] = {}
     folders: list[Path] = []
@@ -27,8 +33,14 @@ def find_pictures(arguments: Sequence[str]) -> list[tuple[str, Path]]:
     return [(path.relative_to(base).as_posix(), path) for path in paths]
 
 
+def images_root(images: Sequence[tuple[str, Path]]) -> Path:
+    """Return the folder that the ids of ``expand_images`` are relative to."""
+    image_id, path = images[0]
+    return path.parents[len(PurePosixPath(image_id).parts) - 1]
+
+
 def _expand(argument: str) -> tuple[Path, list[Path]]:
-    """The folder of an argument, and its images."""
+    """Return the folder of an argument, and its images."""
     path = Path(argument)
     if path.is_dir():
         return path, require_images(path)

@@ -1,11 +1,10 @@
-"""What a user calls an image, decoded ahead of the network."""
+"""Images as a user gives them: paths, PIL images, arrays or tensors, decoded ahead of the network."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +17,8 @@ from cdtr.data.files import require_images
 from cdtr.data.images import Admit, read_image, upright_rgb
 from cdtr.data.pixel_budget import ReadAheadBudget
 from cdtr.errors import DataError
+from cdtr.parallel import map_in_order
+from cdtr.text import one_line
 
 if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     import torch
@@ -29,10 +30,14 @@ _PIXELS_AHEAD = 64_000_000
 
 
 def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
-    """Every single image of what a user calls images.
+    """Yield every single image of what a user calls images.
 
-    A folder stands for the images in it at any depth, in natural order, an array (B, H, W, 3) or tensor (B, 3, H, W)
-    for its B images, any iterable for what it holds, one after the other. DataError for a folder without images.
+    Args:
+        images: an image; a folder, for the images in it at any depth in natural order; an array (B, H, W, 3) or tensor
+            (B, 3, H, W), for its B images; or any iterable of such.
+
+    Raises:
+        DataError: a folder has no images.
     """
     if isinstance(images, str | Path) and Path(images).is_dir():
         yield from require_images(Path(images))
@@ -47,14 +52,20 @@ def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
 
 
 def image_name(image: ImageLike, index: int) -> str:
-    """The id of an image: its path, or its place in the list for one that lies nowhere."""
+    """Return the id of an image: its path, or its number in the list where it has none."""
     return Path(image).as_posix() if isinstance(image, str | Path) else f"image-{index}"
 
 
-def open_picture(image: ImageLike, max_pixels: int, admit: Admit | None = None) -> Image.Image:
-    """An upright RGB picture of one image; DataError for what cannot be read or is none.
+def open_image(image: ImageLike, max_pixels: int, admit: Admit | None = None) -> Image.Image:
+    """Return one image as an upright RGB image.
 
-    admit: called with its number of pixels before there is a copy of them; it may wait.
+    Args:
+        image: a path, PIL image, array or tensor.
+        max_pixels: larger files are refused.
+        admit: called with the number of pixels before they are copied; it may wait.
+
+    Raises:
+        DataError: the image cannot be read, or is none.
     """
     if isinstance(image, str | Path):
         return read_image(Path(image), max_pixels, admit)
@@ -74,23 +85,24 @@ def open_picture(image: ImageLike, max_pixels: int, admit: Admit | None = None) 
 
 
 def _decode(image: Image.Image) -> Image.Image:
-    """A PIL image, whose file may be read only now."""
+    """Decode a PIL image, whose file may not have been read yet."""
     try:
         return upright_rgb(image)
     except (DataError, MemoryError):
         raise
     except Exception as error:  # decoders of broken files raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"a PIL image that cannot be decoded ({reason}): replace it or leave it out") from error
+        raise DataError(
+            f"a PIL image that cannot be decoded ({one_line(error)}): replace it or leave it out"
+        ) from error
 
 
 def _is_tensor(image: Any) -> bool:
-    """Whether it is a tensor of PyTorch, which may not be installed."""
+    """Whether an image is a PyTorch tensor, without importing PyTorch."""
     return hasattr(image, "detach") and hasattr(image, "cpu")
 
 
 def _tensor_pixels(image: Any) -> npt.NDArray[Any]:
-    """A tensor (3, H, W) as uint8 (H, W, 3); others as they are."""
+    """Return a tensor (3, H, W) as a uint8 array (H, W, 3), and one of another shape as an array of that shape."""
     floats = image.is_floating_point()
     pixels: npt.NDArray[Any] = image.detach().cpu().float().numpy() if floats else image.cpu().numpy()
     if pixels.ndim != 3 or pixels.shape[0] != 3:
@@ -105,33 +117,24 @@ def _tensor_pixels(image: Any) -> npt.NDArray[Any]:
 def read_ahead(
     items: Iterable[tuple[str, ImageLike]], max_pixels: int, ahead: int
 ) -> Iterator[tuple[str, Image.Image | DataError]]:
-    """Decode in threads, in order, at most ``ahead`` images and ``_PIXELS_AHEAD`` pixels before they are needed."""
+    """Decode images in threads and yield them in order, with the error in place of one that cannot be read.
+
+    Args:
+        items: (image id, image) pairs.
+        max_pixels: larger images are refused.
+        ahead: images decoded before they are needed, at most; ``_PIXELS_AHEAD`` bounds their pixels.
+    """
     budget = ReadAheadBudget(_PIXELS_AHEAD)
 
-    def read(number: int, image: ImageLike) -> Image.Image | DataError:
+    def read(numbered: tuple[int, tuple[str, ImageLike]]) -> tuple[str, Image.Image | DataError]:
+        number, (image_id, image) = numbered
         try:
-            return open_picture(image, max_pixels, partial(budget.admit, number))
+            return image_id, open_image(image, max_pixels, partial(budget.admit, number))
         except DataError as error:
-            return error
+            return image_id, error
 
-    pending: deque[tuple[int, str, Future[Image.Image | DataError]]] = deque()
-
-    def first() -> tuple[str, Image.Image | DataError]:
-        number, image_id, done = pending.popleft()
-        budget.want(number)
-        picture = done.result()
-        budget.take(number)
-        return image_id, picture
-
-    with ThreadPoolExecutor(min(4, ahead)) as pool:
-        try:
-            for number, (image_id, image) in enumerate(items):
-                pending.append((number, image_id, pool.submit(read, number, image)))
-                if len(pending) > ahead:
-                    yield first()
-            while pending:
-                yield first()
-        finally:  # the caller may want no more, while threads wait for their turn
-            budget.close()
-            for _, _, left in pending:
-                left.cancel()
+    decoded = map_in_order(read, enumerate(items), min(4, ahead), ahead, on_wait=budget.want, on_close=budget.close)
+    with closing(decoded):
+        for number, image in enumerate(decoded):
+            budget.take(number)
+            yield image

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cdtr.cli._pictures import find_pictures
 from cdtr.errors import DataError
+from cdtr.workflows.images import expand_images
 
 
 @pytest.fixture
@@ -50,15 +50,15 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_ids_are_relative_to_what_was_given_and_never_meet(
     arguments: list[str], expected: set[str], photos: Path
 ) -> None:
-    found = find_pictures(arguments)
+    found = expand_images(arguments)
     assert len(found) == len(expected)
     assert {image_id for image_id, _ in found} == expected
     assert all(path.is_file() and path.as_posix().endswith(image_id) for image_id, path in found)
-    absolute = find_pictures([str(photos / argument) for argument in arguments])
+    absolute = expand_images([str(photos / argument) for argument in arguments])
     assert {image_id for image_id, _ in absolute} == expected
 
 
 @pytest.mark.parametrize("argument", ["c", "a/y.jpg", "b/*.gif", ".hidden/.*"])
 def test_an_argument_without_images_is_an_error(argument: str, photos: Path) -> None:
     with pytest.raises(DataError, match="expected"):
-        find_pictures(["a", argument])
+        expand_images(["a", argument])

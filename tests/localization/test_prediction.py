@@ -4,8 +4,10 @@ import torch
 from PIL import Image
 
 from cdtr.errors import CheckpointError, DataError
-from cdtr.localization.finder import BoxFinder
-from cdtr.localization.predictor import Predictor
+from cdtr.localization.options import LocalizeOptions
+from cdtr.localization.postprocess import MapPostProcessor
+from cdtr.localization.prediction import localize_batch
+from cdtr.localization.torch_model import TorchModel
 from oracles.toy_methods import ImageIsMap
 
 CLASSES = ("red", "green", "blue")
@@ -25,15 +27,16 @@ def to_tensor(image):
     return torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1).float() / 25
 
 
-def predictor(**options):
-    return Predictor(ImageIsMap(), to_tensor, BoxFinder(CLASSES, **{"threshold": 0.5, **options}))
+def predict(images, image_ids, labels=None, threshold=0.5, **options):
+    processor = MapPostProcessor(CLASSES, threshold, LocalizeOptions(**options))
+    return localize_batch(TorchModel(ImageIsMap(), to_tensor, CLASSES), processor, images, image_ids, labels)
 
 
 RED_BOX = (24, 20, 72, 60)
 
 
 def test_square_is_found_in_source_pixels_of_a_picture_that_is_not_square():
-    (found,) = predictor().predict([picture((0, 255, RED_BOX))], ["a.png"])
+    (found,) = predict([picture((0, 255, RED_BOX))], ["a.png"])
     assert found.image_id == "a.png"
     assert found.size_hw == (HEIGHT, WIDTH)
     np.testing.assert_allclose(found.boxes_xyxy, [RED_BOX], atol=1)
@@ -51,30 +54,30 @@ def test_square_is_found_in_source_pixels_of_a_picture_that_is_not_square():
 @pytest.mark.parametrize(("dx", "dy"), [(0, 0), (40, 0), (-20, 16), (44, -18)])
 def test_box_moves_with_the_picture(dx, dy):
     moved = tuple(np.add(RED_BOX, (dx, dy, dx, dy)))
-    (found,) = predictor().predict([picture((0, 255, moved))], ["a"])
+    (found,) = predict([picture((0, 255, moved))], ["a"])
     np.testing.assert_allclose(found.boxes_xyxy, [moved], atol=1)
 
 
 def test_box_flips_with_the_picture():
     image = picture((1, 200, (10, 6, 50, 70)))
     flipped = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    one, other = predictor().predict([image, flipped], ["a", "b"])
+    one, other = predict([image, flipped], ["a", "b"])
     x0, y0, x1, y1 = one.boxes_xyxy[0]
     np.testing.assert_allclose(other.boxes_xyxy, [[WIDTH - x1, y0, WIDTH - x0, y1]], atol=1)
 
 
 def test_batch_of_pictures_of_different_sizes_equals_one_by_one():
     images = [picture((0, 255, RED_BOX)), picture((2, 255, (4, 4, 30, 40)), size=(50, 90))]
-    together = predictor().predict(images, ["a", "b"])
+    together = predict(images, ["a", "b"])
     for image, name, found in zip(images, "ab", together, strict=True):
-        (alone,) = predictor().predict([image], [name])
+        (alone,) = predict([image], [name])
         np.testing.assert_array_equal(found.boxes_xyxy, alone.boxes_xyxy)
         assert found.size_hw == (image.height, image.width)
     assert [found.map_label for found in together] == [0, 2]
 
 
 def test_constant_map_has_no_box():
-    (found,) = predictor().predict([picture()], ["black"])
+    (found,) = predict([picture()], ["black"])
     assert found.boxes_xyxy.shape == (0, 4)
     assert found.labels.shape == found.scores.shape == (0,)
     assert (found.map == 0).all()
@@ -85,57 +88,59 @@ SMALL_GREEN, LARGE_GREEN = (4, 4, 24, 24), (60, 20, 110, 70)
 
 def test_largest_component_or_every_one_above_a_size():
     image = picture((1, 255, SMALL_GREEN), (1, 255, LARGE_GREEN))
-    (largest,) = predictor().predict([image], ["a"])
+    (largest,) = predict([image], ["a"])
     np.testing.assert_allclose(largest.boxes_xyxy, [LARGE_GREEN], atol=1)
-    (several,) = predictor(multi=True).predict([image], ["a"])
+    (several,) = predict([image], ["a"], multi=True)
     np.testing.assert_allclose(several.boxes_xyxy, [LARGE_GREEN, SMALL_GREEN], atol=1)
     assert several.labels.tolist() == [1, 1]
-    (above,) = predictor(multi=True, min_area_share=0.1).predict([image], ["a"])
+    (above,) = predict([image], ["a"], multi=True, min_area_share=0.1)
     np.testing.assert_allclose(above.boxes_xyxy, [LARGE_GREEN], atol=1)
 
 
 def test_several_classes_or_a_given_one():
     image = picture((0, 255, LARGE_GREEN), (2, 200, SMALL_GREEN))
-    (two,) = predictor(top_k=2).predict([image], ["a"])
+    (two,) = predict([image], ["a"], top_k=2)
     assert two.labels.tolist() == [0, 2]
     np.testing.assert_allclose(two.boxes_xyxy, [LARGE_GREEN, SMALL_GREEN], atol=1)
     np.testing.assert_array_equal(two.scores, two.class_probs[[0, 2]])
-    (given,) = predictor().predict([image], ["a"], labels=[2])
+    (given,) = predict([image], ["a"], labels=[2])
     assert (given.labels.tolist(), given.map_label) == ([2], 2)
     np.testing.assert_allclose(given.boxes_xyxy, [SMALL_GREEN], atol=1)
 
 
 def test_masks_come_from_the_map_of_each_box():
     image = picture((0, 255, LARGE_GREEN), (2, 200, SMALL_GREEN))
-    (plain,) = predictor(top_k=2).predict([image], ["a"])
+    (plain,) = predict([image], ["a"], top_k=2)
     assert plain.masks is None
-    (found,) = predictor(top_k=2, masks=True).predict([image], ["a"])
+    (found,) = predict([image], ["a"], top_k=2, masks=True)
     assert found.masks.shape == (2, HEIGHT, WIDTH)
     for mask, box in zip(found.masks, found.boxes_xyxy, strict=True):
         rows, columns = np.nonzero(mask)
         assert [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] == box.tolist()
-    (none,) = predictor(masks=True).predict([picture()], ["a"])
+    (none,) = predict([picture()], ["a"], masks=True)
     assert none.masks.shape == (0, HEIGHT, WIDTH)
 
 
 def test_method_runs_in_evaluation_mode_without_gradients():
     method = ImageIsMap().train()
-    Predictor(method, to_tensor, BoxFinder(CLASSES, 0.5)).predict([picture((0, 9, RED_BOX))], ["a"])
+    model = TorchModel(method, to_tensor, CLASSES)
+    localize_batch(model, MapPostProcessor(CLASSES, 0.5), [picture((0, 9, RED_BOX))], ["a"])
     assert method.modes == [(False, False, True)]
 
 
 def test_no_pictures_is_no_localizations():
-    assert predictor().predict([], []) == []
+    assert predict([], []) == []
 
 
 def test_answers_of_one_forward_pass_can_be_read_and_localized():
     images = [picture((0, 255, RED_BOX)), picture((2, 255, SMALL_GREEN))]
-    made = predictor()
-    output = made.forward(images)
-    found = made.localize(output, images, ["a", "b"], labels=[0, 2])
-    assert made.method.calls == 1
+    model, processor = TorchModel(ImageIsMap(), to_tensor, CLASSES), MapPostProcessor(CLASSES, 0.5)
+    output = model.forward(images)
+    prediction = model.select_maps(output, images, lambda logits: processor.select_classes(logits, [0, 2]))
+    found = processor.process(prediction, ["a", "b"], [(image.height, image.width) for image in images])
+    assert model.network.calls == 1
     assert output.maps.shape == (2, 3, 60, 60)
-    for one, other in zip(found, made.predict(images, ["a", "b"], labels=[0, 2]), strict=True):
+    for one, other in zip(found, predict(images, ["a", "b"], labels=[0, 2]), strict=True):
         np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
         np.testing.assert_array_equal(one.map, other.map)
 
@@ -143,15 +148,15 @@ def test_answers_of_one_forward_pass_can_be_read_and_localized():
 def test_bad_input_is_refused():
     image = picture((0, 255, RED_BOX))
     with pytest.raises(DataError, match="2 image ids"):
-        predictor().predict([image], ["a", "b"])
+        predict([image], ["a", "b"])
     with pytest.raises(DataError, match="0 images, 1 image ids"):
-        predictor().predict([], ["a"])
+        predict([], ["a"])
     for share in (-0.1, 1.1, float("nan")):
         with pytest.raises(DataError, match="share of the image from 0 to 1"):
-            predictor(min_area_share=share)
+            LocalizeOptions(min_area_share=share)
     with pytest.raises(DataError, match="mode L"):
-        predictor().predict([image.convert("L")], ["a"])
+        predict([image.convert("L")], ["a"])
     with pytest.raises(DataError, match="calibrate"):
-        predictor(threshold=1.5)
+        MapPostProcessor(CLASSES, 1.5)
     with pytest.raises(CheckpointError, match="3 classes, 2 names"):
-        Predictor(ImageIsMap(), to_tensor, BoxFinder(("a", "b"), 0.5)).predict([image], ["a"])
+        localize_batch(TorchModel(ImageIsMap(), to_tensor, CLASSES), MapPostProcessor(("a", "b"), 0.5), [image], ["a"])

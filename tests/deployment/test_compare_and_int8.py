@@ -9,21 +9,18 @@ import pytest
 
 from cdtr.api import load_model
 from cdtr.deployment.compare import (
-    Agreement,
     Difference,
     check_same,
     measure_agreement,
     measure_difference,
-    measure_scores,
 )
 from cdtr.deployment.facts import Facts
+from cdtr.deployment.int8 import int8_bytes, measure_int8
 from cdtr.deployment.pictures import Pictures, drawn_pictures, read_pictures, run_all
 from cdtr.deployment.program import method_runner
 from cdtr.deployment.session import Outputs, session_runner
-from cdtr.deployment.variants import TrueBoxes, Variant, choose_variant, measure_variants
 from cdtr.errors import CheckpointError, DataError
-from cdtr.evaluation import find_protocol
-from cdtr.records import Annotation, Sample
+from cdtr.records import Sample
 from cdtr.runs import RunFolder
 
 HERE = Path()
@@ -52,18 +49,6 @@ def test_no_box_agrees_with_no_box_alone() -> None:
     nothing, something = two_squares(64), two_squares(0)
     assert measure_agreement(nothing, nothing, pictures_of(1), 0.5).iou == 1
     assert measure_agreement(nothing, something, pictures_of(1), 0.5).iou == 0
-
-
-def test_scores_are_the_evaluators() -> None:
-    truth = {"0": (0, 0, 20, 20), "1": (40, 40, 60, 60)}
-    found = measure_scores(
-        two_squares(0, 0),
-        pictures_of(2),
-        lambda sample: Annotation(np.array([truth[sample.image_id]], dtype=np.float64)),
-        find_protocol("wsol"),
-        0.5,
-    )
-    assert found == {"gt_known_loc": 50.0, "top1_loc": 50.0, "top1_cls": 100.0}
 
 
 def test_differences_count_against_the_largest_value_where_all_are_small() -> None:
@@ -97,37 +82,20 @@ def test_pictures_drawn_and_read(run: RunFolder, tmp_path: Path) -> None:
     assert broken == ["a"]
 
 
-def test_int8_variants_are_measured_against_float32(run: RunFolder, exported: Path, facts: Facts) -> None:
+def test_int8_is_measured_against_float32(run: RunFolder, exported: Path, facts: Facts) -> None:
     plain, pictures = exported.read_bytes(), drawn_pictures(6, run.config().data)
-    truth = TrueBoxes(lambda _: Annotation(np.array([[0.0, 0, 48, 48]])), find_protocol("wsol"))
-    found = measure_variants(plain, onnx.load(exported), facts, pictures, 0.4, pictures.pixels, truth, rounds=2)
-    assert [one.precision for one in found] == ["float32", "int8-dynamic", "int8-static"]
-    assert found[0].agreement == Agreement(1.0, 1.0, 1.0)
-    assert found[0].speedup == 1
+    made = int8_bytes(onnx.load(exported), facts)
+    content = onnx.load(io.BytesIO(made))
+    assert onnx.TensorProto.INT8 in {one.data_type for one in content.graph.initializer}
+    (metadata,) = content.metadata_props
+    assert Facts.from_json(metadata.value, "file").precision == "int8-dynamic"
     reference = run_all(method_runner(load_model(run.path)), pictures)
-    for variant in found[1:]:
-        types = {one.data_type for one in onnx.load(io.BytesIO(variant.content)).graph.initializer}
-        assert onnx.TensorProto.INT8 in types
-        outputs = run_all(session_runner(variant.content), pictures)
-        assert 0 < np.abs(outputs.logits - reference.logits).max() < 0.2 * np.ptp(reference.logits)
-        assert 0 < variant.agreement.iou <= 1
-        assert variant.ms_per_image > 0
-        assert variant.scores is not None
-        assert variant.scores["gt_known_loc"] is not None
-    alone = measure_variants(plain, onnx.load(exported), facts, pictures, 0.4, rounds=1)
-    assert [(one.precision, one.scores) for one in alone] == [("float32", None), ("int8-dynamic", None)]
-
-
-@pytest.mark.parametrize(
-    ("ious", "speedups", "best"),
-    [((0.99, 0.9), (1.0, 3.0), "int8-dynamic"), ((0.991, 0.994), (1.5, 2.0), "int8-static")],
-    ids=["boxes first", "then speed"],
-)
-def test_choice_of_a_variant(ious: tuple[float, float], speedups: tuple[float, float], best: str) -> None:
-    names = ("int8-dynamic", "int8-static")
-    variants = [Variant("float32", b"", Agreement(1, 1, 1), None, 1, 1)]
-    variants += [
-        Variant(name, b"", Agreement(iou, 1, 1), None, 1, speed)  # type: ignore[arg-type]
-        for name, iou, speed in zip(names, ious, speedups, strict=True)
-    ]
-    assert choose_variant(variants).precision == best
+    outputs = run_all(session_runner(made), pictures)
+    assert 0 < np.abs(outputs.logits - reference.logits).max() < 0.2 * np.ptp(reference.logits)
+    found = measure_int8(plain, made, pictures, 0.4, rounds=2)
+    assert 0 < found.agreement.iou <= 1
+    assert found.float32_ms > 0
+    assert found.int8_ms > 0
+    assert found.speedup > 0
+    same = measure_int8(plain, plain, pictures, 0.4, rounds=1)
+    assert (same.agreement.iou, same.agreement.same_class, same.agreement.same_box) == (1.0, 1.0, 1.0)
