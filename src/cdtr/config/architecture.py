@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, StrictBool, StrictInt, ValidationError
 
-from cdtr.config.checking import Section, nearest
+from cdtr.config.checking import Section
+from cdtr.text import did_you_mean
 
 _MOST_WEIGHTS = 3_000_000_000  # parameters of the blocks; timm's largest plain transformer has 1.8 billion
 
@@ -60,8 +61,8 @@ def checked_overrides(overrides: object) -> dict[str, Any]:
     for key in overrides:
         if key not in known:
             raise ValueError(
-                f"unknown key {str(key)[:60]!r}{nearest(str(key)[:60], known)}; only the shape of the transformer may "
-                f"be set: {', '.join(known)}"
+                f"unknown key {str(key)[:60]!r}{did_you_mean(str(key)[:60], known)}; only the shape of the transformer "
+                f"may be set: {', '.join(known)}"
             )
     try:
         checked = Architecture.model_validate(overrides)

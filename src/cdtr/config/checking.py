@@ -108,9 +108,3 @@ def _near(key: str, known: Sequence[str], cutoff: float) -> list[str]:
 
 def _last(key: str) -> str:
     return key.rpartition(".")[2]
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return ", did you mean ...?" with the most similar known name; empty if none is similar."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {close[0]!r}?" if close else ""

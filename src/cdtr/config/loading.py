@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from cdtr.config.beyond import earlier_recipe
-from cdtr.config.checking import merge, nearest
+from cdtr.config.checking import merge
 from cdtr.config.plug_ins import checked_config
 from cdtr.config.sections import Config
 from cdtr.errors import ConfigError
+from cdtr.text import did_you_mean
 from cdtr.yaml_tree import MAX_BYTES, parse_yaml
 
 _NAMES = "unboxed_classes"  # in the section data: names of classes, such as yes, null or 01, which stay text
@@ -112,7 +113,7 @@ def read_preset(name: str) -> dict[str, Any]:
     entry = files("cdtr.presets").joinpath(f"{name}.yaml")
     if not entry.is_file():
         raise ConfigError(
-            f"unknown preset {name!r}{nearest(name, preset_names())}; choose one of {', '.join(preset_names())}, "
+            f"unknown preset {name!r}{did_you_mean(name, preset_names())}; choose one of {', '.join(preset_names())}, "
             "or give a .yaml file"
         )
     return _parse_yaml(entry.read_text(encoding="utf-8"), f"preset {name}")

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from cdtr.config.checking import Section, checked_section, nearest
+from cdtr.config.checking import Section, checked_section
 from cdtr.config.loading import load_config, read_preset
 from cdtr.errors import ConfigError
+from cdtr.text import did_you_mean
 
 ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV")
 # What the released code scores with; the paper itself does not say which.
@@ -180,4 +181,4 @@ def _canonical(asked: str) -> str:
         name = f"{'figure' if (kind or '').startswith('fig') else 'table'}-{number}"
         if name in names:
             return name
-    raise ConfigError(f"unknown table {asked!r}{nearest(asked, names)}; choose one of {', '.join(names)}")
+    raise ConfigError(f"unknown table {asked!r}{did_you_mean(asked, names)}; choose one of {', '.join(names)}")

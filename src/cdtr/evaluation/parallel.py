@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import cdtr.parallel
 from cdtr.cores import core_count
 
 Item = TypeVar("Item")
@@ -25,19 +24,8 @@ def map_in_order(
         items: Read as they are needed.
         workers: Number of threads; None to choose by the cores.
 
-    Yields:
+    Returns:
         The results in the order of the items. At most 64 items for each thread are held at a time.
     """
     n_threads = workers or min(8, core_count())
-    pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(n_threads) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > _ITEMS_PER_THREAD * n_threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:  # after an error, which should not wait for the rest
-                future.cancel()
+    return cdtr.parallel.map_in_order(function, items, n_threads, _ITEMS_PER_THREAD * n_threads)

@@ -16,7 +16,6 @@ found through the entry point ``cdtr.formats``, see ``cdtr.plugins``.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from cdtr.formats._target import Add as Add
 from cdtr.formats._target import Target as Target
 from cdtr.formats._target import can_be_written as can_be_written
 from cdtr.records import Localization
+from cdtr.text import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,7 @@ def find_exporter(name: str) -> Exporter:
     """Return the exporter of a name; raise ConfigError, which lists the choices, for an unknown one."""
     name = name.strip().lower().replace("_", "-")
     if name not in format_names():
-        close = difflib.get_close_matches(name, format_names(), n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, format_names())
         raise ConfigError(f"unknown format {name!r}{hint}; choose from {', '.join(format_names())}")
     module = writer_modules()[name.replace("-", "_")]()
     return Exporter(name, module.FILE_NAME, module.open_writer, getattr(module, "NEEDS_MASKS", False))

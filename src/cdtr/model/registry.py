@@ -7,7 +7,6 @@ point ``cdtr.backbones``. See ``docs/extending.md``.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -15,6 +14,7 @@ from types import ModuleType
 
 from cdtr.errors import ConfigError
 from cdtr.plugins import modules_of
+from cdtr.text import did_you_mean
 
 _METHODS, _BACKBONES = "cdtr.model.methods", "cdtr.model.backbones"
 
@@ -32,9 +32,7 @@ def find_method(name: str) -> ModuleType:
     """
     found = _modules(_METHODS, "cdtr.methods")
     if name not in found:
-        close = difflib.get_close_matches(name, found, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"unknown method {name!r}{hint}; choose one of {', '.join(found)}")
+        raise ConfigError(f"unknown method {name!r}{did_you_mean(name, found)}; choose one of {', '.join(found)}")
     return found[name]()
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from io import BytesIO
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,13 @@ from cdtr.evaluation import Evaluation, find_protocol
 from cdtr.formats import find_exporter
 from cdtr.model.clip_folder import WEIGHTS_FILE
 from cdtr.model.methods import with_switches
-from cdtr.records import DataSource, Localization, Sample
-from cdtr.reports.overlays import overlay
+from cdtr.records import DataSource, Sample
 from cdtr.reports.quickstart import write_quickstart
-from cdtr.runs import RunFolder, write_atomic, write_json
+from cdtr.runs import RunFolder, write_json
 from cdtr.training.clip import SmallClip, train_clip
 from cdtr.training.clip_fit import ClipFit
 from cdtr.training.loop import train
+from cdtr.workflows.box_files import localize_images
 from cdtr.workflows.calibrate import calibrate
 from cdtr.workflows.evaluate import evaluate_samples
 from cdtr.workflows.opening import check_evaluation
@@ -137,15 +136,7 @@ def _localize(run: RunFolder, source: DataSource, out: Path, seed: int, reporter
     """Write the boxes and overlays of some validation images."""
     localizer = Localizer.from_pretrained(run.path)
     images = [(sample.image_id, sample.path) for sample in choose_samples(source.splits[SPLIT], seed)]
-    found: list[Localization] = []
-    nothing = np.zeros(0, dtype=np.float32)
-    with reporter.progress("localizing images", len(images)) as advance:
-        for image, one in localizer.stream(images):
-            buffer = BytesIO()
-            overlay(image, one).save(buffer, "JPEG", quality=90)
-            write_atomic(out / "overlays" / f"{one.image_id}.jpg", buffer.getvalue())
-            found.append(replace(one, map=nothing.reshape(0, 0), class_probs=nothing, masks=None))
-            advance(1)
+    found = localize_images(localizer, images, out, overlays=True, reporter=reporter)
     for name in ("coco", "csv"):
         exporter = find_exporter(name)
         exporter.write(found, out / exporter.file_name, source.class_names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from cdtr.data.images import FORMATS, TooManyPixelsError, read_image
 from cdtr.data.near_copies import picture_hash, require_imagehash
 from cdtr.data.tar_members import file_size, open_file
 from cdtr.errors import DataError
+from cdtr.parallel import map_in_order
 from cdtr.records import Annotation, DataSource, Sample, UInt8Array
 
 FaultKind: TypeAlias = Literal["missing", "empty", "too-large", "broken"]
@@ -72,12 +72,10 @@ def in_threads(
     function: Callable[[Item], Result], items: Sequence[Item], progress: Callable[[int], None] | None = None
 ) -> Iterator[Result]:
     """``map`` by as many threads as there are cores, in order; decoders release the GIL."""
-    with ThreadPoolExecutor(min(16, 1 + core_count())) as pool:
-        for start in range(0, len(items), _BLOCK):
-            for result in pool.map(function, items[start : start + _BLOCK]):
-                yield result
-                if progress is not None:
-                    progress(1)
+    for result in map_in_order(function, items, min(16, 1 + core_count()), _BLOCK):
+        yield result
+        if progress is not None:
+            progress(1)
 
 
 def _look(member: tuple[str, Sample], max_pixels: int, near: bool) -> ImageFacts:
