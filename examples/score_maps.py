@@ -6,22 +6,12 @@ python examples/score_maps.py MAPS DATA
 import argparse
 from pathlib import Path
 
-from cdtr.config import Config
-from cdtr.data.datasets import load_source
-from cdtr.data.images import read_size
-from cdtr.evaluation import Tally, find_protocol, tally_answers
-from cdtr.evaluation.predictions import find_maps, read_answers, without_classes
+import cdtr
 
 
 def score_maps(maps: Path, data: Path, threshold: float | None = None) -> dict[str, float | None]:
     """Return the metrics in percent by name, on the split ``test``, else ``val``, else ``train``."""
-    source = load_source(data)
-    samples = next(source.splits[name] for name in ("test", "val", "train") if source.splits.get(name))
-    size_hw = source.size_hw or (lambda sample: read_size(sample.path, Config().data.max_pixels))
-    tally = Tally(find_protocol("wsol"), threshold)
-    found = read_answers(find_maps(maps, samples), samples, size_hw, len(source.class_names))
-    tally_answers([tally], found, source.annotate)
-    return without_classes(tally.finish("given")).metrics
+    return dict(cdtr.score(maps, data, threshold=threshold).metrics)
 
 
 if __name__ == "__main__":

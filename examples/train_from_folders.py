@@ -7,16 +7,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from cdtr.config import load_config
-from cdtr.data.opening import open_data
-from cdtr.training.loop import train
+import cdtr
 
 
 def train_from_folders(data: Path, out: Path, preset: str = "small", changes: Sequence[str] = ()) -> Path:
     """Train with a preset and changed settings such as ``train.epochs=20``, and return the run folder."""
-    config = load_config(preset, list(changes))
-    source = open_data(data, config.data, print)
-    return train(config, source, out).path
+    return cdtr.train(data, out, preset, overrides=changes).path
 
 
 if __name__ == "__main__":

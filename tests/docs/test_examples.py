@@ -77,8 +77,8 @@ def test_every_example_is_listed_and_tested() -> None:
 
 
 def test_localize_to_coco(run: Path, photos: Path, tmp_path: Path) -> None:
-    count = load_example("localize_to_coco").localize_to_coco(str(run), str(photos / "val"), tmp_path / "boxes.json")
-    coco = json.loads((tmp_path / "boxes.json").read_text())
+    count = load_example("localize_to_coco").localize_to_coco(str(run), str(photos / "val"), tmp_path / "boxes")
+    coco = json.loads((tmp_path / "boxes" / "coco.json").read_text())
     assert len(coco["images"]) == 2 * len(CLASSES)
     assert [one["name"] for one in coco["categories"]] == list(CLASSES)
     assert len(coco["annotations"]) == count > 0
