@@ -31,7 +31,7 @@ import httpx2
 import numpy as np
 
 from cdtr.api import Localizer
-from cdtr.data.files import find_images
+from cdtr.image_files.paths import find_images
 from harness import machine_facts, show
 
 CLIENTS = (1, 8, 50)

@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from cdtr.api import Localizer
-from cdtr.data.images import read_image
 from cdtr.data.transforms import EvalTransform
 from cdtr.formats import Target, find_exporter
+from cdtr.image_files.reading import read_image
 from cdtr.localization.postprocess import MapPostProcessor
 from cdtr.localization.prediction import localize_batch
 from cdtr.workflows.box_files import localize_images

@@ -13,8 +13,8 @@ import pytest
 from box_files import USUAL
 from cli_helpers import in_process, run_cdtr, sort_neu, tiny_settings
 
-from cdtr.data.images import read_size
 from cdtr.formats.voc import read_voc, voc_to_half_open
+from cdtr.image_files.reading import read_size
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from cli_helpers import in_process
 from PIL import Image
 
-from cdtr.data.written import written_names
 from cdtr.formats import find_exporter
+from cdtr.image_files.written import written_names
 from cdtr.records import Localization
 
 HEIGHT, WIDTH = 60, 80

@@ -21,10 +21,10 @@ from pycocotools.coco import COCO
 
 from cdtr.api import Localizer
 from cdtr.data.datasets import load_source
-from cdtr.data.files import content_hash
 from cdtr.data.split import hold_out
-from cdtr.data.written import written_names
 from cdtr.evaluation import PROTOCOLS
+from cdtr.image_files.paths import content_hash
+from cdtr.image_files.written import written_names
 from cdtr.runs import RunFolder, hash_names
 
 

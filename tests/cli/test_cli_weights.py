@@ -14,8 +14,8 @@ import torch
 from cli_helpers import NEU_CLASSES, in_process, run_cdtr
 
 from cdtr.api import Localizer
-from cdtr.data.images import read_image
 from cdtr.data.transforms import EvalTransform
+from cdtr.image_files.reading import read_image
 from oracles.released_models import random_state, released_forward
 
 SIZES = {"classes": 6, "grid": 8}

@@ -17,13 +17,13 @@ from PIL import Image
 from cdtr.config import Config, load_config
 from cdtr.data.datasets import load_source
 from cdtr.data.duplicates import KEEPING_ORDER
-from cdtr.data.files import content_hash
-from cdtr.data.images import check_images, read_image, read_size
 from cdtr.data.loader import eval_loader, train_loader
 from cdtr.data.shards import write_shards
 from cdtr.data.stream import StreamLoader
-from cdtr.data.tar_members import file_size, in_tar, open_file
 from cdtr.errors import ConfigError, DataError
+from cdtr.image_files.paths import content_hash
+from cdtr.image_files.reading import check_images, read_image, read_size
+from cdtr.image_files.tar_members import file_size, in_tar, open_file
 from cdtr.records import Annotation, Batch, DataSource, Sample
 
 COUNT = 24

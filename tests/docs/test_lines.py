@@ -12,13 +12,8 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-NOT_WRAPPED_YET: tuple[str, ...] = ()
-PAGES = [
-    path
-    for folder in (PROJECT, PROJECT / "docs", PROJECT / "examples")
-    for path in sorted(folder.glob("*.md"))
-    if path.name not in NOT_WRAPPED_YET
-]
+
+PAGES = [path for folder in (PROJECT, PROJECT / "docs", PROJECT / "examples") for path in sorted(folder.glob("*.md"))]
 LONGEST = 100
 TERMS = {  # what the pages do not say -> what they say
     "inside out": "inverted",

@@ -9,12 +9,12 @@ import pytest
 
 from cdtr.config import DataConfig
 from cdtr.data.datasets import load_source
-from cdtr.data.images import read_size
 from cdtr.data.opening import open_data
 from cdtr.evaluation import find_protocol
 from cdtr.evaluation.measure import measure_boxes
 from cdtr.evaluation.tally import Tally
 from cdtr.evaluation.trivial import trivial_scores
+from cdtr.image_files.reading import read_size
 from cdtr.records import Annotation, Sample
 
 WSOL = find_protocol("wsol")

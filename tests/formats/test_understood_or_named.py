@@ -15,8 +15,8 @@ from PIL import Image
 from cdtr.config import DataConfig, load_config
 from cdtr.data.datasets import load_source
 from cdtr.data.opening import open_data
-from cdtr.data.written import mark_written
 from cdtr.errors import AnnotationError, DataError
+from cdtr.image_files.written import mark_written
 from cdtr.records import DataSource
 
 SIZE = (40, 30)

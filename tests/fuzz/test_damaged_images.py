@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdtr.data.images import check_images, decode_image, read_image, read_size
 from cdtr.errors import DataError
+from cdtr.image_files.reading import check_images, decode_image, read_image, read_size
 from cdtr.records import Sample
 from fuzz.mutations import damaged, rounds
 

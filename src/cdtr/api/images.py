@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cdtr.data.files import require_images
-from cdtr.data.images import Admit, read_image, upright_rgb
-from cdtr.data.pixel_budget import ReadAheadBudget
 from cdtr.errors import DataError
+from cdtr.image_files.paths import require_images
+from cdtr.image_files.pixel_budget import ReadAheadBudget
+from cdtr.image_files.reading import Admit, read_image, upright_rgb
 from cdtr.parallel import map_in_order
 from cdtr.text import one_line
 

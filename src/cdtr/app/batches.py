@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from cdtr.data.written import mark_written
 from cdtr.formats import LEFT_OUT, Add, Exporter, Target, write_left_out
+from cdtr.image_files.written import mark_written
 from cdtr.localization.options import LocalizeOptions
 from cdtr.records import Localization
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
-from cdtr.data.files import find_images
-from cdtr.data.images import read_image
 from cdtr.errors import DataError
 from cdtr.formats import can_be_written
+from cdtr.image_files.paths import find_images
+from cdtr.image_files.reading import read_image
 
 MOST = 500
 _THUMBNAIL = 160

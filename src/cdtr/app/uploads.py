@@ -10,9 +10,9 @@ from typing import NamedTuple
 from fastapi import HTTPException
 from PIL import Image, UnidentifiedImageError
 
-from cdtr.data.images import decode_image
 from cdtr.errors import DataError
 from cdtr.formats import can_be_written
+from cdtr.image_files.reading import decode_image
 
 # Formats whose decoders see the most use; Pillow would also try dozens of rare ones.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from cdtr.data.files import content_hash
-from cdtr.data.tar_members import file_size
+from cdtr.image_files.paths import content_hash
+from cdtr.image_files.tar_members import file_size
 from cdtr.records import DataSource, Sample
 
 # Scores come from the first of these; an image stays in the first split that has it.

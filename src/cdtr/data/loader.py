@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader, Dataset
 from cdtr.config import Config, DataConfig, ViewName
 from cdtr.cores import core_count
 from cdtr.data.batches import BatchLoader, Item, OnBroken, collate, one_thread
-from cdtr.data.images import read_image
 from cdtr.data.sampler import EpochSampler, Key, augmentation_seed
 from cdtr.data.stream import StreamLoader
-from cdtr.data.tar_members import in_tar
 from cdtr.data.transforms import EvalTransform, TrainTransform
 from cdtr.errors import DataError
+from cdtr.image_files.reading import read_image
+from cdtr.image_files.tar_members import in_tar
 from cdtr.records import Sample
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from cdtr.data.datasets.webdataset import CLASSES_FILE, INDEX_FILE, MASK_SUFFIX
-from cdtr.data.tar_members import open_file
 from cdtr.errors import ConfigError, DataError, how_to_install
 from cdtr.files import full_disk_named
+from cdtr.image_files.tar_members import open_file
 from cdtr.records import DataSource, Sample
 
 _UNFINISHED = ".unfinished"

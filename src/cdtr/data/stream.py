@@ -23,12 +23,12 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cdtr.config import Config
 from cdtr.data.batches import BatchLoader, Item, Loaded, OnBroken, collate, one_thread
-from cdtr.data.images import decode_image
 from cdtr.data.sampler import EpochSampler, augmentation_seed
 from cdtr.data.shards import require_webdataset
-from cdtr.data.tar_members import plain_name, tar_of
 from cdtr.data.transforms import TrainTransform
 from cdtr.errors import DataError
+from cdtr.image_files.reading import decode_image
+from cdtr.image_files.tar_members import plain_name, tar_of
 from cdtr.records import Sample
 
 Raw = tuple[Sample, bytes]

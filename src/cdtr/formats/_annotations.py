@@ -9,10 +9,10 @@ from threading import Lock
 from typing import TypeAlias
 
 from cdtr.account import Account
-from cdtr.data.written import written_names
 from cdtr.errors import DataError
 from cdtr.formats._images import WRITTEN, Images
 from cdtr.formats._modules import annotation_modules
+from cdtr.image_files.written import written_names
 from cdtr.records import Annotation, Sample
 
 Annotate: TypeAlias = Callable[[Sample], Annotation | None]

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from cdtr.account import Account
-from cdtr.data.files import content_hash, walk
-from cdtr.data.images import read_size
-from cdtr.data.tar_members import file_size
 from cdtr.errors import DataError
+from cdtr.image_files.paths import content_hash, walk
+from cdtr.image_files.reading import read_size
+from cdtr.image_files.tar_members import file_size
 from cdtr.image_names import NameIndex, ends_alike, fold_name, relative_name
 from cdtr.records import Sample
 

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cdtr.config import read_text_tree
-from cdtr.data.files import read_lines
 from cdtr.errors import ConfigError, DataError
 from cdtr.formats._checks import Size, check_box
+from cdtr.image_files.paths import read_lines
 from cdtr.records import Corners, FloatArray
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml")

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdtr.account import Account
-from cdtr.data.files import visible_folders
-from cdtr.data.written import written_names
 from cdtr.errors import AnnotationError, DataError
 from cdtr.formats._checks import (
     BoxFile,
@@ -31,6 +29,8 @@ from cdtr.formats._checks import (
 from cdtr.formats._images import Images, report_unmatched, tell_predicted
 from cdtr.formats._own_boxes import own_boxes
 from cdtr.formats._target import Add, Target, boxes_of
+from cdtr.image_files.paths import visible_folders
+from cdtr.image_files.written import written_names
 from cdtr.image_names import exported_names
 from cdtr.json_tree import entries, field, identifier, load_json, numbers
 from cdtr.records import Annotation, Box, Corners, ImageBoxes, Localization, Sample

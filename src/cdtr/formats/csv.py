@@ -18,7 +18,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 from cdtr.account import Account
 from cdtr.csv_cells import from_cell, to_cell
-from cdtr.data.written import written_names
 from cdtr.errors import DataError
 from cdtr.formats._checks import (
     BoxFile,
@@ -33,6 +32,7 @@ from cdtr.formats._checks import (
 from cdtr.formats._images import Images, report_unmatched, tell_predicted
 from cdtr.formats._own_boxes import own_boxes
 from cdtr.formats._target import Add, Target, boxes_of
+from cdtr.image_files.written import written_names
 from cdtr.json_tree import numbers
 from cdtr.records import Annotation, Box, ImageBoxes, Localization, Sample
 from cdtr.runs import atomic_file

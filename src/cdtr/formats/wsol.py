@@ -18,12 +18,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from cdtr.account import Account
-from cdtr.data.files import inside, read_lines, visible_folders
-from cdtr.data.images import FORMATS, read_size, refuse_many_scans
 from cdtr.errors import DataError
 from cdtr.formats._checks import Size, check_in_pixels, same_proportions
 from cdtr.formats._images import MAX_PIXELS, Images, header_size, report_unmatched
 from cdtr.formats.masks import tight_box
+from cdtr.image_files.paths import inside, read_lines, visible_folders
+from cdtr.image_files.reading import FORMATS, read_size, refuse_many_scans
 from cdtr.records import Annotation, Sample, UInt8Array
 
 LABEL_LISTS = ("image_ids.txt", "class_labels.txt")

@@ -21,8 +21,6 @@ import yaml
 
 from cdtr.account import Account
 from cdtr.csv_cells import from_cell, to_cell
-from cdtr.data.files import walk
-from cdtr.data.images import IMAGE_SUFFIXES, read_size
 from cdtr.errors import DataError
 from cdtr.formats._checks import BoxFile, faulty_box
 from cdtr.formats._images import MAX_PIXELS, Images
@@ -32,6 +30,8 @@ from cdtr.formats._stems import Stems
 from cdtr.formats._target import Add, Target, boxes_of
 from cdtr.formats._yolo_labels import About, read_about
 from cdtr.formats._yolo_labels import read_yolo as read_yolo
+from cdtr.image_files.paths import walk
+from cdtr.image_files.reading import IMAGE_SUFFIXES, read_size
 from cdtr.image_names import exported_names
 from cdtr.records import Annotation, Box, ImageBoxes, Localization, Sample
 from cdtr.runs import atomic_folder

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cdtr.data.check.scan import ImageFacts
-from cdtr.data.images import read_image
 from cdtr.errors import ConfigError, DataError
+from cdtr.image_files.reading import read_image
 from cdtr.records import Annotation, Sample
 from cdtr.reports.data_check import DataCheck
 from cdtr.reports.overlays import draw_boxes

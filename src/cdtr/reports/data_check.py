@@ -16,7 +16,7 @@ from cdtr.data.check.copies import Copies
 from cdtr.data.check.images import count_classes
 from cdtr.data.check.scan import BoxFacts, ImageFacts
 from cdtr.data.duplicates import order_splits
-from cdtr.data.files import plain_name
+from cdtr.image_files.paths import plain_name
 from cdtr.records import DataSource
 from cdtr.reports.columns import add_number, add_text
 from cdtr.reports.tables import BASELINE_NAMES, percent

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cdtr.data.written import mark_written
 from cdtr.evaluation import Evaluation
 from cdtr.evaluation.result import Curves
+from cdtr.image_files.written import mark_written
 from cdtr.metrics import LOC_IOU
 from cdtr.metrics.selective import Selective
 from cdtr.runs import write_atomic

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from cdtr.data.images import read_image
+from cdtr.image_files.reading import read_image
 from cdtr.localization.torch_model import TorchModel
 from cdtr.metrics import ImageRow
 from cdtr.metrics.errors import KINDS

@@ -16,12 +16,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cdtr.config import Config
-from cdtr.data.images import check_images
 from cdtr.data.loader import eval_loader, train_loader
 from cdtr.data.split import hold_out, training_samples
 from cdtr.data.transforms import denormalise
 from cdtr.errors import ConfigError, DataError, TrainingError
 from cdtr.files import is_stray
+from cdtr.image_files.reading import check_images
 from cdtr.model.clip import clean_class_name, freeze
 from cdtr.model.clip_folder import CONFIG_FILE, WEIGHTS_FILE, build_network
 from cdtr.records import DataSource

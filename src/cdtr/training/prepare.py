@@ -14,10 +14,10 @@ from torch import nn
 
 from cdtr.config import Config, parse_config, recipe_label
 from cdtr.data.datasets import check_class_names
-from cdtr.data.images import check_images
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.files import is_stray
+from cdtr.image_files.reading import check_images
 from cdtr.model.methods import with_switches
 from cdtr.model.sba import Sba
 from cdtr.records import DataSource, Sample

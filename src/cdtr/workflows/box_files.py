@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from cdtr.api import Localizer
-from cdtr.data.written import mark_written
 from cdtr.errors import ConfigError, DataError
 from cdtr.formats import LEFT_OUT, Add, Exporter, Target, can_be_written, find_exporter, write_left_out
+from cdtr.image_files.written import mark_written
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions
 from cdtr.records import Localization
 from cdtr.runs import write_atomic

@@ -11,12 +11,12 @@ import torch
 
 from cdtr.api import as_seen, choose_view, find_device, load_model
 from cdtr.data.duplicates import find_copies
-from cdtr.data.files import content_hash
 from cdtr.data.loader import EvalLoader, eval_loader
 from cdtr.data.pixels import View
 from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation import PROTOCOLS, Calibration, Protocol, calibrate_label_free, find_protocol, fit_box_scores
 from cdtr.evaluation import calibrate as calibrate_method
+from cdtr.image_files.paths import content_hash
 from cdtr.localization.quality import BoxQuality
 from cdtr.records import DataSource, Method, Sample
 from cdtr.reports.tables import percent

@@ -20,11 +20,11 @@ from cdtr.api import (
     scores_misfit,
 )
 from cdtr.config import recipe_label
-from cdtr.data.files import content_hash
 from cdtr.data.loader import eval_loader
 from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError, DataError
 from cdtr.evaluation import PROTOCOLS, Evaluation, Protocol, Tally, find_protocol, gather_tallies, tally_images
+from cdtr.image_files.paths import content_hash
 from cdtr.localization.quality import BoxQuality
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from cdtr.data.files import require_images
 from cdtr.errors import DataError
+from cdtr.image_files.paths import require_images
 
 
 def expand_images(arguments: Sequence[str]) -> list[tuple[str, Path]]:

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from cdtr.config import recipe_label
 from cdtr.data.datasets import load_source
-from cdtr.data.files import read_lines
 from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.image_files.paths import read_lines
 from cdtr.model.official import Released, read_released
 from cdtr.runs import RunFolder, atomic_folder, hash_file, library_versions, write_atomic, write_json
 

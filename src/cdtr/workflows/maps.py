@@ -12,10 +12,10 @@ from cdtr.account import Account, account_lines
 from cdtr.api import Localizer, MapsModel
 from cdtr.api.thresholds import given_threshold
 from cdtr.config import Config
-from cdtr.data.images import read_size
 from cdtr.data.opening import Forgiving
 from cdtr.errors import ConfigError, DataError
 from cdtr.formats import Images, open_boxes
+from cdtr.image_files.reading import read_size
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions
 from cdtr.records import Annotation, FloatArray, Sample
 from cdtr.workflows.box_files import Localized, OutputFiles, write_localizations

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from cdtr.account import Account, account_lines
-from cdtr.data.images import check_images
 from cdtr.data.opening import open_data
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.image_files.reading import check_images
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names
 from cdtr.workflows.reporting import SILENT, Reporter

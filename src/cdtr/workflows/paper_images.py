@@ -11,11 +11,11 @@ from PIL import Image
 
 from cdtr.api import as_seen
 from cdtr.config import ViewName
-from cdtr.data.images import read_image
 from cdtr.data.loader import EvalLoader, eval_loader
 from cdtr.data.pixels import View
 from cdtr.errors import DataError
 from cdtr.evaluation import Protocol
+from cdtr.image_files.reading import read_image
 from cdtr.records import DataSource, Method, Sample
 from cdtr.runs import RunFolder
 from cdtr.workflows.reporting import SILENT, Reporter, note_left_out

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from cdtr.config import Config
 from cdtr.data.datasets import load_source
-from cdtr.data.images import read_size
 from cdtr.data.opening import Forgiving
 from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation import Evaluation, Protocol, Tally, tally_answers
@@ -16,6 +15,7 @@ from cdtr.evaluation.coco_results import read_coco_boxes
 from cdtr.evaluation.measure import measure_boxes
 from cdtr.evaluation.predictions import find_maps, read_answers, read_class_scores, without_classes
 from cdtr.evaluation.tally import DELTA
+from cdtr.image_files.reading import read_size
 from cdtr.records import DataSource, Sample
 from cdtr.workflows.evaluate import find_protocols
 from cdtr.workflows.opening import TEST_SPLITS, DataLike, report_reading

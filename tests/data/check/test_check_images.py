@@ -10,8 +10,8 @@ from made_sets import image_facts, make_source
 from cdtr.data.check import KINDS, require_kinds
 from cdtr.data.check.images import colour_kind, find_class_gaps, find_faults, find_odd_pictures
 from cdtr.data.check.scan import Fault, ImageFacts
-from cdtr.data.files import plain_name
 from cdtr.errors import ConfigError
+from cdtr.image_files.paths import plain_name
 from cdtr.records import DataSource
 
 

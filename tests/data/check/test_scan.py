@@ -11,8 +11,8 @@ import pytest
 from made_sets import make_source, photo, save
 
 from cdtr.data.check.scan import scan_boxes, scan_images
-from cdtr.data.files import content_hash
 from cdtr.errors import ConfigError, DataError
+from cdtr.image_files.paths import content_hash
 from cdtr.records import Annotation, DataSource, Sample
 
 

@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from cdtr.data.datasets import load_source
-from cdtr.data.images import read_size
 from cdtr.errors import DataError
+from cdtr.image_files.reading import read_size
 
 LISTS = {
     "classes.txt": "7 007.Crow\n9 009.Blue_Jay\n",

@@ -7,9 +7,9 @@ from PIL import Image
 
 from cdtr.config import load_config
 from cdtr.data.datasets import load_source
-from cdtr.data.images import check_images
 from cdtr.data.loader import eval_loader
 from cdtr.errors import DataError
+from cdtr.image_files.reading import check_images
 from cdtr.records import DataSource
 
 

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from cdtr.data.datasets import load_source
-from cdtr.data.images import read_image
 from cdtr.errors import DataError
+from cdtr.image_files.reading import read_image
 
 BOX = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 

@@ -54,7 +54,7 @@ def command(
     from cdtr.cli._output import write_answer
     from cdtr.cli._shared import TERMINAL, require_folder
     from cdtr.data.check import require_kinds
-    from cdtr.data.written import mark_written
+    from cdtr.image_files.written import mark_written
     from cdtr.reports.contact_sheet import MOST_CLASSES, class_sheet, copies_sheet, require_format, write_picture
     from cdtr.reports.data_check import classes_table, finding_lines, splits_table
     from cdtr.terminal import PlainConsole

@@ -11,11 +11,11 @@ from typing import Literal, TypeAlias, TypeVar
 from PIL import Image
 
 from cdtr.cores import core_count
-from cdtr.data.files import content_hash
-from cdtr.data.images import FORMATS, TooManyPixelsError, read_image
 from cdtr.data.near_copies import picture_hash, require_imagehash
-from cdtr.data.tar_members import file_size, open_file
 from cdtr.errors import DataError
+from cdtr.image_files.paths import content_hash
+from cdtr.image_files.reading import FORMATS, TooManyPixelsError, read_image
+from cdtr.image_files.tar_members import file_size, open_file
 from cdtr.parallel import map_in_order
 from cdtr.records import Annotation, DataSource, Sample, UInt8Array
 

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
 
-from cdtr.data.files import unfit_class
 from cdtr.errors import AnnotationError, DataError
+from cdtr.image_files.paths import unfit_class
 from cdtr.plugins import modules_of
 from cdtr.records import Annotation, DataSource, Sample
 from cdtr.text import fits_a_line

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cdtr.account import Account
-from cdtr.data.files import find_images, natural_key, visible_folders
+from cdtr.image_files.paths import find_images, natural_key, visible_folders
 from cdtr.records import Sample
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from cdtr.account import Account
-from cdtr.data.files import find_images, natural_key, visible_folders
-from cdtr.data.images import read_size
 from cdtr.errors import DataError
 from cdtr.formats.yolo import read_yolo
+from cdtr.image_files.paths import find_images, natural_key, visible_folders
+from cdtr.image_files.reading import read_size
 from cdtr.records import Annotation, DataSource, Sample
 
 _CLASSES = ("Glioma", "Meningioma", "NoTumor", "Pituitary")  # by their numbers in the label files

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from cdtr.data.files import inside, read_lines
 from cdtr.errors import DataError
 from cdtr.formats.wsol import LABEL_LISTS
+from cdtr.image_files.paths import inside, read_lines
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 
 _LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 from cdtr.data.datasets import cub
-from cdtr.data.files import inside
 from cdtr.errors import DataError
 from cdtr.formats.wsol import (
     LABEL_LISTS,
@@ -24,6 +23,7 @@ from cdtr.formats.wsol import (
     read_places,
     size_reader,
 )
+from cdtr.image_files.paths import inside
 from cdtr.records import Annotation, DataSource, Sample
 
 _SPLITS = {"train": "train", "val": "train-fullsup", "test": "test"}

@@ -15,12 +15,12 @@ from itertools import chain
 from pathlib import Path
 
 from cdtr.account import Account
-from cdtr.data.files import find_images, natural_key, plain_name, unfit_class, visible_folders
-from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.data.masks import separate_masks
-from cdtr.data.written import written_names
 from cdtr.errors import DataError
 from cdtr.formats import Images, find_boxes, no_annotation
+from cdtr.image_files.paths import find_images, natural_key, plain_name, unfit_class, visible_folders
+from cdtr.image_files.reading import IMAGE_SUFFIXES
+from cdtr.image_files.written import written_names
 from cdtr.records import DataSource, Sample
 from cdtr.text import fits_a_line
 

@@ -21,12 +21,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cdtr.data.files import inside, read_lines
-from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.data.wordnet import class_names
 from cdtr.errors import DataError
 from cdtr.formats.voc import read_voc
 from cdtr.formats.wsol import LABEL_LISTS, Places, annotate_place, read_labels, read_places
+from cdtr.image_files.paths import inside, read_lines
+from cdtr.image_files.reading import IMAGE_SUFFIXES
 from cdtr.records import Annotation, DataSource, Sample
 
 _SOLUTION = "LOC_val_solution.csv"

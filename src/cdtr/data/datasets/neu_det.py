@@ -15,9 +15,9 @@ from pathlib import Path
 
 from cdtr.account import Account
 from cdtr.data.datasets._class_folders import read_class_folders
-from cdtr.data.files import find_images, inside, natural_key, read_lines, visible_folders
 from cdtr.errors import DataError
 from cdtr.formats.voc import read_own
+from cdtr.image_files.paths import find_images, inside, natural_key, read_lines, visible_folders
 from cdtr.records import Annotation, DataSource, Sample
 
 _MIRROR = {"train": "train", "validation": "val"}

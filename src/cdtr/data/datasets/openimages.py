@@ -16,9 +16,9 @@ from glob import escape
 from pathlib import Path
 
 from cdtr.data.datasets._class_folders import read_class_folders
-from cdtr.data.files import inside, visible_folders
 from cdtr.errors import DataError
 from cdtr.formats.wsol import LABEL_LISTS, annotate_place, mask_annotation, read_lists, size_reader
+from cdtr.image_files.paths import inside, visible_folders
 from cdtr.records import Annotation, DataSource, Sample
 
 _SPLITS = {"train": "train", "val": "train-fullsup", "test": "test"}

@@ -20,10 +20,10 @@ from PIL import Image
 
 from cdtr.cores import core_count
 from cdtr.data.drawing import PATTERN_NAMES, draw_picture
-from cdtr.data.files import inside
 from cdtr.errors import DataError
 from cdtr.files import full_disk_named
 from cdtr.formats.masks import tight_box
+from cdtr.image_files.paths import inside
 from cdtr.json_tree import parse_json
 from cdtr.records import Annotation, DataSource, Sample
 

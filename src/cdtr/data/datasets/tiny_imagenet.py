@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from cdtr.account import Account
-from cdtr.data.files import find_images, inside, read_lines
 from cdtr.data.wordnet import class_names
 from cdtr.errors import DataError
+from cdtr.image_files.paths import find_images, inside, read_lines
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 
 LAYOUT = "Tiny-ImageNet: expected wnids.txt and the folder train in it"

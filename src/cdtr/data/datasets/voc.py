@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from cdtr.account import Account
-from cdtr.data.files import inside, read_lines, visible_folders
-from cdtr.data.images import IMAGE_SUFFIXES
 from cdtr.errors import DataError
 from cdtr.formats.voc import read_own, read_voc
+from cdtr.image_files.paths import inside, read_lines, visible_folders
+from cdtr.image_files.reading import IMAGE_SUFFIXES
 from cdtr.records import Annotation, DataSource, Sample
 
 _SPLITS = ("train", "val", "test")

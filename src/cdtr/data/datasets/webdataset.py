@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from cdtr.data.files import is_inside, natural_key, read_lines
-from cdtr.data.images import FORMATS, IMAGE_SUFFIXES, refuse_many_scans
-from cdtr.data.tar_members import member_names, open_file
 from cdtr.errors import DataError
+from cdtr.image_files.paths import is_inside, natural_key, read_lines
+from cdtr.image_files.reading import FORMATS, IMAGE_SUFFIXES, refuse_many_scans
+from cdtr.image_files.tar_members import member_names, open_file
 from cdtr.json_tree import parse_json
 from cdtr.records import Annotation, DataSource, Sample
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from cdtr.data.files import inside, read_lines
 from cdtr.errors import DataError
 from cdtr.formats.wsol import LABEL_LISTS, annotate_place, read_lists, size_reader
+from cdtr.image_files.paths import inside, read_lines
 from cdtr.records import DataSource, Sample
 
 _SPLITS = {"train": "train", "train-weaksup": "train", "train-fullsup": "train-fullsup", "val": "val", "test": "test"}

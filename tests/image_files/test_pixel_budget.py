@@ -12,8 +12,8 @@ from PIL import Image
 from cdtr.api import images
 from cdtr.api.batching import batches_of
 from cdtr.api.images import read_ahead
-from cdtr.data.pixel_budget import PixelBudget, ReadAheadBudget
 from cdtr.errors import DataError
+from cdtr.image_files.pixel_budget import PixelBudget, ReadAheadBudget
 
 
 def test_threads_hold_no_more_than_allowed_but_for_one_large_picture():

@@ -12,10 +12,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from cdtr.cores import core_count
-from cdtr.data.jpeg_scans import MAX_SCANS, has_too_many_scans
-from cdtr.data.pixel_budget import PixelBudget
-from cdtr.data.tar_members import file_size, in_tar, open_file
 from cdtr.errors import DataError
+from cdtr.image_files.jpeg_scans import MAX_SCANS, has_too_many_scans
+from cdtr.image_files.pixel_budget import PixelBudget
+from cdtr.image_files.tar_members import file_size, in_tar, open_file
 from cdtr.records import FloatArray, Sample
 
 IMAGE_SUFFIXES = frozenset(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdtr.data.images import IMAGE_SUFFIXES, check_images, read_image, read_size
 from cdtr.errors import DataError
+from cdtr.image_files.reading import IMAGE_SUFFIXES, check_images, read_image, read_size
 from cdtr.records import Sample
 
 MANY = 1_000_000

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdtr.account import Account
-from cdtr.data.files import find_images, inside, natural_key, read_lines, require_images
-from cdtr.data.written import mark_written
 from cdtr.errors import DataError
+from cdtr.image_files.paths import find_images, inside, natural_key, read_lines, require_images
+from cdtr.image_files.written import mark_written
 
 
 @given(st.lists(st.integers(0, 10_000), unique=True, min_size=2), st.integers())

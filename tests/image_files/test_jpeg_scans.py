@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdtr.data.images import check_images, decode_image, read_image, read_size
-from cdtr.data.jpeg_scans import MAX_SCANS, has_too_many_scans
 from cdtr.errors import DataError
+from cdtr.image_files.jpeg_scans import MAX_SCANS, has_too_many_scans
+from cdtr.image_files.reading import check_images, decode_image, read_image, read_size
 from cdtr.records import Sample
 
 EMPTY_SCAN = bytes.fromhex("ffda 0008 01 01 00 01 3f 00") + b"\x80"  # AC coefficients of the first component

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from cdtr.account import Account
-from cdtr.data.images import IMAGE_SUFFIXES
-from cdtr.data.tar_members import open_file
-from cdtr.data.written import written_names
 from cdtr.errors import DataError
+from cdtr.image_files.reading import IMAGE_SUFFIXES
+from cdtr.image_files.tar_members import open_file
+from cdtr.image_files.written import written_names
 
 LEAVES = "links that lead out of the folder"
 _SOME_SUFFIXES = ".jpg, .png, ..."
