@@ -47,6 +47,7 @@ class Account:
 
     @property
     def n_taken(self) -> int:
+        """Number of entries that were read or left out."""
         return self.total + sum(self.taken.values())
 
     def warn(self, stacklevel: int = 3) -> None:

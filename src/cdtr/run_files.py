@@ -33,33 +33,45 @@ class Tree(BaseModel):
 
 
 class Split(Tree):
+    """One split in ``manifest.json``."""
+
     images: Count
     sha256: str | None = None
 
 
 class Data(Tree):
+    """The data set in ``manifest.json``."""
+
     format: str | None = None
     classes: Count | None = None
     root: str | None = None
 
 
 class Started(Tree):
+    """The file of weights that a training started from."""
+
     file: str
     sha256: str
     notes: dict[str, str] | None = None
 
 
 class Fit(Tree):
+    """How well CLIP knows the classes."""
+
     fit: float
 
 
 class Imported(Tree):
+    """The released checkpoint that a run was made of."""
+
     file: str
     sha256: str
     model: str = "unknown"
 
 
 class Resumed(Tree):
+    """A change of settings when a training was resumed."""
+
     step: Count
     settings: dict[str, Any]
 
@@ -82,6 +94,8 @@ class Manifest(Tree):
 
 
 class ByProtocol(Tree):
+    """The threshold that was chosen under one protocol."""
+
     threshold: Threshold
     view: str | None = None
 
@@ -125,6 +139,8 @@ class Scores(Tree):
 
 
 class ScoresFile(Tree):
+    """``scores.json``: the scores that `cdtr evaluate` kept."""
+
     scores: list[Scores]
 
 
@@ -183,7 +199,7 @@ def read_log_lines(path: Path) -> Iterator[tuple[int, str, Any]]:
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """The classes of a run, one a line, by the rule they are written by: a line ends at ``\\n`` and nowhere else."""
+    r"""Read the classes of a run, one a line; a line ends at ``\n`` and nowhere else, as they are written."""
     lines = read_text(path).split("\n")
     if lines[-1] == "":
         lines.pop()

@@ -129,6 +129,7 @@ class RunFolder:
             return None
 
     def class_names(self) -> tuple[str, ...]:
+        """Return the classes in the order of their indices."""
         return read_class_names(self.classes_file)
 
     def manifest(self, *needed: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ class PlainConsole(Console):
         super().__init__(**{"markup": False, "highlight": False, "emoji": False, **settings})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render with every control character of the text made printable."""
         for segment in super().render(renderable, options):
             if segment.control is None:
                 yield Segment(printable(segment.text, lines=True), segment.style)

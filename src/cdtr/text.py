@@ -19,7 +19,7 @@ _NOT_IN_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def printable(text: str, lines: bool = False) -> str:
-    """The text with each character that a terminal would obey shown by its number, such as ``\\x1b``.
+    r"""The text with each character that a terminal would obey shown by its number, such as ``\x1b``.
 
     lines: line ends and tabs stay as they are.
     """

@@ -50,6 +50,7 @@ class Batch:
             raise
 
     def add(self, localization: Localization) -> None:
+        """Write one image's boxes into every format."""
         for add in self._adders:
             add(localization)
 
@@ -99,15 +100,18 @@ class Batches:
         self._open: dict[str, Batch] = {}
 
     def has_room(self) -> bool:
+        """Whether another batch may be opened; idle ones are removed first."""
         self.remove_idle()
         return len(self._open) < self.most
 
     def keep(self, batch: Batch) -> str:
+        """Keep a batch and return its new, unguessable name."""
         name = secrets.token_urlsafe(16)
         self._open[name] = batch
         return name
 
     def find(self, name: str) -> Batch | None:
+        """Return a batch by its name and note the use; None if it is unknown."""
         batch = self._open.get(name)
         if batch is not None:
             batch.used = time.monotonic()
@@ -118,6 +122,7 @@ class Batches:
         return self._open.pop(name, None)
 
     def remove_idle(self) -> None:
+        """Close the batches that nobody used for ``idle_s`` seconds."""
         old = time.monotonic() - self.idle_s
         # One in work is not idle, however long its images take.
         idle = [name for name, batch in self._open.items() if batch.used < old and not batch.lock.locked()]
@@ -125,5 +130,6 @@ class Batches:
             self._open.pop(name).close()
 
     def close(self) -> None:
+        """Close all batches."""
         while self._open:
             self._open.popitem()[1].close()

@@ -39,6 +39,7 @@ class Body:
         self._waited_s = 0.0
 
     async def receive(self) -> Message:
+        """Receive the next message of the body, within the limits of size and speed."""
         if self.whole:
             return await self._receive()
         message = await self._next(self._patience_s)

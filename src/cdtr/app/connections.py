@@ -18,14 +18,17 @@ class TimedConnection(H11Protocol):
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to watch the head of the first request."""
         super().connection_made(transport)
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop watching a connection that was closed."""
         self._stop_watching()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Pass data on, and watch the head of the next request."""
         super().data_received(data)
         if self.conn.their_state is h11.IDLE:
             self._watch_head()

@@ -28,6 +28,7 @@ class FormRoute(APIRoute):
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler that reads a form within the limits."""
         handle = super().get_route_handler()
 
         async def handle_form(request: Request) -> Response:

@@ -36,6 +36,7 @@ class Gate:
         self._queue = _Queue(limits.held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI request, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

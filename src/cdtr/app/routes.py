@@ -42,16 +42,21 @@ class RunInfo(BaseModel):
 
 
 class Opened(BaseModel):
+    """A batch that was opened."""
+
     batch: str = Field(
         description="its name, for the addresses below; it is closed after ten minutes without a request"
     )
 
 
 class Added(BaseModel):
+    """What became of each image that was added to a batch."""
+
     images: list[Outcome]
 
 
 def find_service(request: Request) -> Service:
+    """Return the service of the application."""
     service: Service = request.app.state.service
     return service
 
@@ -72,6 +77,7 @@ def find_options(
         float, Form(ge=0, le=1, description="with multi, the smallest region, as a share of the image")
     ] = 0.01,
 ) -> LocalizeOptions:
+    """Read the options of localization from a form."""
     return service.options(threshold, label, multi, min_area)
 
 
@@ -80,6 +86,7 @@ Formats = Annotated[str, Form(alias="format", description="coco, yolo, voc, csv,
 
 
 def find_batch(service: TheService, batch: str) -> Batch:
+    """Return a batch by its name, or refuse the request."""
     found = service.batches.find(batch)
     if found is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, "no such batch: it was removed, or idle for too long; open a new one")
@@ -93,6 +100,7 @@ ExampleNumber = Annotated[int, PathParameter(ge=0, lt=MOST)]
 
 @router.get("/run", summary="The run, its classes, formats and limits", responses=problems())
 def run_info(service: TheService) -> RunInfo:
+    """Return the facts about the run that is served."""
     localizer, limits = service.localizer, service.limits
     return RunInfo(
         run=service.name,
@@ -133,8 +141,10 @@ async def export(
     images: Images,
     formats: Formats = "coco",
 ) -> Response:
-    """The one file, where one format is asked for that is one file, or a zip. Images that cannot be read are listed in
-    `left_out.csv` of the zip; if none can, there is an error."""
+    """Return the boxes of the images as one file, or as a zip of several.
+
+    Images that cannot be read are listed in `left_out.csv` of the zip; if none can, there is an error.
+    """
     batch = service.open_batch(formats, options)
     try:
         outcomes = await service.add(images, batch)
@@ -176,6 +186,7 @@ async def add_images(service: TheService, batch: TheBatch, images: Images) -> Ad
     responses=files(*FILE_TYPES.values()) | problems(404, 409, 422),
 )
 async def batch_result(batch: TheBatch) -> FileResponse:
+    """Return the files of a batch."""
     async with batch.lock:
         if batch.images == 0:
             raise HTTPException(HTTPStatus.CONFLICT, "the batch has no image yet: add some first")
@@ -192,6 +203,7 @@ async def batch_result(batch: TheBatch) -> FileResponse:
     responses=problems(422),
 )
 async def remove_batch(service: TheService, batch: str) -> None:
+    """Close a batch and remove its files."""
     found = service.batches.take(batch)
     if found is not None:
         async with found.lock:  # images that are in work still need its files
@@ -205,6 +217,7 @@ async def remove_batch(service: TheService, batch: str) -> None:
     responses=files(*IMAGE_TYPES) | problems(404, 415, 422),
 )
 def example(service: TheService, number: ExampleNumber) -> Response:
+    """Return an example image."""
     content = _examples(service, number).content(number)
     header = read_header(content, f"example {number}", service.limits.pixels)
     return Response(content, media_type=header.media_type)
@@ -217,6 +230,7 @@ def example(service: TheService, number: ExampleNumber) -> Response:
     responses=files("image/jpeg") | problems(404, 422),
 )
 async def thumbnail(service: TheService, number: ExampleNumber) -> Response:
+    """Return a small version of an example image."""
     examples = _examples(service, number)
     async with service.turns:
         content = await run_in_threadpool(examples.thumbnail, number, service.limits.pixels)

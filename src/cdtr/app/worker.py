@@ -38,6 +38,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def submit(self, image_id: str, picture: Image.Image, options: LocalizeOptions) -> Future[Localization]:

@@ -1,5 +1,7 @@
-"""The command line. Each verb is a file of this package with a function ``command``; the file's name is its name. A
-package of such files is a group of verbs, `cdtr data shards`.
+"""The command line.
+
+Each verb is a file of this package with a function ``command``; the file's name is its name. A package of such files is
+a group of verbs, `cdtr data shards`.
 
 Verbs import what is heavy inside the function, so that `cdtr --help` does not wait for PyTorch.
 """
@@ -113,8 +115,10 @@ def _add_verbs(app: typer.Typer, package: str, path: Iterable[str]) -> None:
 
 
 def _unwrapped(text: str) -> str:
-    """Each paragraph on one line, for typer, which breaks all but the first where the source does, on top of its own
-    breaks at the edge of the terminal."""
+    """Join each paragraph to one line.
+
+    Typer breaks all paragraphs but the first where the source does, on top of its own breaks at the terminal's edge.
+    """
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 

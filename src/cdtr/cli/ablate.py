@@ -1,4 +1,4 @@
-"""`cdtr ablate`"""
+"""Command line of `cdtr ablate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdtr calibrate`"""
+"""Command line of `cdtr calibrate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdtr compare`"""
+"""Command line of `cdtr compare`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdtr describe`"""
+"""Command line of `cdtr describe`."""
 
 from __future__ import annotations
 

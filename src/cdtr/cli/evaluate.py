@@ -1,4 +1,4 @@
-"""`cdtr evaluate`"""
+"""Command line of `cdtr evaluate`."""
 
 from __future__ import annotations
 

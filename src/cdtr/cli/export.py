@@ -1,4 +1,4 @@
-"""`cdtr export`"""
+"""Command line of `cdtr export`."""
 
 from __future__ import annotations
 

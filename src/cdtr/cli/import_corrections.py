@@ -1,4 +1,4 @@
-"""`cdtr import-corrections`"""
+"""Command line of `cdtr import-corrections`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdtr import-official`"""
+"""Command line of `cdtr import-official`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdtr localize`"""
+"""Command line of `cdtr localize`."""
 
 from __future__ import annotations
 

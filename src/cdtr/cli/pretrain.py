@@ -1,4 +1,4 @@
-"""`cdtr pretrain`"""
+"""Command line of `cdtr pretrain`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdtr push`"""
+"""Command line of `cdtr push`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdtr quickstart`"""
+"""Command line of `cdtr quickstart`."""
 
 from __future__ import annotations
 

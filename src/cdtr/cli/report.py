@@ -1,4 +1,4 @@
-"""`cdtr report`"""
+"""Command line of `cdtr report`."""
 
 from __future__ import annotations
 

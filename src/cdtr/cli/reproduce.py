@@ -1,4 +1,4 @@
-"""`cdtr reproduce`"""
+"""Command line of `cdtr reproduce`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdtr score`"""
+"""Command line of `cdtr score`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdtr serve`"""
+"""Command line of `cdtr serve`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdtr train`"""
+"""Command line of `cdtr train`."""
 
 from __future__ import annotations
 
@@ -45,8 +45,10 @@ def command(
 
 
 def calibration_step(run: Run, data: Path) -> list[str]:
-    """The command that chooses a threshold, if any: a run that held out no image may have it from its settings, or
-    needs a split with boxes of its own."""
+    """Return the command that chooses a threshold, if any.
+
+    A run that held out no image has the threshold of its settings, or needs a split with boxes of its own.
+    """
     from cdtr.cli._shared import shell
     from cdtr.workflows.grid import FULLSUP
 

@@ -1,4 +1,4 @@
-"""`cdtr train-clip`"""
+"""Command line of `cdtr train-clip`."""
 
 from __future__ import annotations
 

@@ -51,8 +51,10 @@ def match_images(written: Mapping[str, ImageBoxes], reviewed: BoxFile, where: st
 
 
 def _find_any(index: NameIndex, image: ImageBoxes, where: str, wait: bool = False) -> str | None:
-    """Our image of the first of its names that means one; DataError for a name of two, or None to ``wait`` for others
-    to be matched first."""
+    """Return our image of the first of its names that means one, or None to ``wait`` for others to be matched first.
+
+    Raises DataError for a name that means two images.
+    """
     for name in image.names:
         found = index.find(relative_name(name, where, "the folder"))
         if len(found) > 1 and not wait:

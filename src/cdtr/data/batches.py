@@ -16,8 +16,13 @@ OnBroken: TypeAlias = Callable[[Sample, str], None]
 
 
 class Item(NamedTuple):
-    """One image on its way into a batch; ``image`` is None where nothing could be read. broken: (sample, reason).
-    field: the part of the source that ``image`` shows, None for all of it."""
+    """One image on its way into a batch.
+
+    Attributes:
+        image: None if the file could not be read.
+        broken: (sample, reason) of each file that could not be read.
+        field: the part of the source that ``image`` shows; None for all of it.
+    """
 
     sample: Sample
     image: Tensor | None
@@ -75,6 +80,7 @@ class BatchLoader:
 
 
 def one_thread(_worker: int) -> None:
+    """Let a worker process of a loader compute with one thread."""
     torch.set_num_threads(1)
 
 

@@ -96,6 +96,7 @@ class Forgiving:
         self._lock = Lock()
 
     def __call__(self, sample: Sample) -> Annotation | None:
+        """Return the sample's boxes; None, with a note, if they cannot be understood."""
         try:
             return self._annotate(sample)
         except AnnotationError as error:

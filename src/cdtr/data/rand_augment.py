@@ -32,6 +32,7 @@ class RandAugment:
         self._augment = rand_augment_transform(_RECIPE, settings)
 
     def __call__(self, image: Image.Image) -> Image.Image:
+        """Augment an image with draws that depend on torch's random state alone."""
         seed = int(torch.randint(2**32, ()))
         of_python, of_numpy = random.getstate(), np.random.get_state()
         random.seed(seed)

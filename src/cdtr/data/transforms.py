@@ -29,6 +29,7 @@ class EvalTransform:
         self._mean, self._std = config.mean, config.std
 
     def __call__(self, image: Image.Image) -> Tensor:
+        """Return the normalised pixels (3, H, W) of an image."""
         if not isinstance(image, Image.Image):
             raise DataError(
                 f"the transform takes a PIL image, found {type(image).__name__}: open it first, "
@@ -51,6 +52,7 @@ class TrainTransform:
         self._erase = v2.RandomErasing(p=0.25, value="random") if config.augment == "official" else None
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor | None]:
+        """Return the augmented pixels (3, H, W), and the same without erasing where a part was erased."""
         clean = _plain(self._augment(image))
         if self._erase is None:
             return clean, None

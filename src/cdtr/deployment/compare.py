@@ -27,6 +27,7 @@ class Difference:
 
     @property
     def largest(self) -> float:
+        """Largest difference of any logit or map value."""
         return float(np.max([self.logits, self.maps]))
 
 

@@ -38,8 +38,12 @@ class _Part(BaseModel):
 
 
 class Run(_Part):
-    """Which run it was made of. weights_sha256: of its model.safetensors. recipe: the label of its recipe, None in
-    files from before."""
+    """The run that a file was made of.
+
+    Attributes:
+        weights_sha256: hash of its ``model.safetensors``.
+        recipe: the label of its recipe; None in files from before there were labels.
+    """
 
     name: str
     method: str
@@ -49,8 +53,9 @@ class Run(_Part):
 
 
 class Input(_Part):
-    """From an RGB image to the input ``images``: resized as ``resize`` says, times ``scale``, less ``mean``, divided by
-    ``std``; float32, (batch, 3, height, width).
+    """How an RGB image becomes the input ``images``, float32 of shape (batch, 3, height, width).
+
+    The image is resized as ``resize`` says, multiplied by ``scale``, less ``mean`` and divided by ``std``.
 
     resize: ``bilinear-antialiased``: the whole image resized to ``size_hw`` without a crop, by Pillow's BILINEAR, whose
     filter widens when it shrinks an image; elsewhere called antialiased bilinear, with half-pixel centres, rounded to
@@ -121,6 +126,7 @@ class Facts(_Part):
         return None if self.box_scores is None else BoxQuality.from_json(self.box_scores, len(self.class_names))
 
     def to_json(self) -> str:
+        """Return the facts as JSON, as the file's metadata holds them."""
         return json.dumps(self.model_dump(mode="json"), ensure_ascii=False)
 
     @classmethod

@@ -24,8 +24,10 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Images (N, 3, H, W) as the network takes them, the samples they are of, their sizes before that, and which part
-    of them the network sees, None for all."""
+    """Images (N, 3, H, W) as the network takes them, with their samples and their sizes before.
+
+    The last field is the part of each image that the network sees; None for all of it.
+    """
 
     pixels: Pixels
     samples: tuple[Sample, ...]

@@ -48,6 +48,7 @@ class Calibration:
     curve: tuple[tuple[float, float], ...] | None
 
     def to_json(self) -> dict[str, Any]:
+        """Convert to plain values, as ``calibration.json`` holds them."""
         return {
             "threshold": self.threshold,
             "criterion": LABEL_FREE if self.curve is None else f"gt_known_loc at IoU {LOC_IOU}",

@@ -67,8 +67,10 @@ def content_hash(path: Path) -> str | None:
 
 
 def visible_folders(folder: Path) -> list[Path]:
-    """Sub-folders in natural order without hidden ones, those of archivers and disks, and results of ours; links are
-    included."""
+    """List the sub-folders in natural order, links among them.
+
+    Hidden folders, those of archivers and disks, and results of ours are left out.
+    """
     ours = written_names(folder)
     found = [entry for entry in folder.iterdir() if not _is_passed_over(entry.name, ours) and entry.is_dir()]
     return sorted(found, key=lambda entry: natural_key(entry.name))
@@ -123,8 +125,9 @@ def require_images(folder: Path) -> list[Path]:
 
 
 def walk(folder: Path, account: Account | None = None, root: Path | None = None) -> Iterator[tuple[Path, bool]]:
-    """(path, whether it is a link) of the files below a folder, dead links among them, without what is hidden, what
-    archivers leave, and results of ours.
+    """Yield (path, whether it is a link) of each file below a folder, dead links among them.
+
+    Hidden files, files that archivers leave and results of ours are left out.
 
     With an account linked folders are entered as well, but for those that make a circle, which it counts.
     """

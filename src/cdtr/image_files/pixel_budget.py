@@ -27,6 +27,7 @@ class PixelBudget:
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
+        """Wait until so many pixels fit the budget, and hold them."""
         ticket = object()
         with self._changed:
             self._waiting.append(ticket)
@@ -79,6 +80,7 @@ class ReadAheadBudget:
             self._changed.notify_all()
 
     def close(self) -> None:
+        """Let all who wait go on, so that their threads can end."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -62,13 +62,24 @@ class LocalizationModel(Protocol):
     """
 
     @property
-    def class_names(self) -> tuple[str, ...]: ...
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of the logits."""
+        ...
+
     @property
-    def max_pixels(self) -> int: ...
+    def max_pixels(self) -> int:
+        """Largest number of pixels of an image that is accepted."""
+        ...
+
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Images in one forward pass unless the caller says otherwise."""
+        ...
+
     @property
-    def workers(self) -> int: ...
+    def workers(self) -> int:
+        """Forward passes that run at a time."""
+        ...
 
     def predict(
         self, images: Sequence[Image.Image], image_ids: Sequence[str], select: SelectClasses, mirrored: bool = False

@@ -175,6 +175,7 @@ class BoxQuality:
         return parts | {_LABEL: self.class_weights[label]}
 
     def to_json(self) -> dict[str, Any]:
+        """Convert to plain values, as ``calibration.json`` holds them."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod

@@ -132,7 +132,9 @@ class Backbone(nn.Module, ABC):
 
     if TYPE_CHECKING:
 
-        def __call__(self, images: Tensor) -> Tokens: ...
+        def __call__(self, images: Tensor) -> Tokens:
+            """Return the tokens and attention of normalised images (B, 3, H, W)."""
+            ...
 
     @property
     def cnn(self) -> CnnFeatures | None:

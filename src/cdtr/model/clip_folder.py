@@ -39,6 +39,8 @@ class ImageTower(Section):
 
 
 class TextTower(Section):
+    """The text tower of an open_clip configuration, within bounds."""
+
     context_length: Annotated[StrictInt, Field(ge=1, le=1024)]
     vocab_size: Annotated[StrictInt, Field(ge=49408, le=49408)]  # of open_clip's own tokenizer
     width: Width
@@ -47,12 +49,16 @@ class TextTower(Section):
 
 
 class Network(Section):
+    """Both towers of an open_clip configuration."""
+
     embed_dim: Width
     vision_cfg: ImageTower
     text_cfg: TextTower
 
 
 class Preprocessing(Section):
+    """Normalisation of the images that CLIP takes."""
+
     mean: Means
     std: Deviations
 

@@ -175,5 +175,6 @@ class CnnStem(nn.Module):
         self.proj = nn.Conv2d(sum(self.features.channels), embed_dim, 1)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Project features (B, C, h, w) to patch tokens (B, h * w, D)."""
         patches: Tensor = self.proj(features)
         return patches.flatten(2).transpose(1, 2)

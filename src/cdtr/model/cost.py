@@ -40,6 +40,7 @@ class Cost:
     memory: float
 
     def to_json(self) -> dict[str, float]:
+        """Convert to plain values by name."""
         return asdict(self)
 
 
@@ -75,8 +76,10 @@ def forward_call(model: nn.Module, images: Tensor) -> Callable[[], object]:
 
 
 def multiply_adds(call: Callable[[], object]) -> int:
-    """Of linear layers, convolutions and the two products of attention, through the unfused path so that they are seen;
-    not of norms, activations, softmax and resizing. A call that goes backward is counted both ways.
+    """Count the MACs of a call: linear layers, convolutions and the two products of attention.
+
+    Attention takes the unfused path, so that its products are seen. Norms, activations, softmax and resizing are not
+    counted. A call that goes backward is counted both ways.
     """
     return sum(_by_operator(call).values())
 
@@ -134,8 +137,10 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
 
 
 def peak_live_bytes(call: Callable[[], object]) -> int:
-    """The same on the CPU. The running sum starts at 0 where the call starts: what lives before it is not in it, and
-    what the call frees of that is not taken off, so callers first drop what a step would replace (gradients).
+    """Return the peak of live tensors on the CPU.
+
+    The running sum starts at 0 where the call starts: what lives before it is not in it, and what the call frees of
+    that is not taken off, so callers first drop what a step would replace (gradients).
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # Kineto writes start and stop notes between the lines otherwise
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:

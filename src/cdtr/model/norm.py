@@ -27,6 +27,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
     _averaging = True  # until as many batches were seen
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise a batch (B, C, ...) over all processes."""
         if not self.training:
             return super().forward(input)
         if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):

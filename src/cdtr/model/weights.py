@@ -90,8 +90,11 @@ def check_fit(state: Mapping[str, Tensor], module: nn.Module, origin: str | Path
 
 
 def check_tensors(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], origin: str | Path) -> None:
-    """Raise CheckpointError that names the first tensor of ``wanted`` that is not in ``state``, has another shape or
-    another kind of numbers, or is not finite."""
+    """Check that ``state`` has every tensor of ``wanted``.
+
+    Raises:
+        CheckpointError: names the first tensor that is missing, has another shape or kind of numbers, or is not finite.
+    """
     missing = [name for name in wanted if name not in state]
     if missing:
         raise CheckpointError(
@@ -124,7 +127,7 @@ def _load_pth(path: Path) -> Any:
 
 
 def _converter(vit: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]]:
-    """timm's own function for the family: older names to today's, patches and positions to the model's grid."""
+    """Timm's own function for the family: older names to today's, patches and positions to the model's grid."""
     convert = getattr(
         sys.modules[type(vit).__module__], "checkpoint_filter_fn", vision_transformer.checkpoint_filter_fn
     )

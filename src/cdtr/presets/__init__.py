@@ -1,0 +1,1 @@
+"""Presets: checked trees of settings by name, ``PRESET.yaml``; ``tables/`` has those of the paper's tables."""

@@ -20,7 +20,9 @@ class Method(nn.Module, ABC):
 
     if TYPE_CHECKING:
 
-        def __call__(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput: ...
+        def __call__(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
+            """Run ``forward``."""
+            ...
 
     @abstractmethod
     def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:

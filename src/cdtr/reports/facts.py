@@ -45,6 +45,7 @@ def start_of(run: RunFolder) -> str:
 
 
 def data_facts(run: RunFolder) -> Facts:
+    """Describe the data set of a run."""
     manifest, names = run.known_manifest(), run.class_names()
     found, splits = manifest.get("data") or {}, manifest.get("splits") or {}
     facts = []
@@ -63,6 +64,7 @@ def data_facts(run: RunFolder) -> Facts:
 
 
 def model_facts(run: RunFolder, parameters: int) -> Facts:
+    """Describe the method and its modules."""
     config = run.config()
     height, width = config.data.input_size
     own = ", ".join(f"{name} {value}" for name, value in config.backbone.overrides.items())
@@ -78,6 +80,7 @@ def model_facts(run: RunFolder, parameters: int) -> Facts:
 
 
 def training_facts(run: RunFolder) -> Facts:
+    """Describe how a run was trained."""
     config, manifest = run.config(), run.known_manifest()
     train = config.train
     if manifest.get("imported"):
@@ -95,6 +98,7 @@ def training_facts(run: RunFolder) -> Facts:
 
 
 def version_facts(run: RunFolder) -> Facts:
+    """List the versions that a run was trained with."""
     manifest = run.known_manifest()
     versions = ", ".join(f"{name} {number}" for name, number in (manifest.get("versions") or {}).items())
     facts = [("Versions", versions)] if versions else []

@@ -20,6 +20,8 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
+    """Rows of images with their maps under one title."""
+
     title: str
     note: str
     rows: tuple[PanelRow, ...]
@@ -36,6 +38,7 @@ class Pictures:
     max_pixels: int
 
     def gallery(self, title: str, note: str, rows: Sequence[ImageRow]) -> Gallery:
+        """Draw one row of panels for each image."""
         return Gallery(title, note, tuple(self._row(row) for row in rows))
 
     def _row(self, row: ImageRow) -> PanelRow:
@@ -53,8 +56,11 @@ class Pictures:
 
 
 def choose_rows(rows: Sequence[ImageRow], count: int, seed: int) -> list[tuple[str, str, list[ImageRow]]]:
-    """(title, note, rows): ``count`` at random, and as many best, median and worst by the IoU of the predicted class's
-    box, where images have one."""
+    """Choose (title, note, rows) of each gallery.
+
+    ``count`` images at random, and as many best, median and worst by the IoU of the predicted class's box, where images
+    have one.
+    """
     groups = [("At random", "Drawn at random, not picked.", choose_random(rows, count, seed))]
     measured = [(row.iou_predicted, row) for row in rows if row.iou_predicted is not None]
     ranked = [row for _, row in sorted(measured, key=lambda pair: -pair[0])]

@@ -28,8 +28,10 @@ def heat_map(score_map: FloatArray, size_hw: tuple[int, int] | None = None) -> I
 def overlay(
     image: Image.Image, localization: Localization, ground_truth_xyxy: npt.ArrayLike | None = None
 ) -> Image.Image:
-    """The picture under its heat map, predicted boxes in green with class and score, ground truth (N, 4) in red and
-    dashed, so that the two are told apart without their colours.
+    """Draw an image under its heat map with its boxes.
+
+    Predicted boxes are green with class and score; ground truth (N, 4) is red and dashed, so that the two differ
+    without their colours too.
     """
     height, width = localization.size_hw
     if image.size != (width, height):

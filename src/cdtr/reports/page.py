@@ -45,6 +45,7 @@ def write_page(template: str, page: Path, words: dict[str, Any]) -> None:
 
 
 def new_chart() -> tuple[Figure, Axes]:
+    """Return an empty figure and its axes in the style of the pages."""
     figure = Figure(figsize=CHART_INCHES, layout="constrained")
     axes: Axes = figure.subplots()
     axes.set_prop_cycle(color=COLOURS)
@@ -52,8 +53,10 @@ def new_chart() -> tuple[Figure, Axes]:
 
 
 def chart_uri(figure: Figure) -> str:
-    """The figure as SVG in a data URI: sharp at any size and on paper. The letters are those of the reader's machine,
-    which keeps it light."""
+    """Return the figure as SVG in a data URI: sharp at any size and on paper.
+
+    The letters are those of the reader's machine, which keeps the page small.
+    """
     buffer = BytesIO()
     # Salt and no date, so that the same numbers give the same bytes.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cdtr"}):

@@ -88,6 +88,7 @@ def attention_row(
 
 
 def as_data_uri(picture: Image.Image) -> str:
+    """Return an image as a JPEG in a data URI."""
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=72, subsampling=0, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

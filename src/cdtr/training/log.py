@@ -73,9 +73,11 @@ class TrainingLog:
             self._progress.update(self._task, completed=step, epoch=epoch + 1, terms=text)
 
     def step(self, step: int, epoch: int, values: Mapping[str, Mapping[str, float] | float]) -> None:
+        """Write the values of a step."""
         self._write({"kind": "step", "step": step, "epoch": epoch, **values})
 
     def epoch(self, step: int, epoch: int, epochs: int, values: Mapping[str, Mapping[str, float] | float]) -> None:
+        """Write the values of an epoch, and print them on one line."""
         self._write({"kind": "epoch", "step": step, "epoch": epoch, **values})
         if self._active:
             terms, lambdas, held_out = values["terms"], values.get("lambdas", {}), values.get("held_out", {})

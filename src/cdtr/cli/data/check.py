@@ -1,4 +1,4 @@
-"""`cdtr data check`"""
+"""Command line of `cdtr data check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cdtr data shards`"""
+"""Command line of `cdtr data shards`."""
 
 from __future__ import annotations
 

@@ -57,6 +57,7 @@ class Finding:
 
     @property
     def serious(self) -> bool:
+        """Whether training or scores suffer from it."""
         return KINDS[self.kind].serious
 
 
