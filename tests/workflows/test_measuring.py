@@ -181,3 +181,22 @@ def test_a_description_holds_the_facts(run: RunFolder, source: DataSource) -> No
     assert f"{len(source.class_names)} classes" in repr(found)
     assert "<td>threshold</td>" in found._repr_html_()
     assert "  ocm.k = 2" in list(found.lines())
+
+
+def test_every_function_that_takes_a_run_folder_takes_the_run(
+    run: RunFolder, source: DataSource, tmp_path: Path
+) -> None:
+    level = {"threshold": 0.3}
+    found = cdtr.localize(run, source.root / "val", tmp_path / "boxes", "coco", device="cpu", **level)  # type: ignore[arg-type]
+    by_path = cdtr.Localizer.from_pretrained(run.path, "cpu", 0.3)
+    localizer = cdtr.Localizer.from_pretrained(run, "cpu", 0.3)
+    assert repr(localizer) == repr(by_path)
+    assert len(found.localizations) == len(source.splits["val"])
+    assert type(cdtr.load_model(run)) is type(localizer.method)
+    assert str(cdtr.import_corrections(tmp_path / "boxes" / "coco.json", tmp_path / "boxes", run=run).run) == str(
+        run.path
+    )
+
+
+def test_a_data_set_is_shown_by_its_numbers(source: DataSource) -> None:
+    assert repr(source) == f"DataSource({source.root}: synthetic, 8 classes, 48 train, 16 val images)"

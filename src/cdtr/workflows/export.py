@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class Exported:
 
 
 def export(
-    run: str | Path,
+    run: str | os.PathLike[str],
     out: str | Path,
     *,
     int8: bool = False,
@@ -111,7 +112,7 @@ def export(
     """Write a run as one ONNX file that needs no PyTorch, and check that it gives the same logits and maps.
 
     Args:
-        run: a run folder, or a hub id.
+        run: a run, its folder, or a hub id.
         out: the file to write, ``NAME.onnx``.
         int8: also write ``NAME.int8.onnx``, with 8-bit weights of linear layers, and measure what it gains and costs.
         data: the data set whose images the file is checked on; by default drawn images.
@@ -132,7 +133,7 @@ def export(
         >>> cdtr.export("runs/neu", "neu.onnx")  # doctest: +SKIP
         Exported(neu.onnx: 2.2 MB; largest difference from the run 1.9e-06)
     """
-    path = Path(out)
+    run, path = os.fspath(run), Path(out)
     if path.suffix.lower() != SUFFIX or path.is_dir():
         raise ConfigError(f"{path}: expected the name of a file that ends in {SUFFIX}")
     if data is None and split is not None:
