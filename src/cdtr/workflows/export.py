@@ -22,7 +22,7 @@ from cdtr.localization.tiles import tiled
 from cdtr.records import Sample
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.workflows.opening import HELD_OUT, find_split, find_test_split, open_source
-from cdtr.workflows.reporting import SILENT, Reporter
+from cdtr.workflows.reporting import SILENT, Reporter, note_or_warn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -144,7 +144,9 @@ def export(
     level = DEFAULT_THRESHOLD if chosen is None else chosen.value
     trial = prepare_trial(folder, level, None if data is None else Path(data), split, images, seen.name, reporter)
     if chosen is None:
-        reporter.note(f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold")
+        note_or_warn(
+            reporter, f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold"
+        )
     method = tiled(load_model(folder.path), seen.input_hw, seen.size_hw)
     model = make_model(method, run_facts(folder, chosen, seen.name), trial, int8, reporter)
     contents = {path: model.content}
@@ -201,7 +203,7 @@ def prepare_trial(
     name = split or find_test_split(source) or HELD_OUT
 
     def report_broken(sample: Sample, reason: str) -> None:
-        reporter.note(f"left out {sample.image_id}: {reason}")
+        note_or_warn(reporter, f"left out {sample.image_id}: {reason}")
 
     samples = _evenly(find_split(run, source, name), images)
     pictures = read_pictures(samples, config, report_broken, view)

@@ -65,10 +65,15 @@ def _callers_level() -> int:
     return level
 
 
+def note_or_warn(reporter: Reporter, message: str) -> None:
+    """Note a line that bears on the result; where no reporter takes notes, warn of it, so that somebody sees it."""
+    (reporter.warn if isinstance(reporter, Silent) else reporter.note)(message)
+
+
 def note_left_out(reporter: Reporter) -> Callable[[Sample, str], None]:
     """Return a function that notes an image which cannot be read, for the loaders' ``on_broken``."""
 
     def note(sample: Sample, reason: str) -> None:
-        reporter.note(f"left out {sample.image_id}: {reason}")
+        note_or_warn(reporter, f"left out {sample.image_id}: {reason}")
 
     return note
