@@ -94,6 +94,10 @@ class RunFolder:
         self.scores_file = self.path / "scores.json"
         self.state = self.path / "state"
 
+    def __fspath__(self) -> str:
+        """Its path, so that whatever takes the path of a run takes the run."""
+        return str(self.path)
+
     def require_trained(self) -> RunFolder:
         """Raise CheckpointError unless the folder holds a finished model."""
         if not self.path.is_dir():

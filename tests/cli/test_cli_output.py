@@ -18,6 +18,7 @@ from cdtr.cli import build_app
 from cdtr.cli._output import asks_for_json
 from cdtr.config import load_config
 from cdtr.data.datasets.synthetic import generate
+from cdtr.formats import format_names
 from oracles.untrained_run import write_untrained_run
 
 CLASSES = ("cat", "dog", "emu")
@@ -80,6 +81,12 @@ def test_h_is_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None
     assert (code, err) == (0, "")
     assert "Usage: cdtr" in printed
     assert printed == in_process(capsys, *words[:-1], "--help")[1]
+
+
+def test_the_help_of_localize_names_every_format() -> None:
+    found = verbs(typer.main.get_command(build_app()))["localize"]
+    text = next(one.help for one in found.params if "--format" in one.opts)
+    assert text == f"Formats to write, with commas between: {', '.join(format_names())}."
 
 
 def test_help_breaks_lines_at_the_edge_of_the_terminal_alone() -> None:

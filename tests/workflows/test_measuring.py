@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,3 +182,37 @@ def test_a_description_holds_the_facts(run: RunFolder, source: DataSource) -> No
     assert f"{len(source.class_names)} classes" in repr(found)
     assert "<td>threshold</td>" in found._repr_html_()
     assert "  ocm.k = 2" in list(found.lines())
+
+
+def test_every_function_that_takes_a_run_folder_takes_the_run(
+    run: RunFolder, source: DataSource, tmp_path: Path
+) -> None:
+    level = {"threshold": 0.3}
+    found = cdtr.localize(run, source.root / "val", tmp_path / "boxes", "coco", device="cpu", **level)  # type: ignore[arg-type]
+    by_path = cdtr.Localizer.from_pretrained(run.path, "cpu", 0.3)
+    localizer = cdtr.Localizer.from_pretrained(run, "cpu", 0.3)
+    assert repr(localizer) == repr(by_path)
+    assert len(found.localizations) == len(source.splits["val"])
+    assert type(cdtr.load_model(run)) is type(localizer.method)
+    assert str(cdtr.import_corrections(tmp_path / "boxes" / "coco.json", tmp_path / "boxes", run=run).run) == str(
+        run.path
+    )
+
+
+def test_a_data_set_is_shown_by_its_numbers(source: DataSource) -> None:
+    assert repr(source) == f"DataSource({source.root}: synthetic, 8 classes, 48 train, 16 val images)"
+
+
+def test_an_image_that_cannot_be_read_is_warned_of_without_a_reporter(run: RunFolder, tmp_path: Path) -> None:
+    source = generate(tmp_path / "data", 8, 8, seed=0)
+    sample = source.splits["val"][0]
+    sample.path.write_bytes(sample.path.read_bytes()[:300])
+    with pytest.warns(UserWarning, match=f"^left out {sample.image_id}: ") as warned:
+        scores = cdtr.evaluate(run, source, threshold=0.3, device="cpu", store=False)
+    assert scores.evaluations[0].n_images == len(source.splits["val"]) - 1
+    assert {one.filename for one in warned if str(one.message).startswith("left out")} == {__file__}
+    recorder = Recorder()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cdtr.evaluate(run, source, threshold=0.3, device="cpu", store=False, reporter=recorder)
+    assert any(note.startswith(f"left out {sample.image_id}: ") for note in recorder.notes)

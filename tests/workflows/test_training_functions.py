@@ -82,3 +82,14 @@ def test_a_grid_names_an_unknown_row_of_a_list(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text("rows: {a: {}}\n")
     with pytest.raises(ConfigError, match="names no data"):
         plan_ablation(tmp_path / "grid.yaml", tmp_path / "out")
+
+
+def test_without_a_reporter_notes_are_dropped_and_warnings_are_those_of_python(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    SILENT.note("read: 3 images")
+    with pytest.warns(UserWarning, match="^the scores may be wrong$") as warned:
+        SILENT.warn("the scores may be wrong")
+    assert warned[0].filename == __file__
+    assert capsys.readouterr() == ("", "")
+    assert repr(SILENT) == "SILENT"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -70,7 +72,7 @@ class Localizer:
     @classmethod
     def from_pretrained(
         cls,
-        run: str | Path,
+        run: str | PathLike[str],
         map_location: torch.device | str | None = None,
         threshold: float | None = None,
         half: bool = False,
@@ -80,7 +82,7 @@ class Localizer:
         """Load a trained model.
 
         Args:
-            run: a run folder, a hub id ``owner/name``, or an exported ``.onnx`` file, which needs no PyTorch.
+            run: a run, its folder, a hub id ``owner/name``, or an exported ``.onnx`` file, which needs no PyTorch.
             map_location: the device; by default CUDA where there is one.
             threshold: map threshold in [0, 1); by default the calibrated one.
             half: compute in 16 bits, float16 on CUDA and bfloat16 on a CPU. An exported file has its own precision.
@@ -93,6 +95,7 @@ class Localizer:
             CheckpointError: the run or the file is missing, broken or does not fit.
             ConfigError: an argument has no such value, or does not go with an exported file.
         """
+        run = os.fspath(run)
         if workers < 1:
             raise ConfigError(f"{workers} workers: expected 1 or more")
         model: LocalizationModel

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +20,13 @@ if TYPE_CHECKING:  # exported models run where PyTorch is not installed
     from cdtr.records import Method
 
 
-def load_model(path_or_hub_id: str | Path, map_location: torch.device | str = "cpu") -> Method:
+def load_model(path_or_hub_id: str | PathLike[str], map_location: torch.device | str = "cpu") -> Method:
     """Load the trained method of a run.
 
     CLIP, which only training needs, is not loaded.
 
     Args:
-        path_or_hub_id: a run folder, or a hub id ``owner/name``.
+        path_or_hub_id: a run, its folder, or a hub id ``owner/name``.
         map_location: the device that the method is put on.
 
     Returns:
@@ -42,16 +44,17 @@ def load_model(path_or_hub_id: str | Path, map_location: torch.device | str = "c
     return load_method(find_run(path_or_hub_id), where)
 
 
-def find_run(path_or_hub_id: str | Path) -> RunFolder:
+def find_run(path_or_hub_id: str | PathLike[str]) -> RunFolder:
     """Return the run folder at a path, or that of a hub id, downloaded or from the cache."""
     from cdtr.hub import download_run, is_hub_id
 
+    path_or_hub_id = os.fspath(path_or_hub_id)
     path = Path(path_or_hub_id)
     # A name beside an existing folder is a mistyped path, which should not wait for the network.
-    may_be_hub_id = is_hub_id(str(path_or_hub_id)) and not path.parent.is_dir()
+    may_be_hub_id = is_hub_id(path_or_hub_id) and not path.parent.is_dir()
     if path.exists() or not may_be_hub_id:
         return RunFolder(path).require_trained()
-    return RunFolder(download_run(str(path_or_hub_id))).require_trained()
+    return RunFolder(download_run(path_or_hub_id)).require_trained()
 
 
 def find_device(device: torch.device | str | None) -> torch.device:

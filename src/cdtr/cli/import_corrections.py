@@ -53,7 +53,7 @@ def command(
     require_outputs(json_file)
     if out is not None:
         check_coco_name(out)
-    found = import_corrections(file, boxes, run, reporter=TERMINAL)
+    found = import_corrections(file, boxes, run=run, reporter=TERMINAL)
     review = found.review
     print(f"{file}, beside {found.written_file}")
     print(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cdtr.cli._options import DeviceOption, JsonOption, ThresholdOption, ViewOption
+from cdtr.plugins import modules_of
 
 if TYPE_CHECKING:
     from cdtr.workflows.box_files import Localized
 
-# By the names of the files: to import the package would take seconds that --help does not have.
-_MODULES = pkgutil.iter_modules([str(Path(__file__).parents[1] / "exports")])
-_FORMATS = sorted(module.name.replace("_", "-") for module in _MODULES if not module.name.startswith("_"))
+# Found without importing cdtr.formats, which would take seconds that --help does not have.
+_FORMATS = [name.replace("_", "-") for name in modules_of("cdtr.formats", "cdtr.formats", "open_writer")]
 
 
 def command(

@@ -91,7 +91,7 @@ class ImageBoxes:
     bare: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DataSource:
     """A data set that was found and indexed: class names, samples per split, and a reader of annotations.
 
@@ -114,6 +114,11 @@ class DataSource:
     annotate: Callable[[Sample], Annotation | None]
     size_hw: Callable[[Sample], tuple[int, int]] | None = None
     accounts: tuple[Account, ...] = ()
+
+    def __repr__(self) -> str:
+        """The folder, its format, and the numbers of classes and images, in place of every sample."""
+        sizes = ", ".join(f"{len(samples)} {split}" for split, samples in self.splits.items())
+        return f"DataSource({self.root}: {self.name}, {len(self.class_names)} classes, {sizes or 'no'} images)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from cdtr.workflows.opening import (
     resolve_data,
     resolve_run,
 )
-from cdtr.workflows.reporting import SILENT, Reporter, note_left_out
+from cdtr.workflows.reporting import SILENT, Reporter, note_left_out, note_or_warn
 
 HELD_OUT_IMAGES = "held-out training images"
 _REFUSED_SPLITS = {
@@ -231,7 +231,7 @@ class _Calibrator:
                     mirrored=mirror,
                 )
         except DataError as error:
-            self.reporter.note(f"no scores of boxes: {error}")
+            note_or_warn(self.reporter, f"no scores of boxes: {error}")
             return None
 
     def _method_and_batches(self, view: View) -> tuple[Method, EvalLoader]:

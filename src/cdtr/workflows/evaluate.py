@@ -40,7 +40,7 @@ from cdtr.workflows.opening import (
     resolve_data,
     resolve_run,
 )
-from cdtr.workflows.reporting import SILENT, Reporter, note_left_out
+from cdtr.workflows.reporting import SILENT, Reporter, note_left_out, note_or_warn
 from cdtr.workflows.scores import Scores
 
 ALL_PROTOCOLS = "all"
@@ -133,7 +133,7 @@ def store_scores(run: RunFolder, scores: Scores, reporter: Reporter = SILENT) ->
     try:
         run.add_scores(entries)
     except OSError as error:
-        reporter.note(f"the scores are not kept in {run.path}: {error.strerror or error}")
+        note_or_warn(reporter, f"the scores are not kept in {run.path}: {error.strerror or error}")
 
 
 def evaluate_samples(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from cdtr.localization.tiles import tiled
 from cdtr.records import Sample
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.workflows.opening import HELD_OUT, find_split, find_test_split, open_source
-from cdtr.workflows.reporting import SILENT, Reporter
+from cdtr.workflows.reporting import SILENT, Reporter, note_or_warn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,7 +98,7 @@ class Exported:
 
 
 def export(
-    run: str | Path,
+    run: str | os.PathLike[str],
     out: str | Path,
     *,
     int8: bool = False,
@@ -111,7 +112,7 @@ def export(
     """Write a run as one ONNX file that needs no PyTorch, and check that it gives the same logits and maps.
 
     Args:
-        run: a run folder, or a hub id.
+        run: a run, its folder, or a hub id.
         out: the file to write, ``NAME.onnx``.
         int8: also write ``NAME.int8.onnx``, with 8-bit weights of linear layers, and measure what it gains and costs.
         data: the data set whose images the file is checked on; by default drawn images.
@@ -132,7 +133,7 @@ def export(
         >>> cdtr.export("runs/neu", "neu.onnx")  # doctest: +SKIP
         Exported(neu.onnx: 2.2 MB; largest difference from the run 1.9e-06)
     """
-    path = Path(out)
+    run, path = os.fspath(run), Path(out)
     if path.suffix.lower() != SUFFIX or path.is_dir():
         raise ConfigError(f"{path}: expected the name of a file that ends in {SUFFIX}")
     if data is None and split is not None:
@@ -143,7 +144,9 @@ def export(
     level = DEFAULT_THRESHOLD if chosen is None else chosen.value
     trial = prepare_trial(folder, level, None if data is None else Path(data), split, images, seen.name, reporter)
     if chosen is None:
-        reporter.note(f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold")
+        note_or_warn(
+            reporter, f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold"
+        )
     method = tiled(load_model(folder.path), seen.input_hw, seen.size_hw)
     model = make_model(method, run_facts(folder, chosen, seen.name), trial, int8, reporter)
     contents = {path: model.content}
@@ -200,7 +203,7 @@ def prepare_trial(
     name = split or find_test_split(source) or HELD_OUT
 
     def report_broken(sample: Sample, reason: str) -> None:
-        reporter.note(f"left out {sample.image_id}: {reason}")
+        note_or_warn(reporter, f"left out {sample.image_id}: {reason}")
 
     samples = _evenly(find_split(run, source, name), images)
     pictures = read_pictures(samples, config, report_broken, view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +94,8 @@ class Corrections:
 def import_corrections(
     file: str | Path,
     boxes: str | Path,
-    run: str | Path | None = None,
+    *,
+    run: str | os.PathLike[str] | None = None,
     out: str | Path | None = None,
     reporter: Reporter = SILENT,
 ) -> Corrections:
@@ -106,7 +108,7 @@ def import_corrections(
     Args:
         file: Reviewed boxes: Label Studio (JSON, JSON-MIN), COCO, CVAT for images (XML), a folder of YOLO or VOC.
         boxes: Ours that were reviewed: the folder that `cdtr localize` wrote, or a file in it.
-        run: The run, for its classes; by default those that the boxes name.
+        run: The run or its folder, for its classes; by default those that the boxes name.
         out: Write the reviewed boxes to this COCO file.
         reporter: Takes notes on how the file was read.
 
@@ -117,12 +119,12 @@ def import_corrections(
         DataError: A file cannot be used, or the images in it are none of ours.
         ConfigError: ``out`` does not end with ``.json``.
     """
-    file, run = Path(file), None if run is None else Path(run)
+    file, run_path = Path(file), None if run is None else Path(run)
     if out is not None:
         check_coco_name(Path(out))
     written_file, ours = read_written(Path(boxes), file)
-    if run is not None:
-        class_names = RunFolder(run).require_trained().class_names()
+    if run_path is not None:
+        class_names = RunFolder(run_path).require_trained().class_names()
     else:
         class_names = ours.class_names or tuple(sorted({box.name for image in ours.images for box in image.boxes}))
     theirs = read_reviewed(file)
@@ -139,7 +141,7 @@ def import_corrections(
         if count:
             reporter.note(f"passed over {count} {what}")
     sizes = {image_id: image.size_hw or written[image_id].size_hw for image_id, image in reviewed.items()}
-    found = Corrections(file, written_file, tuple(class_names), review, reviewed, sizes, run)
+    found = Corrections(file, written_file, tuple(class_names), review, reviewed, sizes, run_path)
     if out is not None:
         found.write(Path(out))
     return found

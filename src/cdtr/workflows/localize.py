@@ -25,7 +25,7 @@ _MOST_WORKERS = 8
 
 
 def localize(
-    run: str | Path,
+    run: str | os.PathLike[str],
     images: str | Path | Iterable[str | Path],
     out: str | Path,
     formats: str | Sequence[str] = "coco",
@@ -47,7 +47,7 @@ def localize(
     """Find the object in each image and write its box, and heat maps or overlays if asked.
 
     Args:
-        run: a run folder, a hub id, or an ``.onnx`` file of ``cdtr.export``.
+        run: a run, its folder, a hub id, or an ``.onnx`` file of ``cdtr.export``.
         images: image files, folders (searched at any depth) or patterns.
         out: the folder to write.
         formats: names of formats, a sequence or with commas between, such as ``"coco,csv"``.
@@ -76,6 +76,7 @@ def localize(
         >>> cdtr.localize("runs/neu", "photos/", "boxes", "coco,csv", multi=True)  # doctest: +SKIP
         Localized(53 boxes in 48 images at threshold 0.32; coco.json, boxes.csv)
     """
+    run = os.fspath(run)
     output = OutputFiles(
         out=Path(out),
         formats=split_formats(formats),
@@ -90,7 +91,7 @@ def localize(
     found = expand_images(as_arguments(images))
     at_a_time = workers or default_workers(len(found), batch_size)
     localizer = Localizer.from_pretrained(run, device, chosen.threshold, workers=at_a_time, view=view)
-    require_scores(localizer, output, chosen, str(run))
+    require_scores(localizer, output, chosen, run)
     if localizer.quality is not None and chosen.threshold is not None:
         _warn_of_misfit(localizer, reporter)
     return write_localizations(localizer, found, output, chosen, batch_size, f"cdtr/{Path(run).name}", reporter)

@@ -34,7 +34,7 @@ def localize_maps(
     out: str | Path,
     formats: str | Sequence[str] = "coco",
     *,
-    class_scores: Path | None = None,
+    class_scores: str | Path | None = None,
     boxes: str | None = None,
     heatmaps: bool = False,
     overlays: bool = False,
@@ -92,7 +92,7 @@ def localize_maps(
 def maps_localizer(
     folder: Path,
     images: Sequence[tuple[str, Path]],
-    class_scores: Path | None = None,
+    class_scores: str | Path | None = None,
     boxes: str | None = None,
     threshold: float | None = None,
     reporter: Reporter = SILENT,
@@ -110,8 +110,8 @@ def maps_localizer(
         raise ConfigError("--threshold is given, so there is none to choose by --boxes: give one of them")
     scores: ClassScores | None = None
     if class_scores is not None:
-        names = score_columns(class_scores)
-        scores = read_class_scores(class_scores, names)
+        names = score_columns(Path(class_scores))
+        scores = read_class_scores(Path(class_scores), names)
         missing = next((image_id for image_id, _ in images if image_id not in scores), None)
         if missing is not None:
             raise DataError(f"{class_scores} has no class scores of {missing}: expected a line for every image")

@@ -13,7 +13,7 @@ from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.image_files.reading import check_images
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names
-from cdtr.workflows.reporting import SILENT, Reporter
+from cdtr.workflows.reporting import SILENT, Reporter, note_or_warn
 
 if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
     from accelerate import PartialState
@@ -258,7 +258,7 @@ def group_by_view(
     if not groups:
         raise next(iter(faults.values()))
     for name, fault in faults.items():
-        reporter.note(f"protocol {name} is left out: {fault}")
+        note_or_warn(reporter, f"protocol {name} is left out: {fault}")
     return groups
 
 

@@ -5,12 +5,17 @@ A workflow never prints. The command line passes a terminal; a notebook or a ser
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from cdtr.records import Sample
+
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 class Reporter(Protocol):
@@ -30,13 +35,18 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """A reporter that drops everything: the default."""
+    """The default reporter: drops notes and progress, and turns warnings into Python's, which a notebook shows."""
+
+    def __repr__(self) -> str:
+        """Short and without an address, as signatures in the reference show it."""
+        return "SILENT"
 
     def note(self, message: str) -> None:
         """Drop the line."""
 
     def warn(self, message: str) -> None:
-        """Drop the line."""
+        """Warn with ``UserWarning`` at the line that called cdtr."""
+        warnings.warn(message, stacklevel=_callers_level())
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -47,10 +57,23 @@ class Silent:
 SILENT = Silent()
 
 
+def _callers_level() -> int:
+    """Return the ``stacklevel`` that leads ``Silent.warn`` to the first line outside of this package."""
+    level, frame = 2, sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def note_or_warn(reporter: Reporter, message: str) -> None:
+    """Note a line that bears on the result; where no reporter takes notes, warn of it, so that somebody sees it."""
+    (reporter.warn if isinstance(reporter, Silent) else reporter.note)(message)
+
+
 def note_left_out(reporter: Reporter) -> Callable[[Sample, str], None]:
     """Return a function that notes an image which cannot be read, for the loaders' ``on_broken``."""
 
     def note(sample: Sample, reason: str) -> None:
-        reporter.note(f"left out {sample.image_id}: {reason}")
+        note_or_warn(reporter, f"left out {sample.image_id}: {reason}")
 
     return note
