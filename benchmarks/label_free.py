@@ -27,8 +27,8 @@ from cdtr.data.loader import eval_loader
 from cdtr.data.transforms import denormalise
 from cdtr.evaluation import Tally, find_protocol, tally_images
 from cdtr.evaluation.calibration import halfway_threshold, middle_of_plateau
-from cdtr.evaluation.forward import answers
-from cdtr.evaluation.measure import place_answer
+from cdtr.evaluation.forward import predict
+from cdtr.evaluation.measure import place_prediction
 from cdtr.evaluation.protocols import Protocol
 from cdtr.localization.boxes import iou_half_open, largest_box
 from cdtr.model.clip import load_clip
@@ -99,12 +99,12 @@ def choose(run: RunFolder, source: DataSource, method: Method, protocol: Protoco
     samples, config = calibration_samples(run, source, None), run.config()
     batches = list(eval_loader(samples, config, view=find_view(run).name))
     maps, turned = [], []
-    for answer in answers(method, batches, "cpu", mirrored=True):
-        assert answer.mirrored_map is not None
-        maps.append(place_answer(answer.label_map, answer, protocol).astype(np.float64))
+    for prediction in predict(method, batches, "cpu", mirrored=True):
+        assert prediction.mirrored_map is not None
+        maps.append(place_prediction(prediction.label_map, prediction, protocol).astype(np.float64))
         # Boxes of an image and of its mirror image are compared for one class, the predicted one.
-        pair = answer.predicted_map, answer.mirrored_map
-        turned.append([boxes_over_grid(place_answer(one, answer, protocol), protocol.frame_hw) for one in pair])
+        pair = prediction.predicted_map, prediction.mirrored_map
+        turned.append([boxes_over_grid(place_prediction(one, prediction, protocol), protocol.frame_hw) for one in pair])
     both = np.array(turned)
     own = np.array([boxes_over_grid(one, protocol.frame_hw) for one in maps])
     found = {

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cdtr.errors import DataError
-from cdtr.evaluation import Tally, find_protocol, tally_answers
-from cdtr.evaluation.predictions import find_maps, read_answers, read_class_scores, without_classes
+from cdtr.evaluation import Tally, find_protocol, tally_predictions
+from cdtr.evaluation.predictions import find_maps, read_class_scores, read_predictions, without_classes
 from cdtr.records import Sample
 from cdtr.reports.tables import summary_lines
 from oracles import box_oracles as oracle
@@ -36,8 +36,8 @@ def write(folder, maps):
 
 def scored(folder, scores=None, **options):
     tally = Tally(WSOL, 0.3, 0.05)
-    found = read_answers(find_maps(folder, SAMPLES), SAMPLES, lambda _: (224, 224), 2, scores, **options)
-    tally_answers([tally], found, annotate_from(BOXES))
+    found = read_predictions(find_maps(folder, SAMPLES), SAMPLES, lambda _: (224, 224), 2, scores, **options)
+    tally_predictions([tally], found, annotate_from(BOXES))
     return tally
 
 

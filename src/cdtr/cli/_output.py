@@ -47,7 +47,7 @@ def is_quiet() -> bool:
     return os.environ.get(_QUIET, "") not in ("", "0")
 
 
-def write_answer(json_file: Path | None, tree: Any) -> None:
+def write_results(json_file: Path | None, tree: Any) -> None:
     """Write the JSON of ``--json``: to a file, which is named on the terminal, or to standard output for ``-``."""
     if json_file is None:
         return

@@ -34,7 +34,7 @@ def print_scores(
     scores: Scores, json_file: Path | None = None, figures: Path | None = None, per_class: bool = False
 ) -> None:
     """Print one evaluation, or several protocols side by side, and write numbers and figures if asked."""
-    from cdtr.cli._output import write_answer
+    from cdtr.cli._output import write_results
     from cdtr.reports.figures import write_figures
     from cdtr.reports.tables import metrics_table, per_class_table, protocols_table, summary_lines
     from cdtr.terminal import PlainConsole
@@ -46,7 +46,7 @@ def print_scores(
     for result in results if per_class else ():
         PlainConsole().print(per_class_table(result, scores.class_names))
     if json_file is not None:
-        write_answer(json_file, scores.to_json())
+        write_results(json_file, scores.to_json())
     for path in [path for result in results for path in write_figures(result, figures)] if figures is not None else ():
         print(f"wrote {path}")
 

@@ -32,7 +32,7 @@ def command(
 
     Example: cdtr ablate neu.yaml --out runs/neu-grid
     """
-    from cdtr.cli._output import write_answer
+    from cdtr.cli._output import write_results
     from cdtr.cli._shared import TERMINAL, require_outputs
     from cdtr.reports.ablation import to_table
     from cdtr.terminal import PlainConsole
@@ -43,11 +43,11 @@ def command(
     if dry_run:
         for cell in plan.grid.cells:
             print(f"{'done' if cell.is_done else 'to do'}  {cell.name}")
-        write_answer(json_file, {cell.name: cell.is_done for cell in plan.grid.cells})
+        write_results(json_file, {cell.name: cell.is_done for cell in plan.grid.cells})
         return
     result = plan.run(jobs, TERMINAL)
     if result.table is not None:
         PlainConsole().print(to_table(result.table))
         print(f"wrote {out / 'table.md'}, table.csv, table.json; the runs are in {out / 'runs'}")
-        write_answer(json_file, result.table.to_json())
+        write_results(json_file, result.table.to_json())
     result.failures.raise_first()

@@ -38,7 +38,7 @@ def command(
 
     Example: cdtr calibrate runs/neu --data NEU-DET
     """
-    from cdtr.cli._output import write_answer
+    from cdtr.cli._output import write_results
     from cdtr.cli._shared import LOCALIZE_REST, TERMINAL, next_steps, require_outputs, shell
     from cdtr.evaluation.calibration import LABEL_FREE
     from cdtr.workflows.calibrate import calibrate
@@ -64,7 +64,7 @@ def command(
     if quality is not None:
         print(f"scores of boxes: fitted on {quality.n_images} boxes, {100 * quality.hit_rate:.1f}% of them hits")
     print(f"wrote {done.run.calibration_file}")
-    write_answer(json_file, {"run": run, **(done.run.calibration() or {})})
+    write_results(json_file, {"run": run, **(done.run.calibration() or {})})
     test = [shell("cdtr", "evaluate", run, "--data", data)] if find_test_split(done.source, split) else []
     report = shell("cdtr", "report", run, "--data", data)
     next_steps([*test, report, shell("cdtr", "localize", run) + LOCALIZE_REST])

@@ -26,7 +26,7 @@ def command(
 
     Example: cdtr compare runs/tscam runs/cdtr --data NEU-DET
     """
-    from cdtr.cli._output import write_answer
+    from cdtr.cli._output import write_results
     from cdtr.cli._shared import TERMINAL, require_outputs
     from cdtr.reports.tables import differences_table
     from cdtr.terminal import PlainConsole
@@ -40,4 +40,4 @@ def command(
         threshold = "none" if result.threshold is None else f"{result.threshold:.3g}, {result.threshold_source}"
         print(f"threshold of {letter}: {threshold}; view {result.view}")
     if json_file is not None:
-        write_answer(json_file, found.to_json())
+        write_results(json_file, found.to_json())

@@ -17,7 +17,7 @@ def command(
 
     Example: cdtr describe runs/neu
     """
-    from cdtr.cli._output import write_answer
+    from cdtr.cli._output import write_results
     from cdtr.cli._shared import require_outputs
     from cdtr.workflows.describe import describe
 
@@ -26,4 +26,4 @@ def command(
     for line in found.lines():
         print(line)
     if json_file is not None:
-        write_answer(json_file, found.to_json())
+        write_results(json_file, found.to_json())

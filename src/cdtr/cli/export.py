@@ -36,7 +36,7 @@ def command(
 
     Example: cdtr export runs/neu --onnx neu.onnx --int8 --data NEU-DET
     """
-    from cdtr.cli._output import write_answer
+    from cdtr.cli._output import write_results
     from cdtr.cli._shared import LOCALIZE_REST, TERMINAL, next_steps, require_outputs, shell
     from cdtr.workflows.export import export
 
@@ -53,7 +53,7 @@ def command(
         reporter=TERMINAL,
     )
     _report(done)
-    write_answer(json_file, {"run": run, **done.to_json()})
+    write_results(json_file, {"run": run, **done.to_json()})
     next_steps([shell("cdtr", "localize", onnx) + LOCALIZE_REST])
 
 

@@ -45,7 +45,7 @@ def command(
 
     Example: cdtr import-corrections export.json --boxes boxes/ --run runs/neu --out reviewed.json
     """
-    from cdtr.cli._output import write_answer
+    from cdtr.cli._output import write_results
     from cdtr.cli._shared import TERMINAL, next_steps, note, require_outputs, shell
     from cdtr.terminal import PlainConsole
     from cdtr.workflows.import_corrections import check_coco_name, import_corrections
@@ -61,7 +61,7 @@ def command(
         + (f", {review.n_unknown} in the file are none of ours" if review.n_unknown else "")
     )
     PlainConsole().print(review_table(review))
-    write_answer(json_file, found.to_json())
+    write_results(json_file, found.to_json())
     if out is not None:
         found.write(out)
         print(f"wrote {out}: {len(found.reviewed)} images")

@@ -87,7 +87,7 @@ def command(
 
     Example: cdtr localize runs/neu photos/ --out boxes --format coco,yolo,label-studio --overlays --min-score 0.3
     """
-    from cdtr.cli._output import write_answer
+    from cdtr.cli._output import write_results
     from cdtr.cli._shared import TERMINAL, require_outputs
     from cdtr.errors import ConfigError
     from cdtr.localization.options import LocalizeOptions
@@ -140,7 +140,7 @@ def command(
             reporter=TERMINAL,
         )
     _report(found)
-    write_answer(json_file, {"run": run if maps is None else None, "maps": maps and str(maps), **found.to_json()})
+    write_results(json_file, {"run": run if maps is None else None, "maps": maps and str(maps), **found.to_json()})
 
 
 def _report(found: Localized) -> None:

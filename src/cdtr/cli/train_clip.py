@@ -27,7 +27,7 @@ def command(
     """
     from dataclasses import asdict, replace
 
-    from cdtr.cli._output import write_answer
+    from cdtr.cli._output import write_results
     from cdtr.cli._shared import next_steps, progress_console, require_outputs, shell
     from cdtr.config import load_config
     from cdtr.data.opening import open_data
@@ -43,5 +43,5 @@ def command(
     fit = train_clip(loaded, open_data(data, loaded.data), out, settings, progress_console())
     print(fit.line("held-out training images"))
     print(f"wrote {out}: an open_clip model")
-    write_answer(json_file, {"clip": str(out), "fit": asdict(fit)})
+    write_results(json_file, {"clip": str(out), "fit": asdict(fit)})
     next_steps([shell("cdtr", "train", data, "--out", "RUN", "--set", f"sba.model={out}")])

@@ -10,11 +10,11 @@ from cdtr.evaluation.box_scores import fit_box_scores
 from cdtr.evaluation.calibration import (
     Calibration,
     calibrate,
-    calibrate_answers,
-    calibrate_answers_label_free,
     calibrate_label_free,
+    calibrate_predictions,
+    calibrate_predictions_label_free,
 )
-from cdtr.evaluation.evaluate import gather_tallies, tally_answers, tally_images
+from cdtr.evaluation.evaluate import gather_tallies, tally_images, tally_predictions
 from cdtr.evaluation.outputs import ImageMaps, image_maps
 from cdtr.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from cdtr.evaluation.result import Evaluation
@@ -32,15 +32,15 @@ __all__ = [
     "ScoredImage",
     "Tally",
     "calibrate",
-    "calibrate_answers",
-    "calibrate_answers_label_free",
     "calibrate_label_free",
+    "calibrate_predictions",
+    "calibrate_predictions_label_free",
     "find_protocol",
     "fit_box_scores",
     "gather_tallies",
     "image_maps",
     "measure_noise",
     "scored_images",
-    "tally_answers",
     "tally_images",
+    "tally_predictions",
 ]

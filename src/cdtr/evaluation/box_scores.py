@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from cdtr.evaluation.evaluate import Progress
-from cdtr.evaluation.forward import ImageAnswer, answers
-from cdtr.evaluation.measure import Annotate, box_ious, place_answer, predicted_features, true_boxes
+from cdtr.evaluation.forward import ImagePrediction, predict
+from cdtr.evaluation.measure import Annotate, box_ious, place_prediction, predicted_features, true_boxes
 from cdtr.evaluation.parallel import map_in_order
 from cdtr.evaluation.protocols import Protocol
 from cdtr.localization.quality import BoxQuality, Features
@@ -51,17 +51,17 @@ def fit_box_scores(
         DataError: If there are too few images, hits or misses.
     """
 
-    def describe(answer: ImageAnswer) -> tuple[str, Features | None, int, bool]:
-        gt_boxes = true_boxes(answer.sample, answer.size_hw, annotate(answer.sample), protocol)
+    def describe(prediction: ImagePrediction) -> tuple[str, Features | None, int, bool]:
+        gt_boxes = true_boxes(prediction.sample, prediction.size_hw, annotate(prediction.sample), protocol)
         if gt_boxes is None:
-            return answer.sample.image_id, None, 0, False
-        frame_map = place_answer(answer.predicted_map, answer, protocol)
+            return prediction.sample.image_id, None, 0, False
+        frame_map = place_prediction(prediction.predicted_map, prediction, protocol)
         (iou,) = box_ious(frame_map, gt_boxes, np.array([threshold]), protocol)
-        features = predicted_features(frame_map, answer, protocol, threshold)
-        return answer.sample.image_id, features, answer.predicted, bool(localized(iou))
+        features = predicted_features(frame_map, prediction, protocol, threshold)
+        return prediction.sample.image_id, features, prediction.predicted, bool(localized(iou))
 
     found: dict[str, tuple[Features, int, bool]] = {}
-    for image_id, features, label, hit in map_in_order(describe, answers(method, batches, device, mirrored), workers):
+    for image_id, features, label, hit in map_in_order(describe, predict(method, batches, device, mirrored), workers):
         if features is not None:
             found[image_id] = features, label, hit
         if progress is not None:

@@ -12,7 +12,7 @@ import torch
 
 from cdtr.errors import DataError
 from cdtr.evaluation.evaluate import Progress
-from cdtr.evaluation.forward import ImageAnswer, answers
+from cdtr.evaluation.forward import ImagePrediction, predict
 from cdtr.evaluation.measure import Annotate, box_ious, score_map, true_boxes
 from cdtr.evaluation.parallel import map_in_order
 from cdtr.evaluation.protocols import Protocol
@@ -71,14 +71,14 @@ def calibrate(
     delta: float = 0.01,
     workers: int | None = None,
 ) -> list[Calibration]:
-    """Run a method once and choose a threshold for each protocol; see ``calibrate_answers``."""
-    return calibrate_answers(
-        answers(method, batches, device), annotate, protocols, progress, delta=delta, workers=workers
+    """Run a method once and choose a threshold for each protocol; see ``calibrate_predictions``."""
+    return calibrate_predictions(
+        predict(method, batches, device), annotate, protocols, progress, delta=delta, workers=workers
     )
 
 
-def calibrate_answers(
-    found: Iterable[ImageAnswer],
+def calibrate_predictions(
+    found: Iterable[ImagePrediction],
     annotate: Annotate,
     protocols: Sequence[Protocol],
     progress: Progress | None = None,
@@ -109,15 +109,18 @@ def calibrate_answers(
     metrics = [MaxBoxAcc(thresholds, (LOC_LEVEL,)) for _ in protocols]
     seen: set[str] = set()
 
-    def sweep(answer: ImageAnswer) -> tuple[str, list[npt.NDArray[np.float64]] | None]:
-        annotation = annotate(answer.sample)
-        truths = [(protocol, true_boxes(answer.sample, answer.size_hw, annotation, protocol)) for protocol in protocols]
+    def sweep(prediction: ImagePrediction) -> tuple[str, list[npt.NDArray[np.float64]] | None]:
+        annotation = annotate(prediction.sample)
+        truths = [
+            (protocol, true_boxes(prediction.sample, prediction.size_hw, annotation, protocol))
+            for protocol in protocols
+        ]
         ious = [
-            box_ious(score_map(answer, protocol), boxes, thresholds, protocol)
+            box_ious(score_map(prediction, protocol), boxes, thresholds, protocol)
             for protocol, boxes in truths
             if boxes is not None
         ]
-        return answer.sample.image_id, ious or None
+        return prediction.sample.image_id, ious or None
 
     for image_id, ious in map_in_order(sweep, found, workers):
         if ious is not None and image_id not in seen:
@@ -143,12 +146,12 @@ def calibrate_label_free(
     *,
     workers: int | None = None,
 ) -> list[Calibration]:
-    """Run a method once and choose thresholds without boxes; see ``calibrate_answers_label_free``."""
-    return calibrate_answers_label_free(answers(method, batches, device), protocols, progress, workers=workers)
+    """Run a method once and choose thresholds without boxes; see ``calibrate_predictions_label_free``."""
+    return calibrate_predictions_label_free(predict(method, batches, device), protocols, progress, workers=workers)
 
 
-def calibrate_answers_label_free(
-    found: Iterable[ImageAnswer],
+def calibrate_predictions_label_free(
+    found: Iterable[ImagePrediction],
     protocols: Sequence[Protocol],
     progress: Progress | None = None,
     *,
@@ -159,10 +162,10 @@ def calibrate_answers_label_free(
     docs/benchmarks.md compares it with thresholds chosen on boxes and with other criteria.
 
     Args:
-        found: As in ``calibrate_answers``.
-        protocols: As in ``calibrate_answers``.
-        progress: As in ``calibrate_answers``.
-        workers: As in ``calibrate_answers``.
+        found: As in ``calibrate_predictions``.
+        protocols: As in ``calibrate_predictions``.
+        progress: As in ``calibrate_predictions``.
+        workers: As in ``calibrate_predictions``.
 
     Returns:
         The choice for each protocol.
@@ -173,8 +176,10 @@ def calibrate_answers_label_free(
     totals = np.zeros(len(protocols))
     seen: set[str] = set()
 
-    def thresholds(answer: ImageAnswer) -> tuple[str, list[float]]:
-        return answer.sample.image_id, [halfway_threshold(score_map(answer, protocol)) for protocol in protocols]
+    def thresholds(prediction: ImagePrediction) -> tuple[str, list[float]]:
+        return prediction.sample.image_id, [
+            halfway_threshold(score_map(prediction, protocol)) for protocol in protocols
+        ]
 
     for image_id, chosen in map_in_order(thresholds, found, workers):
         if image_id not in seen:

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from accelerate.utils import gather_object
 
-from cdtr.evaluation.forward import ImageAnswer, answers
+from cdtr.evaluation.forward import ImagePrediction, predict
 from cdtr.evaluation.measure import Annotate, Measures, measure
 from cdtr.evaluation.parallel import map_in_order
 from cdtr.evaluation.tally import Tally
@@ -45,12 +45,12 @@ def tally_images(
         DataError: If an annotation is broken; the message names the image.
     """
     mirrored = any(tally.quality is not None and tally.quality.mirrored for tally in tallies)
-    tally_answers(tallies, answers(method, batches, device, mirrored), annotate, progress, workers)
+    tally_predictions(tallies, predict(method, batches, device, mirrored), annotate, progress, workers)
 
 
-def tally_answers(
+def tally_predictions(
     tallies: Sequence[Tally],
-    found: Iterable[ImageAnswer],
+    found: Iterable[ImagePrediction],
     annotate: Annotate,
     progress: Progress | None = None,
     workers: int | None = None,
@@ -92,9 +92,11 @@ def gather_tallies(tallies: Sequence[Tally]) -> list[Tally]:
     return merged
 
 
-def _measure(answer: ImageAnswer, annotate: Annotate, tallies: Sequence[Tally]) -> list[Measures]:
-    annotation = annotate(answer.sample)
+def _measure(prediction: ImagePrediction, annotate: Annotate, tallies: Sequence[Tally]) -> list[Measures]:
+    annotation = annotate(prediction.sample)
     return [
-        measure(answer, annotation, tally.protocol, tally.thresholds, tally.pxap.edges, tally.threshold, tally.quality)
+        measure(
+            prediction, annotation, tally.protocol, tally.thresholds, tally.pxap.edges, tally.threshold, tally.quality
+        )
         for tally in tallies
     ]

@@ -15,7 +15,7 @@ from cdtr.records import Batch, Field, FloatArray, Method, ModelOutput, Sample
 
 
 @dataclass(frozen=True, slots=True)
-class ImageAnswer:
+class ImagePrediction:
     """Prediction of a method for one image.
 
     Attributes:
@@ -47,9 +47,9 @@ class ImageAnswer:
     field: Field | None = None
 
 
-def answers(
+def predict(
     method: Method, batches: Iterable[Batch], device: torch.device | str, mirrored: bool = False
-) -> Iterator[ImageAnswer]:
+) -> Iterator[ImagePrediction]:
     """Run a method in evaluation mode over batches.
 
     Args:
@@ -66,7 +66,7 @@ def answers(
     """
     with in_evaluation(method, device):
         for batch in batches:
-            yield from _answer_batch(method, batch, device, mirrored)
+            yield from _predict_batch(method, batch, device, mirrored)
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def in_evaluation(method: Method, device: torch.device | str) -> Iterator[None]:
             module.train(was_training)
 
 
-def _answer_batch(method: Method, batch: Batch, device: torch.device | str, mirrored: bool) -> list[ImageAnswer]:
+def _predict_batch(method: Method, batch: Batch, device: torch.device | str, mirrored: bool) -> list[ImagePrediction]:
     with torch.inference_mode():
         images = batch.images.to(device, non_blocking=True)
         output = method(images, auxiliary=False)
@@ -98,7 +98,7 @@ def _answer_batch(method: Method, batch: Batch, device: torch.device | str, mirr
     in_top5 = (best == labels[:, None]).any(dim=1).tolist()
     predicted = best[:, 0].tolist()
     return [
-        ImageAnswer(
+        ImagePrediction(
             sample=sample,
             size_hw=batch.sizes_hw[i],
             label=int(labels[i]),

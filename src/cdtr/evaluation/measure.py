@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cdtr.errors import DataError
-from cdtr.evaluation.forward import ImageAnswer
+from cdtr.evaluation.forward import ImagePrediction
 from cdtr.evaluation.protocols import Protocol, place_boxes, place_map, place_mask, scale_boxes
 from cdtr.localization.boxes import check_inclusive, largest_box
 from cdtr.localization.quality import BoxQuality, box_features
@@ -60,16 +60,18 @@ class Measures:
     histograms: npt.NDArray[np.int64] | None = None
 
 
-def score_map(answer: ImageAnswer, protocol: Protocol) -> FloatArray:
+def score_map(prediction: ImagePrediction, protocol: Protocol) -> FloatArray:
     """Place the map that gives GT-known Loc in the protocol's frame, scaled to [0, 1]."""
-    return place_answer(answer.label_map if protocol.map_of == "label" else answer.predicted_map, answer, protocol)
+    return place_prediction(
+        prediction.label_map if protocol.map_of == "label" else prediction.predicted_map, prediction, protocol
+    )
 
 
-def place_answer(coarse_map: FloatArray, answer: ImageAnswer, protocol: Protocol) -> FloatArray:
+def place_prediction(coarse_map: FloatArray, prediction: ImagePrediction, protocol: Protocol) -> FloatArray:
     """Place one map (h, w) of a prediction in the protocol's frame, scaled to [0, 1]."""
-    if answer.as_given and protocol.crop is None and coarse_map.shape == protocol.frame_hw:
+    if prediction.as_given and protocol.crop is None and coarse_map.shape == protocol.frame_hw:
         return coarse_map
-    return place_map(coarse_map, answer.size_hw, protocol, answer.field)
+    return place_map(coarse_map, prediction.size_hw, protocol, prediction.field)
 
 
 def true_boxes(
@@ -124,7 +126,7 @@ def box_ious(
 
 
 def measure(
-    answer: ImageAnswer,
+    prediction: ImagePrediction,
     annotation: Annotation | None,
     protocol: Protocol,
     thresholds: FloatArray,
@@ -135,7 +137,7 @@ def measure(
     """Compare one image with its annotation.
 
     Args:
-        answer: Prediction for the image.
+        prediction: Prediction for the image.
         annotation: Its annotation, if any.
         protocol: How maps and true boxes are compared.
         thresholds: (T,) map thresholds of the sweep.
@@ -149,37 +151,37 @@ def measure(
     Raises:
         DataError: If the annotation is broken; the message names the image.
     """
-    gt_boxes = true_boxes(answer.sample, answer.size_hw, annotation, protocol)
+    gt_boxes = true_boxes(prediction.sample, prediction.size_hw, annotation, protocol)
     mask = annotation.mask if annotation is not None else None
     if gt_boxes is None and mask is None:
-        return Measures(_row(answer, None, None))
-    frame_map = score_map(answer, protocol)
+        return Measures(_row(prediction, None, None))
+    frame_map = score_map(prediction, protocol)
     histograms = None
     if mask is not None:
-        _check_proportions(mask, answer)
+        _check_proportions(mask, prediction)
         histograms = pixel_histograms(frame_map, place_mask(mask, protocol), edges)
     if gt_boxes is None:
-        return Measures(_row(answer, None, None), histograms=histograms)
+        return Measures(_row(prediction, None, None), histograms=histograms)
     of_label = of_predicted = error = score = None
     swept = thresholds if threshold is None else np.append(thresholds, threshold)
     single = box_ious(frame_map, gt_boxes, swept, protocol)
     if threshold is not None:
         of_label = of_predicted = float(single[-1])
         (box,) = largest_boxes(frame_map, (threshold,), protocol.boxes)
-        correct = answer.predicted == answer.label
+        correct = prediction.predicted == prediction.label
         error = classify_error(box, gt_boxes, of_label, correct, protocol.boxes.inclusive)
         other_map = frame_map
         if not correct and protocol.map_of == "label":
-            other_map = place_answer(answer.predicted_map, answer, protocol)
+            other_map = place_prediction(prediction.predicted_map, prediction, protocol)
             of_predicted = float(box_ious(other_map, gt_boxes, np.array([threshold]), protocol)[0])
         if quality is not None:
-            features = predicted_features(other_map, answer, protocol, threshold)
-            score = quality.score(features, answer.predicted) if features is not None else 0.0
+            features = predicted_features(other_map, prediction, protocol, threshold)
+            score = quality.score(features, prediction.predicted) if features is not None else 0.0
     ratio = None
-    if answer.attention is not None and annotation is not None:
-        ratio = inside_outside_ratio(answer.attention, annotation.boxes_xyxy, answer.size_hw, answer.field)
+    if prediction.attention is not None and annotation is not None:
+        ratio = inside_outside_ratio(prediction.attention, annotation.boxes_xyxy, prediction.size_hw, prediction.field)
     return Measures(
-        row=_row(answer, of_label, of_predicted, error, score, ratio),
+        row=_row(prediction, of_label, of_predicted, error, score, ratio),
         gt_boxes=gt_boxes,
         single=single[: len(thresholds)],
         multi=box_ious(frame_map, gt_boxes, thresholds, protocol, multi_contour=True),
@@ -187,26 +189,28 @@ def measure(
     )
 
 
-def _check_proportions(mask: UInt8Array, answer: ImageAnswer) -> None:
+def _check_proportions(mask: UInt8Array, prediction: ImagePrediction) -> None:
     """Refuse a mask of other proportions; other sizes are allowed, as masks of OpenImages have them."""
-    (mask_height, mask_width), (height, width) = mask.shape, answer.size_hw
+    (mask_height, mask_width), (height, width) = mask.shape, prediction.size_hw
     larger, smaller = max(mask_height * width, mask_width * height), min(mask_height * width, mask_width * height)
     if larger > (1 + _MASK_STRETCH) * smaller:
         raise DataError(
-            f"{answer.sample.image_id}: mask of {mask_width}x{mask_height} for an image of {width}x{height}, expected "
-            "the same proportions, is it the mask of another image, or turned on its side?"
+            f"{prediction.sample.image_id}: mask of {mask_width}x{mask_height} for an image of {width}x{height}, "
+            "expected the same proportions, is it the mask of another image, or turned on its side?"
         )
 
 
 def predicted_features(
-    frame_map: FloatArray, answer: ImageAnswer, protocol: Protocol, threshold: float
+    frame_map: FloatArray, prediction: ImagePrediction, protocol: Protocol, threshold: float
 ) -> dict[str, float] | None:
     """Compute the features by which ``BoxQuality`` scores the predicted class's box; None if there is no box."""
     found = largest_box(frame_map, threshold)
     if not len(found):
         return None
-    turned = None if answer.mirrored_map is None else place_answer(answer.mirrored_map, answer, protocol)
-    return box_features(frame_map, found[0], answer.prob, threshold, turned)
+    turned = (
+        None if prediction.mirrored_map is None else place_prediction(prediction.mirrored_map, prediction, protocol)
+    )
+    return box_features(frame_map, found[0], prediction.prob, threshold, turned)
 
 
 def measure_boxes(
@@ -266,7 +270,7 @@ def _frame_box(box: ScoredBox | None, size_hw: tuple[int, int], protocol: Protoc
 
 
 def _row(
-    answer: ImageAnswer,
+    prediction: ImagePrediction,
     iou_label: float | None,
     iou_predicted: float | None,
     error: ErrorKind | None = None,
@@ -274,11 +278,11 @@ def _row(
     attention_ratio: float | None = None,
 ) -> ImageRow:
     return ImageRow(
-        image_id=answer.sample.image_id,
-        label=answer.label,
-        predicted=answer.predicted,
-        prob=answer.prob,
-        in_top5=answer.in_top5,
+        image_id=prediction.sample.image_id,
+        label=prediction.label,
+        predicted=prediction.predicted,
+        prob=prediction.prob,
+        in_top5=prediction.in_top5,
         iou_label=iou_label,
         iou_predicted=iou_predicted,
         error=error,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cdtr.errors import DataError
-from cdtr.evaluation.forward import ImageAnswer
+from cdtr.evaluation.forward import ImagePrediction
 from cdtr.evaluation.result import Evaluation
 from cdtr.localization.maps import check_score_map, normalise_maps
 from cdtr.metrics import all_metrics
@@ -118,14 +118,14 @@ def _csv_rows(path: Path) -> Iterator[list[str]]:
         raise DataError(f"{path} cannot be read as CSV ({error}): save it as UTF-8 with commas between") from error
 
 
-def read_answers(
+def read_predictions(
     maps: Mapping[str, Path],
     samples: Sequence[Sample],
     size_hw: Callable[[Sample], tuple[int, int]],
     n_classes: int,
     class_scores: ClassScores | None = None,
     normalise: bool = False,
-) -> Iterator[ImageAnswer]:
+) -> Iterator[ImagePrediction]:
     """Read the prediction for each image.
 
     Args:
@@ -148,7 +148,7 @@ def read_answers(
             raise DataError(f"no class scores of {sample.image_id}: expected a line for every image")
         predicted = sample.label if scores is None else int(scores.argmax())
         label_map, predicted_map = _read_maps(maps[sample.image_id], sample.label, predicted, n_classes, normalise)
-        yield ImageAnswer(
+        yield ImagePrediction(
             sample=sample,
             size_hw=size_hw(sample),
             label=sample.label,

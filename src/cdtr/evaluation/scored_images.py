@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cdtr.evaluation.forward import ImageAnswer, answers
+from cdtr.evaluation.forward import ImagePrediction, predict
 from cdtr.evaluation.measure import Annotate, measure, score_map, true_boxes
 from cdtr.evaluation.protocols import Protocol
 from cdtr.localization.sweep import largest_boxes
@@ -59,20 +59,22 @@ def scored_images(
     Yields:
         The images in the order of the batches.
     """
-    for answer in answers(method, batches, device):
-        yield _score(answer, annotate(answer.sample), protocol, threshold)
+    for prediction in predict(method, batches, device):
+        yield _score(prediction, annotate(prediction.sample), protocol, threshold)
 
 
-def _score(answer: ImageAnswer, annotation: Annotation | None, protocol: Protocol, threshold: float) -> ScoredImage:
+def _score(
+    prediction: ImagePrediction, annotation: Annotation | None, protocol: Protocol, threshold: float
+) -> ScoredImage:
     at = np.array([threshold])
-    measures = measure(answer, annotation, protocol, at, np.linspace(0, 1, 3), threshold)
-    frame_map = score_map(answer, protocol)
+    measures = measure(prediction, annotation, protocol, at, np.linspace(0, 1, 3), threshold)
+    frame_map = score_map(prediction, protocol)
     found = _half_open(largest_boxes(frame_map, at, protocol.boxes), protocol)
-    truth = true_boxes(answer.sample, answer.size_hw, annotation, protocol)
+    truth = true_boxes(prediction.sample, prediction.size_hw, annotation, protocol)
     return ScoredImage(
-        sample=answer.sample,
+        sample=prediction.sample,
         row=measures.row,
-        size_hw=answer.size_hw,
+        size_hw=prediction.size_hw,
         map=frame_map,
         found_xyxy=found[(found[:, :2] + 1 < found[:, 2:]).all(axis=1)],
         true_xyxy=np.zeros((0, 4)) if truth is None else _half_open(truth, protocol),

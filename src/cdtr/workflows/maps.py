@@ -133,9 +133,9 @@ def _choose_threshold(
     model: MapsModel, samples: Sequence[Sample], scores: ClassScores | None, boxes: str | None, reporter: Reporter
 ) -> float:
     """Choose the threshold by boxes of some of the images, or by the maps alone, and report which."""
-    from cdtr.evaluation import calibrate_answers, calibrate_answers_label_free, find_protocol
+    from cdtr.evaluation import calibrate_predictions, calibrate_predictions_label_free, find_protocol
     from cdtr.evaluation.calibration import LABEL_FREE
-    from cdtr.evaluation.predictions import read_answers
+    from cdtr.evaluation.predictions import read_predictions
 
     n_classes = len(model.class_names)
     sizes = _sizes(samples, model.max_pixels)
@@ -146,16 +146,16 @@ def _choose_threshold(
         readable = [sample for sample in readable if annotate(sample) is not None]
         for line in account_lines([account]):
             reporter.note(f"read: {line}")
-    answers = read_answers(
+    predictions = read_predictions(
         model.files, readable, lambda sample: sizes[sample.image_id], n_classes, scores, normalise=True
     )
     protocols = [find_protocol("wsol")]
     with reporter.progress("choosing the threshold", len(readable)) as move:
         if annotate is not None:
-            (found,) = calibrate_answers(answers, annotate, protocols, move)
+            (found,) = calibrate_predictions(predictions, annotate, protocols, move)
             basis = f"GT-known Loc {found.gt_known_loc:.1f}%, on {found.n_images} images"
         else:
-            (found,) = calibrate_answers_label_free(answers, protocols, move)
+            (found,) = calibrate_predictions_label_free(predictions, protocols, move)
             basis = f"{LABEL_FREE}; --threshold or --boxes choose another"
         reporter.note(f"threshold {found.threshold:.3g}: {basis}")
     return found.threshold

@@ -10,10 +10,10 @@ from cdtr.config import Config
 from cdtr.data.datasets import load_source
 from cdtr.data.opening import Forgiving
 from cdtr.errors import ConfigError, DataError
-from cdtr.evaluation import Evaluation, Protocol, Tally, tally_answers
+from cdtr.evaluation import Evaluation, Protocol, Tally, tally_predictions
 from cdtr.evaluation.coco_results import read_coco_boxes
 from cdtr.evaluation.measure import measure_boxes
-from cdtr.evaluation.predictions import find_maps, read_answers, read_class_scores, without_classes
+from cdtr.evaluation.predictions import find_maps, read_class_scores, read_predictions, without_classes
 from cdtr.evaluation.tally import DELTA
 from cdtr.image_files.reading import read_size
 from cdtr.records import DataSource, Sample
@@ -113,9 +113,9 @@ def _score_maps(
     source, samples = truth.source, truth.samples
     files = find_maps(folder, samples)
     scores = None if class_scores is None else read_class_scores(Path(class_scores), source.class_names)
-    found = read_answers(files, samples, truth.size_hw, len(source.class_names), scores, normalise)
+    found = read_predictions(files, samples, truth.size_hw, len(source.class_names), scores, normalise)
     with reporter.progress("scoring maps", len(samples)) as advance:
-        tally_answers(tallies, found, source.annotate, advance)
+        tally_predictions(tallies, found, source.annotate, advance)
     results = [_with_advice(tally.finish(), tally, source) for tally in tallies]
     return results if scores is not None else [without_classes(result) for result in results]
 

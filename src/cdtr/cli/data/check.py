@@ -51,7 +51,7 @@ def command(
 
     Example: cdtr data check photos/ --out photos-check
     """
-    from cdtr.cli._output import write_answer
+    from cdtr.cli._output import write_results
     from cdtr.cli._shared import TERMINAL, require_folder
     from cdtr.data.check import require_kinds
     from cdtr.image_files.written import mark_written
@@ -94,7 +94,7 @@ def command(
     elif out is not None:
         (out / "copies.jpg").unlink(missing_ok=True)  # of an earlier look
     for file in (json_file, out and out / "check.json"):
-        write_answer(file, found.to_json())
+        write_results(file, found.to_json())
     if out is not None:
         mark_written(out, ["classes.jpg", "copies.jpg"])
     if sheet is not None:
