@@ -60,3 +60,7 @@ def test_an_error_cancels_what_has_not_begun_and_calls_the_hook() -> None:
     assert closed.is_set()
     assert waited == [0, 1, 2]
     assert len(done) < 20
+
+
+def test_threads_and_pending_items_have_defaults() -> None:
+    assert list(map_in_order(lambda item: -item, range(1000))) == [-item for item in range(1000)]

@@ -7,15 +7,20 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from cdtr.cores import core_count
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_MOST_THREADS = 8  # where the caller does not say
+_ITEMS_PER_THREAD = 64
 
 
 def map_in_order(
     function: Callable[[Item], Result],
     items: Iterable[Item],
-    workers: int,
-    ahead: int,
+    workers: int | None = None,
+    ahead: int | None = None,
     *,
     too_much: Callable[[Sequence[Item]], bool] | None = None,
     on_wait: Callable[[int], None] | None = None,
@@ -28,13 +33,15 @@ def map_in_order(
     Args:
         function: runs in a thread.
         items: read from the caller's thread, at most ``ahead`` before their results are taken.
-        workers: number of threads.
-        ahead: number of items in work, or finished and not yet taken.
+        workers: number of threads; None for one a core, up to 8.
+        ahead: number of items in work, or finished and not yet taken; None for 64 a thread.
         too_much: whether so many items may not be held together; the oldest are then taken first. A single item always
             may.
         on_wait: called with the number of an item, from 0, before its result is waited for.
         on_close: called before threads are waited for at the end, so that they may give up.
     """
+    n_threads = workers or min(_MOST_THREADS, core_count())
+    most_pending = _ITEMS_PER_THREAD * n_threads if ahead is None else ahead
     pending: deque[tuple[Item, Future[Result]]] = deque()
     taken = 0
 
@@ -45,13 +52,13 @@ def map_in_order(
         taken += 1
         return pending.popleft()[1].result()
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(n_threads) as pool:
         try:
             for item in items:
                 while pending and too_much is not None and too_much([*(held for held, _ in pending), item]):
                     yield take()
                 pending.append((item, pool.submit(function, item)))
-                if len(pending) > ahead:
+                if len(pending) > most_pending:
                     yield take()
             while pending:
                 yield take()

@@ -18,7 +18,7 @@ from cdtr.app.batches import Batch
 from cdtr.app.contract import FILE_TYPES, IMAGE_TYPES, files, problems
 from cdtr.app.examples import MOST, Examples
 from cdtr.app.forms import FormRoute
-from cdtr.app.service import Answer, Outcome, Service
+from cdtr.app.service import LocalizedUpload, Outcome, Service
 from cdtr.app.uploads import read_header
 from cdtr.localization.options import LocalizeOptions
 from cdtr.reports.overlays import heat_map
@@ -121,12 +121,12 @@ async def localize(
     service: TheService,
     options: TheOptions,
     image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP, GIF or TIFF (first frame), PPM")],
-    with_map: Annotated[bool, Form(alias="map", description="answer the heat map as well")] = False,
-    with_picture: Annotated[bool, Form(alias="picture", description="answer the upright image as well")] = False,
+    with_map: Annotated[bool, Form(alias="map", description="return the heat map as well")] = False,
+    with_picture: Annotated[bool, Form(alias="picture", description="return the upright image as well")] = False,
 ) -> Found:
     """Boxes, scores and class probabilities of an image. Nothing of it is kept."""
-    answer = await service.localize(image, options)
-    return await run_in_threadpool(_found, answer, service.threshold(options), with_map, with_picture)
+    upload = await service.localize(image, options)
+    return await run_in_threadpool(_found, upload, service.threshold(options), with_map, with_picture)
 
 
 @router.post(
@@ -246,10 +246,10 @@ def _examples(service: Service, number: int) -> Examples:
     return service.examples
 
 
-def _found(answer: Answer, threshold: float, with_map: bool, with_picture: bool) -> Found:
-    found = describe(answer.localization, threshold, answer.note)
-    found.map = map_png(answer.localization.map) if with_map else None
-    found.picture = picture_jpeg(answer.picture) if with_picture else None
+def _found(upload: LocalizedUpload, threshold: float, with_map: bool, with_picture: bool) -> Found:
+    found = describe(upload.localization, threshold, upload.note)
+    found.map = map_png(upload.localization.map) if with_map else None
+    found.picture = picture_jpeg(upload.picture) if with_picture else None
     return found
 
 

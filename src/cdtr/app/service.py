@@ -27,7 +27,7 @@ _REVIEW = "review"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LocalizedUpload:
     """An image that was localized; ``picture`` is upright RGB."""
 
     picture: Image.Image
@@ -78,14 +78,14 @@ class Service:
         """Return the map threshold that counts: the one asked for, else the run's own."""
         return self.localizer.threshold if options.threshold is None else options.threshold
 
-    async def localize(self, upload: UploadFile, options: LocalizeOptions) -> Answer:
+    async def localize(self, upload: UploadFile, options: LocalizeOptions) -> LocalizedUpload:
         """Decode and localize an upload; HTTPException for one that is no good image."""
         name = image_id(upload.filename)
         async with self.turns:
             content = await upload.read()
             picture, note = await run_in_threadpool(read_upload, content, name, self.limits.pixels)
             found = await asyncio.wrap_future(self.worker.submit(name, picture, options))
-        return Answer(picture, found, note)
+        return LocalizedUpload(picture, found, note)
 
     def open_batch(self, formats: str, options: LocalizeOptions) -> Batch:
         """A batch that writes formats, names with commas between; ConfigError for one that cannot be written here."""
@@ -109,12 +109,12 @@ class Service:
             batch.images += len(uploads)
             outcomes = []
             for some in _groups(uploads, self.worker.batch_size):
-                answers = (self._localize_once(upload, batch) for upload in some)
-                for upload, answer in zip(some, await asyncio.gather(*answers), strict=True):
-                    outcomes.append(await run_in_threadpool(_write, upload.filename or "", answer, batch))
+                waiting = (self._localize_once(upload, batch) for upload in some)
+                for upload, found in zip(some, await asyncio.gather(*waiting), strict=True):
+                    outcomes.append(await run_in_threadpool(_write, upload.filename or "", found, batch))
         return outcomes
 
-    async def _localize_once(self, upload: UploadFile, batch: Batch) -> Answer | HTTPException:
+    async def _localize_once(self, upload: UploadFile, batch: Batch) -> LocalizedUpload | HTTPException:
         try:
             name = image_id(upload.filename)
             if name in batch.taken:
@@ -127,12 +127,12 @@ class Service:
             return HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
 
 
-def _write(name: str, answer: Answer | HTTPException, batch: Batch) -> Outcome:
-    if isinstance(answer, HTTPException):
-        batch.leave_out(name, answer.detail)
-        return Outcome(name, 0, answer.detail)
-    batch.add(answer.localization)
-    return Outcome(answer.localization.image_id, len(answer.localization.boxes_xyxy), None)
+def _write(name: str, found: LocalizedUpload | HTTPException, batch: Batch) -> Outcome:
+    if isinstance(found, HTTPException):
+        batch.leave_out(name, found.detail)
+        return Outcome(name, 0, found.detail)
+    batch.add(found.localization)
+    return Outcome(found.localization.image_id, len(found.localization.boxes_xyxy), None)
 
 
 def _groups(uploads: Sequence[UploadFile], size: int) -> Iterator[Sequence[UploadFile]]:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cdtr.cli._output import is_quiet
 from cdtr.errors import DataError
-from cdtr.records import DataSource, Sample
+from cdtr.records import DataSource
 from cdtr.terminal import PlainConsole
 from cdtr.text import printable
 
@@ -103,11 +103,6 @@ class Terminal:
 
 
 TERMINAL = Terminal()
-
-
-def report_broken(sample: Sample, reason: str) -> None:
-    """Note an image that cannot be read, and why."""
-    note(f"left out {sample.image_id}: {reason}")
 
 
 def require_folder(out: Path, option: str = "--out") -> None:

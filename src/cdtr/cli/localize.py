@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ from cdtr.cli._options import DeviceOption, JsonOption, ThresholdOption, ViewOpt
 from cdtr.plugins import modules_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cdtr.workflows.box_files import Localized
 
 # Found without importing cdtr.formats, which would take seconds that --help does not have.
@@ -102,43 +105,24 @@ def command(
     options = LocalizeOptions(
         threshold=threshold, top_k=top_k, multi=multi, min_area_share=min_area, min_score=min_score
     )
+    call: Callable[..., Localized]
     if maps is None:
-        found = localize(
-            run,
-            images or [],
-            out,
-            formats,
-            device=device,
-            view=view,
-            workers=workers,
-            heatmaps=heatmaps,
-            overlays=overlays,
-            overwrite=overwrite,
-            val_share=val_share,
-            flat=flat,
-            copies=copies,
-            batch_size=batch_size,
-            options=options,
-            reporter=TERMINAL,
-        )
+        call = partial(localize, run, images or [], device=device, view=view, workers=workers)
     else:
-        found = localize_maps(
-            maps,
-            [run, *(images or [])],
-            out,
-            formats,
-            class_scores=class_scores,
-            boxes=boxes,
-            heatmaps=heatmaps,
-            overlays=overlays,
-            overwrite=overwrite,
-            val_share=val_share,
-            flat=flat,
-            copies=copies,
-            batch_size=batch_size,
-            options=options,
-            reporter=TERMINAL,
-        )
+        call = partial(localize_maps, maps, [run, *(images or [])], class_scores=class_scores, boxes=boxes)
+    found = call(
+        out=out,
+        formats=formats,
+        heatmaps=heatmaps,
+        overlays=overlays,
+        overwrite=overwrite,
+        val_share=val_share,
+        flat=flat,
+        copies=copies,
+        batch_size=batch_size,
+        options=options,
+        reporter=TERMINAL,
+    )
     _report(found)
     write_results(json_file, {"run": run if maps is None else None, "maps": maps and str(maps), **found.to_json()})
 

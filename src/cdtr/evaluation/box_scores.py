@@ -10,10 +10,10 @@ import torch
 from cdtr.evaluation.evaluate import Progress
 from cdtr.evaluation.forward import ImagePrediction, predict
 from cdtr.evaluation.measure import Annotate, box_ious, place_prediction, predicted_features, true_boxes
-from cdtr.evaluation.parallel import map_in_order
 from cdtr.evaluation.protocols import Protocol
 from cdtr.localization.quality import BoxQuality, Features
 from cdtr.metrics import localized
+from cdtr.parallel import map_in_order
 from cdtr.records import Batch, Method
 
 

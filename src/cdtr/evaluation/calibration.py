@@ -14,11 +14,11 @@ from cdtr.errors import DataError
 from cdtr.evaluation.evaluate import Progress
 from cdtr.evaluation.forward import ImagePrediction, predict
 from cdtr.evaluation.measure import Annotate, box_ious, score_map, true_boxes
-from cdtr.evaluation.parallel import map_in_order
 from cdtr.evaluation.protocols import Protocol
 from cdtr.evaluation.tally import sweep_thresholds
 from cdtr.metrics import LOC_IOU, MaxBoxAcc
 from cdtr.metrics.max_box_acc import LOC_LEVEL
+from cdtr.parallel import map_in_order
 from cdtr.records import Batch, Method
 from cdtr.runs import hash_names
 

@@ -10,8 +10,8 @@ from accelerate.utils import gather_object
 
 from cdtr.evaluation.forward import ImagePrediction, predict
 from cdtr.evaluation.measure import Annotate, Measures, measure
-from cdtr.evaluation.parallel import map_in_order
 from cdtr.evaluation.tally import Tally
+from cdtr.parallel import map_in_order
 from cdtr.records import Batch, Method
 
 Progress = Callable[[int], None]

@@ -25,6 +25,12 @@ class Spread:
 
     values: tuple[float, ...]
 
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> Spread | None:
+        """Return the spread of the values; None if there is none, or one of them is missing."""
+        known = tuple(float(value) for value in values if value is not None)
+        return cls(known) if known and len(known) == len(values) else None
+
     @property
     def mean(self) -> float:
         """Mean over the seeds."""
@@ -148,13 +154,16 @@ def summarise(results: Results, metrics: Sequence[str], base: str, recipes: Mapp
     scores, differences = {}, {}
     for row in rows:
         both = [seed for seed in seeds[row] if seed in seeds.get(base, ())]
-        scores[row] = {m: _spread([value(row, seed, m) for seed in seeds[row]]) for m in metrics}
+        scores[row] = {m: Spread.of([value(row, seed, m) for seed in seeds[row]]) for m in metrics}
         differences[row] = {
-            m: _spread([_less(value(row, seed, m), value(base, seed, m)) for seed in both]) if row != base else None
+            m: Spread.of([_less(value(row, seed, m), value(base, seed, m)) for seed in both]) if row != base else None
             for m in metrics
         }
     trivial = {
-        name: {m: _mean([(result["baselines"].get(name) or {}).get(m) for result in results.values()]) for m in metrics}
+        name: {
+            m: known_mean([(result["baselines"].get(name) or {}).get(m) for result in results.values()])
+            for m in metrics
+        }
         for name in BASELINE_NAMES
     }
     return AblationTable(
@@ -239,15 +248,11 @@ def _cells(table: AblationTable) -> list[list[str]]:
     return lines
 
 
-def _spread(values: Sequence[float | None]) -> Spread | None:
-    known = tuple(value for value in values if value is not None)
-    return Spread(known) if known and len(known) == len(values) else None
-
-
 def _less(value: float | None, base: float | None) -> float | None:
     return None if value is None or base is None else value - base
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def known_mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are known; None if none is."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None

@@ -54,19 +54,19 @@ def panel_row(
     output = predictor.forward([picture])
     processor = MapPostProcessor(predictor.class_names, threshold)
     prediction = predictor.select_maps(output, [picture], processor.select_classes)
-    (answer,) = processor.process(prediction, [sample.image_id], [(picture.height, picture.width)])
+    (localized,) = processor.process(prediction, [sample.image_id], [(picture.height, picture.width)])
     small, scale = _shrink(picture)
-    found = answer.boxes_xyxy * scale
+    found = localized.boxes_xyxy * scale
     truth = None if annotation is None else annotation.boxes_xyxy * scale
     drawn = small.copy()
     draw_boxes(drawn, found, truth)
-    predicted = predictor.class_names[answer.map_label]
+    predicted = predictor.class_names[localized.map_label]
     panels = [Panel("image", f"{sample.image_id} {_boxes(len(found), truth)}", as_data_uri(drawn))]
-    for kind, name, coarse in [*_coarse_maps(output, answer.map_label), ("fused", "fused map", answer.map)]:
+    for kind, name, coarse in [*_coarse_maps(output, localized.map_label), ("fused", "fused map", localized.map)]:
         over = _under_heat(small, coarse)
         draw_boxes(over, found, truth)
         panels.append(Panel(kind, f"{name} for {predicted} over {sample.image_id}", as_data_uri(over)))
-    prob = float(answer.class_probs[answer.map_label])
+    prob = float(localized.class_probs[localized.map_label])
     return PanelRow(sample.image_id, predictor.class_names[sample.label], predicted, prob, iou, tuple(panels))
 
 

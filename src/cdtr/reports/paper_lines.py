@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cdtr.config import PaperDifference, Reproduction, is_paper
 from cdtr.errors import DataError
-from cdtr.reports.ablation import Spread
+from cdtr.reports.ablation import Spread, known_mean
 from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES
 
 COST_NAMES = {
@@ -143,7 +143,9 @@ def _part(found: Reproduction, data: str, known: Findings) -> Part:
         lines.append(_difference_line(found.table.difference, {line.row: line for line in lines}))
     everything = _all_evaluations(known)
     trivial = {
-        key: tuple(_mean([(one["baselines"].get(key) or {}).get(metric) for one in everything]) for metric in metrics)
+        key: tuple(
+            known_mean([(one["baselines"].get(key) or {}).get(metric) for one in everything]) for metric in metrics
+        )
         for key in (BASELINE_NAMES if everything else ())
     }
     shown = {key: values for key, values in trivial.items() if any(value is not None for value in values)}
@@ -164,7 +166,7 @@ def _lines(found: Reproduction, data: str, known: Findings) -> Iterable[Line]:
             text=row.text,
             paper=row.paper.get(data, (None,) * len(metrics)),
             ours=ours,
-            oracle=tuple(_spread([(one.get("oracle") or {}).get(m) for one in of_seeds.values()]) for m in metrics),
+            oracle=tuple(Spread.of([(one.get("oracle") or {}).get(m) for one in of_seeds.values()]) for m in metrics),
             seeds=tuple(of_seeds),
             note=", ".join(filter(None, (told, known.notes.get(name, "")))),
             recipe=recipe,
@@ -203,7 +205,7 @@ def _less(value: float | None, base: float | None) -> float | None:
 def _ours(metric: str, evaluations: Iterable[Mapping[str, Any]], costs: Mapping[str, float]) -> Spread | None:
     if metric in COST_NAMES:
         return Spread((costs[metric],)) if metric in costs else None
-    return _spread([one["metrics"].get(metric) for one in evaluations])
+    return Spread.of([one["metrics"].get(metric) for one in evaluations])
 
 
 def _all_evaluations(known: Findings) -> list[Mapping[str, Any]]:
@@ -220,13 +222,3 @@ def _facts(known: Findings) -> str:
     if known.cost_machine:
         words.append(f"costs on {known.cost_machine}")
     return f"Ours: {', '.join(words)}." if evaluations or known.cost_machine else "Ours: nothing yet."
-
-
-def _spread(values: Sequence[float | None]) -> Spread | None:
-    known = tuple(float(value) for value in values if value is not None)
-    return Spread(known) if known and len(known) == len(values) else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    spread = _spread([value for value in values if value is not None])
-    return spread.mean if spread else None

@@ -22,7 +22,7 @@ from cdtr.localization.tiles import tiled
 from cdtr.records import Sample
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.workflows.opening import HELD_OUT, find_split, find_test_split, open_source
-from cdtr.workflows.reporting import SILENT, Reporter, note_or_warn
+from cdtr.workflows.reporting import SILENT, Reporter, note_left_out, note_or_warn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -201,12 +201,8 @@ def prepare_trial(
         return TrialImages(f"{_DRAWN} drawn pictures (--data takes your own)", drawn, threshold)
     source = open_source(run, data, None, split, reporter)
     name = split or find_test_split(source) or HELD_OUT
-
-    def report_broken(sample: Sample, reason: str) -> None:
-        note_or_warn(reporter, f"left out {sample.image_id}: {reason}")
-
     samples = _evenly(find_split(run, source, name), images)
-    pictures = read_pictures(samples, config, report_broken, view)
+    pictures = read_pictures(samples, config, note_left_out(reporter), view)
     return TrialImages(f"{len(pictures)} images of {name}", pictures, threshold)
 
 
