@@ -54,6 +54,13 @@ def switch_conflict(config: Config) -> str:
         return "ski.enabled needs csm.enabled: SKI takes its offsets from CSM's maps (Eq. 10)"
     if config.ocm.enabled and config.ocm.prior != "none" and not config.guide.enabled:
         return f"ocm.prior {config.ocm.prior} needs guide.enabled: it compares the guide's features"
+    if _prior_in_use(config) == "shared" and not (
+        config.guide.features == "backbone" and config.backbone.stem == "cnn" and config.backbone.cnn.frozen
+    ):
+        return (
+            "the prior shared needs guide.features backbone, backbone.stem cnn and backbone.cnn.frozen true: it is a "
+            "direction in the features of a frozen CNN"
+        )
     if config.guide.attention != "evidence" and not config.guide.enabled:
         return f"guide.attention {config.guide.attention} needs guide.enabled: the guide is what teaches it"
     return ""

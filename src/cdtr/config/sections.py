@@ -33,7 +33,7 @@ class DataConfig(Section):
     deduplicate: bool = False  # leave out training images that are also in a split for scores
     input_size: Size = (224, 224)  # height, width that the model sees
     resize: Size = (256, 256)  # before the random crop of training
-    augment: Literal["none", "crop_flip", "shift_flip", "resized_crop", "official"] = "crop_flip"  # row 13
+    augment: Literal["none", "flip", "crop_flip", "shift_flip", "resized_crop", "official"] = "crop_flip"  # row 13
     repeats: int = Field(1, ge=1)  # copies of an image in a step, each augmented anew (row 13)
     holdout: float = Field(0.1, ge=0, lt=1)  # share of the training images kept for validation and calibration
     workers: int = Field(2, ge=0, le=1024)
@@ -51,6 +51,7 @@ class CnnConfig(Section):
     frozen: bool = True
     reductions: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field((16, 32), min_length=1)  # strides of its maps
     align: bool = True  # resample the maps so that their cells tile the image
+    cache: bool = True  # keep the features of a frozen network on disk; needs data.augment flip or none
 
     @field_validator("reductions")
     @classmethod

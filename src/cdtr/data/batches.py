@@ -22,6 +22,7 @@ class Item(NamedTuple):
         image: None if the file could not be read.
         broken: (sample, reason) of each file that could not be read.
         field: the part of the source that ``image`` shows; None for all of it.
+        mirrored: whether ``image`` is mirrored, where that is all that an augmentation does; else None.
     """
 
     sample: Sample
@@ -30,6 +31,7 @@ class Item(NamedTuple):
     size_hw: tuple[int, int]
     broken: tuple[tuple[Sample, str], ...] = ()
     field: Field | None = None
+    mirrored: bool | None = None
 
 
 class Loaded(NamedTuple):
@@ -53,6 +55,7 @@ def collate(items: Sequence[Item]) -> Loaded:
         sizes_hw=tuple(item.size_hw for item in good),
         clean_images=torch.stack(clean) if clean else None,
         fields=tuple(item.field for item in good) if any(item.field for item in good) else (),
+        mirrored=tuple(item.mirrored for item in good if item.mirrored is not None),
     )
     return Loaded(batch, broken)
 

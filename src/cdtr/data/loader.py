@@ -20,16 +20,23 @@ from cdtr.records import Sample
 
 
 class TrainImages(Dataset[Item]):
-    """Training images by key; an augmentation depends on seed, epoch and position alone."""
+    """Training images by key; an augmentation depends on seed, epoch and position alone.
 
-    def __init__(self, samples: Sequence[Sample], config: DataConfig, seed: int) -> None:
+    pixels: without, no file is read and images are empty, for a training that has their features.
+    """
+
+    def __init__(self, samples: Sequence[Sample], config: DataConfig, seed: int, pixels: bool = True) -> None:
         self._samples = tuple(samples)
+        self._pixels = pixels
         self._max_pixels = config.max_pixels
         self._seed = seed
         self._transform = TrainTransform(config)
 
     def __getitem__(self, key: Key) -> Item:
         epoch, position, index = key
+        if not self._pixels:
+            mirrored = self._transform.mirrors(augmentation_seed(self._seed, epoch, position))
+            return Item(self._samples[index], torch.empty(3, 0, 0), None, (0, 0), mirrored=mirrored)
         broken: list[tuple[Sample, str]] = []
         for sample in self._candidates(index):
             try:
@@ -37,11 +44,13 @@ class TrainImages(Dataset[Item]):
             except DataError as error:
                 broken.append((sample, str(error)))
                 continue
+            seed = augmentation_seed(self._seed, epoch, position)
             with torch.random.fork_rng(devices=[]):
                 # Not torch.manual_seed, which would seed the accelerators of this process too.
-                torch.default_generator.manual_seed(augmentation_seed(self._seed, epoch, position))
+                torch.default_generator.manual_seed(seed)
                 image, clean = self._transform(source)
-            return Item(sample, image, clean, (source.height, source.width), tuple(broken))
+            size_hw = source.height, source.width
+            return Item(sample, image, clean, size_hw, tuple(broken), mirrored=self._transform.mirrors(seed))
         raise DataError(f"none of the {len(self._samples)} training images can be read; the first: {broken[0][1]}")
 
     def _candidates(self, index: int) -> Iterator[Sample]:
@@ -82,10 +91,16 @@ class TrainLoader(BatchLoader):
     """
 
     def __init__(
-        self, samples: Sequence[Sample], config: Config, rank: int, world: int, on_broken: OnBroken | None = None
+        self,
+        samples: Sequence[Sample],
+        config: Config,
+        rank: int,
+        world: int,
+        on_broken: OnBroken | None = None,
+        pixels: bool = True,
     ) -> None:
         self._sampler = EpochSampler(len(samples), config, rank, world)
-        images = TrainImages(samples, config.data, config.seed)
+        images = TrainImages(samples, config.data, config.seed, pixels)
         super().__init__(_data_loader(images, config, batch_sampler=self._sampler), on_broken)
 
     @property
@@ -103,15 +118,22 @@ class EvalLoader(BatchLoader):
 
 
 def train_loader(
-    samples: Sequence[Sample], config: Config, rank: int = 0, world: int = 1, on_broken: OnBroken | None = None
+    samples: Sequence[Sample],
+    config: Config,
+    rank: int = 0,
+    world: int = 1,
+    on_broken: OnBroken | None = None,
+    pixels: bool = True,
 ) -> TrainLoader | StreamLoader:
     """The training loader of process ``rank`` of ``world``; broken files go to ``on_broken``, else are warned about.
 
     Images in tar shards are streamed, with what ``cdtr.data.stream`` says of the order.
+
+    pixels: without, the batches of single files have images of size 0, for a training that has their features.
     """
     if samples and in_tar(samples[0].path):
         return StreamLoader(samples, config, rank, world, on_broken)
-    return TrainLoader(samples, config, rank, world, on_broken)
+    return TrainLoader(samples, config, rank, world, on_broken, pixels)
 
 
 def eval_loader(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from cdtr.config import DataConfig, ViewName
@@ -41,15 +41,20 @@ class EvalTransform:
 class TrainTransform:
     """An RGB image to (image, clean), each (3, H, W) and normalised, augmented as ``config.augment`` says.
 
-    none: as in evaluation. crop_flip: the paper's resize, random crop and flip. shift_flip: the whole image at the size
-    that evaluation sees, moved by up to an eighth of its side, reflected at its borders, and flipped. resized_crop: for
-    small data from scratch. official: what the released code does, with random erasing; only then is there a ``clean``,
-    the same without erasing, and else it is None.
+    none: as in evaluation. flip: the same, mirrored half of the time. crop_flip: the paper's resize, random crop and
+    flip. shift_flip: the whole image at the size that evaluation sees, moved by up to an eighth of its side, reflected
+    at its borders, and flipped. resized_crop: for small data from scratch. official: what the released code does, with
+    random erasing; only then is there a ``clean``, the same without erasing, and else it is None.
     """
 
     def __init__(self, config: DataConfig) -> None:
         self._augment = v2.Compose([*_augmentation(config), *_normalise(config)])
         self._erase = v2.RandomErasing(p=0.25, value="random") if config.augment == "official" else None
+        self._only_flips = config.augment == "flip"
+
+    def mirrors(self, seed: int) -> bool | None:
+        """Whether the image is mirrored when torch's generator has this seed; None where more than that is drawn."""
+        return bool(_uniform(torch.Generator().manual_seed(seed)) < 0.5) if self._only_flips else None
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor | None]:
         """Return the augmented pixels (3, H, W), and the same without erasing where a part was erased."""
@@ -86,7 +91,18 @@ def _augmentation(config: DataConfig) -> list[Any]:
     if config.augment == "official":
         crop = v2.RandomResizedCrop(size, interpolation=_BICUBIC, antialias=True)
         return [crop, flip, RandAugment(config)]
-    return [_resize(size)]
+    return [_resize(size), _Flip()] if config.augment == "flip" else [_resize(size)]
+
+
+class _Flip(nn.Module):
+    """Mirror half of the images; the generator's first number decides, so that a seed tells it."""
+
+    def forward(self, image: Any) -> Any:
+        return v2.functional.horizontal_flip(image) if _uniform(torch.default_generator) < 0.5 else image
+
+
+def _uniform(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator))
 
 
 def _resize(size: tuple[int, int]) -> v2.Resize:

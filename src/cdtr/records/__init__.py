@@ -132,6 +132,9 @@ class Batch:
         sizes_hw: Sizes of the source images in pixels, after EXIF rotation.
         clean_images: The images without random erasing, for CLIP; None if nothing was erased.
         fields: The part of each image that ``images`` shows, None for all of it; empty if all images are whole.
+        mirrored: Whether each image was mirrored, where ``data.augment`` is ``flip``; else empty.
+        levels: Feature maps of a frozen CNN that were kept, (B, C_i, h_i, w_i); empty where none are. ``images`` may
+            then be without pixels, (B, 3, 0, 0).
     """
 
     images: Tensor
@@ -140,6 +143,8 @@ class Batch:
     sizes_hw: tuple[tuple[int, int], ...]
     clean_images: Tensor | None = None
     fields: tuple[Field | None, ...] = ()
+    mirrored: tuple[bool, ...] = ()
+    levels: tuple[Tensor, ...] = ()
 
     def field_of(self, index: int) -> Field | None:
         """Return the part of the source that an image of the batch shows; None for all of it."""

@@ -27,6 +27,8 @@ from cdtr.model.teacher import Teacher
 from cdtr.records import Batch, DataSource, Method, ModelOutput
 from cdtr.runs import RunFolder, one_at_a_time
 from cdtr.terminal import PlainConsole, say_to
+from cdtr.training.feature_store import FeatureStore
+from cdtr.training.features import needs_pixels, prepare_features
 from cdtr.training.log import TrainingLog
 from cdtr.training.optimiser import build_optimiser, learning_rate
 from cdtr.training.prepare import Prepared, finish_run, prepare_run, start_run
@@ -92,7 +94,8 @@ def _train(
         say(prepared.start.line(method))
     if teacher is not None:
         method = Distilled(method, teacher, config.pretrain)
-    trainer = Trainer(accelerator, method, prepared, console)
+    store = prepare_features(accelerator, method, prepared, load_weights, say)
+    trainer = Trainer(accelerator, method, prepared, console, store)
     if accelerator.process_index:
         # All have built the same method; from here on each draws its own drop path.
         set_seed(config.seed, device_specific=True)
@@ -104,11 +107,21 @@ def _train(
 class Trainer:
     """The state of a training: the method, its optimiser, the average of its weights, and the position."""
 
-    def __init__(self, accelerator: Accelerator, method: Method, prepared: Prepared, console: Console) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        method: Method,
+        prepared: Prepared,
+        console: Console,
+        store: FeatureStore | None = None,
+    ) -> None:
         self.config, self.folder, self.console = prepared.config, prepared.run, console
+        self.store = store
         self.accelerator = accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
-        self.loader: TrainLoader | StreamLoader = train_loader(prepared.fit, self.config, rank, world)
+        self.loader: TrainLoader | StreamLoader = train_loader(
+            prepared.fit, self.config, rank, world, pixels=store is None or needs_pixels(self.config)
+        )
         # Tiles would cost five forward passes an image, for a figure that is watched and not reported.
         view: ViewName = "crop" if self.config.evaluation.view == "crop" else "whole"
         self.held_out: EvalLoader = eval_loader(prepared.held_out, self.config, rank, world, view=view)
@@ -180,11 +193,11 @@ class Trainer:
         lambdas: dict[str, float] = {}
         share = 1 / len(micro_batches)
         for index, batch in enumerate(micro_batches):
-            batch = on_device(batch, self.accelerator.device)
+            batch = self._seen(batch)
             last = index + 1 == len(micro_batches)
             with self.accelerator.no_sync(self.model) if not last else nullcontext():
                 with self.accelerator.autocast():
-                    output = self.model(batch.images)
+                    output = self.model(batch.images, **_known_levels(batch))
                     terms = method.losses(output, batch)
                 loss, lambdas = method.weigh(terms)
                 self._require_finite({**terms, "total": loss}, position)
@@ -203,6 +216,11 @@ class Trainer:
             lambdas,
             dict(zip(diagnostics, means[len(sums) :], strict=True)),
         )
+
+    def _seen(self, batch: Batch) -> Batch:
+        """The batch on the device, with the features of its images where they are kept."""
+        batch = on_device(batch, self.accelerator.device)
+        return batch if self.store is None or any(batch.fields) else self.store.attach(batch)
 
     def _require_finite(self, terms: Mapping[str, Tensor], position: Position) -> None:
         """Stop all processes together, naming the first term that is not a number in any of them."""
@@ -241,9 +259,9 @@ class Trainer:
         model.eval()
         counts = torch.zeros(4, device=self.accelerator.device)
         for batch in self.held_out:
-            batch = on_device(batch, self.accelerator.device)
+            batch = self._seen(batch)
             with self.accelerator.autocast():
-                output: ModelOutput = model(batch.images)
+                output: ModelOutput = model(batch.images, **_known_levels(batch))
             top = output.logits.topk(min(5, output.logits.shape[1]), dim=1).indices == batch.labels[:, None]
             likeness = attention_agreement(output, batch.labels).sum()
             counts += torch.stack([top[:, 0].sum(), top.sum(), likeness, torch.tensor(len(top), device=top.device)])
@@ -268,6 +286,11 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     """Return the batch with its tensors on a device."""
     clean = None if batch.clean_images is None else batch.clean_images.to(device)
     return replace(batch, images=batch.images.to(device), labels=batch.labels.to(device), clean_images=clean)
+
+
+def _known_levels(batch: Batch) -> dict[str, tuple[Tensor, ...]]:
+    """The argument of a method that takes known features; none where there are none, as other methods take none."""
+    return {"levels": batch.levels} if batch.levels else {}
 
 
 def _bare(accelerator: Accelerator, model: nn.Module) -> Method:

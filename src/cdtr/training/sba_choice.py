@@ -94,7 +94,7 @@ def _settle_sba(
     clip = clip.to(accelerator.device)
     text = clip.text_features(source.class_names, settings.templates)
     loader = eval_loader(fair_sample(probed, settings.probe_images, config.seed), config)
-    prior: Prior = "border" if config.ocm.prior == "none" else config.ocm.prior
+    prior: Prior = "border" if config.ocm.prior in {"none", "shared"} else config.ocm.prior
     clip_fit = probe_clip(clip, text, loader, config.data, settings, prior)
     reason = None if settings.enabled is True else _reason_against(clip_fit, settings)
     keep = reason is None

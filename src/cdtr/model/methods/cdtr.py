@@ -5,7 +5,7 @@ Every module is a switch: without any it is TS-CAM, with CSM and OCM it is CATR.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cdtr.config import AttentionReduce, Config, MapsConfig, Prior, module_specs
 from cdtr.errors import ConfigError
 from cdtr.model.backbone import Backbone
+from cdtr.model.cnn import CnnFeatures
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guidance, Guide
 from cdtr.model.maps import class_evidence, class_loss, mean_attention, pooled_logits
@@ -70,19 +71,27 @@ class Cdtr(Method):
         self.fixed_weights = {"sba": sba_alpha}  # of terms without a learned weight, where it is not 1
         self.attention_reduce: AttentionReduce = attention_reduce
 
-    def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
+    @property
+    def cnn(self) -> CnnFeatures | None:
+        """The CNN whose features are the patches; None without one."""
+        return self.backbone.cnn
+
+    def forward(
+        self, images: Tensor, auxiliary: bool | None = None, levels: Sequence[Tensor] | None = None
+    ) -> ModelOutput:
         """Compute class scores and localization maps (Eq. 3, or as ``maps.fuse`` says).
 
         Args:
             images: (B, 3, H, W), normalised.
             auxiliary: Whether to run SKI and the guide, which no map needs; None runs them in training mode.
+            levels: Feature maps of the images' ``cnn``, if they are known already.
 
         Returns:
             ``maps`` (B, C, h, w) are of any sign. ``aux`` has the outputs of the modules, and in training the class
             maps ``X_out + X_csm`` as ``evidence``, which several losses use.
         """
         auxiliary = self.training if auxiliary is None else auxiliary
-        tokens = self.backbone(images)
+        tokens = self.backbone(images) if levels is None else self.backbone(images, levels)
         m_ca = mean_attention(tokens.attention, self.attention_reduce)
         x_out: Tensor = self.head(tokens.patches)
         aux: dict[str, Tensor] = {"x_out": x_out}
@@ -207,13 +216,13 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
 
 
 def _guide(config: Config, classes: int, backbone: Backbone) -> Guide:
-    shares = None
+    cnn = None
     if config.guide.features == "backbone":
-        if backbone.cnn is None:
+        cnn = backbone.cnn
+        if cnn is None:
             raise ConfigError("guide.features backbone needs backbone.stem cnn, whose features the guide then uses")
-        shares = backbone.cnn.shares()
     grid, patch = backbone.grid_hw, backbone.patch_size
-    return Guide(classes, grid, patch, config.guide, config.maps.padding, _prior(config), shares)
+    return Guide(classes, grid, patch, config.guide, config.maps.padding, _prior(config), cnn)
 
 
 def _prior(config: Config) -> Prior | None:
