@@ -22,6 +22,7 @@ class Item(NamedTuple):
         image: None if the file could not be read.
         broken: (sample, reason) of each file that could not be read.
         field: the part of the source that ``image`` shows; None for all of it.
+        prior: (H, W), the map that goes with the image; None without maps.
     """
 
     sample: Sample
@@ -30,6 +31,7 @@ class Item(NamedTuple):
     size_hw: tuple[int, int]
     broken: tuple[tuple[Sample, str], ...] = ()
     field: Field | None = None
+    prior: Tensor | None = None
 
 
 class Loaded(NamedTuple):
@@ -46,6 +48,7 @@ def collate(items: Sequence[Item]) -> Loaded:
     if not good:
         return Loaded(None, broken)
     clean = [item.clean for item in good if item.clean is not None]
+    priors = [item.prior for item in good if item.prior is not None]
     batch = Batch(
         images=torch.stack([item.image for item in good if item.image is not None]),
         labels=torch.tensor([item.sample.label for item in good], dtype=torch.int64),
@@ -53,6 +56,7 @@ def collate(items: Sequence[Item]) -> Loaded:
         sizes_hw=tuple(item.size_hw for item in good),
         clean_images=torch.stack(clean) if clean else None,
         fields=tuple(item.field for item in good) if any(item.field for item in good) else (),
+        prior=torch.stack(priors) if priors else None,
     )
     return Loaded(batch, broken)
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from cdtr.config import Config, DataConfig, ViewName
 from cdtr.cores import core_count
 from cdtr.data.batches import BatchLoader, Item, OnBroken, collate, one_thread
+from cdtr.data.prior_maps import PriorMaps
 from cdtr.data.sampler import EpochSampler, Key, augmentation_seed
 from cdtr.data.stream import StreamLoader
 from cdtr.data.transforms import EvalTransform, TrainTransform
@@ -22,11 +23,12 @@ from cdtr.records import Sample
 class TrainImages(Dataset[Item]):
     """Training images by key; an augmentation depends on seed, epoch and position alone."""
 
-    def __init__(self, samples: Sequence[Sample], config: DataConfig, seed: int) -> None:
+    def __init__(self, samples: Sequence[Sample], config: DataConfig, seed: int, maps: PriorMaps | None = None) -> None:
         self._samples = tuple(samples)
         self._max_pixels = config.max_pixels
         self._seed = seed
         self._transform = TrainTransform(config)
+        self._maps = maps
 
     def __getitem__(self, key: Key) -> Item:
         epoch, position, index = key
@@ -34,14 +36,15 @@ class TrainImages(Dataset[Item]):
         for sample in self._candidates(index):
             try:
                 source = read_image(sample.path, self._max_pixels)
+                prior = None if self._maps is None else self._maps.read(sample)
             except DataError as error:
                 broken.append((sample, str(error)))
                 continue
             with torch.random.fork_rng(devices=[]):
                 # Not torch.manual_seed, which would seed the accelerators of this process too.
                 torch.default_generator.manual_seed(augmentation_seed(self._seed, epoch, position))
-                image, clean = self._transform(source)
-            return Item(sample, image, clean, (source.height, source.width), tuple(broken))
+                image, clean, moved = self._transform.with_map(source, prior)
+            return Item(sample, image, clean, (source.height, source.width), tuple(broken), prior=moved)
         raise DataError(f"none of the {len(self._samples)} training images can be read; the first: {broken[0][1]}")
 
     def _candidates(self, index: int) -> Iterator[Sample]:
@@ -82,10 +85,16 @@ class TrainLoader(BatchLoader):
     """
 
     def __init__(
-        self, samples: Sequence[Sample], config: Config, rank: int, world: int, on_broken: OnBroken | None = None
+        self,
+        samples: Sequence[Sample],
+        config: Config,
+        rank: int,
+        world: int,
+        on_broken: OnBroken | None = None,
+        maps: PriorMaps | None = None,
     ) -> None:
         self._sampler = EpochSampler(len(samples), config, rank, world)
-        images = TrainImages(samples, config.data, config.seed)
+        images = TrainImages(samples, config.data, config.seed, maps)
         super().__init__(_data_loader(images, config, batch_sampler=self._sampler), on_broken)
 
     @property
@@ -103,15 +112,21 @@ class EvalLoader(BatchLoader):
 
 
 def train_loader(
-    samples: Sequence[Sample], config: Config, rank: int = 0, world: int = 1, on_broken: OnBroken | None = None
+    samples: Sequence[Sample],
+    config: Config,
+    rank: int = 0,
+    world: int = 1,
+    on_broken: OnBroken | None = None,
+    maps: PriorMaps | None = None,
 ) -> TrainLoader | StreamLoader:
     """The training loader of process ``rank`` of ``world``; broken files go to ``on_broken``, else are warned about.
 
-    Images in tar shards are streamed, with what ``cdtr.data.stream`` says of the order.
+    Images in tar shards are streamed, with what ``cdtr.data.stream`` says of the order. With ``maps`` the batches have
+    the maps of their images as ``prior``.
     """
     if samples and in_tar(samples[0].path):
-        return StreamLoader(samples, config, rank, world, on_broken)
-    return TrainLoader(samples, config, rank, world, on_broken)
+        return StreamLoader(samples, config, rank, world, on_broken, maps)
+    return TrainLoader(samples, config, rank, world, on_broken, maps)
 
 
 def eval_loader(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import GuideConfig, Padding, Prior
+from cdtr.errors import DataError
 from cdtr.model.maps import correlation, pooled_logits, standardised
 from cdtr.model.norm import SyncedBatchNorm2d
 from cdtr.model.priors import OF_COLOURS, PRIORS
@@ -53,7 +55,7 @@ class Guide(nn.Module):
         patch_size: Side of a patch in pixels.
         config: The settings of the guide.
         padding: Padding of the convolutions at the image's border.
-        prior: Which object prior to compute; None for none.
+        prior: Which object prior to compute; ``maps`` for that of the batch, None for none.
         shares: (D,), the weights of the backbone's features in the prior. The guide then uses those features instead
             of its own.
 
@@ -72,7 +74,7 @@ class Guide(nn.Module):
         patch_size: int,
         config: GuideConfig,
         padding: Padding = "zeros",
-        prior: Prior | None = None,
+        prior: Prior | Literal["maps"] | None = None,
         shares: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -109,10 +111,29 @@ class Guide(nn.Module):
         return Guidance(self.layers(features), self._prior(images, features * self.shares[:, None, None]))
 
     def _prior(self, images: Tensor, features: Tensor) -> Tensor | None:
-        if self.prior is None:
+        if self.prior is None or self.prior == "maps":
             return None
         compared = F.adaptive_avg_pool2d(images, self.grid_hw) if self.prior in OF_COLOURS else features
         return PRIORS[self.prior](compared)
+
+    def prior_of(self, computed: Tensor | None, given: Tensor | None) -> Tensor | None:
+        """Choose the prior of a batch.
+
+        Args:
+            computed: (B, h, w), that of ``forward``, if it has one.
+            given: (B, H, W), the maps that came with the images, if any.
+
+        Returns:
+            (B, h, w): the maps averaged over each patch where the prior is ``maps``, else ``computed``.
+
+        Raises:
+            DataError: The prior is ``maps``, and the batch has none.
+        """
+        if self.prior != "maps":
+            return computed
+        if given is None:
+            raise DataError("the prior is that of maps, and the batch has none: expected Batch.prior")
+        return F.adaptive_avg_pool2d(given.float()[:, None], self.grid_hw).squeeze(1)
 
     def losses(
         self, seen: Guidance, m_ca: Tensor, evidence: Tensor, labels: Tensor, m_ocm: Tensor | None = None

@@ -132,6 +132,7 @@ class Batch:
         sizes_hw: Sizes of the source images in pixels, after EXIF rotation.
         clean_images: The images without random erasing, for CLIP; None if nothing was erased.
         fields: The part of each image that ``images`` shows, None for all of it; empty if all images are whole.
+        prior: (B, H, W) in [0, 1], maps of another tool as the images are cropped and flipped; None without such maps.
     """
 
     images: Tensor
@@ -140,6 +141,7 @@ class Batch:
     sizes_hw: tuple[tuple[int, int], ...]
     clean_images: Tensor | None = None
     fields: tuple[Field | None, ...] = ()
+    prior: Tensor | None = None
 
     def field_of(self, index: int) -> Field | None:
         """Return the part of the source that an image of the batch shows; None for all of it."""

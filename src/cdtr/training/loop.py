@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cdtr.config import Config, ViewName
 from cdtr.data.loader import EvalLoader, TrainLoader, eval_loader, train_loader
+from cdtr.data.prior_maps import PriorMaps
 from cdtr.data.stream import StreamLoader
 from cdtr.errors import ConfigError, TrainingError
 from cdtr.model.distill import Distilled
@@ -108,7 +109,8 @@ class Trainer:
         self.config, self.folder, self.console = prepared.config, prepared.run, console
         self.accelerator = accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
-        self.loader: TrainLoader | StreamLoader = train_loader(prepared.fit, self.config, rank, world)
+        maps = PriorMaps.of(self.config, prepared.fit)
+        self.loader: TrainLoader | StreamLoader = train_loader(prepared.fit, self.config, rank, world, maps=maps)
         # Tiles would cost five forward passes an image, for a figure that is watched and not reported.
         view: ViewName = "crop" if self.config.evaluation.view == "crop" else "whole"
         self.held_out: EvalLoader = eval_loader(prepared.held_out, self.config, rank, world, view=view)
@@ -267,7 +269,9 @@ def _accelerator(precision: str) -> Accelerator:
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """Return the batch with its tensors on a device."""
     clean = None if batch.clean_images is None else batch.clean_images.to(device)
-    return replace(batch, images=batch.images.to(device), labels=batch.labels.to(device), clean_images=clean)
+    prior = None if batch.prior is None else batch.prior.to(device)
+    images, labels = batch.images.to(device), batch.labels.to(device)
+    return replace(batch, images=images, labels=labels, clean_images=clean, prior=prior)
 
 
 def _bare(accelerator: Accelerator, model: nn.Module) -> Method:
