@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from training_helpers import (
     assert_same_weights,
     largest_difference,
+    noise_image,
     quiet_console,
     run_training,
     text_of,
@@ -21,10 +24,13 @@ from training_helpers import (
     weights_of,
 )
 
+from cdtr.api import load_model
 from cdtr.config import Config, recipe_label
 from cdtr.data.datasets import load_source
+from cdtr.data.loader import eval_loader
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import DataError
+from cdtr.model.maps import correlation
 from cdtr.records import Sample
 from cdtr.training.loop import train
 
@@ -130,3 +136,28 @@ def test_a_folder_that_is_not_used_is_said(class_folder: Path, tmp_path: Path) -
     assert "data.prior_maps is not used: set ocm.prior=maps" in text_of(console)
     assert run.manifest()["prior_maps"] is None
     assert recipe_label(run.config()) == "paper + guide + border prior"
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["objects", "all but objects"])
+def test_attention_learns_the_maps_through_the_augmentation(sign: int, tmp_path: Path) -> None:
+    """A white square anywhere in noise: attention finds it, or all but it, in images as they are."""
+    places, truth = np.random.default_rng(0), {}
+    for number in range(40):
+        name = f"{('green', 'red')[number % 2]}/{number}"
+        image, (left, top) = noise_image(name.partition("/")[0], number, spread=20), places.integers(0, 24, 2)
+        image.paste("white", (left, top, left + 16, top + 16))
+        truth[f"{name}.png"] = shown = np.zeros((40, 40), dtype=np.float32)
+        shown[top : top + 16, left : left + 16] = 1
+        for folder in ("data", "maps"):
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+        image.save(tmp_path / "data" / f"{name}.png")
+        np.save(tmp_path / "maps" / f"{name}.npy", sign * shown)
+    settings = config(tmp_path / "maps", train={"epochs": 8, "batch_size": 8, "lr": 3e-3})
+    model = load_model(str(run_training(settings, tmp_path / "data", tmp_path / "run").path))
+    found = []
+    with torch.inference_mode():
+        for batch in eval_loader(load_source(tmp_path / "data").splits["train"], settings):
+            attention = model(batch.images).attention
+            maps = torch.stack([torch.from_numpy(truth[sample.image_id]) for sample in batch.samples])
+            found.append(correlation(attention, F.adaptive_avg_pool2d(maps[:, None], attention.shape[-2:])[:, 0]))
+    assert sign * torch.cat(found).mean().item() > 0.9
