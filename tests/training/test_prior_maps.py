@@ -81,8 +81,10 @@ def test_constant_maps_are_counted_and_held_out_images_need_none(
     np.save(map_of(maps, fit[0]), np.ones((3, 3)))
     map_of(maps, held[0]).unlink()
     console = quiet_console()
-    run = train(config(maps), load_source(class_folder), tmp_path / "run", console=console)
+    settings = config(maps, data={"prior_maps_taught_with": "unknown"})
+    run = train(settings, load_source(class_folder), tmp_path / "run", console=console)
     assert run.manifest()["prior_maps"]["constant"] == 1
+    assert f"24 of {maps}, taught with: unknown: set data.prior_maps_taught_with" in text_of(console)
     said = f"1 of 24 prior maps are constant, such as that of {fit[0].image_id}: these images teach nothing about"
     assert said in text_of(console)
     map_of(maps, fit[0]).unlink()

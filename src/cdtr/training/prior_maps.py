@@ -15,6 +15,8 @@ from cdtr.errors import CdtrError
 from cdtr.records import Sample
 from cdtr.training.log import Say
 
+UNKNOWN = Config().data.prior_maps_taught_with
+
 
 def check_prior_maps(
     accelerator: Accelerator, config: Config, fit: Sequence[Sample], say: Say
@@ -54,7 +56,8 @@ def _check(config: Config, fit: Sequence[Sample], say: Say) -> dict[str, Any]:
     maps = PriorMaps.of(config, fit)
     assert maps is not None  # as the settings use maps
     checked, words = maps.check(), config.data.prior_maps_taught_with
-    say(f"prior maps: {checked.images} of {checked.folder}, taught with: {words}")
+    hint = ": set data.prior_maps_taught_with, the recipe's label says it" if words == UNKNOWN else ""
+    say(f"prior maps: {checked.images} of {checked.folder}, taught with: {words}{hint}")
     if checked.constant:
         say(
             f"{len(checked.constant)} of {checked.images} prior maps are constant, such as that of "
