@@ -195,7 +195,7 @@ def test_options_of_maps_need_maps(photos: Path, tmp_path: Path, capsys: pytest.
     code, _, err = in_process(capsys, "localize", "run", "--out", tmp_path / "out")
     assert (code, "no images" in err) == (2, True)
     code, _, err = in_process(capsys, "localize", "--maps", tmp_path / "none", photos, "--out", tmp_path / "out")
-    assert (code, "expected maps as .npy files" in err) == (2, True)
+    assert (code, "expected maps as .npy or .png files" in err) == (2, True)
 
 
 def test_results_are_noted_as_such_before_they_are_there(

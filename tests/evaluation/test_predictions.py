@@ -6,7 +6,8 @@ import pytest
 
 from cdtr.errors import DataError
 from cdtr.evaluation import Tally, find_protocol, tally_predictions
-from cdtr.evaluation.predictions import find_maps, read_class_scores, read_predictions, without_classes
+from cdtr.evaluation.predictions import read_class_scores, read_predictions, without_classes
+from cdtr.image_files.maps import find_maps
 from cdtr.records import Sample
 from cdtr.reports.tables import summary_lines
 from oracles import box_oracles as oracle

@@ -85,3 +85,15 @@ def test_names_cannot_become_markup(run: RunFolder) -> None:
     assert "and 12 more" in text
     assert "<img" not in text
     assert r"# a \*bold\* title" in text
+
+
+def test_maps_of_another_tool_are_named_as_teachers(run: RunFolder) -> None:
+    def opening() -> str:
+        return next(line for line in model_card(run, None, "steel").splitlines() if line.startswith("Boxes and heat"))
+
+    assert "image-level labels alone: nobody drew a box" in opening()
+    maps = ["ocm.prior=maps", "data.prior_maps=maps", "data.prior_maps_taught_with=masks"]
+    run.config_file.write_text(load_config("small", maps).to_yaml())
+    assert "image-level labels and the maps of another tool, which was taught with: masks" in opening()
+    assert "prior maps (masks)" in opening()
+    assert "alone" not in opening()

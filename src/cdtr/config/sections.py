@@ -41,6 +41,16 @@ class DataConfig(Section):
     std: Deviations = (0.229, 0.224, 0.225)
     max_pixels: int = Field(100_000_000, ge=1, le=1_000_000_000)  # larger images are reported and skipped
     shuffle_buffer: int = Field(1000, ge=1)  # images of tar shards that a worker shuffles at a time
+    prior_maps: str | None = None  # a folder of maps of the training images, for ocm.prior: maps
+    prior_maps_taught_with: str = "unknown"  # labels, masks, boxes, nothing, ...: what the tool learned from
+
+    @field_validator("prior_maps_taught_with")
+    @classmethod
+    def _short_words(cls, words: str) -> str:
+        """They become part of the recipe's label."""
+        if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9 -]{0,38}[A-Za-z0-9])?", words):
+            raise ValueError("expected a few words such as labels, masks, boxes or nothing: at most 40 letters")
+        return words
 
 
 class CnnConfig(Section):

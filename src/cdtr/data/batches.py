@@ -23,6 +23,7 @@ class Item(NamedTuple):
         broken: (sample, reason) of each file that could not be read.
         field: the part of the source that ``image`` shows; None for all of it.
         mirrored: whether ``image`` is mirrored, where that is all that an augmentation does; else None.
+        prior: (H, W), the map that goes with the image; None without maps.
     """
 
     sample: Sample
@@ -32,6 +33,7 @@ class Item(NamedTuple):
     broken: tuple[tuple[Sample, str], ...] = ()
     field: Field | None = None
     mirrored: bool | None = None
+    prior: Tensor | None = None
 
 
 class Loaded(NamedTuple):
@@ -48,6 +50,7 @@ def collate(items: Sequence[Item]) -> Loaded:
     if not good:
         return Loaded(None, broken)
     clean = [item.clean for item in good if item.clean is not None]
+    priors = [item.prior for item in good if item.prior is not None]
     batch = Batch(
         images=torch.stack([item.image for item in good if item.image is not None]),
         labels=torch.tensor([item.sample.label for item in good], dtype=torch.int64),
@@ -56,6 +59,7 @@ def collate(items: Sequence[Item]) -> Loaded:
         clean_images=torch.stack(clean) if clean else None,
         fields=tuple(item.field for item in good) if any(item.field for item in good) else (),
         mirrored=tuple(item.mirrored for item in good if item.mirrored is not None),
+        prior=torch.stack(priors) if priors else None,
     )
     return Loaded(batch, broken)
 

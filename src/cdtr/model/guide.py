@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import GuideConfig, Padding, Prior
+from cdtr.errors import DataError
 from cdtr.model.cnn import CnnFeatures, LevelConv
 from cdtr.model.maps import correlation, pooled_logits, standardised
 from cdtr.model.norm import SyncedBatchNorm2d
@@ -55,7 +57,7 @@ class Guide(nn.Module):
         patch_size: Side of a patch in pixels.
         config: The settings of the guide.
         padding: Padding of the convolutions at the image's border.
-        prior: Which object prior to compute; None for none.
+        prior: Which object prior to compute; ``maps`` for that of the batch, None for none.
         cnn: The CNN whose features the guide uses instead of its own; not a part of the guide.
 
     Attributes:
@@ -75,7 +77,7 @@ class Guide(nn.Module):
         patch_size: int,
         config: GuideConfig,
         padding: Padding = "zeros",
-        prior: Prior | None = None,
+        prior: Prior | Literal["maps"] | None = None,
         cnn: CnnFeatures | None = None,
     ) -> None:
         super().__init__()
@@ -115,13 +117,13 @@ class Guide(nn.Module):
         return Guidance(self.of_levels(cnn, levels), self._prior_of_levels(images, cnn, levels))
 
     def _prior(self, images: Tensor, features: Tensor) -> Tensor | None:
-        if self.prior is None:
+        if self.prior is None or self.prior == "maps":
             return None
         compared = F.adaptive_avg_pool2d(images, self.grid_hw) if self.prior in OF_COLOURS else features
         return PRIORS[self.prior](compared)
 
     def _prior_of_levels(self, images: Tensor, cnn: CnnFeatures, levels: Sequence[Tensor]) -> Tensor | None:
-        if self.prior is None or self.prior in OF_COLOURS:
+        if self.prior is None or self.prior == "maps" or self.prior in OF_COLOURS:
             return self._prior(images, images)
         if self.direction is None:
             weighted = [share * level for share, level in zip(cnn.shares(), levels, strict=True)]
@@ -131,6 +133,25 @@ class Guide(nn.Module):
             along = torch.einsum("bchw,c->bhw", levels[number].detach().float(), part)
             found.append(cnn.resample(number, along[:, None]))
         return torch.stack(found).sum(dim=0).squeeze(1)
+
+    def prior_of(self, computed: Tensor | None, given: Tensor | None) -> Tensor | None:
+        """Choose the prior of a batch.
+
+        Args:
+            computed: (B, h, w), that of ``forward``, if it has one.
+            given: (B, H, W), the maps that came with the images, if any.
+
+        Returns:
+            (B, h, w): the maps averaged over each patch where the prior is ``maps``, else ``computed``.
+
+        Raises:
+            DataError: The prior is ``maps``, and the batch has none.
+        """
+        if self.prior != "maps":
+            return computed
+        if given is None:
+            raise DataError("the prior is that of maps, and the batch has none: expected Batch.prior")
+        return F.adaptive_avg_pool2d(given.float()[:, None], self.grid_hw).squeeze(1)
 
     def losses(
         self, seen: Guidance, m_ca: Tensor, evidence: Tensor, labels: Tensor, m_ocm: Tensor | None = None

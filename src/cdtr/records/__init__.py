@@ -135,6 +135,7 @@ class Batch:
         mirrored: Whether each image was mirrored, where ``data.augment`` is ``flip``; else empty.
         levels: Feature maps of a frozen CNN that were kept, (B, C_i, h_i, w_i); empty where none are. ``images`` may
             then be without pixels, (B, 3, 0, 0).
+        prior: (B, H, W) in [0, 1], maps of another tool as the images are cropped and flipped; None without such maps.
     """
 
     images: Tensor
@@ -145,6 +146,7 @@ class Batch:
     fields: tuple[Field | None, ...] = ()
     mirrored: tuple[bool, ...] = ()
     levels: tuple[Tensor, ...] = ()
+    prior: Tensor | None = None
 
     def field_of(self, index: int) -> Field | None:
         """Return the part of the source that an image of the batch shows; None for all of it."""

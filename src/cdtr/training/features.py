@@ -41,7 +41,9 @@ def can_cache(config: Config, samples: Sequence[Sample]) -> bool:
 def needs_pixels(config: Config) -> bool:
     """Whether a training step looks at the images, and not at their features alone."""
     guide, priors = config.guide, {config.ocm.prior, config.guide.attention}
-    return bool(config.sba.enabled) or (guide.enabled and (guide.features == "own" or "contrast" in priors))
+    return bool(config.sba.enabled) or (
+        guide.enabled and (guide.features == "own" or bool(priors & {"contrast", "maps"}))
+    )
 
 
 def prepare_features(

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cdtr.config import Config, ViewName
 from cdtr.data.loader import EvalLoader, TrainLoader, eval_loader, train_loader
+from cdtr.data.prior_maps import PriorMaps
 from cdtr.data.stream import StreamLoader
 from cdtr.errors import ConfigError, TrainingError
 from cdtr.model.distill import Distilled
@@ -119,8 +120,10 @@ class Trainer:
         self.store = store
         self.accelerator = accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
+        maps = PriorMaps.of(self.config, prepared.fit)
+        pixels = store is None or needs_pixels(self.config)
         self.loader: TrainLoader | StreamLoader = train_loader(
-            prepared.fit, self.config, rank, world, pixels=store is None or needs_pixels(self.config)
+            prepared.fit, self.config, rank, world, maps=maps, pixels=pixels
         )
         # Tiles would cost five forward passes an image, for a figure that is watched and not reported.
         view: ViewName = "crop" if self.config.evaluation.view == "crop" else "whole"
@@ -285,7 +288,9 @@ def _accelerator(precision: str) -> Accelerator:
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """Return the batch with its tensors on a device."""
     clean = None if batch.clean_images is None else batch.clean_images.to(device)
-    return replace(batch, images=batch.images.to(device), labels=batch.labels.to(device), clean_images=clean)
+    prior = None if batch.prior is None else batch.prior.to(device)
+    images, labels = batch.images.to(device), batch.labels.to(device)
+    return replace(batch, images=images, labels=labels, clean_images=clean, prior=prior)
 
 
 def _known_levels(batch: Batch) -> dict[str, tuple[Tensor, ...]]:

@@ -6,6 +6,7 @@ Every module is a switch: without any it is TS-CAM, with CSM and OCM it is CATR.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -134,7 +135,7 @@ class Cdtr(Method):
             terms["ski"] = self.ski.loss(aux["ski_logits"], labels)
         evidence = class_evidence(aux)[range(len(labels)), labels]
         if self.guide is not None:
-            seen = Guidance(aux["x_guide"], aux.get("prior"))
+            seen = Guidance(aux["x_guide"], self.guide.prior_of(aux.get("prior"), batch.prior))
             m_ocm = aux["m_ocm"].float() if self.ocm is not None and self.ocm.config.prior != "none" else None
             terms |= self.guide.losses(seen, output.attention, evidence, labels, m_ocm)
         if self.sba is not None:
@@ -225,7 +226,7 @@ def _guide(config: Config, classes: int, backbone: Backbone) -> Guide:
     return Guide(classes, grid, patch, config.guide, config.maps.padding, _prior(config), cnn)
 
 
-def _prior(config: Config) -> Prior | None:
+def _prior(config: Config) -> Prior | Literal["maps"] | None:
     """Return the guide's prior: that of OCM, or else that of the attention."""
     if config.ocm.enabled and config.ocm.prior != "none":
         return config.ocm.prior
