@@ -61,6 +61,13 @@ def test_lines_tell_problems_from_notes(tmp_path: Path) -> None:
     assert finding_lines(_check(tmp_path, allowed=("empty",)))[-1] == "no problem, 2 notes"
 
 
+def test_a_notebook_shows_the_findings_and_a_sheet_of_the_classes(tmp_path: Path) -> None:
+    html = _check(tmp_path, 20)._repr_html_()
+    assert "<tr><td>problem</td><td>empty</td><td>train: broken.png is empty</td></tr>" in html
+    assert "<tr><td>note</td><td>copies-within</td><td>two of one</td></tr>" in html
+    assert html.count("<img ") == 1
+
+
 def test_the_tables_hold_the_numbers(tmp_path: Path) -> None:
     printed = _printed(splits_table(_check(tmp_path)))
     for cells in (["images", "7", "3"], ["that cannot be read", "1", "0"], ["boxes", "0", "3"], ["modes", "L", "L"]):

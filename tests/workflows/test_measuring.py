@@ -88,6 +88,7 @@ def test_calibrate_returns_what_it_wrote(run: RunFolder, source: DataSource) -> 
     }
     assert f"threshold {found.threshold:.3g}, GT-known Loc {found.calibration.gt_known_loc:.1f}%" in repr(found)
     assert "<th>GT-known Loc (%)</th>" in found._repr_html_()
+    assert found._repr_html_().count("<img ") == 1, "the curve of the sweep"
     assert any(title.startswith("calibrating on held-out training images") for title in recorder.titles)
     assert any(note.startswith("read: ") for note in recorder.notes), "of a set that it opened itself"
 
@@ -102,6 +103,7 @@ def test_evaluate_takes_paths_and_objects_alike(run: RunFolder, source: DataSour
     assert stored["metrics"] == by_object.metrics
     assert f"GT-known Loc {by_object.metrics['gt_known_loc']:.1f}" in repr(by_object)
     assert f"<td>{by_object.metrics['top1_cls']:.1f}</td>" in by_object._repr_html_()
+    assert by_object._repr_html_().count("<img ") == 3, "threshold, IoU, masks"
 
 
 def test_scores_are_stored_only_where_asked(run: RunFolder, source: DataSource) -> None:
@@ -161,6 +163,8 @@ def test_a_report_is_written(run: RunFolder, source: DataSource, tmp_path: Path)
     assert found.page.is_file()
     assert found.measured is not None
     assert repr(found) == f"Report({tmp_path / 'page.html'}: 16 images of val)"
+    assert f'<a href="{tmp_path / "page.html"}">' in found._repr_html_()
+    assert "<td>GT-known Loc</td>" in found._repr_html_()
 
 
 def test_a_report_without_the_data_says_so(run: RunFolder, tmp_path: Path) -> None:
@@ -171,6 +175,7 @@ def test_a_report_without_the_data_says_so(run: RunFolder, tmp_path: Path) -> No
     found = cdtr.report(moved)
     assert (found.page, found.measured) == (moved.path / "report.html", None)
     assert found.absent == "the run does not say where its data lies; name it with --data."
+    assert "<table>" not in found._repr_html_()
 
 
 def test_a_description_holds_the_facts(run: RunFolder, source: DataSource) -> None:
@@ -197,6 +202,23 @@ def test_every_function_that_takes_a_run_folder_takes_the_run(
     assert str(cdtr.import_corrections(tmp_path / "boxes" / "coco.json", tmp_path / "boxes", run=run).run) == str(
         run.path
     )
+
+
+def test_a_run_is_shown_with_the_charts_of_its_training(run: RunFolder, source: DataSource, tmp_path: Path) -> None:
+    folder = tmp_path / "<b>run"
+    folder.mkdir()
+    for file in (run.config_file, run.classes_file):
+        (folder / file.name).write_bytes(file.read_bytes())
+    shown = cdtr.Run(folder, source)
+    assert "<td>images, train</td><td>48</td>" in shown._repr_html_()
+    assert "<img " not in shown._repr_html_(), "nothing is logged"
+    record = {"step": 3, "epoch": 0, "terms": {"total": 1.5, "cls": 1.5}, "lambdas": {}}
+    epoch = record | {"kind": "epoch", "held_out": {"top1_cls": 50.0, "top5_cls": 75.0}}
+    shown.metrics_file.write_text(json.dumps(epoch) + "\n")
+    html = shown._repr_html_()
+    assert "<td>top1_cls (%)</td><td>50.0</td>" in html
+    assert 'src="data:image/svg+xml;base64,' in html
+    assert "<b>" not in html
 
 
 def test_a_data_set_is_shown_by_its_numbers(source: DataSource) -> None:

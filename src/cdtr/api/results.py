@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import importlib
 from dataclasses import dataclass, fields
-from html import escape
 from io import BytesIO
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,13 +15,11 @@ from PIL import Image
 from cdtr.api.images import ImageLike, open_image
 from cdtr.errors import CdtrError, ConfigError
 from cdtr.records import Localization
+from cdtr.reports.notebook import MOST_IMAGES, html_image, html_more, html_text
 
 if TYPE_CHECKING:
     import pandas
     import supervision
-
-
-_SHOWN = 12  # pictures in a notebook; each may have some megabytes
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -112,19 +108,15 @@ class LocalizedImages(list[LocalizedImage]):
     """What a localizer answers for images: a list, which notebooks show as pictures."""
 
     def _repr_html_(self) -> str:
-        shown = "".join(
-            f"<figure>{_as_html(one)}<figcaption>{escape(repr(one))}</figcaption></figure>" for one in self[:_SHOWN]
-        )
-        more = f"<p>and {len(self) - _SHOWN} more</p>" if len(self) > _SHOWN else ""
-        return shown + more
+        return "".join(map(_as_html, self[:MOST_IMAGES])) + html_more(len(self) - MOST_IMAGES)
 
 
 def _as_html(found: LocalizedImage) -> str:
-    picture = found._repr_png_()
-    if picture is None:
-        return ""
-    data = base64.b64encode(picture).decode("ascii")
-    return f'<img alt="{escape(found.image_id)}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+    """The image with heat map and boxes, or only the text where the image can no longer be read."""
+    try:
+        return html_image(found.plot(), repr(found))
+    except CdtrError:
+        return f"<p>{html_text(repr(found))}</p>"
 
 
 def _import(name: str) -> ModuleType:

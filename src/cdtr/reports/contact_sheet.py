@@ -44,15 +44,15 @@ class Picture:
     annotation: Annotation | None = None
 
 
-def class_sheet(check: DataCheck, per_class: int, max_pixels: int) -> Image.Image:
-    """``per_class`` images of each class, evenly from its splits, their boxes in red; at most MOST_CLASSES classes."""
+def class_sheet(check: DataCheck, per_class: int, max_pixels: int, most_classes: int = MOST_CLASSES) -> Image.Image:
+    """Draw ``per_class`` images of each of the first ``most_classes`` classes, evenly from its splits, boxes in red."""
     boxes = {(one.image.split, one.image.sample.image_id): one.annotation for one in check.boxes}
     of_class: dict[int, list[ImageFacts]] = {}
     for one in check.facts:
         if one.fault is None:
             of_class.setdefault(one.sample.label, []).append(one)
     rows = []
-    for label, name in list(enumerate(check.source.class_names))[:MOST_CLASSES]:
+    for label, name in list(enumerate(check.source.class_names))[:most_classes]:
         found = of_class.get(label, [])
         counts = Counter(one.split for one in found)
         title = f"{name}: {', '.join(f'{count} {split}' for split, count in counts.items()) or 'no image'}"

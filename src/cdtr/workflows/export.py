@@ -20,6 +20,7 @@ from cdtr.deployment.session import SUFFIX, session_runner
 from cdtr.errors import ConfigError
 from cdtr.localization.tiles import tiled
 from cdtr.records import Sample
+from cdtr.reports.notebook import html_table
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.workflows.opening import HELD_OUT, find_split, find_test_split, open_source
 from cdtr.workflows.reporting import SILENT, Reporter, note_left_out, note_or_warn
@@ -77,6 +78,20 @@ class Exported:
     def __repr__(self) -> str:
         names = ", ".join(f"{path}: {size / 1e6:.1f} MB" for path, size in self.files.items())
         return f"Exported({names}; largest difference from the run {self.model.difference.largest:.1e})"
+
+    def _repr_html_(self) -> str:
+        difference, int8 = self.model.difference, self.model.int8
+        rows = [(str(path), f"{size / 1e6:.1f} MB") for path, size in self.files.items()]
+        rows += [
+            ("compared on", self.measured_on),
+            ("largest difference of logits", f"{difference.logits:.1e}"),
+            ("largest difference of maps", f"{difference.maps:.1e}"),
+            ("images with the same box", f"{self.model.agreement.same_box:.1%}"),
+        ]
+        if int8 is not None:
+            rows.append(("int8: images with the same box", f"{int8.agreement.same_box:.1%}"))
+            rows.append(("int8: milliseconds an image", f"{int8.int8_ms:.1f} (float32: {int8.float32_ms:.1f})"))
+        return html_table("exported", ["fact", "value"], rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return the files and the measures as a tree for JSON."""
