@@ -17,7 +17,7 @@ from PIL import Image
 from cdtr import load_model
 from cdtr.cli import main
 from cdtr.data.datasets import load_source
-from cdtr.data.drawing import draw_picture
+from cdtr.data.drawing import draw_image
 from cdtr.errors import DataError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for label, name in enumerate(("checks", "dots", "rings")):
             (root / split / name).mkdir(parents=True)
             for index in range(count):
-                picture = draw_picture(label, 48, np.random.default_rng([label, index, len(split)]))
+                picture = draw_image(label, 48, np.random.default_rng([label, index, len(split)]))
                 Image.fromarray(picture.image).save(root / split / name / f"{index}.png")
     return root
 

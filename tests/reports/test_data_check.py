@@ -14,7 +14,7 @@ from cdtr.data.check import Finding
 from cdtr.data.check.scan import BoxFacts, Fault, ImageFacts
 from cdtr.errors import ConfigError
 from cdtr.records import Annotation, DataSource, Sample
-from cdtr.reports.contact_sheet import CELL, class_sheet, copies_sheet, write_picture
+from cdtr.reports.contact_sheet import CELL, class_sheet, copies_sheet, write_sheet
 from cdtr.reports.data_check import DataCheck, classes_table, find_easy_boxes, finding_lines, splits_table
 from cdtr.reports.overlays import TRUTH_COLOUR
 from cdtr.terminal import PlainConsole
@@ -147,8 +147,8 @@ def test_copies_are_shown_beside_each_other(tmp_path: Path) -> None:
 def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     picture = Image.new("RGB", (5, 5))
     for name, format in {"a.jpg": "JPEG", "b.PNG": "PNG"}.items():
-        write_picture(picture, tmp_path / "new" / name)
+        write_sheet(picture, tmp_path / "new" / name)
         with Image.open(tmp_path / "new" / name) as found:
             assert found.format == format
     with pytest.raises(ConfigError, match=r"a\.gif: expected a file name that ends in \.jpg"):
-        write_picture(picture, tmp_path / "a.gif")
+        write_sheet(picture, tmp_path / "a.gif")

@@ -62,5 +62,5 @@ def test_any_size_can_be_drawn(size_hw):
 
 
 def test_picture_of_another_size_is_refused():
-    with pytest.raises(DataError, match="source picture"):
+    with pytest.raises(DataError, match="source image"):
         overlay(Image.new("RGB", (10, 10)), localization([]))

@@ -88,7 +88,7 @@ def test_one_row_a_panel_and_its_iou() -> None:
 def test_the_boxes_that_the_caption_names(boxes: str, green: bool, red: bool) -> None:
     spec = PaperGallery.model_validate({"boxes": boxes})
     _, row = gallery_block(spec, part(shown(WithMaps()))).rows
-    pixels = np.concatenate([np.asarray(one).reshape(-1, 3) for one in row.pictures])
+    pixels = np.concatenate([np.asarray(one).reshape(-1, 3) for one in row.images])
     colours = {tuple(pixel) for pixel in np.unique(pixels, axis=0).tolist()}
     assert ((60, 220, 90) in colours, (235, 50, 50) in colours) == (green, red)
 

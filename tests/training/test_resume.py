@@ -111,7 +111,7 @@ def test_a_run_that_is_being_trained_is_left_alone(
     class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
-    monkeypatch.setattr("cdtr.runs._LOADERS_LIVE_ON", 0.1)
+    monkeypatch.setattr("cdtr.runs._LOCK_TIMEOUT_S", 0.1)
     with one_at_a_time(out), pytest.raises(ConfigError, match="is being trained by another process"):
         run_training(eventful_config(), class_folder, out, resume=True)
     assert not any(tmp_path.iterdir()), "neither a run nor a lock is left"

@@ -1,4 +1,4 @@
-"""What a localizer answers for one image, ready for the libraries that people go on with."""
+"""The result of a localizer for one image, with conversions for other libraries."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ class LocalizedImage(Localization):
     def plot(self, ground_truth_xyxy: npt.ArrayLike | None = None) -> Image.Image:
         """The image under its heat map with boxes, classes and scores; true boxes (N, 4) red and dashed, if given.
 
-        An RGB picture of the image's size, which notebooks show by themselves. DataError where the image's file cannot
-        be read any more, or has another size.
+        An RGB image of the same size, which notebooks display. DataError where the image's file can no longer be read,
+        or has another size.
         """
         from cdtr.reports.overlays import overlay
 
         if self.source is None:
-            raise ConfigError(f"{self.image_id} was answered without its image: draw what the localizer answered")
+            raise ConfigError(f"{self.image_id} has no image: draw a result of the localizer itself")
         height, width = self.size_hw
         return overlay(open_image(self.source, height * width), self, ground_truth_xyxy)
 
     def _repr_png_(self) -> bytes | None:
-        """The picture that notebooks show in place of the text, where the image is still at hand."""
+        """The PNG file that notebooks show; None where the image can no longer be read."""
         try:
-            picture = self.plot()
+            drawn = self.plot()
         except CdtrError:
             return None
         buffer = BytesIO()
-        picture.save(buffer, "PNG")
+        drawn.save(buffer, "PNG")
         return buffer.getvalue()
 
     def to_coco(self) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ class LocalizedImage(Localization):
 
 
 class LocalizedImages(list[LocalizedImage]):
-    """What a localizer answers for images: a list, which notebooks show as pictures."""
+    """The results of a localizer: a list, which notebooks show as images."""
 
     def _repr_html_(self) -> str:
         return "".join(map(_as_html, self[:MOST_IMAGES])) + html_more(len(self) - MOST_IMAGES)

@@ -135,7 +135,7 @@ class StreamedBatches(IterableDataset[Loaded]):
         return items
 
     def _decode(self, found: Iterable[Raw], broken: list[tuple[Sample, str]]) -> Iterator[tuple[Sample, Image.Image]]:
-        """The pictures that can be decoded; the others are added to ``broken``."""
+        """The images that can be decoded; the others are added to ``broken``."""
         for sample, content in found:
             try:
                 yield sample, decode_image(io.BytesIO(content), sample.path, self._config.data.max_pixels)

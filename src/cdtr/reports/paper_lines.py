@@ -13,7 +13,7 @@ from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES
 
 COST_NAMES = {
     "parameters": "parameters (M)",
-    "layer_multiply_adds": "multiply-adds (G)",
+    "layer_multiply_adds": "MACs (G)",
     "multiply_adds": "with attention (G)",
     "ms_per_image": "ms per image",
     "memory": "memory (MiB)",

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from cdtr.api import DEFAULT_THRESHOLD, find_run, find_view, load_model, view_threshold
 from cdtr.config import ViewName
 from cdtr.deployment.compare import Agreement, Difference, check_same, measure_agreement, measure_difference
+from cdtr.deployment.compared_images import ComparedImages, drawn_images, read_compared, run_all
 from cdtr.deployment.facts import Facts, run_facts
 from cdtr.deployment.graph import model_bytes, onnx_model
 from cdtr.deployment.int8 import Int8Gain, int8_bytes, measure_int8
-from cdtr.deployment.pictures import Pictures, drawn_pictures, read_pictures, run_all
 from cdtr.deployment.program import export_program, method_runner
 from cdtr.deployment.session import SUFFIX, session_runner
 from cdtr.errors import ConfigError
@@ -36,7 +36,7 @@ class TrialImages:
     """The images that a file is compared on, in words (``where``) and as pixels, and the map threshold."""
 
     where: str
-    pictures: Pictures
+    pictures: ComparedImages
     threshold: float
 
 
@@ -212,12 +212,12 @@ def prepare_trial(
     """Read images of a data set, evenly chosen, or draw some where there is none."""
     config = run.config()
     if data is None:
-        drawn = drawn_pictures(_DRAWN, config.data, view=view)
+        drawn = drawn_images(_DRAWN, config.data, view=view)
         return TrialImages(f"{_DRAWN} drawn pictures (--data takes your own)", drawn, threshold)
     source = open_source(run, data, None, split, reporter)
     name = split or find_test_split(source) or HELD_OUT
     samples = _evenly(find_split(run, source, name), images)
-    pictures = read_pictures(samples, config, note_left_out(reporter), view)
+    pictures = read_compared(samples, config, note_left_out(reporter), view)
     return TrialImages(f"{len(pictures)} images of {name}", pictures, threshold)
 
 

@@ -65,9 +65,9 @@ def test_facts_of_a_good_image(broken: DataSource) -> None:
     assert (good.size_hw, good.mode, good.file_format) == ((64, 96), "RGB", "JPEG")
     assert (grey.mode, grey.file_format) == ("L", "PNG")
     assert good.content == content_hash(good.sample.path)
-    assert good.picture is not None
-    assert grey.picture is not None
-    assert scan_images(broken, max_pixels=50_000, near=False)[0].picture is None
+    assert good.perceptual_hash is not None
+    assert grey.perceptual_hash is not None
+    assert scan_images(broken, max_pixels=50_000, near=False)[0].perceptual_hash is None
 
 
 def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:

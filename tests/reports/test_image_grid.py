@@ -8,7 +8,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from cdtr.reports.picture_grid import GridBlock, GridRow, picture_grid
+from cdtr.reports.image_grid import GridBlock, GridRow, image_grid
 
 LONG = "a text that goes on and on about how its images were chosen and what the colours of the boxes mean, " * 3
 
@@ -23,7 +23,7 @@ def block(columns: int, rows: int, title: str = "crazing") -> GridBlock:
 def test_texts_and_pictures_do_not_overlap(columns: int) -> None:
     blocks = [block(columns, 2, "042.Vermilion Flycatcher: several objects merged"), block(columns, 1)]
     legend = [("base: another class", (240, 140, 20)), ("novel: none", (40, 110, 240))]
-    figure = picture_grid("Fig. 2. A title that says what it is", blocks, legend)
+    figure = image_grid("Fig. 2. A title that says what it is", blocks, legend)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
@@ -45,6 +45,6 @@ def test_texts_and_pictures_do_not_overlap(columns: int) -> None:
 
 
 def test_what_does_not_fit_above_a_column_is_cut() -> None:
-    figure = picture_grid("t", [block(2, 1, "word " * 40)])
+    figure = image_grid("t", [block(2, 1, "word " * 40)])
     titles = [text.get_text() for text in figure.texts if text.get_text().startswith("word")]
     assert all(title.endswith("…") and title.count("\n") == 1 for title in titles)
