@@ -119,7 +119,8 @@ def test_the_data_set_is_recognised_and_read(tmp_path: Path) -> None:
         (tmp_path / "annotations" / f"{split}.txt").write_text(LISTED)
     (tmp_path / "annotations" / "xmls" / "pug_1.xml").write_text(HEAD)
     source = load_source(tmp_path)
-    assert (source.name, source.class_names) == ("oxford_pets", ("pug", "shiba_inu"))
+    assert source.name == "oxford_pets"
+    assert source.class_names == ("pug", "shiba_inu")
     assert [sample.label for sample in source.splits["test"]] == [1, 1, 0]
     assert source.annotate(source.splits["train"][0]) is None
     pug = source.annotate(source.splits["train"][2])

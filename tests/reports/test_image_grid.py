@@ -34,7 +34,7 @@ def test_texts_and_pictures_do_not_overlap(columns: int) -> None:
     for one, other in combinations(boxes, 2):
         width = min(one.x1, other.x1) - max(one.x0, other.x0)
         height = min(one.y1, other.y1) - max(one.y0, other.y0)
-        assert min(width, height) < 1, (one, other)
+        assert min(width, height) < 1, f"{one} and {other}"
     whole = figure.bbox
     assert all(one.x0 >= -1 and one.x1 <= whole.x1 + 1 and one.y0 >= -1 and one.y1 <= whole.y1 + 1 for one in boxes)
     sides = {

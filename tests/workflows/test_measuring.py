@@ -74,7 +74,8 @@ def run(source: DataSource, tmp_path_factory: pytest.TempPathFactory) -> RunFold
 def _nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
     yield
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", "")
+    assert printed.out == ""
+    assert printed.err == ""
 
 
 def test_calibrate_returns_what_it_wrote(run: RunFolder, source: DataSource) -> None:
@@ -82,7 +83,8 @@ def test_calibrate_returns_what_it_wrote(run: RunFolder, source: DataSource) -> 
     found = cdtr.calibrate(str(run.path), source.root, device="cpu", reporter=recorder)
     stored = run.calibration()
     assert stored is not None
-    assert (found.threshold, found.chosen_on) == (stored["threshold"], "held-out training images")
+    assert found.threshold == stored["threshold"]
+    assert found.chosen_on == "held-out training images"
     assert {name: one.threshold for name, (one, _) in found.by_protocol.items()} == {
         name: one["threshold"] for name, one in stored["by_protocol"].items()
     }
@@ -151,7 +153,8 @@ def test_maps_are_scored(source: DataSource, tmp_path: Path) -> None:
         np.save(file, np.pad(np.ones((112, 112), np.float32), 56))
     found = cdtr.score(tmp_path, source.root, threshold=0.5)
     centre = found.evaluations[0].baselines["centre_box"]
-    assert (found.split, found.evaluations[0].n_images) == ("val", 16)
+    assert found.split == "val"
+    assert found.evaluations[0].n_images == 16
     assert found.metrics["gt_known_loc"] is not None
     assert found.metrics["top1_cls"] is None
     assert centre is not None
@@ -173,7 +176,8 @@ def test_a_report_without_the_data_says_so(run: RunFolder, tmp_path: Path) -> No
     for file in (run.weights, run.config_file, run.classes_file):
         (moved.path / file.name).write_bytes(file.read_bytes())
     found = cdtr.report(moved)
-    assert (found.page, found.measured) == (moved.path / "report.html", None)
+    assert found.page == moved.path / "report.html"
+    assert found.measured is None
     assert found.absent == "the run does not say where its data lies; name it with --data."
     assert "<table>" not in found._repr_html_()
 

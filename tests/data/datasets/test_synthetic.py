@@ -26,7 +26,9 @@ def _hashes(root: Path) -> dict[str, str]:
 
 def test_is_recognised_and_balanced(made: DataSource) -> None:
     source = load_source(made.root)
-    assert (source.name, source.class_names, source.annotated) == ("synthetic", PATTERN_NAMES, True)
+    assert source.name == "synthetic"
+    assert source.class_names == PATTERN_NAMES
+    assert source.annotated is True
     assert Counter(s.label for s in source.splits["train"]) == dict.fromkeys(range(8), 3)
     assert Counter(s.label for s in source.splits["val"]) == dict.fromkeys(range(8), 1)
     assert source.splits == made.splits
