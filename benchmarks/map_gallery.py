@@ -9,8 +9,8 @@ from cdtr.api import choose_view, protocol_threshold
 from cdtr.config import PaperGallery
 from cdtr.evaluation import find_protocol
 from cdtr.reports.figures import figure_png
+from cdtr.reports.gallery_figure import gallery_block
 from cdtr.reports.image_grid import image_grid
-from cdtr.reports.paper_gallery import gallery_block
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.workflows.opening import choose_split, open_source
 from cdtr.workflows.paper_gallery import DPI, show_runs

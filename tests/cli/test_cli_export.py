@@ -144,7 +144,7 @@ def test_the_documented_way_without_cdtr_finds_the_same_box(
 def test_what_differs_too_much_is_not_written(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdtr.deployment.compare.TOLERANCE", -1.0)
+    monkeypatch.setattr("cdtr.deployment.agreement.TOLERANCE", -1.0)
     code, _, error = in_process(capsys, "export", tiny_run, "--onnx", tmp_path / "a.onnx", "--int8")
     assert code == 2
     assert "differs from the run by" in error

@@ -23,11 +23,11 @@ from cdtr.evaluation import Evaluation, find_protocol
 from cdtr.metrics.paired import compare_rows
 from cdtr.records import DataSource
 from cdtr.reports import paper_table
-from cdtr.reports.ablation import summarise, to_csv, to_markdown, to_table
+from cdtr.reports.ablation_table import summarise, to_csv, to_markdown, to_table
 from cdtr.reports.model_card import model_card
 from cdtr.reports.paper_terminal import to_tables
-from cdtr.reports.quickstart import write_quickstart
-from cdtr.reports.report import write_report
+from cdtr.reports.quickstart_page import write_quickstart
+from cdtr.reports.report_page import write_report
 from cdtr.reports.tables import differences_table, per_class_table
 from cdtr.runs import RunFolder
 from cdtr.threshold import Threshold

@@ -23,7 +23,7 @@ from cdtr.data.drawing import draw_image
 from cdtr.errors import ConfigError
 from cdtr.model.methods import build_method, method_names, with_switches
 from cdtr.model.methods.cdtr import Cdtr
-from cdtr.reports.facts import modules
+from cdtr.reports.run_facts import modules
 from cdtr.runs import RunFolder
 
 PROJECT = Path(__file__).resolve().parents[2]

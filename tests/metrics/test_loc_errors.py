@@ -2,7 +2,7 @@ import pytest
 
 from cdtr.localization.boxes import iou_half_open
 from cdtr.metrics import ImageRow
-from cdtr.metrics.errors import EXAMPLES, classify_error, summarise_errors
+from cdtr.metrics.loc_errors import EXAMPLES, classify_error, summarise_errors
 
 ONE, TWO = [[0, 0, 100, 100]], [[0, 0, 100, 100], [120, 0, 220, 100]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cdtr.deployment.compare import Agreement, Difference
+from cdtr.deployment.agreement import Agreement, Difference
 from cdtr.deployment.int8 import Int8Gain
 from cdtr.workflows.export import Exported, ExportedModel
 

@@ -3,9 +3,9 @@
 PyTorch is imported when a run is loaded: an exported model does without.
 """
 
-from cdtr.api.images import ImageLike, OnBroken
+from cdtr.api.input_images import ImageLike, OnBroken
 from cdtr.api.localizer import Localizer
-from cdtr.api.maps import MapsModel
+from cdtr.api.maps_model import MapsModel
 from cdtr.api.models import as_seen, find_device, find_run, load_model
 from cdtr.api.results import LocalizedImage, LocalizedImages
 from cdtr.api.thresholds import (

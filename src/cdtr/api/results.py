@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cdtr.api.images import ImageLike, open_image
+from cdtr.api.input_images import ImageLike, open_image
 from cdtr.errors import CdtrError, ConfigError
 from cdtr.records import Localization
 from cdtr.reports.notebook import MOST_IMAGES, html_image, html_more, html_text

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cdtr.deployment.compare import Agreement, measure_agreement
+from cdtr.deployment.agreement import Agreement, measure_agreement
 from cdtr.deployment.compared_images import ComparedImages, run_all
 from cdtr.deployment.facts import FLOAT32, Facts, Precision
 from cdtr.deployment.graph import model_bytes, quiet

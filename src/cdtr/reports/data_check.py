@@ -13,7 +13,7 @@ from rich.table import Table
 from cdtr.config import DataConfig
 from cdtr.data.check import Finding, counted
 from cdtr.data.check.copies import Copies
-from cdtr.data.check.images import count_classes
+from cdtr.data.check.image_findings import count_classes
 from cdtr.data.check.scan import BoxFacts, ImageFacts
 from cdtr.data.duplicates import order_splits
 from cdtr.image_files.paths import plain_name

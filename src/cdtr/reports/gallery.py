@@ -11,7 +11,7 @@ import numpy as np
 from cdtr.image_files.reading import read_image
 from cdtr.localization.torch_model import TorchModel
 from cdtr.metrics import ImageRow
-from cdtr.metrics.errors import KINDS
+from cdtr.metrics.loc_errors import KINDS
 from cdtr.records import DataSource, Sample
 from cdtr.reports.panels import Panel, PanelRow, attention_row, panel_row
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cdtr.config import PaperDifference, Reproduction, is_paper
 from cdtr.errors import DataError
-from cdtr.reports.ablation import Spread, known_mean
+from cdtr.reports.ablation_table import Spread, known_mean
 from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES
 
 COST_NAMES = {

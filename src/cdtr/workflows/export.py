@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdtr.api import DEFAULT_THRESHOLD, find_run, find_view, load_model, view_threshold
 from cdtr.config import ViewName
-from cdtr.deployment.compare import Agreement, Difference, check_same, measure_agreement, measure_difference
+from cdtr.deployment.agreement import Agreement, Difference, check_same, measure_agreement, measure_difference
 from cdtr.deployment.compared_images import ComparedImages, drawn_images, read_compared, run_all
 from cdtr.deployment.facts import Facts, run_facts
 from cdtr.deployment.graph import model_bytes, onnx_model

@@ -14,10 +14,10 @@ from cdtr.evaluation import AttentionNoise, Evaluation, find_protocol, measure_n
 from cdtr.localization.torch_model import TorchModel
 from cdtr.model.methods import initial_method
 from cdtr.records import DataSource, Method, Sample
-from cdtr.reports.facts import start_of
 from cdtr.reports.gallery import choose_random
 from cdtr.reports.notebook import html_evaluation, html_text
-from cdtr.reports.report import Measured, write_report
+from cdtr.reports.report_page import Measured, write_report
+from cdtr.reports.run_facts import start_of
 from cdtr.runs import RunFolder, hash_file, library_versions
 from cdtr.threshold import Threshold, ThresholdSource
 from cdtr.workflows.evaluate import evaluate_samples

@@ -7,8 +7,8 @@ import pytest
 
 from cdtr.errors import DataError
 from cdtr.evaluation import Tally, find_protocol
-from cdtr.evaluation.coco_results import read_coco_boxes
 from cdtr.evaluation.measure import ScoredBox, measure_boxes
+from cdtr.evaluation.scored_boxes import read_coco_boxes
 from cdtr.records import Annotation, Sample
 
 SAMPLES = [Sample(f"val/{name}.jpg", Path(name), label) for name, label in (("a", 0), ("b/c", 1), ("d", 1))]

@@ -15,7 +15,7 @@ from cdtr.config import recipe_label
 from cdtr.evaluation import AttentionNoise, Evaluation
 from cdtr.localization.torch_model import TorchModel
 from cdtr.records import DataSource, Sample
-from cdtr.reports import facts
+from cdtr.reports import run_facts
 from cdtr.reports.charts import box_score_charts, noise_chart, noise_kind_rows, overlap_charts, threshold_charts
 from cdtr.reports.curves import last_likeness, training_charts
 from cdtr.reports.gallery import Gallery, PanelDrawer, choose_random, choose_rows
@@ -100,12 +100,12 @@ def report_words(run: RunFolder, shown: str, parameters: int, measured: Measured
         "written": date.today().isoformat(),
         "version": library_versions()["cdtr"],
         "tables": [
-            ("Data", facts.data_facts(run)),
-            ("Model", facts.model_facts(run, parameters)),
-            ("Training", facts.training_facts(run)),
-            ("Made with", facts.version_facts(run)),
+            ("Data", run_facts.data_facts(run)),
+            ("Model", run_facts.model_facts(run, parameters)),
+            ("Training", run_facts.training_facts(run)),
+            ("Made with", run_facts.version_facts(run)),
         ],
-        "modules": facts.modules(run),
+        "modules": run_facts.modules(run),
         "training": training_charts(run),
         "config": run.config().to_yaml(),
         "columns": ["this run", INTERVAL_NAME, *BASELINE_NAMES.values()],

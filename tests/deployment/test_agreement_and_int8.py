@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from cdtr.api import load_model
-from cdtr.deployment.compare import (
+from cdtr.deployment.agreement import (
     Difference,
     check_same,
     measure_agreement,

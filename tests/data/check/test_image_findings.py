@@ -8,7 +8,7 @@ import pytest
 from made_sets import image_facts, make_source
 
 from cdtr.data.check import KINDS, require_kinds
-from cdtr.data.check.images import colour_kind, find_class_gaps, find_faults, find_odd_images
+from cdtr.data.check.image_findings import colour_kind, find_class_gaps, find_faults, find_odd_images
 from cdtr.data.check.scan import Fault, ImageFacts
 from cdtr.errors import ConfigError
 from cdtr.image_files.paths import plain_name

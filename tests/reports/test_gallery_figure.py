@@ -15,7 +15,7 @@ from torch import Tensor
 from cdtr.config import PaperGallery, load_reproduction
 from cdtr.evaluation import find_protocol, image_maps, measure_noise, scored_images
 from cdtr.records import Batch, ModelOutput
-from cdtr.reports.paper_gallery import (
+from cdtr.reports.gallery_figure import (
     ShownData,
     ShownRun,
     gallery_block,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cdtr.errors import DataError
-from cdtr.reports.ablation import summarise, to_csv, to_markdown, to_table
+from cdtr.reports.ablation_table import summarise, to_csv, to_markdown, to_table
 
 
 def evaluation(loc: float | None, protocol: str = "wsol") -> dict[str, Any]:
