@@ -19,7 +19,7 @@ def test_correlation_equals_numpys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sign", "loss"), [(1.0, 0.0), (-1.0, 2.0), (0.0, 1.0)], ids=["aligned", "inside out", "constant"]
+    ("sign", "loss"), [(1.0, 0.0), (-1.0, 2.0), (0.0, 1.0)], ids=["aligned", "inverted", "constant"]
 )
 def test_the_loss_knows_the_sign(sign: float, loss: float) -> None:
     evidence = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(1))

@@ -52,7 +52,8 @@ def test_card_has_data_protocol_threshold_and_scores(run: RunFolder) -> None:
     results = {result.metric_type: result for result in card.data.eval_results}
     assert results["gt_known_loc"].metric_value == 34.44
     assert results["gt_known_loc"].metric_name == "GT-known Loc, protocol wsol"
-    assert (results["top1_cls"].dataset_name, results["top1_cls"].dataset_split) == ("neu_det", "val")
+    assert results["top1_cls"].dataset_name == "neu_det"
+    assert results["top1_cls"].dataset_split == "val"
     assert "Images of `neu_det` data: 90 fit, 10 held out" in text
     assert "2 classes: `dent`, `rolled-in_scale`" in text
     assert "0.49 of the map's maximum: calibrated on 10 held-out training images" in text

@@ -11,9 +11,9 @@ from cdtr.data.datasets import load_source
 from cdtr.data.opening import Forgiving
 from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation import Evaluation, Protocol, Tally, tally_predictions
-from cdtr.evaluation.coco_results import read_coco_boxes
 from cdtr.evaluation.measure import measure_boxes
 from cdtr.evaluation.predictions import read_class_scores, read_predictions, without_classes
+from cdtr.evaluation.scored_boxes import read_coco_boxes
 from cdtr.evaluation.tally import DELTA
 from cdtr.image_files.maps import find_maps
 from cdtr.image_files.reading import read_size
