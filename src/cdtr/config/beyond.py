@@ -22,7 +22,8 @@ def beyond_paper(config: Config) -> dict[str, str]:
         "guide": "guide" if config.guide.enabled else None,
         "prior": None if prior is None else words,
         "stem": _stem(config),
-        "fuse": "softplus maps" if config.maps.fuse == "softplus" else None,
+        "classifier": "classifier of CNN features" if _probes(config) else None,
+        "fuse": None if config.maps.fuse == "product" else f"{config.maps.fuse} maps",
         "padding": "replicate padding" if config.maps.padding == "replicate" else None,
     }
     return {feature: words for feature, words in found.items() if words is not None}
@@ -65,6 +66,8 @@ def switch_conflict(config: Config) -> str:
             "the prior shared needs guide.features backbone, backbone.stem cnn and backbone.cnn.frozen true: it is a "
             "direction in the features of a frozen CNN"
         )
+    if _probes(config) and not config.backbone.cnn.frozen:
+        return "backbone.cnn.classifier features needs backbone.cnn.frozen true: it is fitted once, before training"
     if config.guide.attention != "evidence" and not config.guide.enabled:
         return f"guide.attention {config.guide.attention} needs guide.enabled: the guide is what teaches it"
     if uses_prior_maps(config) and config.data.prior_maps is None:
@@ -77,6 +80,10 @@ def switch_conflict(config: Config) -> str:
 def uses_prior_maps(config: Config) -> bool:
     """Whether training reads an object prior from the maps of ``data.prior_maps``."""
     return _prior_in_use(config) == "maps"
+
+
+def _probes(config: Config) -> bool:
+    return config.backbone.stem == "cnn" and config.backbone.cnn.classifier == "features"
 
 
 def _stem(config: Config) -> str | None:

@@ -61,6 +61,7 @@ class CnnConfig(Section):
     frozen: bool = True
     reductions: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field((16, 32), min_length=1)  # strides of its maps
     align: bool = True  # resample the maps so that their cells tile the image
+    classifier: Literal["patches", "features"] = "patches"  # X_out: learned on patch tokens, or fitted to the features
     cache: bool = True  # keep the features of a frozen network on disk; needs data.augment flip or none
 
     @field_validator("reductions")
@@ -92,7 +93,7 @@ class BackboneConfig(Section):
 class MapsConfig(Section):
     """How the localization maps are computed."""
 
-    fuse: Literal["product", "softplus"] = "product"  # Eq. 3, or with the softplus of the class maps
+    fuse: Literal["product", "softplus", "attention"] = "product"  # Eq. 3; with the softplus of the class maps; without
     evidence: Literal["sum", "mean"] = "sum"  # of X_out and X_csm, in the maps (row 18)
     padding: Padding = "zeros"  # at the image's border, of the convolutions over the patch grid but SKI's
 

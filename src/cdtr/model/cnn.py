@@ -224,6 +224,14 @@ class LevelConv(nn.Module):
         for conv in self.convs:
             nn.init.uniform_(conv.weight, -(total**-0.5), total**-0.5)  # type: ignore[arg-type]
 
+    @torch.no_grad()
+    def set_weights(self, weights: Tensor, biases: Tensor) -> None:
+        """Take weights (K, C) for the joined channels, and biases (K,)."""
+        parts = weights.split([conv.in_channels for conv in self.convs], dim=1)  # type: ignore[misc]
+        for conv, part in zip(self.convs, parts, strict=True):
+            conv.weight.copy_(part[:, :, None, None])  # type: ignore[operator, union-attr]
+        self.convs[0].bias.copy_(biases)  # type: ignore[operator, union-attr]
+
     def forward(self, features: CnnFeatures, levels: Sequence[Tensor]) -> Tensor:
         """Convolve feature maps (B, C_i, h_i, w_i) to (B, K, h, w) on the grid of ``features``."""
         parts = [

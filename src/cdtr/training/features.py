@@ -12,8 +12,9 @@ from torch import Tensor
 from cdtr.config import Config
 from cdtr.data.loader import eval_loader
 from cdtr.image_files.tar_members import in_tar
-from cdtr.model.cnn import CnnFeatures, fine_features
+from cdtr.model.cnn import CnnFeatures, LevelConv, fine_features
 from cdtr.model.guide import Guide
+from cdtr.model.linear_probe import fit_probe
 from cdtr.model.priors import border, contrast
 from cdtr.model.shared_prior import shared_direction
 from cdtr.records import Method, Sample
@@ -23,6 +24,7 @@ from cdtr.training.prepare import Prepared
 from cdtr.training.sba_choice import fair_sample
 
 _FITTED = 600  # images that the statistics and the shared prior are fitted to
+_CLASSIFIED = 10_000  # images that the classifier is fitted to
 _COARSEST = 16  # largest stride of the features that the shared prior looks at: larger ones blur the boxes
 
 
@@ -70,8 +72,10 @@ def prepare_features(
         store = FeatureStore(cnn, prepared.config.data)
         store.fill([*prepared.fit, *prepared.held_out], prepared.config, accelerator, say)
     if new:
-        guide = getattr(method, "guide", None)
+        guide, probe = getattr(method, "guide", None), getattr(method, "probe", None)
         fit_to_features(cnn, guide if isinstance(guide, Guide) else None, prepared.fit, prepared.config, store, say)
+        if isinstance(probe, LevelConv):
+            fit_classifier(cnn, probe, prepared.fit, prepared.config, store, say)
     else:
         cnn.settle()
     return store
@@ -140,6 +144,40 @@ def fit_to_features(
     guide.direction.zero_()
     guide.direction[:channels] = found * shares[:channels].float()
     say(f"prior shared: a direction in {channels} features of {seen} images")
+
+
+def fit_classifier(
+    cnn: CnnFeatures, probe: LevelConv, samples: Sequence[Sample], config: Config, store: FeatureStore | None, say: Say
+) -> None:
+    """Fit a linear classifier to the pooled features of the images and of the mirrored images.
+
+    Args:
+        cnn: The features, with settled normalisation.
+        probe: Gets the weights.
+        samples: The training images, of which at most 10,000 are looked at.
+        config: The settings of the training.
+        store: Where the features of the images are kept; None computes them.
+        say: Takes a line for the log.
+    """
+    chosen = fair_sample(samples, _CLASSIFIED, config.seed)
+    device = next(cnn.network.parameters()).device
+    rows, labels = [], []
+    with torch.no_grad():
+        for batch in eval_loader(chosen, in_small_batches(config)):
+            for mirrored in (False, True):
+                if store is None:
+                    images = batch.images.to(device)
+                    levels = cnn(images.flip(-1) if mirrored else images)
+                else:
+                    kept = store.levels(batch.samples, [mirrored] * len(batch.samples), device)
+                    levels = cnn(batch.images, kept)
+                pooled = [cnn.resample(number, level).mean(dim=(2, 3)) for number, level in enumerate(levels)]
+                rows.append(torch.cat(pooled, dim=1))
+                labels.append(batch.labels.to(device))
+    classes = probe.convs[0].out_channels
+    weights, biases = fit_probe(torch.cat(rows), torch.cat(labels), int(classes))
+    probe.set_weights(weights, biases)
+    say(f"classifier: fitted to the pooled features of {len(chosen)} images")
 
 
 def _targets(fine: Sequence[CnnFeatures], images: Tensor, grid_hw: tuple[int, int]) -> Tensor:
