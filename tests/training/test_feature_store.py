@@ -15,18 +15,20 @@ from training_helpers import (
     run_training,
     text_of,
     tiny_config,
+    weights_of,
     write_classes,
 )
 
 from cdtr.config import Config
 from cdtr.data.datasets import load_source
 from cdtr.data.loader import eval_loader, train_loader
+from cdtr.data.split import hold_out
 from cdtr.errors import ConfigError, DataError
 from cdtr.model.methods import build_method, with_switches
 from cdtr.model.methods.cdtr import Cdtr
 from cdtr.training import feature_store
 from cdtr.training.feature_store import FeatureStore
-from cdtr.training.features import fit_to_features
+from cdtr.training.features import fit_classifier, fit_to_features
 from cdtr.training.loop import train
 
 
@@ -207,6 +209,32 @@ def test_the_prior_is_higher_on_the_objects(images: Path):
 def test_the_shared_prior_needs_a_frozen_cnn(changes: dict):
     with pytest.raises(ConfigError, match="prior shared needs"):
         hybrid_config(**changes)
+
+
+def test_the_classifier_is_fitted_before_training_and_stays(images: Path, tmp_path: Path):
+    config = hybrid_config(backbone={"cnn": {"classifier": "features"}}, maps={"fuse": "attention"})
+    console = quiet_console()
+    train(config, load_source(images), tmp_path / "run", False, console)
+    assert "classifier: fitted to the pooled features of 10 images" in text_of(console)
+    method, store, samples = _store(config, images)
+    assert method.probe is not None
+    assert method.cnn is not None
+    fit = [sample for sample in samples if sample.image_id in _trained_on(config, samples)]
+    fit_to_features(method.cnn, method.guide, fit, config, store, lambda _: None)
+    fit_classifier(method.cnn, method.probe, fit, config, store, lambda _: None)
+    kept = weights_of(tmp_path / "run")
+    for name, weights in method.probe.state_dict().items():
+        torch.testing.assert_close(kept[f"probe.{name}"], weights, rtol=1e-3, atol=1e-4)
+    batch = next(iter(eval_loader(fit, config)))
+    output = method.eval()(batch.images)
+    assert (output.logits.argmax(dim=1) == batch.labels).all()
+    torch.testing.assert_close(output.maps[:, 0], output.attention)
+    torch.testing.assert_close(output.maps[:, 1], output.attention)
+
+
+def _trained_on(config: Config, samples: list) -> set[str]:
+    fit, _ = hold_out(samples, config.data.holdout, config.seed)
+    return {sample.image_id for sample in fit}
 
 
 def _run(path: Path):

@@ -88,8 +88,8 @@ class Localizer:
             half: compute in 16 bits, float16 on CUDA and bfloat16 on a CPU. An exported file has its own precision.
             workers: batches at a time on a CPU, each with its share of the cores, which localizes many images faster
                 than one batch on all of them. PyTorch's threads are set to that share in the whole process.
-            view: what the network sees of an image, ``whole``, ``crop`` or ``tiled``; by default as the run was
-                calibrated. An exported file has its own view.
+            view: what the network sees of an image, ``whole``, ``mirrored``, ``crop`` or ``tiled``; by default as the
+                run was calibrated. An exported file has its own view.
 
         Raises:
             CheckpointError: the run or the file is missing, broken or does not fit.

@@ -98,9 +98,12 @@ def share_cores(workers: int, device: torch.device) -> int:
 
 
 def as_seen(method: Method, view: View) -> Method:
-    """Return the method for the pixels of a view: a ``TiledMethod`` where the view asks for tiles."""
+    """Return the method for the pixels of a view: one that cuts tiles or adds the mirror image, where it says so."""
+    from cdtr.localization.mirror import MirroredMethod
     from cdtr.localization.tiles import tiled
 
+    if view.name == "mirrored":
+        return MirroredMethod(method)
     return tiled(method, view.input_hw, view.size_hw)
 
 

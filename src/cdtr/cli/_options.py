@@ -21,7 +21,8 @@ DeviceOption: TypeAlias = Annotated[str | None, typer.Option("--device", help="c
 ViewOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--view", help="What the network sees of an image: whole, crop or tiled; by default as the run was calibrated."
+        "--view",
+        help="What the network sees of an image: whole, mirrored, crop or tiled; by default as the run was calibrated.",
     ),
 ]
 JsonOption: TypeAlias = Annotated[

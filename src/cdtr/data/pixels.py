@@ -20,10 +20,11 @@ _SLIMMEST = 32  # times as long as wide: of a slimmer image the ends are cut off
 class View:
     """Which part of an image the network sees, and at which scale.
 
-    whole: the image resized to ``input_hw``, whatever its proportions. crop: the short side resized to
-    ``min(resize_hw)`` (bicubic), then the central ``input_hw``, as CDTR's released code tests. tiled: the image resized
-    to ``resize_hw``, from which ``cdtr.localization.tiles`` cuts crops of ``input_hw`` and stitches their maps. Where
-    training crops ``input_hw`` from ``resize_hw``, crop and tiled show objects at the size of training.
+    whole: the image resized to ``input_hw``, whatever its proportions. mirrored: the same, and its mirror image, which
+    ``cdtr.localization.mirror`` adds. crop: the short side resized to ``min(resize_hw)`` (bicubic), then the central
+    ``input_hw``, as CDTR's released code tests. tiled: the image resized to ``resize_hw``, from which
+    ``cdtr.localization.tiles`` cuts crops of ``input_hw`` and stitches their maps. Where training crops ``input_hw``
+    from ``resize_hw``, crop and tiled show objects at the size of training.
     """
 
     name: ViewName
@@ -31,7 +32,9 @@ class View:
     resize_hw: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if self.name != "whole" and (self.resize_hw[0] < self.input_hw[0] or self.resize_hw[1] < self.input_hw[1]):
+        if self.name in {"crop", "tiled"} and (
+            self.resize_hw[0] < self.input_hw[0] or self.resize_hw[1] < self.input_hw[1]
+        ):
             raise ConfigError(
                 f"view {self.name} takes crops of data.input_size = {self.input_hw} from images resized to data.resize "
                 f"= {self.resize_hw}, which is smaller: make data.resize at least as large, or use view whole"

@@ -72,7 +72,9 @@ class CnnFeatures(nn.Module):
             )
             self.register_buffer(f"_rows_{number}", by_rows, persistent=False)
             self.register_buffer(f"_columns_{number}", by_columns.T.contiguous(), persistent=False)
-        self.norms = nn.ModuleList(SyncedBatchNorm2d(count, affine=False) for count in self.channels)
+        norms = [SyncedBatchNorm2d(count, affine=False) for count in self.channels]
+        self.eps = norms[0].eps
+        self.norms = nn.ModuleList(norms)
         # Three times as fast on a CPU, and faster on a GPU too.
         self.network = network.requires_grad_(not frozen).to(memory_format=torch.channels_last)
 
@@ -94,8 +96,7 @@ class CnnFeatures(nn.Module):
         self._settled = True
         self.norms.eval()
         for norm, mean, variance in zip(self.norms, means, variances, strict=False):
-            norm.running_mean.copy_(mean)  # type: ignore[operator, union-attr]
-            norm.running_var.copy_(variance)  # type: ignore[operator, union-attr]
+            norm.load_state_dict({"running_mean": mean, "running_var": variance}, strict=False)
 
     def forward(self, images: Tensor, levels: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
         """The feature maps, normalised.
@@ -220,17 +221,20 @@ class LevelConv(nn.Module):
     def __init__(self, features: CnnFeatures, width: int) -> None:
         super().__init__()
         total = sum(features.channels)
-        self.convs = nn.ModuleList(nn.Conv2d(count, width, 1, bias=not n) for n, count in enumerate(features.channels))
-        for conv in self.convs:
-            nn.init.uniform_(conv.weight, -(total**-0.5), total**-0.5)  # type: ignore[arg-type]
+        convs = [nn.Conv2d(count, width, 1, bias=not number) for number, count in enumerate(features.channels)]
+        for conv in convs:
+            nn.init.uniform_(conv.weight, -(total**-0.5), total**-0.5)
+        self.width = width
+        self.convs: Any = nn.ModuleList(convs)
 
     @torch.no_grad()
     def set_weights(self, weights: Tensor, biases: Tensor) -> None:
         """Take weights (K, C) for the joined channels, and biases (K,)."""
-        parts = weights.split([conv.in_channels for conv in self.convs], dim=1)  # type: ignore[misc]
-        for conv, part in zip(self.convs, parts, strict=True):
-            conv.weight.copy_(part[:, :, None, None])  # type: ignore[operator, union-attr]
-        self.convs[0].bias.copy_(biases)  # type: ignore[operator, union-attr]
+        parts = torch.split(weights, [conv.in_channels for conv in self.convs], dim=1)
+        for number, (conv, part) in enumerate(zip(self.convs, parts, strict=True)):
+            conv.weight.copy_(part[:, :, None, None])
+            if not number:
+                conv.bias.copy_(biases)
 
     def forward(self, features: CnnFeatures, levels: Sequence[Tensor]) -> Tensor:
         """Convolve feature maps (B, C_i, h_i, w_i) to (B, K, h, w) on the grid of ``features``."""

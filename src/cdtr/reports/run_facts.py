@@ -11,6 +11,7 @@ from cdtr.runs import RunFolder
 _CLASSES_SHOWN = 20
 _VIEWS = {
     "whole": "the whole image at that size",
+    "mirrored": "the whole image at that size, and its mirror image",
     "crop": "the centre of the image, its short side resized to {0} pixels",
     "tiled": "tiles of that size from the image at {0}×{1} pixels, their maps stitched",
 }

@@ -135,7 +135,7 @@ def fit_to_features(
         return
     shares = torch.cat([torch.full_like(mean, share) for mean, share in zip(means, cnn.shares(), strict=True)])
     channels = joined[0][0].shape[1]
-    weights = (shares / (torch.cat(variances) + cnn.norms[0].eps).sqrt())[:channels].float()[:, None, None]
+    weights = (shares / (torch.cat(variances) + cnn.eps).sqrt())[:channels].float()[:, None, None]
     middle = torch.cat(means)[:channels].float()[:, None, None]
     for parts in joined:
         for part in parts:
@@ -174,8 +174,7 @@ def fit_classifier(
                 pooled = [cnn.resample(number, level).mean(dim=(2, 3)) for number, level in enumerate(levels)]
                 rows.append(torch.cat(pooled, dim=1))
                 labels.append(batch.labels.to(device))
-    classes = probe.convs[0].out_channels
-    weights, biases = fit_probe(torch.cat(rows), torch.cat(labels), int(classes))
+    weights, biases = fit_probe(torch.cat(rows), torch.cat(labels), probe.width)
     probe.set_weights(weights, biases)
     say(f"classifier: fitted to the pooled features of {len(chosen)} images")
 

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -293,7 +294,7 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     return replace(batch, images=images, labels=labels, clean_images=clean, prior=prior)
 
 
-def _known_levels(batch: Batch) -> dict[str, tuple[Tensor, ...]]:
+def _known_levels(batch: Batch) -> dict[str, Any]:
     """The argument of a method that takes known features; none where there are none, as other methods take none."""
     return {"levels": batch.levels} if batch.levels else {}
 

@@ -116,8 +116,8 @@ def calibrate(
         boxes: a file or folder of boxes, where they do not lie in the data set.
         label_free: choose the threshold from the maps alone, without boxes; fits no scores of boxes.
         mirror: let the scores of boxes see the mirrored image as well; localizing then takes twice as long.
-        view: what the network sees of an image, ``whole``, ``crop`` or ``tiled``; None keeps that of the last
-            calibration, else takes the configured one.
+        view: what the network sees of an image, ``whole``, ``mirrored``, ``crop`` or ``tiled``; None keeps that of
+            the last calibration, else takes the configured one.
         device: where to compute; None takes CUDA where there is one.
         reporter: takes notes and progress.
 

@@ -73,8 +73,8 @@ def evaluate(
         protocol: one or several names, or ``all``; None takes the run's own.
         threshold: the map threshold, in [0, 1); None takes the one published for the run's method on this data set,
             else the calibrated, else the configured one.
-        view: what the network sees of an image where the protocol does not say it, ``whole``, ``crop`` or ``tiled``;
-            None takes that of the calibration.
+        view: what the network sees of an image where the protocol does not say it, ``whole``, ``mirrored``, ``crop``
+            or ``tiled``; None takes that of the calibration.
         allow_leak: measure on images that the threshold was chosen on; the result is marked as an oracle's.
         device: where to compute; None takes CUDA where there is one.
         store: keep the scores in the run folder for reports and the model card, unless threshold, view or allow_leak

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cdtr.api import DEFAULT_THRESHOLD, find_run, find_view, load_model, view_threshold
+from cdtr.api import DEFAULT_THRESHOLD, as_seen, find_run, find_view, load_model, view_threshold
 from cdtr.config import ViewName
 from cdtr.deployment.agreement import Agreement, Difference, check_same, measure_agreement, measure_difference
 from cdtr.deployment.compared_images import ComparedImages, drawn_images, read_compared, run_all
@@ -18,7 +18,6 @@ from cdtr.deployment.int8 import Int8Gain, int8_bytes, measure_int8
 from cdtr.deployment.program import export_program, method_runner
 from cdtr.deployment.session import SUFFIX, session_runner
 from cdtr.errors import ConfigError
-from cdtr.localization.tiles import tiled
 from cdtr.records import Sample
 from cdtr.reports.notebook import html_table
 from cdtr.runs import RunFolder, write_atomic
@@ -162,7 +161,7 @@ def export(
         note_or_warn(
             reporter, f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold"
         )
-    method = tiled(load_model(folder.path), seen.input_hw, seen.size_hw)
+    method = as_seen(load_model(folder.path), seen)
     model = make_model(method, run_facts(folder, chosen, seen.name), trial, int8, reporter)
     contents = {path: model.content}
     if model.int8_content is not None:
