@@ -36,7 +36,7 @@ def test_a_configuration_is_the_papers_unless_it_says_otherwise() -> None:
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_names_its_recipe(name: str) -> None:
-    own = {"pretrain-small": "pretrain-small", "quickstart": "small"}
+    own = {"pretrain-small": "pretrain-small", "quickstart": "small", "imagenet": "imagenet"}
     kind = "official" if name.endswith("-official") else "small" if name.endswith("small") else "paper"
     expected = own.get(name, kind)
     assert load_config(name).recipe == expected

@@ -232,6 +232,15 @@ def test_the_classifier_is_fitted_before_training_and_stays(images: Path, tmp_pa
     torch.testing.assert_close(output.maps[:, 1], output.attention)
 
 
+def test_the_pseudo_map_may_be_the_map_of_every_class():
+    torch.manual_seed(0)
+    method = build_method(hybrid_config(maps={"fuse": "pseudo"}), 2).eval()
+    output = method(torch.randn(1, 3, 64, 64))
+    torch.testing.assert_close(output.maps, output.aux["m_ocm"][:, None].expand(1, 2, 8, 8))
+    with pytest.raises(ConfigError, match="pseudo needs ocm"):
+        hybrid_config(maps={"fuse": "pseudo"}, method="tscam", ocm={"enabled": False}, guide={"attention": "shared"})
+
+
 def _trained_on(config: Config, samples: list) -> set[str]:
     fit, _ = hold_out(samples, config.data.holdout, config.seed)
     return {sample.image_id for sample in fit}

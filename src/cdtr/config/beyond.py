@@ -66,6 +66,8 @@ def switch_conflict(config: Config) -> str:
             "the prior shared needs guide.features backbone, backbone.stem cnn and backbone.cnn.frozen true: it is a "
             "direction in the features of a frozen CNN"
         )
+    if config.maps.fuse == "pseudo" and config.ocm.enabled is False:
+        return "maps.fuse pseudo needs ocm.enabled: it is the pseudo map of OCM"
     if _probes(config) and not config.backbone.cnn.frozen:
         return "backbone.cnn.classifier features needs backbone.cnn.frozen true: it is fitted once, before training"
     if config.guide.attention != "evidence" and not config.guide.enabled:

@@ -118,7 +118,7 @@ class Cdtr(Method):
             aux["evidence"] = evidence
         if self.maps.evidence == "mean" and "x_csm" in aux:
             evidence = evidence / 2
-        return ModelOutput(pooled_logits(x_out), fuse(m_ca, evidence, self.maps), m_ca, aux)
+        return ModelOutput(pooled_logits(x_out), fuse(m_ca, evidence, self.maps, aux.get("m_ocm")), m_ca, aux)
 
     def _class_maps(self, tokens: Tokens) -> Tensor:
         """``X_out`` (B, C, h, w)."""
@@ -179,7 +179,7 @@ class Cdtr(Method):
         return total, lambdas
 
 
-def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig) -> Tensor:
+def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig, m_ocm: Tensor | None = None) -> Tensor:
     """Compute the localization maps ``M_fuse`` of Eq. 3, the product of attention and class maps.
 
     Args:
@@ -187,13 +187,17 @@ def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig) -> Tensor:
         evidence: (B, C, h, w), class maps ``X_out + X_csm`` of any sign.
         config: ``maps.fuse`` ``product`` is Eq. 3. Where the class map of a class is negative all over the image, as
             that of a class that is not recognised, the product is inverted attention; ``softplus`` of the class maps
-            avoids that. ``attention`` leaves the class maps out: every class has the same map, as sharp as the patches.
+            avoids that. ``attention`` and ``pseudo`` leave the class maps out: every class has the same map, the
+            attention or OCM's pseudo map, as sharp as the patches.
+        m_ocm: (B, h, w), the pseudo map of OCM, if there is one.
 
     Returns:
         (B, C, h, w).
     """
     if config.fuse == "attention":
         return m_ca[:, None].expand_as(evidence)
+    if config.fuse == "pseudo" and m_ocm is not None:
+        return m_ocm[:, None].expand_as(evidence)
     return m_ca[:, None] * (F.softplus(evidence) if config.fuse == "softplus" else evidence)
 
 
