@@ -106,15 +106,14 @@ class Guide(nn.Module):
 
         Args:
             images: (B, 3, H, W), normalised.
-            levels: (B, C_i, h_i, w_i) each, the normalised features of ``cnn``, for a guide that uses them.
+            levels: (B, C_i, h_i, w_i) each, the normalised features of ``cnn``, if they are known already.
         """
         if not self._cnn:
             features = F.adaptive_avg_pool2d(self.layers[:-1](images), self.grid_hw)
             return Guidance(self.layers[-1](features), self._prior(images, features))
         (cnn,) = self._cnn
-        if levels is None:
-            raise TypeError("this guide uses the features of a CNN: expected levels, got None")
-        return Guidance(self.of_levels(cnn, levels), self._prior_of_levels(images, cnn, levels))
+        known = cnn(images) if levels is None else levels
+        return Guidance(self.of_levels(cnn, known), self._prior_of_levels(images, cnn, known))
 
     def _prior(self, images: Tensor, features: Tensor) -> Tensor | None:
         if self.prior is None or self.prior == "maps":
