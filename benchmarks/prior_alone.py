@@ -60,7 +60,7 @@ def measure_prior(
     guide, config = trained_guide(run), run.config()
     if prior is not None:
         guide.prior = prior  # type: ignore[assignment]
-    if guide.prior not in PRIORS:
+    if guide.prior not in PRIORS and guide.direction is None:
         raise CheckpointError(
             f"{run.path} has a guide but no prior that is computed: name one with --prior {' or '.join(sorted(PRIORS))}"
         )
