@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdtr.config.sections import Config
 
+_BALANCE = {"sampling": "balanced sampling", "weights": "class weights"}
 _FEATURES_OF_SMALL = 2  # a run without a recipe counts as `small` from this many features beyond the paper on
 
 
@@ -23,6 +24,7 @@ def beyond_paper(config: Config) -> dict[str, str]:
         "stem": _stem(config),
         "fuse": "softplus maps" if config.maps.fuse == "softplus" else None,
         "padding": "replicate padding" if config.maps.padding == "replicate" else None,
+        "balance": _BALANCE.get(config.train.balance),
     }
     return {feature: words for feature, words in found.items() if words is not None}
 

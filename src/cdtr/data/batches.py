@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -77,6 +78,12 @@ class BatchLoader:
                     self._on_broken(sample, reason)
             if loaded.batch is not None:
                 yield loaded.batch
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Return the batch with its tensors on a device."""
+    clean = None if batch.clean_images is None else batch.clean_images.to(device)
+    return replace(batch, images=batch.images.to(device), labels=batch.labels.to(device), clean_images=clean)
 
 
 def one_thread(_worker: int) -> None:

@@ -84,7 +84,7 @@ class TrainLoader(BatchLoader):
     def __init__(
         self, samples: Sequence[Sample], config: Config, rank: int, world: int, on_broken: OnBroken | None = None
     ) -> None:
-        self._sampler = EpochSampler(len(samples), config, rank, world)
+        self._sampler = EpochSampler(len(samples), config, rank, world, [sample.label for sample in samples])
         images = TrainImages(samples, config.data, config.seed)
         super().__init__(_data_loader(images, config, batch_sampler=self._sampler), on_broken)
 

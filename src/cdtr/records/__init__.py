@@ -132,6 +132,8 @@ class Batch:
         sizes_hw: Sizes of the source images in pixels, after EXIF rotation.
         clean_images: The images without random erasing, for CLIP; None if nothing was erased.
         fields: The part of each image that ``images`` shows, None for all of it; empty if all images are whole.
+        weights: (B,) float, of the images in the losses that learn their labels (``train.balance: weights``), with a
+            mean of 1 over the training images; None if all weigh the same.
     """
 
     images: Tensor
@@ -140,6 +142,7 @@ class Batch:
     sizes_hw: tuple[tuple[int, int], ...]
     clean_images: Tensor | None = None
     fields: tuple[Field | None, ...] = ()
+    weights: Tensor | None = None
 
     def field_of(self, index: int) -> Field | None:
         """Return the part of the source that an image of the batch shows; None for all of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
@@ -17,16 +17,19 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cdtr.config import Config, ViewName
+from cdtr.data.balance import class_weights
+from cdtr.data.batches import on_device
 from cdtr.data.loader import EvalLoader, TrainLoader, eval_loader, train_loader
 from cdtr.data.stream import StreamLoader
 from cdtr.errors import ConfigError, TrainingError
 from cdtr.model.distill import Distilled
-from cdtr.model.maps import attention_agreement
 from cdtr.model.methods import build_method
 from cdtr.model.teacher import Teacher
-from cdtr.records import Batch, DataSource, Method, ModelOutput
+from cdtr.records import Batch, DataSource, Method
 from cdtr.runs import RunFolder, one_at_a_time
 from cdtr.terminal import PlainConsole, say_to
+from cdtr.training.final_checks import final_lines
+from cdtr.training.held_out import HeldOut, measure_held_out
 from cdtr.training.log import TrainingLog
 from cdtr.training.optimiser import build_optimiser, learning_rate
 from cdtr.training.prepare import Prepared, finish_run, prepare_run, start_run
@@ -92,7 +95,7 @@ def _train(
         say(prepared.start.line(method))
     if teacher is not None:
         method = Distilled(method, teacher, config.pretrain)
-    trainer = Trainer(accelerator, method, prepared, console)
+    trainer = Trainer(accelerator, method, prepared, source.class_names, console)
     if accelerator.process_index:
         # All have built the same method; from here on each draws its own drop path.
         set_seed(config.seed, device_specific=True)
@@ -104,14 +107,26 @@ def _train(
 class Trainer:
     """The state of a training: the method, its optimiser, the average of its weights, and the position."""
 
-    def __init__(self, accelerator: Accelerator, method: Method, prepared: Prepared, console: Console) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        method: Method,
+        prepared: Prepared,
+        class_names: Sequence[str],
+        console: Console,
+    ) -> None:
         self.config, self.folder, self.console = prepared.config, prepared.run, console
+        self.class_names = class_names
         self.accelerator = accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
         self.loader: TrainLoader | StreamLoader = train_loader(prepared.fit, self.config, rank, world)
         # Tiles would cost five forward passes an image, for a figure that is watched and not reported.
         view: ViewName = "crop" if self.config.evaluation.view == "crop" else "whole"
         self.held_out: EvalLoader = eval_loader(prepared.held_out, self.config, rank, world, view=view)
+        self.class_weights: Tensor | None = None
+        if self.config.train.balance == "weights":
+            self.class_weights = class_weights(prepared.fit, len(class_names)).to(accelerator.device)
+        self.measured: HeldOut | None = None  # by the last validation
         self.model, self.optimiser = accelerator.prepare(method, build_optimiser(method, self.config))
         self.ema: AveragedModel | None = None
         if self.config.train.ema_decay is not None:
@@ -129,6 +144,7 @@ class Trainer:
         with TrainingLog(self.folder, epochs * steps, position.step, active, self.console) as log:
             while position.epoch < epochs:
                 position = self._epoch(position, log)
+        self._warn_at_end()
         best = self.ema.module if self.ema is not None else _bare(self.accelerator, self.model)
         broken = gather_object(list({**self.loader.broken, **self.held_out.broken}.items()))
         if active:
@@ -155,8 +171,9 @@ class Trainer:
         means = {name: value / max(position.step_in_epoch, 1) for name, value in position.sums.items()}
         terms = {name: value for name, value in means.items() if not name.startswith(_DIAGNOSTIC)}
         diagnostics = {name.removeprefix(_DIAGNOSTIC): value for name, value in means.items() if name not in terms}
-        accuracy, attention = self.validate()
-        values = {"terms": terms, "lambdas": lambdas, "held_out": accuracy, "attention": attention}
+        held_out = self.validate()
+        attention = {} if self.is_distilled else held_out.attention
+        values = {"terms": terms, "lambdas": lambdas, "held_out": held_out.accuracy, "attention": attention}
         values |= {"diagnostics": diagnostics} if diagnostics else {}
         log.epoch(position.step, position.epoch, train.epochs, values)
         position = Position(position.epoch + 1, 0, position.step)
@@ -181,6 +198,8 @@ class Trainer:
         share = 1 / len(micro_batches)
         for index, batch in enumerate(micro_batches):
             batch = on_device(batch, self.accelerator.device)
+            if self.class_weights is not None:
+                batch = replace(batch, weights=self.class_weights[batch.labels])
             last = index + 1 == len(micro_batches)
             with self.accelerator.no_sync(self.model) if not last else nullcontext():
                 with self.accelerator.autocast():
@@ -227,32 +246,24 @@ class Trainer:
             "term's module switched off"
         )
 
-    @torch.inference_mode()
-    def validate(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Measure the held-out training images.
-
-        Returns:
-            Top-1 and top-5 accuracy in percent; and under ``class_map`` the correlation of the attention with the
-            label's class map (``attention_agreement``), in [-1, 1]. Both are empty where no image is held out, the
-            latter in pretraining as well, which trains no maps.
-        """
-        # Without DDP's wrapper, which synchronises at every batch: processes may have different numbers of batches.
+    def validate(self) -> HeldOut:
+        """Measure the held-out training images with the weights that a run would keep."""
         model = self.ema if self.ema is not None else _bare(self.accelerator, self.model)
-        model.eval()
-        counts = torch.zeros(4, device=self.accelerator.device)
-        for batch in self.held_out:
-            batch = on_device(batch, self.accelerator.device)
-            with self.accelerator.autocast():
-                output: ModelOutput = model(batch.images)
-            top = output.logits.topk(min(5, output.logits.shape[1]), dim=1).indices == batch.labels[:, None]
-            likeness = attention_agreement(output, batch.labels).sum()
-            counts += torch.stack([top[:, 0].sum(), top.sum(), likeness, torch.tensor(len(top), device=top.device)])
-        first, five, likeness, seen = self.accelerator.reduce(counts, reduction="sum").tolist()
-        if not seen:
-            return {}, {}
-        accuracy = {"top1_cls": 100 * first / seen, "top5_cls": 100 * five / seen}
-        taught = _bare(self.accelerator, self.model)
-        return accuracy, {} if isinstance(taught, Distilled) else {"class_map": likeness / seen}
+        self.measured = measure_held_out(model, self.held_out, len(self.class_names), self.accelerator)
+        return self.measured
+
+    def _warn_at_end(self) -> None:
+        if self.is_distilled:
+            return  # its classes serve the features, and it trains no maps
+        found = self.validate() if self.measured is None else self.measured
+        if self.accelerator.is_main_process:
+            for line in final_lines(found, self.class_names, self.config):
+                say_to(self.console)(line)
+
+    @property
+    def is_distilled(self) -> bool:
+        """Whether this is a pretraining."""
+        return isinstance(_bare(self.accelerator, self.model), Distilled)
 
 
 def _accelerator(precision: str) -> Accelerator:
@@ -262,12 +273,6 @@ def _accelerator(precision: str) -> Accelerator:
     if AcceleratorState._shared_state.get("_mixed_precision", precision) != precision:
         AcceleratorState._reset_state()
     return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Return the batch with its tensors on a device."""
-    clean = None if batch.clean_images is None else batch.clean_images.to(device)
-    return replace(batch, images=batch.images.to(device), labels=batch.labels.to(device), clean_images=clean)
 
 
 def _bare(accelerator: Accelerator, model: nn.Module) -> Method:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cdtr.evaluation import Evaluation
 from cdtr.records import DataSource
-from cdtr.reports.tables import BASELINE_NAMES, INTERVAL_NAME, METRIC_NAMES, metric_rows, percent
+from cdtr.reports.tables import ALL_BASELINE_NAMES, INTERVAL_NAME, METRIC_NAMES, metric_rows, percent
 from cdtr.workflows.html import html_table
 
 _IN_REPR = ("gt_known_loc", "top1_loc", "top1_cls")
@@ -62,7 +62,7 @@ class Scores:
         caption = f"{self.subject} on {self.split} of {self.source.root}, in percent"
         if len(self.evaluations) == 1:
             (only,) = self.evaluations
-            header = ["metric", "score", INTERVAL_NAME, *BASELINE_NAMES.values()]
+            header = ["metric", "score", INTERVAL_NAME, *ALL_BASELINE_NAMES.values()]
             rows: Sequence[Sequence[str]] = [[name, *values] for name, values in metric_rows(only)]
             return html_table(f"{caption}, protocol {only.protocol}", header, rows)
         header = ["metric", *(found.protocol for found in self.evaluations)]
