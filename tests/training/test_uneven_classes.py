@@ -16,10 +16,13 @@ from cdtr.data.datasets import load_source
 from cdtr.data.opening import open_data
 from cdtr.model.maps import class_loss
 from cdtr.records import ModelOutput
+from cdtr.reports.tables import metric_rows
 from cdtr.runs import RunFolder
 from cdtr.training import loop, prepare
 from cdtr.training.final_checks import final_lines
 from cdtr.training.held_out import HeldOut
+from cdtr.workflows.evaluate import evaluate
+from cdtr.workflows.report import report
 from oracles.uneven_sets import GOOD, write_neu_det, write_synthetic
 
 UNEVEN = {"crack": 24, GOOD: 90, "hole": 24}
@@ -57,6 +60,24 @@ def test_uneven_classes_are_balanced_and_the_run_says_so(uneven: Path, tmp_path:
     assert lines_of(run.path, "epoch")[-1]["held_out"]["top1_cls"] > 80
     assert "the largest class" not in text
     assert "never predicted" not in text
+
+
+def test_evaluation_shows_the_largest_class_beside_top1_cls(all_alike: Path, tmp_path: Path) -> None:
+    run, _ = trained(all_alike, tmp_path / "run", epochs=1, balance="none")
+    scores = evaluate(run.path, all_alike, device="cpu")
+    tree = scores.to_json()
+    share = 100 * 22 / 34
+    assert tree["metrics"]["top1_cls"] == tree["baselines"]["largest_class"]["top1_cls"] == pytest.approx(share)
+    assert tree["metrics"]["mean_recall"] == tree["baselines"]["largest_class"]["mean_recall"] == pytest.approx(100 / 3)
+    low, high = tree["intervals"]["mean_recall"]
+    assert low == high == pytest.approx(100 / 3), "of a constant prediction, whatever the images"
+    rows = dict(metric_rows(scores.evaluations[0]))
+    assert (rows["Top-1 Cls"][0], rows["Top-1 Cls"][-1]) == ("64.7", "64.7")
+    assert (rows["mean recall"][0], rows["mean recall"][-1]) == ("33.3", "33.3")
+    report(run.path, all_alike, images=1, device="cpu")
+    html = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "largest class 64.7%" in html
+    assert "largest class 33.3%" in html
 
 
 def test_even_classes_stay_as_they_were(class_folder: Path, tmp_path: Path) -> None:
