@@ -9,8 +9,8 @@ from cdtr.api import choose_view, protocol_threshold
 from cdtr.config import PaperGallery
 from cdtr.evaluation import find_protocol
 from cdtr.reports.figures import figure_png
-from cdtr.reports.paper_gallery import gallery_block
-from cdtr.reports.picture_grid import picture_grid
+from cdtr.reports.gallery_figure import gallery_block
+from cdtr.reports.image_grid import image_grid
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.workflows.opening import choose_split, open_source
 from cdtr.workflows.paper_gallery import DPI, show_runs
@@ -40,7 +40,7 @@ def main() -> None:
         )
     spec = PaperGallery(iou=True, images=arguments.images)
     shown = show_runs(spec, source.name, source.root.name, runs, source, split, protocol, arguments.seed)
-    write_atomic(arguments.out, figure_png(picture_grid("Localization maps", [gallery_block(spec, shown)]), DPI))
+    write_atomic(arguments.out, figure_png(image_grid("Localization maps", [gallery_block(spec, shown)]), DPI))
     print(f"wrote {arguments.out}")
 
 

@@ -24,9 +24,9 @@ from torch import nn
 
 from cdtr.api import DEFAULT_THRESHOLD, choose_threshold, find_view, load_model
 from cdtr.config import Config, load_config
+from cdtr.deployment.compared_images import drawn_images
 from cdtr.deployment.facts import FLOAT32, Facts, Input, Run, run_facts
 from cdtr.deployment.int8 import INT8
-from cdtr.deployment.pictures import drawn_pictures
 from cdtr.deployment.program import method_runner
 from cdtr.deployment.session import session_runner
 from cdtr.localization.tiles import tiled
@@ -98,7 +98,7 @@ def _of_preset(given: argparse.Namespace) -> tuple[nn.Module, Facts, TrialImages
         input=Input(size_hw=data.input_size, mean=data.mean, std=data.std, max_pixels=data.max_pixels),
     )
     method = build_method(config, len(facts.class_names), load_weights=False).eval()
-    pictures = drawn_pictures(given.images, data)
+    pictures = drawn_images(given.images, data)
     return method, facts, TrialImages(f"{given.images} drawn pictures", pictures, 0.2)
 
 

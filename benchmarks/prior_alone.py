@@ -60,9 +60,9 @@ def measure_prior(
     guide, config = trained_guide(run), run.config()
     if prior is not None:
         guide.prior = prior  # type: ignore[assignment]
-    if guide.prior is None:
+    if guide.prior not in PRIORS:
         raise CheckpointError(
-            f"{run.path} has a guide but no prior: name one with --prior {' or '.join(sorted(PRIORS))}"
+            f"{run.path} has a guide but no prior that is computed: name one with --prior {' or '.join(sorted(PRIORS))}"
         )
     if split is None and find_test_split(source, choose_on) is None:
         raise DataError(

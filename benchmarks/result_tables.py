@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from cdtr.config.checking import Section, checked_section
 from cdtr.config.loading import read_tree
 from cdtr.errors import DataError
-from cdtr.reports.ablation import Spread
+from cdtr.reports.ablation_table import Spread
 from results_csv import BASELINES, METRIC_LABELS, METRICS, OF_BASELINES, Line, baseline_column
 
 BASELINE_LABELS = {

@@ -186,7 +186,8 @@ WORDLESS = {
 def test_a_full_disk_has_one_name(tmp_path: Path, error: Exception) -> None:
     with pytest.raises(OSError, match="No space left") as found, full_disk_named(tmp_path / "model"):
         raise error
-    assert (found.value.errno, found.value.filename) == (errno.ENOSPC, str(tmp_path / "model"))
+    assert found.value.errno == errno.ENOSPC
+    assert found.value.filename == str(tmp_path / "model")
 
 
 @pytest.mark.parametrize("error", WORDLESS.values(), ids=WORDLESS)

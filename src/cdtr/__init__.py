@@ -9,36 +9,56 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cdtr.api import LocalizeOptions, Localizer, load_model
+    from cdtr.api import LocalizedImage, LocalizedImages, LocalizeOptions, Localizer, load_model
+    from cdtr.evaluation import Calibration, Evaluation
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
-    from cdtr.workflows.ablate import ablate
-    from cdtr.workflows.calibrate import calibrate
+    from cdtr.reports.data_check import DataCheck
+    from cdtr.workflows.ablate import AblationResult, ablate
+    from cdtr.workflows.box_files import Localized
+    from cdtr.workflows.calibrate import CalibratedRun, calibrate
     from cdtr.workflows.check_data import check_data
-    from cdtr.workflows.compare import compare
-    from cdtr.workflows.describe import describe
+    from cdtr.workflows.compare import Comparison, compare
+    from cdtr.workflows.describe import Description, describe
     from cdtr.workflows.evaluate import evaluate
-    from cdtr.workflows.export import export
-    from cdtr.workflows.import_corrections import import_corrections
+    from cdtr.workflows.export import Exported, export
+    from cdtr.workflows.import_corrections import Corrections, import_corrections
     from cdtr.workflows.localize import localize
     from cdtr.workflows.maps import localize_maps
-    from cdtr.workflows.pretrain import pretrain
-    from cdtr.workflows.report import report
-    from cdtr.workflows.reproduce import reproduce
+    from cdtr.workflows.pretrain import PretrainedRun, pretrain
+    from cdtr.workflows.report import Report, report
+    from cdtr.workflows.reproduce import ReproductionResult, reproduce
     from cdtr.workflows.score import score
+    from cdtr.workflows.scores import Scores
     from cdtr.workflows.train import Run, train
 
     __version__: str
 
 __all__ = [
+    "AblationResult",
     "Annotation",
     "Batch",
+    "CalibratedRun",
+    "Calibration",
+    "Comparison",
+    "Corrections",
+    "DataCheck",
+    "Description",
+    "Evaluation",
+    "Exported",
     "Localization",
     "LocalizeOptions",
+    "Localized",
+    "LocalizedImage",
+    "LocalizedImages",
     "Localizer",
     "Method",
     "ModelOutput",
+    "PretrainedRun",
+    "Report",
+    "ReproductionResult",
     "Run",
     "Sample",
+    "Scores",
     "ablate",
     "calibrate",
     "check_data",
@@ -58,9 +78,25 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AblationResult": "cdtr.workflows.ablate",
+    "CalibratedRun": "cdtr.workflows.calibrate",
+    "Calibration": "cdtr.evaluation",
+    "Comparison": "cdtr.workflows.compare",
+    "Corrections": "cdtr.workflows.import_corrections",
+    "DataCheck": "cdtr.reports.data_check",
+    "Description": "cdtr.workflows.describe",
+    "Evaluation": "cdtr.evaluation",
+    "Exported": "cdtr.workflows.export",
     "LocalizeOptions": "cdtr.api",
+    "Localized": "cdtr.workflows.box_files",
+    "LocalizedImage": "cdtr.api",
+    "LocalizedImages": "cdtr.api",
     "Localizer": "cdtr.api",
+    "PretrainedRun": "cdtr.workflows.pretrain",
+    "Report": "cdtr.workflows.report",
+    "ReproductionResult": "cdtr.workflows.reproduce",
     "Run": "cdtr.workflows.train",
+    "Scores": "cdtr.workflows.scores",
     "ablate": "cdtr.workflows.ablate",
     "calibrate": "cdtr.workflows.calibrate",
     "check_data": "cdtr.workflows.check_data",

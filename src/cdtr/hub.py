@@ -73,7 +73,7 @@ def save_pretrained(run: RunFolder, folder: Path, threshold: Threshold | None, r
 def push_to_hub(
     run: RunFolder, repo_id: str, threshold: Threshold | None, private: bool = False, token: str | None = None
 ) -> str:
-    """Upload a run and its model card to ``owner/name``, which is made if need be; answers the address.
+    """Upload a run and its model card to ``owner/name``, which is created if needed; returns the address.
 
     Raises ConfigError for a bad name, and for ``private`` where the repository is there and public; CheckpointError
     where the hub says no.

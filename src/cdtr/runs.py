@@ -38,7 +38,7 @@ LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "acceler
 LOCK_FILE = ".lock"
 _RESTORE = "restore it, or train again"
 _SCORED = ("data", "split", "protocol")
-_LOADERS_LIVE_ON = 15.0  # seconds, at most, after the training that they load for was killed
+_LOCK_TIMEOUT_S = 15.0  # loaders of a killed training may hold the lock so long
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / LOCK_FILE)
     try:
-        lock.acquire(timeout=_LOADERS_LIVE_ON)
+        lock.acquire(timeout=_LOCK_TIMEOUT_S)
     except Timeout as error:
         raise ConfigError(
             f"{path} is being trained by another process: wait for it to end, or choose another --out"

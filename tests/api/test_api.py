@@ -267,7 +267,8 @@ def test_a_crop_finds_boxes_in_its_part_of_the_image_alone(run: Path, picture: I
     found = localizer(picture)[0]
     assert found.map.shape == (picture.height, picture.width)
     x0, y0, x1, y1 = found.boxes_xyxy[0]
-    assert (round(left) <= x0, round(top) <= y0, x1 <= round(right), y1 <= round(bottom)) == (True,) * 4
+    assert round(left) <= x0 < x1 <= round(right)
+    assert round(top) <= y0 < y1 <= round(bottom)
     assert (found.map[:, : round(left)] == 0).all()
     assert (found.map[:, round(right) :] == 0).all()
 
@@ -341,7 +342,8 @@ def test_a_pil_image_that_is_cut_short_is_bad_input(run: Path, picture: Image.Im
     with Image.open(tmp_path / "cut.jpg") as cut:
         items = [("cut", cut), ("whole", picture)]
         found = list(localizer.stream(items, on_broken=lambda name, reason: broken.append(name)))
-    assert (broken, [answer.image_id for _, answer in found]) == (["cut"], ["whole"])
+    assert broken == ["cut"]
+    assert [answer.image_id for _, answer in found] == ["whole"]
 
 
 @pytest.mark.parametrize(
@@ -406,7 +408,8 @@ def test_stream_looks_for_a_class_at_a_threshold(run: Path, picture: Image.Image
             cdtr.Localizer.from_pretrained(run, threshold=0.7).stream(items, top_k=3),
             strict=True,
         ):
-            assert (found.map_label, set(found.labels.tolist())) == (label, {label})
+            assert found.map_label == label
+            assert set(found.labels.tolist()) == {label}
             np.testing.assert_array_equal(found.boxes_xyxy, again.boxes_xyxy[again.labels == label])
     with pytest.raises(DataError, match="maps of 3 classes"):
         list(localizer.stream(items, label=3))

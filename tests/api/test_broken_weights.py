@@ -81,7 +81,8 @@ def test_a_std_of_zero_is_refused_by_the_settings(run, data, tmp_path, capsys):
     text = run.config_file.read_text()
     run.config_file.write_text(text.replace("- 0.229\n", "- 0.0\n"))
     code, said = answer(capsys, "localize", run.path, data, "--out", tmp_path / "out")
-    assert (code, "data.std.0 = 0.0" in said) == (2, True), said
+    assert code == 2, said
+    assert "data.std.0 = 0.0" in said
 
 
 def exported(path: Path, run, scores: float, changes=None) -> Path:
@@ -115,7 +116,8 @@ def exported(path: Path, run, scores: float, changes=None) -> Path:
 def test_an_exported_file_that_answers_no_numbers_is_refused(run, data, tmp_path, capsys, scores):
     path = exported(tmp_path / "m.onnx", run, scores)
     code, said = answer(capsys, "localize", path, data, "--out", tmp_path / "out")
-    assert (code, "not finite" in said) == (2, True), said
+    assert code == 2, said
+    assert "not finite" in said
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,8 @@ def test_an_exported_file_that_answers_no_numbers_is_refused(run, data, tmp_path
 def test_absurd_metadata_of_an_exported_file_is_refused(run, data, tmp_path, capsys, changes):
     path = exported(tmp_path / "m.onnx", run, 0.0, changes)
     code, said = answer(capsys, "localize", path, data, "--out", tmp_path / "out")
-    assert (code, "m.onnx: metadata input" in said) == (2, True), said
+    assert code == 2, said
+    assert "m.onnx: metadata input" in said
 
 
 def test_the_same_files_undamaged_answer(run, data, tmp_path, capsys):

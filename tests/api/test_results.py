@@ -103,7 +103,8 @@ def test_plot_draws_the_boxes_on_the_image(kind: str, tmp_path: Path) -> None:
     found = LocalizedImage.of(localization(), source)
     none = LocalizedImage.of(localization(boxes=[]), source)
     drawn, without = found.plot(), none.plot()
-    assert (drawn.mode, drawn.size) == ("RGB", (20, 10))
+    assert drawn.mode == "RGB"
+    assert drawn.size == (20, 10)
     assert drawn.tobytes() != without.tobytes()
     assert none.plot([[0, 0, 5, 5]]).tobytes() != without.tobytes()
 
@@ -111,7 +112,7 @@ def test_plot_draws_the_boxes_on_the_image(kind: str, tmp_path: Path) -> None:
 def test_plot_refuses_an_image_that_is_gone_or_another(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.png"):
         LocalizedImage.of(localization(), tmp_path / "gone.png").plot()
-    with pytest.raises(DataError, match="source picture"):
+    with pytest.raises(DataError, match="source image"):
         LocalizedImage.of(localization(), Image.new("RGB", (5, 5))).plot()
 
 

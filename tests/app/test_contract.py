@@ -169,8 +169,10 @@ def test_choices_and_ranges_are_declared(served: TestClient) -> None:
     assert fields == TEXT_FIELDS | {"image", "images"}
     export = forms["Body_export"]["properties"]
     assert export["label"]["enum"] == list(CLASSES)
-    assert (export["threshold"]["minimum"], export["threshold"]["exclusiveMaximum"]) == (0, 1)
-    assert (export["images"]["minItems"], export["images"]["description"][:12]) == (1, "at most 2000")
+    assert export["threshold"]["minimum"] == 0
+    assert export["threshold"]["exclusiveMaximum"] == 1
+    assert export["images"]["minItems"] == 1
+    assert export["images"]["description"][:12] == "at most 2000"
     assert all(name in export["format"]["pattern"] for name in format_names())
 
 
@@ -194,4 +196,5 @@ def test_one_request_holds_as_many_images_as_documented(served: TestClient, numb
     batch = served.post("/api/batches", data={"format": "csv"}).json()["batch"]
     images = served.post(f"/api/batches/{batch}/images", files=files).json()["images"]
     assert len(images) == number
-    assert (images[0]["error"] is None, images[-1]) == (False, {"image": "last.png", "boxes": 1, "error": None})
+    assert images[0]["error"] is not None
+    assert images[-1] == {"image": "last.png", "boxes": 1, "error": None}

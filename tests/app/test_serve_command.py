@@ -55,21 +55,28 @@ def test_real_images_are_served_and_nothing_is_kept(run: Path, shared_data: Path
     with serve(run, "--examples", steel / "IMAGES", temporary=temporary) as (address, process):
         status, body = ask(address, "/api/localize", images[0])
         found = json.loads(body)
-        assert (status, found["width"], found["height"], found["image"]) == (200, 200, 200, images[0].name)
+        assert status == 200
+        assert found["width"] == 200
+        assert found["height"] == 200
+        assert found["image"] == images[0].name
         assert all(
             0 <= x0 < x1 <= 200 and 0 <= y0 < y1 <= 200 for x0, y0, x1, y1 in (b["xyxy"] for b in found["boxes"])
         )
         status, body = ask(address, "/api/export", images[1])
-        assert (status, json.loads(body)["images"][0]["file_name"]) == (200, images[1].name)
+        assert status == 200
+        assert json.loads(body)["images"][0]["file_name"] == images[1].name
         assert ask(address, "/api/localize", large)[0] == 200
         assert ask(address, "/api/examples/0")[1] == images[0].read_bytes()
         assert ask(address, "/")[0] == 200
         status, body = ask(address, "/api/localize", steel / "train.txt")
-        assert (status, list(json.loads(body))) == (415, ["detail"])
+        assert status == 415
+        assert list(json.loads(body)) == ["detail"]
         assert list(temporary.iterdir()) == []
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=20)
-    assert (process.returncode, rest, errors) == (0, "stopped\n", "")
+    assert process.returncode == 0
+    assert rest == "stopped\n"
+    assert errors == ""
     assert list(temporary.iterdir()) == []
 
 
@@ -119,7 +126,8 @@ def test_a_token_comes_from_the_option_or_the_environment(
     with pytest.raises(SystemExit) as stopped:
         main(["serve", str(run), "--host", "0.0.0.0", "--port", "0", *(("--token", option) if option else ())])
     printed = capsys.readouterr()
-    assert (stopped.value.code, printed.err) == (0, warning)
+    assert stopped.value.code == 0
+    assert printed.err == warning
     assert str(token) not in printed.out
 
 
@@ -156,7 +164,8 @@ def test_bad_arguments_are_one_line(
 
 def test_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, errors = refused(capsys, tmp_path / "none", "--port", "0")
-    assert (code, "no run folder" in errors) == (2, True)
+    assert code == 2, errors
+    assert "no run folder" in errors
 
 
 def test_the_missing_extra_is_named(

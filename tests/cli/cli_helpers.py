@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,15 @@ def in_process(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[
         main([str(argument) for argument in arguments])
     printed = capsys.readouterr()
     return int(stopped.value.code or 0), printed.out, printed.err
+
+
+def in_fixture(*arguments: object) -> tuple[str, str]:
+    """The same for fixtures that several tests share, of a command that works: stdout, stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    assert not stopped.value.code, err.getvalue()
+    return out.getvalue(), err.getvalue()
 
 
 def tiny_settings() -> list[str]:

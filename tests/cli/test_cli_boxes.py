@@ -7,11 +7,11 @@ import json
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from box_files import USUAL
-from cli_helpers import in_process, run_cdtr, sort_neu, tiny_settings
+from cli_helpers import in_fixture, in_process, run_cdtr, sort_neu, tiny_settings
 
 from cdtr.formats.voc import read_voc, voc_to_half_open
 from cdtr.image_files.reading import read_size
@@ -127,39 +127,79 @@ def _same_names(sorted_neu: Path, root: Path) -> Path:
     return root
 
 
-def test_the_review_loop_closes_where_splits_share_file_names(
-    run: Path, sorted_neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data, out, copy = _same_names(sorted_neu, tmp_path / "data set"), tmp_path / "boxes", tmp_path / "a run & more"
+class ReviewLoop(NamedTuple):
+    """Data whose splits share file names, a run, and the folder of its boxes before and after a review."""
+
+    data: Path
+    run: Path
+    boxes: Path
+    export: Path
+
+    @property
+    def reviewed(self) -> Path:
+        return self.boxes / "reviewed.json"
+
+    @property
+    def next_step(self) -> list[str]:
+        """What `cdtr import-corrections` names as the next command."""
+        named = ("--data", "DATA", "--split", "SPLIT", "--boxes", str(self.reviewed))
+        return ["cdtr", "calibrate", str(self.run), *named]
+
+
+@pytest.fixture(scope="module")
+def loop(run: Path, sorted_neu: Path, tmp_path_factory: pytest.TempPathFactory) -> ReviewLoop:
+    root = tmp_path_factory.mktemp("review")
+    data, out, copy = _same_names(sorted_neu, root / "data set"), root / "boxes", root / "a run & more"
     shutil.copytree(run, copy)
-    words = ("localize", copy, data / "val", "--out", out, "--format", "coco,csv,yolo", "--threshold", "0.3")
-    assert in_process(capsys, *words)[0] == 0
+    in_fixture("localize", copy, data / "val", "--out", out, "--format", "coco,csv,yolo", "--threshold", "0.3")
     # The reviewer corrects the classes, which a run of a few steps may have all wrong.
-    export, reviewed = tmp_path / "export.json", out / "reviewed.json"
+    export = root / "export.json"
     tree = json.loads((out / "coco.json").read_text())
     numbers = {category["name"]: category["id"] for category in tree["categories"]}
     folders = {image["id"]: Path(image["file_name"]).parent.name for image in tree["images"]}
     for box in tree["annotations"]:
         box["category_id"] = numbers[folders[box["image_id"]]]
     export.write_text(json.dumps(tree))
-    code, printed, err = in_process(
-        capsys, "import-corrections", export, "--boxes", out, "--run", copy, "--out", reviewed
-    )
-    assert code == 0, err
-    step = shlex.split(printed.splitlines()[-1])
-    assert step == ["cdtr", "calibrate", str(copy), "--data", "DATA", "--split", "SPLIT", "--boxes", str(reviewed)]
-    named = {"DATA": data, "SPLIT": "val"}
-    code, printed, err = in_process(capsys, *(named.get(word, word) for word in step[1:]))
+    return ReviewLoop(data, copy, out, export)
+
+
+@pytest.fixture(scope="module")
+def imported(loop: ReviewLoop) -> str:
+    """What `cdtr import-corrections` printed; the reviewed boxes lie in ``loop.reviewed``."""
+    words = ("--boxes", loop.boxes, "--run", loop.run, "--out", loop.reviewed)
+    return in_fixture("import-corrections", loop.export, *words)[0]
+
+
+def test_imported_corrections_name_the_next_step(loop: ReviewLoop, imported: str) -> None:
+    assert shlex.split(imported.splitlines()[-1]) == loop.next_step
+
+
+@pytest.mark.usefixtures("imported")
+def test_the_next_step_calibrates_and_names_its_own(loop: ReviewLoop, capsys: pytest.CaptureFixture[str]) -> None:
+    named = {"DATA": loop.data, "SPLIT": "val"}
+    code, printed, err = in_process(capsys, *(named.get(word, word) for word in loop.next_step[1:]))
     assert code == 0, err
     assert "images of val" in printed
     assert "read: " in err
-    assert shlex.quote(str(copy)) in printed, "the next step can be pasted"
-    for boxes in ("coco.json", "boxes.csv", "yolo"):
-        place = ("--data", data, "--boxes", out / boxes)
-        code, _, err = in_process(capsys, "evaluate", copy, *place, "--split", "val", "--threshold", "0.3")
-        assert code == 0, err
-        assert "so a program found them" in err or "that `cdtr localize` wrote" in err
-    code, _, err = in_process(capsys, "evaluate", copy, "--data", data, "--boxes", reviewed, "--threshold", "0.3")
+    assert shlex.quote(str(loop.run)) in printed, "the next step can be pasted"
+
+
+@pytest.mark.parametrize("boxes", ["coco.json", "boxes.csv", "yolo"])
+def test_boxes_of_a_program_are_told_from_the_truth(
+    boxes: str, loop: ReviewLoop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ("--data", loop.data, "--boxes", loop.boxes / boxes)
+    code, _, err = in_process(capsys, "evaluate", loop.run, *place, "--split", "val", "--threshold", "0.3")
+    assert code == 0, err
+    assert "so a program found them" in err or "that `cdtr localize` wrote" in err
+
+
+@pytest.mark.usefixtures("imported")
+def test_boxes_of_no_named_split_are_refused_where_splits_share_file_names(
+    loop: ReviewLoop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ("--data", loop.data, "--boxes", loop.reviewed)
+    code, _, err = in_process(capsys, "evaluate", loop.run, *place, "--threshold", "0.3")
     assert code == 2
     assert "say which split the boxes are of, as with --split val --boxes FILE" in err
 
@@ -211,25 +251,53 @@ def test_copies_are_left_out_on_request(sorted_neu: Path, tmp_path: Path, capsys
     assert "deduplicate: true" in (out / "config.yaml").read_text()
 
 
-def test_shards_train_calibrate_and_evaluate(neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shards, out = tmp_path / "shards", tmp_path / "run"
-    code, printed, err = in_process(capsys, "data", "shards", neu, "--out", shards, "--images", 10)
-    assert code == 0, err
-    assert f"wrote {shards}: 5 shards of train, 2 shards of val" in printed
-    code, printed, err = in_process(capsys, "train", shards, "--out", out, "--config", "small", *tiny_settings())
-    assert code == 0, err
-    assert "webdataset: 36 training images of 6 classes, 12 held out" in err
-    assert in_process(capsys, "calibrate", out, "--data", shards)[0] == 0
+@pytest.fixture(scope="module")
+def shards(neu: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """NEU-DET in shards, and what `cdtr data shards` printed."""
+    out = tmp_path_factory.mktemp("packed") / "shards"
+    return out, in_fixture("data", "shards", neu, "--out", out, "--images", 10)[0]
+
+
+@pytest.fixture(scope="module")
+def run_of_shards(shards: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run trained and calibrated on shards, and what `cdtr train` noted."""
+    out = tmp_path_factory.mktemp("runs") / "of-shards"
+    _, noted = in_fixture("train", shards[0], "--out", out, "--config", "small", *tiny_settings())
+    in_fixture("calibrate", out, "--data", shards[0])
+    return out, noted
+
+
+def test_shards_are_counted(shards: tuple[Path, str]) -> None:
+    out, printed = shards
+    assert f"wrote {out}: 5 shards of train, 2 shards of val" in printed
+
+
+def test_training_on_shards_counts_their_images(run_of_shards: tuple[Path, str]) -> None:
+    assert "webdataset: 36 training images of 6 classes, 12 held out" in run_of_shards[1]
+
+
+def test_shards_and_files_give_the_same_scores(
+    run_of_shards: tuple[Path, str],
+    shards: tuple[Path, str],
+    neu: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     scores = {}
-    for name, data in (("shards", shards), ("files", neu)):
+    for name, data in (("shards", shards[0]), ("files", neu)):
         file = tmp_path / f"{name}.json"
-        code, _, err = in_process(capsys, "evaluate", out, "--data", data, "--json", file)
+        code, _, err = in_process(capsys, "evaluate", run_of_shards[0], "--data", data, "--json", file)
         assert code == 0, err
         scores[name] = _scores(file)
     metrics = ("gt_known_loc", "top1_loc", "top1_cls", "mean_iou")
     for name in metrics:
         assert scores["shards"]["metrics"][name] == pytest.approx(scores["files"]["metrics"][name], abs=1e-3)
-    code, _, err = in_process(capsys, "data", "shards", neu, "--out", shards)
+
+
+def test_shards_do_not_go_into_a_folder_of_others(
+    shards: tuple[Path, str], neu: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = in_process(capsys, "data", "shards", neu, "--out", shards[0])
     assert code == 2
     assert "is not empty" in err
 

@@ -84,7 +84,8 @@ def test_files_are_written_checked_and_described(exported: tuple[Path, Path, str
     assert "int8-dynamic: IoU with float32's boxes" in printed
     session = onnxruntime.InferenceSession(str(out / "neu.onnx"), providers=["CPUExecutionProvider"])
     facts = json.loads(session.get_modelmeta().custom_metadata_map["cdtr"])
-    assert (facts["threshold"], facts["threshold_source"]) == (0.4, "calibrated on 40 held-out training images")
+    assert facts["threshold"] == 0.4
+    assert facts["threshold_source"] == "calibrated on 40 held-out training images"
     assert facts["box_scores"] == json.loads((run / "calibration.json").read_text())["box_scores"]
     assert facts["class_names"] == (run / "classes.txt").read_text().splitlines()
     assert facts["input"]["size_hw"] == [64, 64]
@@ -143,7 +144,7 @@ def test_the_documented_way_without_cdtr_finds_the_same_box(
 def test_what_differs_too_much_is_not_written(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdtr.deployment.compare.TOLERANCE", -1.0)
+    monkeypatch.setattr("cdtr.deployment.agreement.TOLERANCE", -1.0)
     code, _, error = in_process(capsys, "export", tiny_run, "--onnx", tmp_path / "a.onnx", "--int8")
     assert code == 2
     assert "differs from the run by" in error

@@ -1,10 +1,14 @@
 """`cdtr pretrain`, and `cdtr train` from what it writes, through the real command line."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
-from cli_helpers import run_cdtr, tiny_settings
+from cli_helpers import in_process, run_cdtr, tiny_settings
 
 from cdtr.model.packaged import PACKAGES
 
@@ -16,34 +20,64 @@ needs_package = pytest.mark.skipif(
 SMALLER = ("--set", "backbone.overrides={embed_dim: 24, depth: 2, num_heads: 2}")
 
 
+@pytest.fixture(scope="module")
+def pretrained(neu: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder of `cdtr pretrain`, and the command that has ended."""
+    start = tmp_path_factory.mktemp("pretrained") / "start"
+    done = run_cdtr("pretrain", neu, "--out", start, *tiny_settings(), "--set", "train.precision=no")
+    assert done.returncode == 0, done.stderr
+    return start, done
+
+
 @needs_package
-def test_pretrain_then_train_from_it(neu, tmp_path):
-    start, run = tmp_path / "start", tmp_path / "run"
-    taught = run_cdtr("pretrain", neu, "--out", start, *tiny_settings(), "--set", "train.precision=no")
-    assert taught.returncode == 0, taught.stderr
-    assert f"wrote {start}: backbone.safetensors, model.safetensors" in taught.stdout
-    assert "token" in taught.stderr
-    assert "patches" in taught.stderr
-    again = run_cdtr("pretrain", neu, "--out", start, "--resume")
-    assert again.returncode == 0, again.stderr
-    assert "is trained already" in again.stderr
+def test_pretrain_writes_a_backbone(pretrained: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    start, done = pretrained
+    assert f"wrote {start}: backbone.safetensors, model.safetensors" in done.stdout
+    assert "token" in done.stderr
+    assert "patches" in done.stderr
 
-    weights = ("--set", f"backbone.weights={start / 'backbone.safetensors'}")
-    trained = run_cdtr("train", neu, "--out", run, "--config", "small", *tiny_settings(), *weights)
-    assert trained.returncode == 0, trained.stderr
-    assert "backbone.safetensors, pretrained on neu_det (" in trained.stderr
-    assert "teacher tf_efficientnet_lite0" in trained.stderr
 
-    refused = run_cdtr(
-        "train", neu, "--out", tmp_path / "other", "--config", "small", *tiny_settings(), *weights, *SMALLER
-    )
-    assert refused.returncode == 2
-    assert refused.stderr.splitlines()[-1].startswith("error: ")
-    assert "shape" in refused.stderr.splitlines()[-1]
+@needs_package
+def test_pretrain_resumed_when_finished_says_so(
+    pretrained: tuple[Path, subprocess.CompletedProcess[str]], neu: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = in_process(capsys, "pretrain", neu, "--out", pretrained[0], "--resume")
+    assert code == 0, err
+    assert "is trained already" in err
+
+
+@needs_package
+def test_train_from_a_pretrained_backbone_names_it(
+    pretrained: tuple[Path, subprocess.CompletedProcess[str]],
+    neu: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = ("--set", f"backbone.weights={pretrained[0] / 'backbone.safetensors'}")
+    asked = ("train", neu, "--out", tmp_path / "run", "--config", "small", *tiny_settings(), *weights)
+    code, _, err = in_process(capsys, *asked)
+    assert code == 0, err
+    assert "backbone.safetensors, pretrained on neu_det (" in err
+    assert "teacher tf_efficientnet_lite0" in err
+
+
+@needs_package
+def test_a_backbone_of_another_shape_is_refused(
+    pretrained: tuple[Path, subprocess.CompletedProcess[str]],
+    neu: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = ("--set", f"backbone.weights={pretrained[0] / 'backbone.safetensors'}")
+    asked = ("train", neu, "--out", tmp_path / "other", "--config", "small", *tiny_settings(), *weights, *SMALLER)
+    code, _, err = in_process(capsys, *asked)
+    assert code == 2, err
+    assert err.splitlines()[-1].startswith("error: ")
+    assert "shape" in err.splitlines()[-1]
     assert not (tmp_path / "other").exists()
 
 
-def test_a_missing_package_is_one_line(neu, tmp_path):
+def test_a_missing_package_is_one_line(neu: Path, tmp_path: Path) -> None:
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "sitecustomize.py").write_text(

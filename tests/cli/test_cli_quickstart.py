@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_helpers import in_process
+from cli_helpers import in_fixture, in_process
 
 from cdtr.records import Sample
 from cdtr.workflows.quickstart import LOCALIZED, choose_samples
@@ -30,12 +30,22 @@ def test_few_images_are_all_localized() -> None:
     assert choose_samples(samples, 3) == samples
 
 
-def test_quickstart_end_to_end_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "quick"
-    tiny = ("data.workers=0", "data.input_size=[48, 48]", "data.resize=[54, 54]", "train.epochs=1")
-    arguments = ["quickstart", "--out", out, "--images", "32,8", *(w for setting in tiny for w in ("--set", setting))]
-    code, printed, err = in_process(capsys, *arguments)
-    assert code == 0, err
+TINY = ("data.workers=0", "data.input_size=[48, 48]", "data.resize=[54, 54]", "train.epochs=1")
+
+
+def _arguments(out: Path) -> list[object]:
+    return ["quickstart", "--out", out, "--images", "32,8", *(w for setting in TINY for w in ("--set", setting))]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a quickstart, and what it printed."""
+    out = tmp_path_factory.mktemp("quickstart") / "quick"
+    return out, in_fixture(*_arguments(out))[0]
+
+
+def test_quickstart_writes_a_page_that_stands_alone(quick: tuple[Path, str]) -> None:
+    out, printed = quick
     assert f"wrote {out / 'index.html'}" in printed
     assert (out / "clip" / "open_clip_model.safetensors").is_file()
     numbers = json.loads((out / "evaluation.json").read_text())
@@ -47,9 +57,12 @@ def test_quickstart_end_to_end_and_again(tmp_path: Path, capsys: pytest.CaptureF
     assert f"{numbers['metrics']['gt_known_loc']:.1f}%" in page
     assert len(list((out / "boxes" / "overlays").rglob("*.jpg"))) == 8
 
+
+def test_quickstart_again_keeps_the_run(quick: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = quick
     weights = (out / "run" / "model.safetensors").read_bytes()
     (out / "index.html").unlink()
-    code, _, err = in_process(capsys, *arguments)
+    code, _, err = in_process(capsys, *_arguments(out))
     assert code == 0, err
     assert (out / "index.html").is_file()
     assert (out / "run" / "model.safetensors").read_bytes() == weights

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import NEU_CLASSES, copy_neu, draw_neu, in_process, run_cdtr
+from cli_helpers import NEU_CLASSES, copy_neu, draw_neu, in_fixture, in_process, run_cdtr
 
 from cdtr.data.datasets import load_source
 
@@ -81,12 +81,15 @@ def test_scores_of_boxes_are_measured_only_at_their_threshold_and_on_other_image
     assert evaluate("train") == (True, "")
     assert evaluate("train", "--threshold", fitted_at) == (True, "")
     measured, notes = evaluate("train", "--threshold", other)
-    assert (measured, f"fitted at the calibrated threshold {fitted_at:.3g}" in notes) == (False, True)
+    assert measured is False
+    assert f"fitted at the calibrated threshold {fitted_at:.3g}" in notes
     measured, notes = evaluate("val", "--threshold", fitted_at)
-    assert (measured, "fitted on 60 of these images, --allow-leak" in notes) == (False, True)
+    assert measured is False
+    assert "fitted on 60 of these images, --allow-leak" in notes
     for more in ([], ["--threshold", fitted_at]):
         measured, notes = evaluate("val", "--allow-leak", *more)
-        assert (measured, "fitted on 60 of these images, which flatters" in notes) == (True, True)
+        assert measured is True
+        assert "fitted on 60 of these images, which flatters" in notes
     assert evaluate("val", "--allow-leak", "--threshold", other)[0] is False
 
 
@@ -107,30 +110,62 @@ def test_localize_warns_of_scores_fitted_at_another_threshold(
     assert f"fitted at the calibrated threshold {fitted_at:.3g}, and the one in use is 0.93" in one[0]
 
 
-def test_calibrate_without_boxes_is_label_free(
+@pytest.fixture(scope="module")
+def label_free(tiny_run: Path, neu: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run calibrated without a box, and what `cdtr calibrate` printed."""
+    run = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("runs") / "label-free"))
+    return run, in_fixture("calibrate", run, "--data", neu, "--label-free")[0]
+
+
+def test_calibrate_on_data_without_boxes_advises_label_free(
     tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(tiny_run, run)
     folders = tmp_path / "folders"
     for sample in load_source(neu).splits["train"]:
         target = folders / "train" / NEU_CLASSES[sample.label] / sample.path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(sample.path.read_bytes())
-    code, _, err = in_process(capsys, "calibrate", run, "--data", folders, "--split", "val")
-    assert (code, "take --label-free" in err) == (2, True)
-    code, out, err = in_process(capsys, "calibrate", run, "--data", neu, "--label-free")
-    assert code == 0, err
+    code, _, err = in_process(capsys, "calibrate", tiny_run, "--data", folders, "--split", "val")
+    assert code == 2, err
+    assert "take --label-free" in err
+
+
+def test_calibrate_label_free_looks_at_no_box(label_free: tuple[Path, str]) -> None:
+    run, out = label_free
     assert "label-free: halfway from the maps' mean to their brightest fifth, no box was looked at" in out
     stored = json.loads((run / "calibration.json").read_text())
-    assert (stored["gt_known_loc"], stored["curve"], stored["box_scores"]) == (None, None, None)
+    assert stored["gt_known_loc"] is None
+    assert stored["curve"] is None
+    assert stored["box_scores"] is None
     assert 0 < stored["threshold"] < 1
+
+
+def test_evaluate_takes_the_label_free_threshold(
+    label_free: tuple[Path, str], neu: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = label_free
+    stored = json.loads((run / "calibration.json").read_text())
     code, out, err = in_process(capsys, "evaluate", run, "--data", neu)
-    assert (code, f"threshold {stored['threshold']:.3g}" in out) == (0, True), err
+    assert code == 0, err
+    assert f"threshold {stored['threshold']:.3g}" in out, err
+
+
+def test_a_label_free_run_has_no_scores_of_boxes(
+    label_free: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = label_free
     code, _, err = in_process(capsys, "localize", run, neu / "IMAGES", "--out", tmp_path / "out", "--min-score", "0.5")
-    assert (code, "has no scores of boxes" in err, (tmp_path / "out").exists()) == (2, True, False)
-    code, _, err = in_process(capsys, "calibrate", run, "--data", neu, "--label-free", "--mirror")
-    assert (code, "give one of them" in err) == (2, True)
+    assert code == 2, err
+    assert "has no scores of boxes" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_label_free_and_mirror_exclude_each_other(
+    label_free: tuple[Path, str], neu: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = in_process(capsys, "calibrate", label_free[0], "--data", neu, "--label-free", "--mirror")
+    assert code == 2, err
+    assert "give one of them" in err
 
 
 def test_score_reads_the_boxes_that_localize_writes(
@@ -150,4 +185,5 @@ def test_score_reads_the_boxes_that_localize_writes(
     assert theirs["metrics"]["top1_loc"] == pytest.approx(ours["metrics"]["top1_loc"], abs=6), "one image of 18"
     assert theirs["metrics"]["max_box_acc"] is None
     code, _, err = in_process(capsys, *given, "--threshold", "0.2")
-    assert (code, "are for maps" in err) == (2, True)
+    assert code == 2, err
+    assert "are for maps" in err

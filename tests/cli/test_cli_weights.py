@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_helpers import NEU_CLASSES, in_process, run_cdtr
+from cli_helpers import NEU_CLASSES, in_fixture, in_process, run_cdtr
 
 from cdtr.api import Localizer
 from cdtr.data.transforms import EvalTransform
@@ -38,37 +38,64 @@ def tscam(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_import_evaluate_and_localize(
-    released: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = tmp_path / "runs" / "cdtr"
+@pytest.fixture(scope="module")
+def imported_run(released: Path, neu: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The run that `cdtr import-official` wrote, and what it printed."""
+    run = tmp_path_factory.mktemp("imported") / "runs" / "cdtr"
     done = run_cdtr("import-official", released, "--out", run, "--classes", neu)
     assert done.returncode == 0, done.stderr
-    assert "CDTR, deit_small_patch16_224 at 128x128, 6 classes, K = 9, G = 8" in done.stdout
-    assert f"wrote {run}" in done.stdout
-    assert f"cdtr evaluate {run} --data DATA" in done.stdout
+    return run, done.stdout
+
+
+@pytest.fixture(scope="module")
+def unnamed_run(tscam: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """The run of a checkpoint without names of classes, and what the command printed to stdout and stderr."""
+    run = tmp_path_factory.mktemp("imported") / "run"
+    return run, *in_fixture("import-official", tscam, "--out", run)
+
+
+def test_an_import_writes_a_run_and_says_what_comes_next(imported_run: tuple[Path, str], released: Path) -> None:
+    run, printed = imported_run
+    assert "CDTR, deit_small_patch16_224 at 128x128, 6 classes, K = 9, G = 8" in printed
+    assert f"wrote {run}" in printed
+    assert f"cdtr evaluate {run} --data DATA" in printed
     files = {"classes.txt", "config.yaml", "manifest.json", "model.safetensors"}
     assert {path.name for path in run.iterdir()} == files
     assert [path.name for path in run.parent.iterdir()] == ["cdtr"], "nothing temporary stays"
     imported = json.loads((run / "manifest.json").read_text())["imported"]
     assert imported["sha256"] == hashlib.sha256(released.read_bytes()).hexdigest()
-    assert (imported["file"], imported["left_out"]) == ("CDTR_NEU.pth", [])
+    assert imported["file"] == "CDTR_NEU.pth"
+    assert imported["left_out"] == []
 
+
+def test_an_imported_run_is_evaluated(imported_run: tuple[Path, str], neu: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(imported_run[0], tmp_path / "run"))
     done = run_cdtr("evaluate", run, "--data", neu, "--json", tmp_path / "e.json")
     assert done.returncode == 0, done.stderr
     measured = json.loads((tmp_path / "e.json").read_text())
-    assert (measured["protocol"], measured["threshold"], measured["n_images"]) == ("cdtr", 0.2, 18)
+    assert measured["protocol"] == "cdtr"
+    assert measured["threshold"] == 0.2
+    assert measured["n_images"] == 18
     assert measured["metrics"]["gt_known_loc"] is not None
     (stored,) = json.loads((run / "scores.json").read_text())["scores"]
-    assert (stored["split"], stored["protocol"], stored["metrics"]) == ("val", "cdtr", measured["metrics"])
+    assert stored["split"] == "val"
+    assert stored["protocol"] == "cdtr"
+    assert stored["metrics"] == measured["metrics"]
 
+
+def test_an_imported_run_localizes(
+    imported_run: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = imported_run
     picture = next(path for path in sorted((neu / "IMAGES").iterdir()))
     code, _, err = in_process(capsys, "localize", run, picture, "--out", tmp_path / "boxes", "--format", "coco")
     assert code == 0, err
     assert len(json.loads((tmp_path / "boxes" / "coco.json").read_text())["annotations"]) == 1
 
-    # What the run answers for a real image is what the released model answers.
-    localizer = Localizer.from_pretrained(run)
+
+def test_an_imported_run_has_the_outputs_of_the_released_model(imported_run: tuple[Path, str], neu: Path) -> None:
+    picture = next(path for path in sorted((neu / "IMAGES").iterdir()))
+    localizer = Localizer.from_pretrained(imported_run[0])
     images = EvalTransform(localizer.config.data)(read_image(picture, 10**8))[None]
     with torch.inference_mode():
         ours, theirs = localizer.method(images), released_forward(random_state(**SIZES), images)
@@ -77,18 +104,26 @@ def test_import_evaluate_and_localize(
     torch.testing.assert_close(ours.aux["m_ocm"], theirs["m_ocm"], atol=1e-4, rtol=1e-4)
 
 
-def test_import_tscam_without_names(tscam: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = tmp_path / "run"
-    code, out, err = in_process(capsys, "import-official", tscam, "--out", run)
-    assert code == 0, err
+def test_classes_without_names_are_numbered(unnamed_run: tuple[Path, str, str]) -> None:
+    _, out, err = unnamed_run
     assert "TS-CAM, deit_tiny_patch16_224 at 224x224, 6 classes" in out
     assert "the classes are called class_0, ..." in err
-    code, out, err = in_process(capsys, "evaluate", run, "--data", neu)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "calibrate"])
+def test_data_with_other_names_is_refused(
+    verb: str, unnamed_run: tuple[Path, str, str], neu: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = in_process(capsys, verb, unnamed_run[0], "--data", neu)
     assert code == 2
     assert "has 'class_0' as class 0, the data has 'crazing'" in err
-    code, out, err = in_process(capsys, "calibrate", run, "--data", neu)
-    assert code == 2
-    code, out, err = in_process(capsys, "describe", run)
+
+
+def test_the_checkpoint_of_an_import_is_described(
+    unnamed_run: tuple[Path, str, str], tscam: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = in_process(capsys, "describe", unnamed_run[0])
+    assert code == 0, err
     assert f"imported from: model_best.pth (sha256 {hashlib.sha256(tscam.read_bytes()).hexdigest()})" in out
 
 
@@ -168,19 +203,22 @@ def test_an_import_does_not_write_over_a_run(tscam: Path, tmp_path: Path, capsys
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
-def test_push_dry_run_writes_what_would_be_uploaded(
-    calibrated: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = Path(shutil.copytree(calibrated[0], tmp_path / "run"))
-    code, _, err = in_process(capsys, "evaluate", run, "--data", neu)
-    assert code == 0, err
-    code, _, err = in_process(capsys, "evaluate", run, "--data", neu, "--threshold", "0.9")
-    assert code == 0, err
+@pytest.fixture(scope="module")
+def pushed(calibrated: tuple[Path, str], neu: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run that was evaluated twice, and what `cdtr push --dry-run` printed; the upload lies in ``run-hub`` beside."""
+    run = Path(shutil.copytree(calibrated[0], tmp_path_factory.mktemp("pushed") / "run"))
+    in_fixture("evaluate", run, "--data", neu)
+    in_fixture("evaluate", run, "--data", neu, "--threshold", "0.9")
     done = run_cdtr("push", run, "maria/steel", "--dry-run")
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "run-hub"
-    assert f"wrote {folder}: README.md, calibration.json" in done.stdout
-    assert "nothing was uploaded to maria/steel" in done.stdout
+    return run, done.stdout
+
+
+def test_push_dry_run_writes_what_would_be_uploaded(pushed: tuple[Path, str]) -> None:
+    run, printed = pushed
+    folder = run.parent / "run-hub"
+    assert f"wrote {folder}: README.md, calibration.json" in printed
+    assert "nothing was uploaded to maria/steel" in printed
     files = {"calibration.json", "classes.txt", "config.yaml", "manifest.json", "model.safetensors", "scores.json"}
     assert {path.name for path in folder.iterdir()} == files | {"README.md"}
     threshold = json.loads((run / "calibration.json").read_text())["threshold"]
@@ -188,6 +226,12 @@ def test_push_dry_run_writes_what_would_be_uploaded(
     assert f"{threshold:g} of the map's maximum: calibrated on 12 held-out training images" in card
     assert "### `val` of `neu_det`, protocol `wsol`" in card
     assert "threshold 0.9" not in card, "a threshold that was tried is no score of the run"
+
+
+def test_what_would_be_uploaded_is_a_run(
+    pushed: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = pushed[0].parent / "run-hub"
     code, _, err = in_process(capsys, "localize", folder, neu / "IMAGES", "--out", tmp_path / "boxes")
     assert code == 0, err
 

@@ -122,7 +122,8 @@ def test_the_bundle_lies_under_a_preset(tmp_path, where):
     else:
         (tmp_path / "own.yaml").write_text("fidelity: official\nextends: ilsvrc\n")
         config = load_config(tmp_path / "own.yaml")
-    assert (config.csm.g, config.train.lr) == (256, 5e-4)
+    assert config.csm.g == 256
+    assert config.train.lr == 5e-4
     assert config.train.betas == (0.9, 0.999)
 
 
@@ -144,8 +145,10 @@ def test_a_resolved_official_configuration_is_read_as_it_was_written():
 def test_official_presets_have_the_released_values(preset: str, peak: float, threshold: float, scaling: str) -> None:
     config = load_config(preset)
     assert config.train.lr * config.train.batch_size / 512 == pytest.approx(peak)
-    assert (config.train.lr_rule, config.train.warmup_epochs) == ("per_512", 5)
-    assert (config.evaluation.threshold, config.sba.mask_scaling) == (threshold, scaling)
+    assert config.train.lr_rule == "per_512"
+    assert config.train.warmup_epochs == 5
+    assert config.evaluation.threshold == threshold
+    assert config.sba.mask_scaling == scaling
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,8 @@ def test_official_presets_have_the_released_values(preset: str, peak: float, thr
 )
 def test_images_are_held_out_where_no_threshold_is_known(preset: str, holdout: float, threshold: float | None) -> None:
     config = load_config(preset)
-    assert (config.data.holdout, config.evaluation.threshold) == (holdout, threshold)
+    assert config.data.holdout == holdout
+    assert config.evaluation.threshold == threshold
 
 
 @pytest.mark.parametrize("preset", ["neu-det", "brain-tumor", "neu-det-official", "brain-tumor-official"])

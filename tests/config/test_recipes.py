@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cdtr.config import Config, beyond_paper, is_paper, load_config, parse_config, preset_names, recipe_label
+from cdtr.config import (
+    Config,
+    beyond_paper,
+    for_inference,
+    is_paper,
+    load_config,
+    parse_config,
+    preset_names,
+    recipe_label,
+    uses_prior_maps,
+)
 from cdtr.errors import ConfigError
 from cdtr.model.methods import with_switches
 
@@ -130,3 +140,57 @@ def test_a_run_from_before_the_switch_has_ski_as_it_was() -> None:
     assert before != now
     assert parse_config(before, "old").ski.attention == "raw"
     assert parse_config(now, "new").ski.attention == "scaled"
+
+
+def with_maps(*overrides: str) -> list[str]:
+    return ["ocm.prior=maps", "data.prior_maps=maps", *overrides]
+
+
+@pytest.mark.parametrize(
+    ("source", "overrides", "expected"),
+    [
+        (
+            "cub",
+            with_maps("guide.enabled=true", "data.prior_maps_taught_with=masks"),
+            "paper + guide + prior maps (masks)",
+        ),
+        ("small", with_maps(), "small + prior maps (unknown) instead of border prior"),
+        ("small", with_maps("method=tscam"), "small without border prior"),
+        (
+            "small",
+            with_maps("method=tscam", "guide.attention=maps", "data.prior_maps_taught_with=no labels"),
+            "small + prior maps (no labels) instead of border prior",
+        ),
+        ("small", ["data.prior_maps=maps", "data.prior_maps_taught_with=masks"], "small"),
+    ],
+    ids=["paper", "small", "no ocm", "attention", "not used"],
+)
+def test_a_label_says_what_maps_were_taught_with(source: str, overrides: list[str], expected: str) -> None:
+    assert label(source, *overrides) == expected
+    assert not is_paper(expected)
+
+
+@pytest.mark.parametrize("words", ["'a|b'", "'<b>'", "''", "' masks'", f"'{'a' * 41}'", "'a+b'"])
+def test_what_maps_were_taught_with_is_a_few_words(words: str) -> None:
+    with pytest.raises(ConfigError, match="expected a few words such as labels, masks, boxes or nothing"):
+        load_config("small", with_maps(f"data.prior_maps_taught_with={words}"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["ocm.prior=maps"], r"a prior of maps needs data\.prior_maps: the folder"),
+        (["method=tscam", "guide.attention=maps"], r"a prior of maps needs data\.prior_maps: the folder"),
+        (with_maps("data.augment=official"), r"cannot follow data\.augment official, which warps images: use crop_fl"),
+        (with_maps("guide.enabled=false"), r"ocm\.prior maps needs guide\.enabled: the guide is what learns"),
+    ],
+    ids=["no folder", "no folder for attention", "official", "no guide"],
+)
+def test_maps_that_cannot_be_used_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        with_switches(load_config("small", overrides))
+
+
+def test_a_trained_run_needs_no_maps() -> None:
+    found = for_inference(load_config("small", with_maps()))
+    assert not uses_prior_maps(with_switches(found))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from cdtr.data.near_copies import HASH_BYTES, NEAR, TooManyPairsError, link_alike, picture_hash
+from cdtr.data.near_copies import HASH_BYTES, NEAR, TooManyPairsError, link_alike, perceptual_hash
 
 
 def _photo(seed: int) -> Image.Image:
@@ -29,7 +29,7 @@ def _recoded(picture: Image.Image) -> Image.Image:
 
 
 def _distance(one: Image.Image, other: Image.Image) -> int:
-    first, second = picture_hash(one), picture_hash(other)
+    first, second = perceptual_hash(one), perceptual_hash(other)
     assert first is not None
     assert second is not None
     return int(np.unpackbits(first ^ second).sum())
@@ -54,7 +54,7 @@ def test_an_edited_picture_is_near_and_others_are_far(edit: object, seed: int) -
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_blank_picture_has_no_hash(mode: str) -> None:
-    assert picture_hash(Image.new(mode, (50, 40), "grey")) is None
+    assert perceptual_hash(Image.new(mode, (50, 40), "grey")) is None
 
 
 @settings(deadline=None, max_examples=60)
@@ -97,5 +97,5 @@ def test_more_pairs_than_can_be_held_are_one_line(monkeypatch: pytest.MonkeyPatc
     hashes[:, 0] = np.arange(40)
     assert link_alike(hashes, distance=6)[1].nnz == 40 * 40
     monkeypatch.setattr("cdtr.data.near_copies._MOST_PAIRS", 779)
-    with pytest.raises(TooManyPairsError, match="more than 779 pairs of 40 pictures differ in at most 6 bits"):
+    with pytest.raises(TooManyPairsError, match="more than 779 pairs of 40 images differ in at most 6 bits"):
         link_alike(hashes, distance=6)

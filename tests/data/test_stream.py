@@ -70,7 +70,9 @@ def _epoch(loader: Any, epoch: int = 0, step: int = 0) -> list[Batch]:
 
 
 def test_what_is_written_is_read_back(files: DataSource, shards: DataSource) -> None:
-    assert (shards.name, shards.class_names, shards.annotated) == ("webdataset", ("a b", "ü.x"), True)
+    assert shards.name == "webdataset"
+    assert shards.class_names == ("a b", "ü.x")
+    assert shards.annotated is True
     for split, samples in files.splits.items():
         originals = {sample.image_id: sample for sample in samples}
         assert originals.keys() == {sample.image_id for sample in shards.splits[split]}
@@ -180,7 +182,8 @@ def _renamed(sample: Sample) -> Sample:
 def test_an_epoch_has_every_image_once(shards: DataSource) -> None:
     loader = train_loader(shards.splits["train"], _config())
     assert isinstance(loader, StreamLoader)
-    assert (loader.steps_per_epoch, len(loader)) == (6, 6)
+    assert loader.steps_per_epoch == 6
+    assert len(loader) == 6
     first, second = _epoch(loader, 0), _epoch(loader, 1)
     assert sorted(_ids(first)) == sorted(sample.image_id for sample in shards.splits["train"])
     assert _ids(first) != _ids(second)

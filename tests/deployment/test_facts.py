@@ -20,8 +20,11 @@ def test_facts_of_a_run(run: RunFolder, facts: Facts) -> None:
     assert facts.input.size_hw == (32, 48)
     assert facts.input.mean == (0.485, 0.456, 0.406)
     assert facts.run.weights_sha256 == hash_file(run.weights)
-    assert (facts.run.name, facts.run.method) == ("run", "cdtr")
-    assert (facts.threshold, facts.threshold_source, facts.box_quality()) == (0.4, "given", None)
+    assert facts.run.name == "run"
+    assert facts.run.method == "cdtr"
+    assert facts.threshold == 0.4
+    assert facts.threshold_source == "given"
+    assert facts.box_quality() is None
     assert run_facts(run, None).threshold is None
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import cdtr
-from cdtr.deployment.compare import measure_difference
+from cdtr.deployment.agreement import measure_difference
 from cdtr.deployment.facts import Facts
 from cdtr.deployment.graph import model_bytes, onnx_model
 from cdtr.deployment.program import export_program, method_runner

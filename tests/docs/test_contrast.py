@@ -48,7 +48,7 @@ def test_reports() -> None:
     found = colours((ROOT / "src/cdtr/reports/base.html").read_text())
     for text in ("ink", "soft", "mark", "link", "wrong"):
         for ground in ("#ffffff", found["plate"]):
-            assert contrast(found[text], ground) >= LEAST, (text, ground)
+            assert contrast(found[text], ground) >= LEAST, f"{text} on {ground}"
 
 
 def test_the_theme_of_the_documentation() -> None:

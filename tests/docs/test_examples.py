@@ -14,7 +14,7 @@ from PIL import Image
 
 import cdtr
 from cdtr.config import load_config
-from cdtr.data.drawing import draw_picture
+from cdtr.data.drawing import draw_image
 from oracles.untrained_run import write_untrained_run
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for label, name in enumerate(CLASSES):
             (root / split / name).mkdir(parents=True)
             for index in range(count):
-                drawn = draw_picture(label, TINY, np.random.default_rng([label, index, len(split)]))
+                drawn = draw_image(label, TINY, np.random.default_rng([label, index, len(split)]))
                 Image.fromarray(drawn.image).save(root / split / name / f"{index}.png")
                 boxes.append(f"{split}/{name}/{index}.png,12,8,40,36,{name}")
     (root / "boxes.csv").write_text("\n".join(boxes) + "\n")

@@ -17,7 +17,7 @@ from PIL import Image
 from cdtr import load_model
 from cdtr.cli import main
 from cdtr.data.datasets import load_source
-from cdtr.data.drawing import draw_picture
+from cdtr.data.drawing import draw_image
 from cdtr.errors import DataError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for label, name in enumerate(("checks", "dots", "rings")):
             (root / split / name).mkdir(parents=True)
             for index in range(count):
-                picture = draw_picture(label, 48, np.random.default_rng([label, index, len(split)]))
+                picture = draw_image(label, 48, np.random.default_rng([label, index, len(split)]))
                 Image.fromarray(picture.image).save(root / split / name / f"{index}.png")
     return root
 
@@ -119,7 +119,8 @@ def test_the_data_set_is_recognised_and_read(tmp_path: Path) -> None:
         (tmp_path / "annotations" / f"{split}.txt").write_text(LISTED)
     (tmp_path / "annotations" / "xmls" / "pug_1.xml").write_text(HEAD)
     source = load_source(tmp_path)
-    assert (source.name, source.class_names) == ("oxford_pets", ("pug", "shiba_inu"))
+    assert source.name == "oxford_pets"
+    assert source.class_names == ("pug", "shiba_inu")
     assert [sample.label for sample in source.splits["test"]] == [1, 1, 0]
     assert source.annotate(source.splits["train"][0]) is None
     pug = source.annotate(source.splits["train"][2])

@@ -8,7 +8,7 @@ import pytest
 
 from cdtr.config import Config, load_ablation, load_config
 from cdtr.model.methods import with_switches
-from cdtr.reports.ablation import check_metrics
+from cdtr.reports.ablation_table import check_metrics
 
 GRIDS = Path(__file__).resolve().parents[2] / "benchmarks/grids"
 FILES = sorted(GRIDS.glob("*.yaml"))

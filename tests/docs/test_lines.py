@@ -1,4 +1,4 @@
-"""Lines of prose end at 100 columns, and the pages use the terms of the field.
+"""Lines of prose end at 100 columns, and pages and source use the terms of the field.
 
 Tables, code, links and images may be longer, as they cannot be broken.
 """
@@ -15,7 +15,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 PAGES = [path for folder in (PROJECT, PROJECT / "docs", PROJECT / "examples") for path in sorted(folder.glob("*.md"))]
 LONGEST = 100
-TERMS = {  # what the pages do not say -> what they say
+TERMS = {  # what pages and source do not say -> what they say
     "inside out": "inverted",
     "right side out": "not inverted",
     "picture": "image",
@@ -24,6 +24,14 @@ TERMS = {  # what the pages do not say -> what they say
     "multiply-adds": "MACs",
     "answers": "returns",
 }
+SOURCE = PROJECT / "src" / "cdtr"
+SOURCE_TERMS = {**TERMS, "answer": "return, result or output", "risk_area": "AURC"}
+UNCHECKED = ("cli", "workflows", "app", "errors.py")  # a term has another meaning or names a field of JSON there
+SOURCE_FILES = [
+    path.relative_to(SOURCE)
+    for path in sorted(SOURCE.rglob("*"))
+    if path.suffix in {".py", ".html", ".yaml"} and path.relative_to(SOURCE).parts[0] not in UNCHECKED
+]
 WRITTEN = re.compile(r"<!-- (table: [\w-]+|summary) -->.*?<!-- /(table|summary) -->", re.DOTALL)
 
 
@@ -70,3 +78,31 @@ def test_the_terms_are_those_of_the_field(page: Path) -> None:
     words = " ".join(text.split())
     wrong = [f"{term!r}: say {better!r}" for term, better in TERMS.items() if re.search(rf"\b{term}", words)]
     assert not wrong
+
+
+def unwanted_terms(text: str) -> list[str]:
+    """Terms in a source file, in prose as well as in names such as ``draw_picture``."""
+    words = " ".join(text.lower().split())
+    return [
+        f"{term!r}: say {better!r}" for term, better in SOURCE_TERMS.items() if re.search(rf"(?<![a-z]){term}", words)
+    ]
+
+
+@pytest.mark.parametrize("file", SOURCE_FILES, ids=lambda path: path.with_suffix("").as_posix())
+def test_the_source_uses_the_terms_of_the_field(file: Path) -> None:
+    assert not unwanted_terms((SOURCE / file).read_text(encoding="utf-8"))
+    assert not unwanted_terms(file.as_posix())
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("def draw_picture(): ...", ["'picture': say 'image'"]),
+        ("the map is inside\n    out", ["'inside out': say 'inverted'"]),
+        ("an answer", ["'answer': say 'return, result or output'"]),
+        ("depicture, JPEGImages", []),
+    ],
+    ids=["name", "two lines", "word", "part of a word"],
+)
+def test_unwanted_terms(text: str, found: list[str]) -> None:
+    assert unwanted_terms(text) == found

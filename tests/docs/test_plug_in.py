@@ -19,11 +19,11 @@ from PIL import Image
 from cdtr import Method, load_model
 from cdtr.cli import main
 from cdtr.config import Config, load_config, specs_of
-from cdtr.data.drawing import draw_picture
+from cdtr.data.drawing import draw_image
 from cdtr.errors import ConfigError
 from cdtr.model.methods import build_method, method_names, with_switches
 from cdtr.model.methods.cdtr import Cdtr
-from cdtr.reports.facts import modules
+from cdtr.reports.run_facts import modules
 from cdtr.runs import RunFolder
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -73,7 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     for label, name in enumerate(("checks", "dots")):
         (root / name).mkdir()
         for index in range(10):
-            picture = draw_picture(label, 48, np.random.default_rng([label, index]))
+            picture = draw_image(label, 48, np.random.default_rng([label, index]))
             Image.fromarray(picture.image).save(root / name / f"{index}.png")
     settings = [word for setting in ("method=focus", "focus.weight=0.3", *TINY) for word in ("--set", setting)]
     with pytest.raises(SystemExit) as stopped:

@@ -222,7 +222,8 @@ def test_the_table_of_all_sets_says_what_is_not_measured() -> None:
         "| [Other](docs/benchmarks.md#other) | 360 | 21.4 (-) | not measured | 99.0 | not measured | 1 |",
         "| [Never](docs/benchmarks.md#never) |  | not measured | not measured | not measured | not measured |  |",
     ]
-    assert (filled.startswith("Before."), filled.endswith("After.\n")) == (True, True)
+    assert filled.startswith("Before.")
+    assert filled.endswith("After.\n")
 
 
 def test_the_table_of_all_sets_fills_the_readme(project: Path) -> None:

@@ -134,6 +134,6 @@ def test_the_readme_shows_an_image_and_both_commands_before_anything_long() -> N
     commands = [number for number, line in enumerate(lines) if re.match(r"make (quickstart|test)\b", line)]
     assert len(commands) == 2
     assert max(commands) < 30
-    assert len(lines) < 120
+    assert len(lines) < 100
     for heading in ("## How good it is", "## When to use something else"):
         assert heading in lines

@@ -7,7 +7,9 @@ from cdtr.evaluation.protocols import Protocol, find_protocol, place_boxes, plac
 
 def test_wsol_is_the_reference_setting():
     protocol = find_protocol("wsol")
-    assert (protocol.frame_hw, protocol.interpolation, protocol.max_box_iou) == ((224, 224), "bicubic", (30, 50, 70))
+    assert protocol.frame_hw == (224, 224)
+    assert protocol.interpolation == "bicubic"
+    assert protocol.max_box_iou == (30, 50, 70)
 
 
 def test_unknown_protocol_lists_the_choices():

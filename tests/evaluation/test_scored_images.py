@@ -45,8 +45,10 @@ def test_boxes_are_half_open_and_none_where_nothing_was_found() -> None:
     assert a.found_xyxy.tolist() == [[92, 92, 133, 133]], "the evaluator's box ends one pixel after its contour's"
     assert a.true_xyxy.tolist() == [[92, 92, 133, 133]]
     assert b.true_xyxy.tolist() == [[0, 0, 101, 225], [150, 150, 225, 225]]
-    assert (c.found_xyxy.shape, d.true_xyxy.shape) == ((0, 4), (0, 4))
-    assert (c.row.iou_label, d.row.iou_label) == (0, None)
+    assert c.found_xyxy.shape == (0, 4)
+    assert d.true_xyxy.shape == (0, 4)
+    assert c.row.iou_label == 0
+    assert d.row.iou_label is None
 
 
 class WithMaps(ImageIsMap):
@@ -68,4 +70,5 @@ def test_the_maps_of_each_image_and_the_mode_restored() -> None:
         assert one.pseudo_map == pytest.approx(image[1])
         assert one.predicted == image.max(axis=(1, 2)).argmax()
     plain = next(image_maps(ImageIsMap(), batches(), "cpu"))
-    assert (plain.class_maps, plain.pseudo_map) == (None, None)
+    assert plain.class_maps is None
+    assert plain.pseudo_map is None

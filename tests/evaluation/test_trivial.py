@@ -30,7 +30,8 @@ def test_whole_images_and_centred_boxes_are_told_apart() -> None:
         [_image("a", (0, 0, 223, 223)), _image("b", (56, 56, 168, 168)), _image("c", (0, 0, 9, 9)), _image("d")], WSOL
     )
     assert found is not None
-    assert (found["protocol"], found["n_annotated"]) == ("wsol", 3)
+    assert found["protocol"] == "wsol"
+    assert found["n_annotated"] == 3
     assert found["full_image"]["gt_known_loc"] == pytest.approx(100 / 3)
     assert found["centre_box"]["gt_known_loc"] == pytest.approx(200 / 3)
     assert found["centre_box"]["relative_size_hw"][0] <= 0.7

@@ -266,7 +266,8 @@ def test_label_studio_has_percent_scores_and_a_configuration(photos: Path, tmp_p
         assert prediction["score"] == pytest.approx(one.scores.max(initial=0))
         boxes = []
         for region, score in zip(prediction["result"], one.scores, strict=True):
-            assert (region["from_name"], region["to_name"]) == (labels.get("name"), image.get("name"))
+            assert region["from_name"] == labels.get("name")
+            assert region["to_name"] == image.get("name")
             assert region["score"] == pytest.approx(score)
             value, (height, width) = region["value"], one.size_hw
             left, top = value["x"] * width / 100, value["y"] * height / 100

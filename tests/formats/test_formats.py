@@ -62,7 +62,9 @@ def test_boxes_in_their_usual_place_are_found(folder: Path, format: str) -> None
     place, write = USUAL[format]
     write(folder / place, BOXES, SIZES)
     source = load_source(folder)
-    assert (source.name, source.class_names, source.annotated) == ("folder", ("cat", "dog"), True)
+    assert source.name == "folder"
+    assert source.class_names == ("cat", "dog")
+    assert source.annotated is True
     _check(_all(source))
 
 

@@ -29,8 +29,10 @@ def test_no_object_is_no_box(tmp_path: Path) -> None:
 def test_half_open_box_covers_the_counted_pixels(x0: int, y0: int, width: int, height: int) -> None:
     inclusive = VocObject("cat", x0, y0, x0 + width - 1, y0 + height - 1)
     left, top, right, bottom = voc_to_half_open([inclusive])[0]
-    assert (right - left, bottom - top) == (width, height)
-    assert (left, top) == (x0 - 1, y0 - 1)
+    assert right - left == width
+    assert bottom - top == height
+    assert left == x0 - 1
+    assert top == y0 - 1
 
 
 @pytest.mark.parametrize(

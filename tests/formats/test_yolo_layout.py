@@ -70,7 +70,8 @@ def images_of(yolo: Path, split: str) -> list[Path]:
 def test_a_share_of_each_class_is_to_measure_on(tmp_path: Path) -> None:
     yolo = write(tmp_path / "in", tmp_path / "yolo", named(10), 0.2)
     train, val = images_of(yolo, "train"), images_of(yolo, "val")
-    assert (len(train), len(val)) == (16, 4)
+    assert len(train) == 16
+    assert len(val) == 4
     assert sorted(path.parent.name for path in val) == ["dent", "dent", "scratch", "scratch"]
     assert all(ultralytics_labels(path).is_file() for path in (*train, *val))
     again = write(tmp_path / "in", tmp_path / "again", list(reversed(named(10))), 0.2)

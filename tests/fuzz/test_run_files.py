@@ -26,10 +26,11 @@ from cdtr.hub import _public_manifest
 from cdtr.localization.quality import FEATURES, BoxQuality
 from cdtr.model.methods import with_switches
 from cdtr.records import DataSource
-from cdtr.reports import curves, facts
+from cdtr.reports import curves
+from cdtr.reports import run_facts as report_facts
 from cdtr.reports.charts import threshold_charts
 from cdtr.reports.model_card import model_card
-from cdtr.reports.report import _stored
+from cdtr.reports.report_page import _stored
 from cdtr.runs import RunFolder
 from cdtr.threshold import Threshold
 from cdtr.training.prepare import _check_same
@@ -125,11 +126,11 @@ SOURCE = DataSource("folder", Path("data"), ("ant", "bee"), {}, False, lambda _s
 
 MANIFEST_READERS: tuple[Read, ...] = (
     lambda run: list(describe(run).lines()),
-    facts.data_facts,
-    lambda run: facts.model_facts(run, 3),
-    facts.training_facts,
-    facts.version_facts,
-    facts.modules,
+    report_facts.data_facts,
+    lambda run: report_facts.model_facts(run, 3),
+    report_facts.training_facts,
+    report_facts.version_facts,
+    report_facts.modules,
     lambda run: model_card(run, Threshold(0.4), "t"),
     _public_manifest,
     lambda run: run_facts(run, Threshold(0.4)),

@@ -85,7 +85,8 @@ def test_every_reader_refuses_in_one_line_that_names_the_file(content, tmp_path)
     with pytest.raises(DataError, match="upload"):
         decode_image(BytesIO(content), Path("upload"), 10**8)
     good, broken = check_images([Sample("a.jpg", path, 0)], 10**8)
-    assert (good, [reason for _, reason in broken]) == ([], [str(caught.value)])
+    assert good == []
+    assert [reason for _, reason in broken] == [str(caught.value)]
 
 
 def test_a_file_of_few_scans_is_decoded_as_before(tmp_path):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdtr.api import images
+from cdtr.api import input_images
 from cdtr.api.batching import batches_of
-from cdtr.api.images import read_ahead
+from cdtr.api.input_images import read_ahead
 from cdtr.errors import DataError
 from cdtr.image_files.pixel_budget import PixelBudget, ReadAheadBudget
 
@@ -70,16 +70,16 @@ def stored(folder, n, side=100):
 
 
 def test_reading_ahead_stops_at_its_pixels(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "_PIXELS_AHEAD", 25_000)  # two pictures and a half
+    monkeypatch.setattr(input_images, "_PIXELS_AHEAD", 25_000)  # two pictures and a half
     decoded = []
-    real = images.read_image
+    real = input_images.read_image
 
     def counted(path, max_pixels, admit):
         image = real(path, max_pixels, admit)
         decoded.append(path)
         return image
 
-    monkeypatch.setattr(images, "read_image", counted)
+    monkeypatch.setattr(input_images, "read_image", counted)
     stream = read_ahead(stored(tmp_path, 12), 10**8, ahead=10)
     assert next(stream)[0] == "0.png"
     time.sleep(0.2)
@@ -90,7 +90,7 @@ def test_reading_ahead_stops_at_its_pixels(tmp_path, monkeypatch):
 
 
 def test_a_reader_that_is_left_ends_its_threads(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "_PIXELS_AHEAD", 10_000)
+    monkeypatch.setattr(input_images, "_PIXELS_AHEAD", 10_000)
     before = threading.active_count()
     stream = read_ahead(stored(tmp_path, 10), 10**8, ahead=8)
     next(stream)

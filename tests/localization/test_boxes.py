@@ -115,7 +115,10 @@ def test_masks_are_the_regions_that_the_boxes_are_drawn_around(score_map, thresh
     np.testing.assert_array_equal(masks.sum(axis=0), foreground)  # each region once, whatever boxes they share
     for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
         rows, columns = np.nonzero(mask)
-        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x0, y0, x1, y1)
+        assert columns.min() == x0
+        assert rows.min() == y0
+        assert columns.max() + 1 == x1
+        assert rows.max() + 1 == y1
         assert ndimage.label(mask, structure=np.ones((3, 3)))[1] == 1
     largest = largest_box(score_map, threshold)
     assert component_masks(score_map, threshold, largest).shape == (len(largest), *score_map.shape)
@@ -137,7 +140,9 @@ def test_sweep_equals_the_oracle_on_smooth_maps(multi):
     for seed in range(25):
         score_map = smooth_map(seed)
         for threshold, boxes in zip(THRESHOLDS, threshold_sweep(score_map, THRESHOLDS, multi), strict=True):
-            assert sorted(boxes.tolist()) == sorted(oracle.boxes_at(score_map, threshold, multi)), (seed, threshold)
+            assert sorted(boxes.tolist()) == sorted(oracle.boxes_at(score_map, threshold, multi)), (
+                f"seed {seed}, threshold {threshold}"
+            )
 
 
 @settings(max_examples=150, deadline=None)

@@ -52,5 +52,7 @@ def test_summary() -> None:
     rows = [ImageRow(f"{r}", 0, 0, 1.0, True, attention_ratio=r) for r in (0.5, 2.0, 3.0, None)]
     found = summarise_attention(rows)
     assert found is not None
-    assert (found.median_ratio, found.inverted, found.n_images) == (2.0, pytest.approx(100 / 3), 3)
+    assert found.median_ratio == 2.0
+    assert found.inverted == pytest.approx(100 / 3)
+    assert found.n_images == 3
     assert summarise_attention(rows[3:]) is None

@@ -2,7 +2,7 @@ import pytest
 
 from cdtr.localization.boxes import iou_half_open
 from cdtr.metrics import ImageRow
-from cdtr.metrics.errors import EXAMPLES, classify_error, summarise_errors
+from cdtr.metrics.loc_errors import EXAMPLES, classify_error, summarise_errors
 
 ONE, TWO = [[0, 0, 100, 100]], [[0, 0, 100, 100], [120, 0, 220, 100]]
 
@@ -37,7 +37,9 @@ def test_summary_counts_and_names_the_same_images_in_any_order():
     rows = [ImageRow(f"{n}", 0, 0, 1.0, True, 0.1, 0.1, "part" if n < 30 else "correct") for n in range(40)]
     rows.append(ImageRow("unannotated", 0, 0, 1.0, True))
     found = summarise_errors(rows)
-    assert (found["part"]["count"], found["part"]["percent"], found["other"]["count"]) == (30, 75, 0)
+    assert found["part"]["count"] == 30
+    assert found["part"]["percent"] == 75
+    assert found["other"]["count"] == 0
     assert len(found["part"]["examples"]) == EXAMPLES
     assert summarise_errors(rows[::-1]) == found
     assert summarise_errors(rows[-1:]) == {}

@@ -53,7 +53,8 @@ def test_merged_halves_equal_the_whole():
         whole.update(*case)
         (first if number < 1 else second).update(*case)
     first.merge(second)
-    assert (first.compute(), first.count) == (whole.compute(), 4)
+    assert first.compute() == whole.compute()
+    assert first.count == 4
     with pytest.raises(DataError, match="cannot merge"):
         first.merge(PxAP([0, 0.5]))
 

@@ -31,7 +31,7 @@ from cdtr.evaluation.predictions import without_classes
 from cdtr.evaluation.trivial import trivial_scores
 from cdtr.metrics.paired import compare_rows
 from cdtr.records import Annotation, Sample
-from cdtr.reports.ablation import check_metrics
+from cdtr.reports.ablation_table import check_metrics
 from cdtr.reports.tables import differences_table, metrics_table
 from cdtr.run_files import ScoresFile, check_content
 import results_csv

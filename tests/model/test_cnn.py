@@ -48,7 +48,7 @@ def test_the_maps_are_the_networks_own_under_its_own_normalisation():
     by_stride = dict(zip((info["reduction"] for info in features.network.feature_info), levels, strict=True))
     larger = F.interpolate(by_stride[16], size=(8, 12), mode="bilinear")
     expected = torch.cat([by_stride[8], larger], dim=1) / (1 + 1e-5) ** 0.5  # batch norm that saw nothing yet
-    torch.testing.assert_close(features(given), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(features.join(features(given)), expected, rtol=1e-4, atol=1e-5)
     assert features.channels == [by_stride[8].shape[1], by_stride[16].shape[1]]
 
 
@@ -73,12 +73,12 @@ def test_a_square_is_found_where_it_stands(name, align):
             weights = module.weight.abs() + 0.1 * module.weight.abs().mean()
             module.weight.copy_(weights / weights.sum(dim=(1, 2, 3), keepdim=True))
     half_a_cell = {"resnet18": 7.5, "tf_efficientnet_lite0": -7.5, "vgg11": 0.0}[name]
-    empty = features(torch.zeros(1, 3, size, size))
+    empty = features.join(features(torch.zeros(1, 3, size, size)))
     errors = []
     for top, left in [(64, 80), (72, 66), (90, 101), (83, 75)]:
         image = torch.zeros(1, 3, size, size)
         image[..., top : top + 48, left : left + 48] = 1
-        seen = (features(image) - empty).abs().sum(dim=1)[0]
+        seen = (features.join(features(image)) - empty).abs().sum(dim=1)[0]
         centres = (torch.arange(14) + 0.5) * 16 - 0.5
         found = torch.stack([(seen.sum(dim=1 - dim) * centres).sum() / seen.sum() for dim in (0, 1)])
         errors.append(found - torch.tensor([top + 23.5, left + 23.5]))
@@ -111,7 +111,8 @@ def test_the_guide_compares_the_networks_features():
     assert prior.shape == (2, 4, 6)
     from cdtr.model.priors import border
 
-    features = copy.deepcopy(method.backbone.cnn)(images)
+    cnn = copy.deepcopy(method.backbone.cnn)
+    features = cnn.join(cnn(images))
     first, second = method.backbone.cnn.channels
     weighed = torch.cat([features[:, :first] / first**0.5, features[:, first:] / second**0.5], dim=1)
     torch.testing.assert_close(prior, border(weighed))

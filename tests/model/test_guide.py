@@ -1,11 +1,13 @@
 """The local guide, and the alignment of maps with it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from cdtr.config import GuideConfig
-from cdtr.errors import ConfigError
+from cdtr.errors import ConfigError, DataError
 from cdtr.model.guide import Guidance, Guide, alignment_loss
 from cdtr.model.maps import correlation
 
@@ -17,7 +19,7 @@ def test_correlation_equals_numpys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sign", "loss"), [(1.0, 0.0), (-1.0, 2.0), (0.0, 1.0)], ids=["aligned", "inside out", "constant"]
+    ("sign", "loss"), [(1.0, 0.0), (-1.0, 2.0), (0.0, 1.0)], ids=["aligned", "inverted", "constant"]
 )
 def test_the_loss_knows_the_sign(sign: float, loss: float) -> None:
     evidence = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -120,3 +122,32 @@ def test_every_image_of_a_batch_moves_the_agreement_in_any_order(make_method, ba
     mean = correlation(own, seen.prior)[batch.labels == 1].mean().item()
     assert found[0][1].item() == pytest.approx((1 - 0.98**2) * mean, rel=1e-4)
     torch.testing.assert_close(found[0], found[1])
+
+
+def test_maps_of_the_batch_are_the_prior(make_method, batch) -> None:  # type: ignore[no-untyped-def]
+    """Each patch of the 4x4 grid has the mean of its 8x8 pixels, and attention and pseudo map learn that."""
+    method = make_method(
+        guide={"enabled": True}, ocm={"k": 2, "prior": "maps"}, data={"prior_maps": "somewhere", "augment": "none"}
+    )
+    maps = torch.rand(6, 32, 32, generator=torch.Generator().manual_seed(5))
+    patches = maps.reshape(6, 4, 8, 4, 8).mean(dim=(2, 4))
+    output = method(batch.images)
+    assert "prior" not in output.aux
+    terms = method.losses(output, replace(batch, prior=maps))
+    for name, seen in (("guide_attention", output.attention), ("guide_ocm", output.aux["m_ocm"])):
+        torch.testing.assert_close(terms[name], 1 - correlation(seen, patches).mean())
+    with pytest.raises(DataError, match=r"the batch has none: expected Batch\.prior"):
+        method.losses(output, batch)
+
+
+def test_a_constant_map_teaches_nothing_and_breaks_nothing(make_method, batch) -> None:  # type: ignore[no-untyped-def]
+    method = make_method(
+        guide={"enabled": True}, ocm={"k": 2, "prior": "maps"}, data={"prior_maps": "somewhere", "augment": "none"}
+    )
+    output = method(batch.images)
+    terms = method.losses(output, replace(batch, prior=torch.zeros(6, 32, 32)))
+    assert terms["guide_attention"].item() == terms["guide_ocm"].item() == 1
+    method.weigh(terms)[0].backward()
+    gradients = [parameter.grad for parameter in method.parameters() if parameter.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)

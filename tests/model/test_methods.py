@@ -47,12 +47,10 @@ def test_with_switches_fills_what_was_left_open(method, enabled):
 
 def test_with_switches_keeps_what_was_said():
     config = with_switches(Config().updated(method="tscam", csm={"enabled": True}, sba={"enabled": True}))
-    assert (config.csm.enabled, config.ocm.enabled, config.ski.enabled, config.sba.enabled) == (
-        True,
-        False,
-        False,
-        True,
-    )
+    assert config.csm.enabled is True
+    assert config.ocm.enabled is False
+    assert config.ski.enabled is False
+    assert config.sba.enabled is True
     assert with_switches(config) == config
 
 

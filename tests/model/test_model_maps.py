@@ -77,9 +77,7 @@ def test_logits_are_the_mean_over_the_grid():
     torch.testing.assert_close(pooled_logits(maps), torch.tensor(expected))
 
 
-@pytest.mark.parametrize(
-    ("sign", "expected"), [(1.0, 1.0), (-1.0, -1.0), (0.0, 0.0)], ids=["same", "inside out", "flat"]
-)
+@pytest.mark.parametrize(("sign", "expected"), [(1.0, 1.0), (-1.0, -1.0), (0.0, 0.0)], ids=["same", "inverted", "flat"])
 def test_attention_agreement_looks_at_the_label_alone(sign: float, expected: float) -> None:
     class_maps = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([2, 0])

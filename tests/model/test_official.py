@@ -79,8 +79,10 @@ def test_ski_equals_the_released_model_too(tmp_path: Path) -> None:
 )
 def test_settings_say_protocol_and_threshold_of_the_release(family, sizes, protocol, threshold, tmp_path: Path) -> None:
     config = read_released(save(tmp_path / "r.pth", random_state(family=family, grid=2, **sizes))).config
-    assert (config.evaluation.protocol, config.evaluation.threshold) == (protocol, threshold)
-    assert (config.sba.enabled, config.ski.enabled) == (family == "cdtr", family == "cdtr")
+    assert config.evaluation.protocol == protocol
+    assert config.evaluation.threshold == threshold
+    assert config.sba.enabled == (family == "cdtr")
+    assert config.ski.enabled == (family == "cdtr")
 
 
 def test_options_beside_the_weights_are_read_over(tmp_path: Path) -> None:

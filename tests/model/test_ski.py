@@ -69,7 +69,8 @@ def test_under_bf16_autocast_it_runs_in_float32():
     m_ca = torch.rand(1, 4, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = ski(x_out, x_csm, m_ca)
-    assert (mixed.x_ski.dtype, mixed.logits.dtype) == (torch.float32, torch.float32)
+    assert mixed.x_ski.dtype == torch.float32
+    assert mixed.logits.dtype == torch.float32
     torch.testing.assert_close(mixed, ski(x_out.float(), x_csm.float(), m_ca))
 
 

@@ -48,4 +48,4 @@ def test_skis_gradient_reaches_attention_and_csm(
     batch = Batch(images, torch.tensor([0, 1, 2, 0, 1, 2]), (), ())
     of_csm, of_ski = (gradient_norms(method, batch, term) for term in ("csm", "ski"))
     within = [ski > 0.01 * csm for ski, csm in zip(of_ski, of_csm, strict=True)]
-    assert within == [alive, alive], (of_ski, of_csm)
+    assert within == [alive, alive], f"SKI {of_ski}, CSM {of_csm}"

@@ -14,7 +14,7 @@ from cdtr.cli.import_corrections import review_table
 from cdtr.corrections import Review, Tally
 from cdtr.evaluation import Evaluation
 from cdtr.metrics.paired import PairedDifference
-from cdtr.reports.ablation import summarise, to_table
+from cdtr.reports.ablation_table import summarise, to_table
 from cdtr.reports.columns import add_number, add_text
 from cdtr.reports.tables import (
     BASELINE_NAMES,

@@ -14,7 +14,7 @@ from cdtr.data.check import Finding
 from cdtr.data.check.scan import BoxFacts, Fault, ImageFacts
 from cdtr.errors import ConfigError
 from cdtr.records import Annotation, DataSource, Sample
-from cdtr.reports.contact_sheet import CELL, class_sheet, copies_sheet, write_picture
+from cdtr.reports.contact_sheet import CELL, class_sheet, copies_sheet, write_sheet
 from cdtr.reports.data_check import DataCheck, classes_table, find_easy_boxes, finding_lines, splits_table
 from cdtr.reports.overlays import TRUTH_COLOUR
 from cdtr.terminal import PlainConsole
@@ -59,6 +59,13 @@ def test_lines_tell_problems_from_notes(tmp_path: Path) -> None:
         "1 problem (empty), 1 note",
     ]
     assert finding_lines(_check(tmp_path, allowed=("empty",)))[-1] == "no problem, 2 notes"
+
+
+def test_a_notebook_shows_the_findings_and_a_sheet_of_the_classes(tmp_path: Path) -> None:
+    html = _check(tmp_path, 20)._repr_html_()
+    assert "<tr><td>problem</td><td>empty</td><td>train: broken.png is empty</td></tr>" in html
+    assert "<tr><td>note</td><td>copies-within</td><td>two of one</td></tr>" in html
+    assert html.count("<img ") == 1
 
 
 def test_the_tables_hold_the_numbers(tmp_path: Path) -> None:
@@ -140,8 +147,8 @@ def test_copies_are_shown_beside_each_other(tmp_path: Path) -> None:
 def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     picture = Image.new("RGB", (5, 5))
     for name, format in {"a.jpg": "JPEG", "b.PNG": "PNG"}.items():
-        write_picture(picture, tmp_path / "new" / name)
+        write_sheet(picture, tmp_path / "new" / name)
         with Image.open(tmp_path / "new" / name) as found:
             assert found.format == format
     with pytest.raises(ConfigError, match=r"a\.gif: expected a file name that ends in \.jpg"):
-        write_picture(picture, tmp_path / "a.gif")
+        write_sheet(picture, tmp_path / "a.gif")

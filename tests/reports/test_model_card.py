@@ -52,7 +52,8 @@ def test_card_has_data_protocol_threshold_and_scores(run: RunFolder) -> None:
     results = {result.metric_type: result for result in card.data.eval_results}
     assert results["gt_known_loc"].metric_value == 34.44
     assert results["gt_known_loc"].metric_name == "GT-known Loc, protocol wsol"
-    assert (results["top1_cls"].dataset_name, results["top1_cls"].dataset_split) == ("neu_det", "val")
+    assert results["top1_cls"].dataset_name == "neu_det"
+    assert results["top1_cls"].dataset_split == "val"
     assert "Images of `neu_det` data: 90 fit, 10 held out" in text
     assert "2 classes: `dent`, `rolled-in_scale`" in text
     assert "0.49 of the map's maximum: calibrated on 10 held-out training images" in text
@@ -85,3 +86,15 @@ def test_names_cannot_become_markup(run: RunFolder) -> None:
     assert "and 12 more" in text
     assert "<img" not in text
     assert r"# a \*bold\* title" in text
+
+
+def test_maps_of_another_tool_are_named_as_teachers(run: RunFolder) -> None:
+    def opening() -> str:
+        return next(line for line in model_card(run, None, "steel").splitlines() if line.startswith("Boxes and heat"))
+
+    assert "image-level labels alone: nobody drew a box" in opening()
+    maps = ["ocm.prior=maps", "data.prior_maps=maps", "data.prior_maps_taught_with=masks"]
+    run.config_file.write_text(load_config("small", maps).to_yaml())
+    assert "image-level labels and the maps of another tool, which was taught with: masks" in opening()
+    assert "prior maps (masks)" in opening()
+    assert "alone" not in opening()

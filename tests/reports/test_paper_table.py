@@ -78,11 +78,17 @@ def test_csv_has_every_seed() -> None:
     found = load_reproduction("XIV")
     rows = list(csv.DictReader(io.StringIO(to_csv(found, compare(found, neu())))))
     catr = next(row for row in rows if (row["data"], row["row"]) == ("neu-det", "catr"))
-    assert (catr["paper"], catr["ours"], catr["difference"]) == ("19.82", "32", "12.18")
-    assert (catr["values"], catr["seeds"], catr["ours_at_best_threshold"]) == ("30.000 34.000", "0 1", "33")
-    assert (catr["paper_protocol"], catr["protocol"]) == ("cdtr", "wsol")
+    assert catr["paper"] == "19.82"
+    assert catr["ours"] == "32"
+    assert catr["difference"] == "12.18"
+    assert catr["values"] == "30.000 34.000"
+    assert catr["seeds"] == "0 1"
+    assert catr["ours_at_best_threshold"] == "33"
+    assert catr["paper_protocol"] == "cdtr"
+    assert catr["protocol"] == "wsol"
     trivial = next(row for row in rows if row["row"] == "centre_box")
-    assert (trivial["ours"], trivial["paper"]) == ("19.4", "")
+    assert trivial["ours"] == "19.4"
+    assert trivial["paper"] == ""
     assert {row["data"] for row in rows} == {"brain-tumor", "neu-det"}
 
 
@@ -193,7 +199,8 @@ def test_a_tables_own_row_of_differences_is_of_the_same_seeds() -> None:
     }
     (part,) = compare(found, {"cub": Findings("wsol", "cub", "D", runs)})
     last = part.lines[-1]
-    assert (last.paper, last.seeds) == ((0.94, 0.77, 0.82), (1,))
+    assert last.paper == (0.94, 0.77, 0.82)
+    assert last.seeds == (1,)
     assert [spread.mean for spread in last.ours if spread] == [3.0, 3.0, 3.0]
     line = next(line for line in _table(to_markdown(found, [part]), "CUB-200-2011") if "+ Δ" in line)
     assert [cell.strip() for cell in line.split("|")[2:5]] == ["+0.94", "+3.0", "+2.1"]
@@ -232,16 +239,20 @@ def test_an_unknown_metric_is_refused() -> None:
 def test_a_sweep_is_drawn_over_its_setting() -> None:
     found = load_reproduction("figure-9")
     values = sweep_values(found)
-    assert (values["alpha-0.01"], values["alpha-2.4"]) == (0.01, 2.4)
+    assert values["alpha-0.01"] == 0.01
+    assert values["alpha-2.4"] == 2.4
     evaluations = {"alpha-2.4": {0: evaluation(30.0), 1: evaluation(32.0)}, "alpha-1.2": {0: evaluation(28.0)}}
     parts = compare(found, {"cub": Findings("wsol", "cub", "CUB", evaluations), "ilsvrc": Findings("wsol", "ilsvrc")})
     rows = list(csv.DictReader(io.StringIO(to_csv(found, parts, values))))
     drawn = {row["x"]: row["ours"] for row in rows if row["data"] == "cub" and row["metric"] == "top1_loc" and row["x"]}
-    assert (drawn["2.4"], drawn["1.2"], drawn["4.8"]) == ("31", "28", "")
+    assert drawn["2.4"] == "31"
+    assert drawn["1.2"] == "28"
+    assert drawn["4.8"] == ""
     cub, ilsvrc = sweep_figure(found, parts).axes
     assert list(cub.containers[0].lines[0].get_xdata()) == [1.2, 2.4]
     assert list(cub.containers[0].lines[0].get_ydata()) == [28.0, 31.0]
-    assert (ilsvrc.get_xscale(), cub.get_xlabel()) == ("log", "sba.alpha")
+    assert ilsvrc.get_xscale() == "log"
+    assert cub.get_xlabel() == "sba.alpha"
     assert any(line.get_marker() == "x" and list(line.get_ydata()) == [58.20] for line in ilsvrc.lines)
 
 

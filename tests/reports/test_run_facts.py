@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from cdtr.config import Config, Prior
-from cdtr.reports.facts import modules
+from cdtr.reports.run_facts import modules
 from cdtr.runs import RunFolder
 
 

@@ -53,7 +53,8 @@ def with_boxes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("boxes", ["random", "broken"])
 def test_scrambled_boxes_change_no_bit(with_boxes: tuple[Path, Path], tmp_path: Path, boxes: str) -> None:
     source = load_source(write_neu_det(tmp_path / "data", boxes))
-    assert (source.name, source.annotated) == ("neu_det", True)
+    assert source.name == "neu_det"
+    assert source.annotated is True
     train(CONFIG, source, tmp_path / "run", console=quiet_console())
     assert_same_weights(tmp_path / "run", with_boxes[1])
 

@@ -213,7 +213,9 @@ def test_settings_of_adamw() -> None:
     config = tiny_config(train={"betas": (0.8, 0.95), "eps": 1e-6, "lr": 0.25})
     optimiser = build_optimiser(torch.nn.Linear(2, 2), config)
     for group in optimiser.param_groups:
-        assert (group["betas"], group["eps"], group["lr"]) == ((0.8, 0.95), 1e-6, 0.25)
+        assert group["betas"] == (0.8, 0.95)
+        assert group["eps"] == 1e-6
+        assert group["lr"] == 0.25
 
 
 @pytest.mark.parametrize("betas", [(0.9, 1.0), (1.5, 0.99), (-0.1, 0.99)], ids=["one", "above", "below"])

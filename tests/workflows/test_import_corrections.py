@@ -55,6 +55,7 @@ def test_the_result_says_what_was_changed(review: tuple[Path, Path], capsys: pyt
     assert repr(found) == (
         "Corrections(2 images reviewed, 25.0% of 4 boxes accepted: 1 kept, 1 moved, 0 relabelled, 2 deleted, 0 added)"
     )
+    assert "<tr><td>all</td><td>4</td><td>1</td><td>1</td><td>0</td><td>2</td><td>0</td></tr>" in found._repr_html_()
     assert found.class_names == ("cat", "dog")
     assert found.to_json()["boxes"] == str(boxes / "coco.json")
     assert found.to_json()["total"]["moved"] == 1

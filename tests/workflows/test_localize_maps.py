@@ -31,7 +31,11 @@ def test_maps_become_files_and_a_typed_result(photos: Path, tmp_path: Path) -> N
     out = tmp_path / "boxes"
     found = cdtr.localize_maps(tmp_path / "maps", photos, out, "coco,csv", threshold=0.5, heatmaps=True)
     assert repr(found) == "Localized(2 boxes in 2 images at threshold 0.5; coco.json, boxes.csv, heatmaps)"
-    assert (found.boxes, found.without_box, found.left_out) == (2, 0, {})
+    assert found.boxes == 2
+    assert found.without_box == 0
+    assert found.left_out == {}
+    assert found.paths == {name: photos / name for name in ("cat/a.png", "dog/b.png")}
+    assert found._repr_html_().count("<img ") == 2
     assert [one.boxes_xyxy.tolist() for one in found.localizations] == [[[10, 5, 30, 15]]] * 2
     boxes = [one["bbox"] for one in json.loads((out / "coco.json").read_text())["annotations"]]
     assert boxes == [[10, 5, 20, 10]] * 2

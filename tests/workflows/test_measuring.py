@@ -74,7 +74,8 @@ def run(source: DataSource, tmp_path_factory: pytest.TempPathFactory) -> RunFold
 def _nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
     yield
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", "")
+    assert printed.out == ""
+    assert printed.err == ""
 
 
 def test_calibrate_returns_what_it_wrote(run: RunFolder, source: DataSource) -> None:
@@ -82,12 +83,14 @@ def test_calibrate_returns_what_it_wrote(run: RunFolder, source: DataSource) -> 
     found = cdtr.calibrate(str(run.path), source.root, device="cpu", reporter=recorder)
     stored = run.calibration()
     assert stored is not None
-    assert (found.threshold, found.chosen_on) == (stored["threshold"], "held-out training images")
+    assert found.threshold == stored["threshold"]
+    assert found.chosen_on == "held-out training images"
     assert {name: one.threshold for name, (one, _) in found.by_protocol.items()} == {
         name: one["threshold"] for name, one in stored["by_protocol"].items()
     }
     assert f"threshold {found.threshold:.3g}, GT-known Loc {found.calibration.gt_known_loc:.1f}%" in repr(found)
     assert "<th>GT-known Loc (%)</th>" in found._repr_html_()
+    assert found._repr_html_().count("<img ") == 1, "the curve of the sweep"
     assert any(title.startswith("calibrating on held-out training images") for title in recorder.titles)
     assert any(note.startswith("read: ") for note in recorder.notes), "of a set that it opened itself"
 
@@ -102,6 +105,7 @@ def test_evaluate_takes_paths_and_objects_alike(run: RunFolder, source: DataSour
     assert stored["metrics"] == by_object.metrics
     assert f"GT-known Loc {by_object.metrics['gt_known_loc']:.1f}" in repr(by_object)
     assert f"<td>{by_object.metrics['top1_cls']:.1f}</td>" in by_object._repr_html_()
+    assert by_object._repr_html_().count("<img ") == 3, "threshold, IoU, masks"
 
 
 def test_scores_are_stored_only_where_asked(run: RunFolder, source: DataSource) -> None:
@@ -149,7 +153,8 @@ def test_maps_are_scored(source: DataSource, tmp_path: Path) -> None:
         np.save(file, np.pad(np.ones((112, 112), np.float32), 56))
     found = cdtr.score(tmp_path, source.root, threshold=0.5)
     centre = found.evaluations[0].baselines["centre_box"]
-    assert (found.split, found.evaluations[0].n_images) == ("val", 16)
+    assert found.split == "val"
+    assert found.evaluations[0].n_images == 16
     assert found.metrics["gt_known_loc"] is not None
     assert found.metrics["top1_cls"] is None
     assert centre is not None
@@ -161,6 +166,8 @@ def test_a_report_is_written(run: RunFolder, source: DataSource, tmp_path: Path)
     assert found.page.is_file()
     assert found.measured is not None
     assert repr(found) == f"Report({tmp_path / 'page.html'}: 16 images of val)"
+    assert f'<a href="{tmp_path / "page.html"}">' in found._repr_html_()
+    assert "<td>GT-known Loc</td>" in found._repr_html_()
 
 
 def test_a_report_without_the_data_says_so(run: RunFolder, tmp_path: Path) -> None:
@@ -169,8 +176,10 @@ def test_a_report_without_the_data_says_so(run: RunFolder, tmp_path: Path) -> No
     for file in (run.weights, run.config_file, run.classes_file):
         (moved.path / file.name).write_bytes(file.read_bytes())
     found = cdtr.report(moved)
-    assert (found.page, found.measured) == (moved.path / "report.html", None)
+    assert found.page == moved.path / "report.html"
+    assert found.measured is None
     assert found.absent == "the run does not say where its data lies; name it with --data."
+    assert "<table>" not in found._repr_html_()
 
 
 def test_a_description_holds_the_facts(run: RunFolder, source: DataSource) -> None:
@@ -197,6 +206,23 @@ def test_every_function_that_takes_a_run_folder_takes_the_run(
     assert str(cdtr.import_corrections(tmp_path / "boxes" / "coco.json", tmp_path / "boxes", run=run).run) == str(
         run.path
     )
+
+
+def test_a_run_is_shown_with_the_charts_of_its_training(run: RunFolder, source: DataSource, tmp_path: Path) -> None:
+    folder = tmp_path / "<b>run"
+    folder.mkdir()
+    for file in (run.config_file, run.classes_file):
+        (folder / file.name).write_bytes(file.read_bytes())
+    shown = cdtr.Run(folder, source)
+    assert "<td>images, train</td><td>48</td>" in shown._repr_html_()
+    assert "<img " not in shown._repr_html_(), "nothing is logged"
+    record = {"step": 3, "epoch": 0, "terms": {"total": 1.5, "cls": 1.5}, "lambdas": {}}
+    epoch = record | {"kind": "epoch", "held_out": {"top1_cls": 50.0, "top5_cls": 75.0}}
+    shown.metrics_file.write_text(json.dumps(epoch) + "\n")
+    html = shown._repr_html_()
+    assert "<td>top1_cls (%)</td><td>50.0</td>" in html
+    assert 'src="data:image/svg+xml;base64,' in html
+    assert "<b>" not in html
 
 
 def test_a_data_set_is_shown_by_its_numbers(source: DataSource) -> None:

@@ -3,11 +3,11 @@
 PyTorch is imported when a run is loaded: an exported model does without.
 """
 
-from cdtr.api.images import ImageLike, OnBroken
+from cdtr.api.input_images import ImageLike, OnBroken
 from cdtr.api.localizer import Localizer
-from cdtr.api.maps import MapsModel
+from cdtr.api.maps_model import MapsModel
 from cdtr.api.models import as_seen, find_device, find_run, load_model
-from cdtr.api.results import LocalizedImage
+from cdtr.api.results import LocalizedImage, LocalizedImages
 from cdtr.api.thresholds import (
     DEFAULT_THRESHOLD,
     box_quality,
@@ -28,6 +28,7 @@ __all__ = [
     "ImageLike",
     "LocalizeOptions",
     "LocalizedImage",
+    "LocalizedImages",
     "Localizer",
     "MapsModel",
     "OnBroken",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from cdtr.api.images import OnBroken
+from cdtr.api.input_images import OnBroken
 from cdtr.errors import DataError
 
 # A map of an image's size takes as much memory as the image, and several times that while boxes are found in it. So the

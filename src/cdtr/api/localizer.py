@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 from PIL import Image
 
 from cdtr.api.batching import PIXELS_AT_WORK, ImageBatch, batches_of, exceeds_pixels
-from cdtr.api.images import ImageLike, OnBroken, each_image, image_name, read_ahead
+from cdtr.api.input_images import ImageLike, OnBroken, each_image, image_name, read_ahead
 from cdtr.api.models import find_device, find_run, load_method, share_cores
 from cdtr.api.results import LocalizedImage, LocalizedImages
 from cdtr.api.thresholds import (

@@ -1,11 +1,9 @@
-"""What a localizer answers for one image, ready for the libraries that people go on with."""
+"""The result of a localizer for one image, with conversions for other libraries."""
 
 from __future__ import annotations
 
-import base64
 import importlib
 from dataclasses import dataclass, fields
-from html import escape
 from io import BytesIO
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,16 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cdtr.api.images import ImageLike, open_image
+from cdtr.api.input_images import ImageLike, open_image
 from cdtr.errors import CdtrError, ConfigError
 from cdtr.records import Localization
+from cdtr.reports.notebook import MOST_IMAGES, html_image, html_more, html_text
 
 if TYPE_CHECKING:
     import pandas
     import supervision
-
-
-_SHOWN = 12  # pictures in a notebook; each may have some megabytes
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,24 +37,24 @@ class LocalizedImage(Localization):
     def plot(self, ground_truth_xyxy: npt.ArrayLike | None = None) -> Image.Image:
         """The image under its heat map with boxes, classes and scores; true boxes (N, 4) red and dashed, if given.
 
-        An RGB picture of the image's size, which notebooks show by themselves. DataError where the image's file cannot
-        be read any more, or has another size.
+        An RGB image of the same size, which notebooks display. DataError where the image's file can no longer be read,
+        or has another size.
         """
         from cdtr.reports.overlays import overlay
 
         if self.source is None:
-            raise ConfigError(f"{self.image_id} was answered without its image: draw what the localizer answered")
+            raise ConfigError(f"{self.image_id} has no image: draw a result of the localizer itself")
         height, width = self.size_hw
         return overlay(open_image(self.source, height * width), self, ground_truth_xyxy)
 
     def _repr_png_(self) -> bytes | None:
-        """The picture that notebooks show in place of the text, where the image is still at hand."""
+        """The PNG file that notebooks show; None where the image can no longer be read."""
         try:
-            picture = self.plot()
+            drawn = self.plot()
         except CdtrError:
             return None
         buffer = BytesIO()
-        picture.save(buffer, "PNG")
+        drawn.save(buffer, "PNG")
         return buffer.getvalue()
 
     def to_coco(self) -> list[dict[str, Any]]:
@@ -109,22 +105,18 @@ class LocalizedImage(Localization):
 
 
 class LocalizedImages(list[LocalizedImage]):
-    """What a localizer answers for images: a list, which notebooks show as pictures."""
+    """The results of a localizer: a list, which notebooks show as images."""
 
     def _repr_html_(self) -> str:
-        shown = "".join(
-            f"<figure>{_as_html(one)}<figcaption>{escape(repr(one))}</figcaption></figure>" for one in self[:_SHOWN]
-        )
-        more = f"<p>and {len(self) - _SHOWN} more</p>" if len(self) > _SHOWN else ""
-        return shown + more
+        return "".join(map(_as_html, self[:MOST_IMAGES])) + html_more(len(self) - MOST_IMAGES)
 
 
 def _as_html(found: LocalizedImage) -> str:
-    picture = found._repr_png_()
-    if picture is None:
-        return ""
-    data = base64.b64encode(picture).decode("ascii")
-    return f'<img alt="{escape(found.image_id)}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+    """The image with heat map and boxes, or only the text where the image can no longer be read."""
+    try:
+        return html_image(found.plot(), repr(found))
+    except CdtrError:
+        return f"<p>{html_text(repr(found))}</p>"
 
 
 def _import(name: str) -> ModuleType:

@@ -34,7 +34,7 @@ def command(
     """
     from cdtr.cli._output import write_results
     from cdtr.cli._shared import TERMINAL, require_outputs
-    from cdtr.reports.ablation import to_table
+    from cdtr.reports.ablation_table import to_table
     from cdtr.terminal import PlainConsole
     from cdtr.workflows.ablate import plan_ablation
 

@@ -59,7 +59,7 @@ def command(
 
 def _report(done: Exported) -> None:
     """Print what was measured and written."""
-    from cdtr.deployment.compare import BATCHES
+    from cdtr.deployment.agreement import BATCHES
 
     difference, same = done.model.difference, round(done.model.agreement.same_box * done.n_images)
     print(

@@ -64,7 +64,9 @@ def command(
     copies: Annotated[bool, typer.Option("--copy", help="Of the format yolo, copies of the images, no links.")] = False,
     maps: Annotated[
         Path | None,
-        typer.Option("--maps", help="Boxes of anybody's maps, a folder of .npy files named as the images, and no run."),
+        typer.Option(
+            "--maps", help="Boxes of anybody's maps, a folder of .npy or PNG files named as the images, no run."
+        ),
     ] = None,
     class_scores: Annotated[
         Path | None,

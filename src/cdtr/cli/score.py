@@ -13,7 +13,7 @@ from cdtr.cli._options import FiguresOption, JsonOption
 def command(
     predictions: Annotated[
         Path,
-        typer.Argument(help="A folder of .npy maps, named as the images are, or a COCO file of boxes."),
+        typer.Argument(help="A folder of .npy or PNG maps, named as the images are, or a COCO file of boxes."),
     ],
     data: Annotated[Path, typer.Option("--data", help="The data set, with boxes or masks.")],
     split: Annotated[str | None, typer.Option("--split", help="By default the first of test, val, train.")] = None,
@@ -42,7 +42,8 @@ def command(
     """Score anybody's localization maps or boxes as our own are scored.
 
     A file MAPS/IMAGE_ID.npy holds one map (h, w), or one for each class (C, h, w), of the whole image and within
-    [0, 1]. A map of the protocol's size is taken as it is, another is resized and scaled to [0, 1].
+    [0, 1]; a PNG holds one map of grey values. A map of the protocol's size is taken as it is, another is resized and
+    scaled to [0, 1].
     Of a COCO file's boxes the best-scored one of each class counts.
 
     Example: cdtr score maps/ --data CUB --class-scores logits.csv --protocol all

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,14 @@ def command(
     deduplicate: Annotated[
         bool, typer.Option("--deduplicate", help="Do not train on images that are also in val or test.")
     ] = False,
+    prior_maps: Annotated[
+        Path | None,
+        typer.Option("--prior-maps", help="Maps of another tool as the object prior, .npy or PNG by image id."),
+    ] = None,
+    taught_with: Annotated[
+        str | None,
+        typer.Option("--taught-with", help="What that tool learned from: labels, masks, boxes, nothing."),
+    ] = None,
 ) -> None:
     """Train on images sorted by class and write a run folder.
 
@@ -34,6 +43,10 @@ def command(
     from cdtr.workflows.train import is_main_process, train
 
     changes = [*(overrides or []), *(["data.deduplicate=true"] if deduplicate else [])]
+    if prior_maps is not None:
+        changes += ["ocm.prior=maps", f"data.prior_maps={json.dumps(str(prior_maps))}"]
+    if taught_with is not None:
+        changes.append(f"data.prior_maps_taught_with={json.dumps(taught_with)}")
     run = train(data, out, config, overrides=changes, resume=resume, reporter=TERMINAL)
     if not is_main_process():
         return

@@ -7,7 +7,7 @@ presets, YAML files and ``--set`` overrides; ``plug_ins.py`` adds the settings o
 """
 
 from cdtr.config.ablation import Ablation, clip_settings, load_ablation
-from cdtr.config.beyond import beyond_paper, switch_conflict
+from cdtr.config.beyond import beyond_paper, switch_conflict, uses_prior_maps
 from cdtr.config.checking import Section
 from cdtr.config.loading import load_config, parse_config, preset_names, read_text_tree, read_tree
 from cdtr.config.modules import ModuleSpec, module_specs
@@ -93,5 +93,6 @@ __all__ = [
     "switch_conflict",
     "switch_names",
     "switched_by_method",
+    "uses_prior_maps",
     "without_modules",
 ]

@@ -18,11 +18,13 @@ def beyond_paper(config: Config) -> dict[str, str]:
         Feature to its words, such as ``{"guide": "guide", "prior": "border prior"}``; empty for the paper's method.
     """
     prior = _prior_in_use(config)
+    words = f"prior maps ({config.data.prior_maps_taught_with})" if prior == "maps" else f"{prior} prior"
     found = {
         "guide": "guide" if config.guide.enabled else None,
-        "prior": None if prior is None else f"{prior} prior",
+        "prior": None if prior is None else words,
         "stem": _stem(config),
-        "fuse": "softplus maps" if config.maps.fuse == "softplus" else None,
+        "classifier": "classifier of CNN features" if _probes(config) else None,
+        "fuse": None if config.maps.fuse == "product" else f"{config.maps.fuse} maps",
         "padding": "replicate padding" if config.maps.padding == "replicate" else None,
         "balance": _BALANCE.get(config.train.balance),
     }
@@ -55,10 +57,35 @@ def switch_conflict(config: Config) -> str:
     if config.ski.enabled and config.csm.enabled is False:
         return "ski.enabled needs csm.enabled: SKI takes its offsets from CSM's maps (Eq. 10)"
     if config.ocm.enabled and config.ocm.prior != "none" and not config.guide.enabled:
-        return f"ocm.prior {config.ocm.prior} needs guide.enabled: it compares the guide's features"
+        reason = (
+            "the guide is what learns from maps" if config.ocm.prior == "maps" else "it compares the guide's features"
+        )
+        return f"ocm.prior {config.ocm.prior} needs guide.enabled: {reason}"
+    if _prior_in_use(config) == "shared" and not (
+        config.guide.features == "backbone" and config.backbone.stem == "cnn" and config.backbone.cnn.frozen
+    ):
+        return (
+            "the prior shared needs guide.features backbone, backbone.stem cnn and backbone.cnn.frozen true: it is a "
+            "direction in the features of a frozen CNN"
+        )
+    if _probes(config) and not config.backbone.cnn.frozen:
+        return "backbone.cnn.classifier features needs backbone.cnn.frozen true: it is fitted once, before training"
     if config.guide.attention != "evidence" and not config.guide.enabled:
         return f"guide.attention {config.guide.attention} needs guide.enabled: the guide is what teaches it"
+    if uses_prior_maps(config) and config.data.prior_maps is None:
+        return "a prior of maps needs data.prior_maps: the folder with a map of each training image"
+    if uses_prior_maps(config) and config.data.augment == "official":
+        return "a prior of maps cannot follow data.augment official, which warps images: use crop_flip"
     return ""
+
+
+def uses_prior_maps(config: Config) -> bool:
+    """Whether training reads an object prior from the maps of ``data.prior_maps``."""
+    return _prior_in_use(config) == "maps"
+
+
+def _probes(config: Config) -> bool:
+    return config.backbone.stem == "cnn" and config.backbone.cnn.classifier == "features"
 
 
 def _stem(config: Config) -> str | None:

@@ -33,7 +33,7 @@ class DataConfig(Section):
     deduplicate: bool = False  # leave out training images that are also in a split for scores
     input_size: Size = (224, 224)  # height, width that the model sees
     resize: Size = (256, 256)  # before the random crop of training
-    augment: Literal["none", "crop_flip", "shift_flip", "resized_crop", "official"] = "crop_flip"  # row 13
+    augment: Literal["none", "flip", "crop_flip", "shift_flip", "resized_crop", "official"] = "crop_flip"  # row 13
     repeats: int = Field(1, ge=1)  # copies of an image in a step, each augmented anew (row 13)
     holdout: float = Field(0.1, ge=0, lt=1)  # share of the training images kept for validation and calibration
     workers: int = Field(2, ge=0, le=1024)
@@ -41,6 +41,16 @@ class DataConfig(Section):
     std: Deviations = (0.229, 0.224, 0.225)
     max_pixels: int = Field(100_000_000, ge=1, le=1_000_000_000)  # larger images are reported and skipped
     shuffle_buffer: int = Field(1000, ge=1)  # images of tar shards that a worker shuffles at a time
+    prior_maps: str | None = None  # a folder of maps of the training images, for ocm.prior: maps
+    prior_maps_taught_with: str = "unknown"  # labels, masks, boxes, nothing, ...: what the tool learned from
+
+    @field_validator("prior_maps_taught_with")
+    @classmethod
+    def _short_words(cls, words: str) -> str:
+        """They become part of the recipe's label."""
+        if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9 -]{0,38}[A-Za-z0-9])?", words):
+            raise ValueError("expected a few words such as labels, masks, boxes or nothing: at most 40 letters")
+        return words
 
 
 class CnnConfig(Section):
@@ -51,6 +61,8 @@ class CnnConfig(Section):
     frozen: bool = True
     reductions: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field((16, 32), min_length=1)  # strides of its maps
     align: bool = True  # resample the maps so that their cells tile the image
+    classifier: Literal["patches", "features"] = "patches"  # X_out: learned on patch tokens, or fitted to the features
+    cache: bool = True  # keep the features of a frozen network on disk; needs data.augment flip or none
 
     @field_validator("reductions")
     @classmethod
@@ -81,7 +93,7 @@ class BackboneConfig(Section):
 class MapsConfig(Section):
     """How the localization maps are computed."""
 
-    fuse: Literal["product", "softplus"] = "product"  # Eq. 3, or with the softplus of the class maps
+    fuse: Literal["product", "softplus", "attention"] = "product"  # Eq. 3; with the softplus of the class maps; without
     evidence: Literal["sum", "mean"] = "sum"  # of X_out and X_csm, in the maps (row 18)
     padding: Padding = "zeros"  # at the image's border, of the convolutions over the patch grid but SKI's
 

@@ -6,6 +6,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+from cdtr.corrections._compare import KINDS as KINDS
 from cdtr.corrections._compare import Change as Change
 from cdtr.corrections._compare import Review as Review
 from cdtr.corrections._compare import Tally as Tally

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -15,6 +15,7 @@ from cdtr.localization.boxes import iou_half_open
 from cdtr.records import Box, Corners, ImageBoxes
 
 Kind = Literal["kept", "moved", "relabelled", "deleted", "added"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SAME_IOU = 0.99
 _SAME_CLASS = 0.01  # of boxes at equally good places the one of the same class is taken

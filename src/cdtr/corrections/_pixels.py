@@ -40,10 +40,10 @@ def checked(image: ImageBoxes, where: str) -> ImageBoxes:
 def settle_corners(
     written: Mapping[str, ImageBoxes], reviewed: Mapping[str, ImageBoxes], where: str
 ) -> tuple[dict[str, ImageBoxes], int, bool]:
-    """Reviewed boxes of a format whose pixels count from 1 or, by some tools, from 0; from which; whether ours tell it.
+    """Boxes with pixels that count from 0, of a format that counts from 1 or, by some tools, from 0.
 
-    It is the one by which more boxes lie where ours do, and 1, the format's own, if neither is. DataError for a box
-    without an inside in its image.
+    Returns the boxes, what they counted from, and whether our boxes decided it: it is the one by which more boxes lie
+    where ours do, and 1, as the format says, if neither is. DataError for a box without an inside in its image.
     """
     shifted = {name: from_zero(image) for name, image in reviewed.items()}
     kept = [

@@ -23,6 +23,8 @@ class Item(NamedTuple):
         image: None if the file could not be read.
         broken: (sample, reason) of each file that could not be read.
         field: the part of the source that ``image`` shows; None for all of it.
+        mirrored: whether ``image`` is mirrored, where that is all that an augmentation does; else None.
+        prior: (H, W), the map that goes with the image; None without maps.
     """
 
     sample: Sample
@@ -31,6 +33,8 @@ class Item(NamedTuple):
     size_hw: tuple[int, int]
     broken: tuple[tuple[Sample, str], ...] = ()
     field: Field | None = None
+    mirrored: bool | None = None
+    prior: Tensor | None = None
 
 
 class Loaded(NamedTuple):
@@ -47,6 +51,7 @@ def collate(items: Sequence[Item]) -> Loaded:
     if not good:
         return Loaded(None, broken)
     clean = [item.clean for item in good if item.clean is not None]
+    priors = [item.prior for item in good if item.prior is not None]
     batch = Batch(
         images=torch.stack([item.image for item in good if item.image is not None]),
         labels=torch.tensor([item.sample.label for item in good], dtype=torch.int64),
@@ -54,6 +59,8 @@ def collate(items: Sequence[Item]) -> Loaded:
         sizes_hw=tuple(item.size_hw for item in good),
         clean_images=torch.stack(clean) if clean else None,
         fields=tuple(item.field for item in good) if any(item.field for item in good) else (),
+        mirrored=tuple(item.mirrored for item in good if item.mirrored is not None),
+        prior=torch.stack(priors) if priors else None,
     )
     return Loaded(batch, broken)
 
@@ -83,7 +90,14 @@ class BatchLoader:
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """Return the batch with its tensors on a device."""
     clean = None if batch.clean_images is None else batch.clean_images.to(device)
-    return replace(batch, images=batch.images.to(device), labels=batch.labels.to(device), clean_images=clean)
+    prior = None if batch.prior is None else batch.prior.to(device)
+    images, labels = batch.images.to(device), batch.labels.to(device)
+    return replace(batch, images=images, labels=labels, clean_images=clean, prior=prior)
+
+
+def known_levels(batch: Batch) -> dict[str, tuple[Tensor, ...]]:
+    """The argument of a method that takes known features; none where there are none, as other methods take none."""
+    return {"levels": batch.levels} if batch.levels else {}
 
 
 def one_thread(_worker: int) -> None:

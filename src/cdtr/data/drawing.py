@@ -1,4 +1,4 @@
-"""Pictures with a known answer: one patterned object on clutter, with its mask. The class is the pattern.
+"""Images with ground truth: one patterned object on clutter, with its mask. The class is the pattern.
 
 Everything is drawn at twice the size and averaged down, which smooths the edges. Canvases are (H, W, 3) float32 RGB in
 [0, 255], shapes are (H, W) bool.
@@ -27,15 +27,15 @@ _MOST_COVERED = 0.06  # share of the object that one distractor may hide
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DrawnImage:
     """image: (H, W, 3) uint8 RGB. mask: (H, W) bool, the visible object."""
 
     image: UInt8Array
     mask: Shape
 
 
-def draw_picture(label: int, size: int, random: Random) -> Picture:
-    """A square picture of side ``size`` whose object has the pattern ``PATTERN_NAMES[label]``."""
+def draw_image(label: int, size: int, random: Random) -> DrawnImage:
+    """A square image of side ``size`` whose object has the pattern ``PATTERN_NAMES[label]``."""
     side = size * _OVERSAMPLING
     canvas = _background(side, random)
     _scatter_strokes(canvas, random)
@@ -49,7 +49,7 @@ def draw_picture(label: int, size: int, random: Random) -> Picture:
     image = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
     image += np.asarray(random.normal(0, 3, image.shape), dtype=np.float32)
     share = cv2.resize(visible.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-    return Picture(np.clip(image, 0, 255).astype(np.uint8), share >= 0.5)
+    return DrawnImage(np.clip(image, 0, 255).astype(np.uint8), share >= 0.5)
 
 
 def _colour(random: Random) -> FloatArray:
@@ -147,7 +147,7 @@ def _shading(side: int, random: Random) -> FloatArray:
 
 
 def _add_distractors(canvas: FloatArray, visible: Shape, label: int, random: Random) -> None:
-    """Draw two plain shapes over the picture, and take away from ``visible`` what little they hide of the object."""
+    """Draw two plain shapes over the image, and take away from ``visible`` what little they hide of the object."""
     side = canvas.shape[0]
     area = visible.sum()
     for _ in range(2):

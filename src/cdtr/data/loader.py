@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from cdtr.config import Config, DataConfig, ViewName
 from cdtr.cores import core_count
 from cdtr.data.batches import BatchLoader, Item, OnBroken, collate, one_thread
+from cdtr.data.prior_maps import PriorMaps
 from cdtr.data.sampler import EpochSampler, Key, augmentation_seed
 from cdtr.data.stream import StreamLoader
 from cdtr.data.transforms import EvalTransform, TrainTransform
@@ -20,28 +21,46 @@ from cdtr.records import Sample
 
 
 class TrainImages(Dataset[Item]):
-    """Training images by key; an augmentation depends on seed, epoch and position alone."""
+    """Training images by key; an augmentation depends on seed, epoch and position alone.
 
-    def __init__(self, samples: Sequence[Sample], config: DataConfig, seed: int) -> None:
+    pixels: without, no file is read and images are empty, for a training that has their features.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        config: DataConfig,
+        seed: int,
+        maps: PriorMaps | None = None,
+        pixels: bool = True,
+    ) -> None:
         self._samples = tuple(samples)
+        self._pixels = pixels
         self._max_pixels = config.max_pixels
         self._seed = seed
         self._transform = TrainTransform(config)
+        self._maps = maps
 
     def __getitem__(self, key: Key) -> Item:
         epoch, position, index = key
+        if not self._pixels:
+            mirrored = self._transform.mirrors(augmentation_seed(self._seed, epoch, position))
+            return Item(self._samples[index], torch.empty(3, 0, 0), None, (0, 0), mirrored=mirrored)
         broken: list[tuple[Sample, str]] = []
         for sample in self._candidates(index):
             try:
                 source = read_image(sample.path, self._max_pixels)
+                prior = None if self._maps is None else self._maps.read(sample)
             except DataError as error:
                 broken.append((sample, str(error)))
                 continue
+            seed = augmentation_seed(self._seed, epoch, position)
             with torch.random.fork_rng(devices=[]):
                 # Not torch.manual_seed, which would seed the accelerators of this process too.
-                torch.default_generator.manual_seed(augmentation_seed(self._seed, epoch, position))
-                image, clean = self._transform(source)
-            return Item(sample, image, clean, (source.height, source.width), tuple(broken))
+                torch.default_generator.manual_seed(seed)
+                image, clean, moved = self._transform.with_map(source, prior)
+            size_hw, mirrored = (source.height, source.width), self._transform.mirrors(seed)
+            return Item(sample, image, clean, size_hw, tuple(broken), mirrored=mirrored, prior=moved)
         raise DataError(f"none of the {len(self._samples)} training images can be read; the first: {broken[0][1]}")
 
     def _candidates(self, index: int) -> Iterator[Sample]:
@@ -82,10 +101,17 @@ class TrainLoader(BatchLoader):
     """
 
     def __init__(
-        self, samples: Sequence[Sample], config: Config, rank: int, world: int, on_broken: OnBroken | None = None
+        self,
+        samples: Sequence[Sample],
+        config: Config,
+        rank: int,
+        world: int,
+        on_broken: OnBroken | None = None,
+        maps: PriorMaps | None = None,
+        pixels: bool = True,
     ) -> None:
         self._sampler = EpochSampler(len(samples), config, rank, world, [sample.label for sample in samples])
-        images = TrainImages(samples, config.data, config.seed)
+        images = TrainImages(samples, config.data, config.seed, maps, pixels)
         super().__init__(_data_loader(images, config, batch_sampler=self._sampler), on_broken)
 
     @property
@@ -103,15 +129,24 @@ class EvalLoader(BatchLoader):
 
 
 def train_loader(
-    samples: Sequence[Sample], config: Config, rank: int = 0, world: int = 1, on_broken: OnBroken | None = None
+    samples: Sequence[Sample],
+    config: Config,
+    rank: int = 0,
+    world: int = 1,
+    on_broken: OnBroken | None = None,
+    maps: PriorMaps | None = None,
+    pixels: bool = True,
 ) -> TrainLoader | StreamLoader:
     """The training loader of process ``rank`` of ``world``; broken files go to ``on_broken``, else are warned about.
 
-    Images in tar shards are streamed, with what ``cdtr.data.stream`` says of the order.
+    Images in tar shards are streamed, with what ``cdtr.data.stream`` says of the order. With ``maps`` the batches have
+    the maps of their images as ``prior``.
+
+    pixels: without, the batches of single files have images of size 0, for a training that has their features.
     """
     if samples and in_tar(samples[0].path):
-        return StreamLoader(samples, config, rank, world, on_broken)
-    return TrainLoader(samples, config, rank, world, on_broken)
+        return StreamLoader(samples, config, rank, world, on_broken, maps)
+    return TrainLoader(samples, config, rank, world, on_broken, maps, pixels)
 
 
 def eval_loader(

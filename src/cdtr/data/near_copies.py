@@ -1,7 +1,7 @@
-"""Pictures that look alike though their files differ: re-encoded, resized, grey or brighter copies.
+"""Images that look alike though their files differ: re-encoded, resized, grey or brighter copies.
 
-A picture's perceptual hash is the sign of its 16 x 16 lowest frequencies (pHash, Zauner 2010; the library imagehash):
-256 bits, of which two unrelated pictures differ in about 128.
+An image's perceptual hash is the sign of its 16 x 16 lowest frequencies (pHash, Zauner 2010; the library imagehash):
+256 bits, of which two unrelated images differ in about 128.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cdtr.records import UInt8Array
 
 HASH_SIDE = 16
 HASH_BYTES = HASH_SIDE**2 // 8
-# Found by looking: up to here pairs of NEU-DET, CUB, Tiny-ImageNet and of the brain scans are one picture; from 14 on
+# Found by looking: up to here pairs of NEU-DET, CUB, Tiny-ImageNet and of the brain scans are one image; from 14 on
 # come neighbouring slices of one head (docs/data.md).
 NEAR = 12
 
@@ -32,7 +32,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 class TooManyPairsError(DataError):
-    """More pictures look alike than can be told."""
+    """More images look alike than can be listed."""
 
 
 def require_imagehash() -> Any:
@@ -46,8 +46,8 @@ def require_imagehash() -> Any:
     return imagehash
 
 
-def picture_hash(image: Image.Image) -> UInt8Array | None:
-    """The perceptual hash (HASH_BYTES,) of a picture of any size and mode; None for one without anything on it."""
+def perceptual_hash(image: Image.Image) -> UInt8Array | None:
+    """The perceptual hash (HASH_BYTES,) of an image of any size and mode; None for a blank one."""
     small = image.convert("L").resize((64, 64), Image.Resampling.BOX)
     if np.asarray(small).std() < _BLANK:
         return None
@@ -58,9 +58,9 @@ def picture_hash(image: Image.Image) -> UInt8Array | None:
 def link_alike(
     hashes: UInt8Array, distance: int = NEAR, progress: Callable[[int], None] | None = None
 ) -> tuple[IntArray, csr_matrix]:
-    """Which pictures look alike, from their hashes (N, HASH_BYTES).
+    """Which images look alike, from their hashes (N, HASH_BYTES).
 
-    Pictures of one hash share a node, so that a thousand equal ones are no million pairs. Answers each picture's node
+    Images of one hash share a node, so that a thousand equal ones are no million pairs. Returns the node of each image
     (N,), and for K nodes the symmetric matrix (K, K) with 1 where two hashes differ in at most ``distance`` bits, its
     diagonal included. ``progress`` is called with the nodes done. TooManyPairsError where they cannot all be held, as
     of a camera that never moves.
@@ -75,7 +75,7 @@ def link_alike(
         room -= len(found[-1])
         if room < 0:
             raise TooManyPairsError(
-                f"more than {_MOST_PAIRS} pairs of {len(different)} pictures differ in at most {distance} bits, as "
+                f"more than {_MOST_PAIRS} pairs of {len(different)} images differ in at most {distance} bits, as "
                 "those of a camera that never moves: take a smaller --distance, or --no-near"
             )
         if progress is not None:

@@ -31,7 +31,7 @@ def write_shards(
     progress: Callable[[int], None] | None = None,
     on_broken: Callable[[Sample, str], None] | None = None,
 ) -> dict[str, int]:
-    """Write every split of a set into ``out`` and answer how many shards each has.
+    """Write every split of a set into ``out`` and return the number of shards of each.
 
     The images are mixed by ``seed``, since training reads a shard in a row, and are copied byte for byte, with their
     boxes and masks; images and boxes that cannot be read go to ``on_broken`` with the reason, and are left out. All is

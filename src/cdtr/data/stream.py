@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cdtr.config import Config
 from cdtr.data.batches import BatchLoader, Item, Loaded, OnBroken, collate, one_thread
+from cdtr.data.prior_maps import PriorMaps
 from cdtr.data.sampler import EpochSampler, augmentation_seed
 from cdtr.data.shards import require_webdataset
 from cdtr.data.transforms import TrainTransform
@@ -32,6 +33,7 @@ from cdtr.image_files.tar_members import plain_name, tar_of
 from cdtr.records import Sample
 
 Raw = tuple[Sample, bytes]
+Decoded = tuple[Sample, Image.Image, Image.Image | None]  # with the map of the image
 _MOST_TRIED = 1000  # images, until one can be decoded
 _ORDER = 3  # keeps these random numbers apart from those of cdtr.data.sampler
 
@@ -100,9 +102,10 @@ class StreamedBatches(IterableDataset[Loaded]):
     can of the worker's, so that a run that goes on meets the same.
     """
 
-    def __init__(self, shards: Shards, sampler: EpochSampler, config: Config) -> None:
+    def __init__(self, shards: Shards, sampler: EpochSampler, config: Config, maps: PriorMaps | None = None) -> None:
         self._shards, self._sampler, self._config = shards, sampler, config
         self._transform = TrainTransform(config.data)
+        self._maps = maps
 
     def __iter__(self) -> Iterator[Loaded]:
         info, sampler = get_worker_info(), self._sampler
@@ -126,33 +129,42 @@ class StreamedBatches(IterableDataset[Loaded]):
             raise DataError(f"none of {len(broken)} images can be read; the first: {broken[0][1]}")
         items = []
         for number, position in enumerate(positions):
-            sample, image = images[number % len(images)]
+            sample, image, prior = images[number % len(images)]
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(augmentation_seed(self._config.seed, epoch, position))
-                tensor, clean = self._transform(image)
+                tensor, clean, moved = self._transform.with_map(image, prior)
             faults = tuple(broken) if number == 0 else ()
-            items.append(Item(sample, tensor, clean, (image.height, image.width), faults))
+            items.append(Item(sample, tensor, clean, (image.height, image.width), faults, prior=moved))
         return items
 
-    def _decode(self, found: Iterable[Raw], broken: list[tuple[Sample, str]]) -> Iterator[tuple[Sample, Image.Image]]:
-        """The pictures that can be decoded; the others are added to ``broken``."""
+    def _decode(self, found: Iterable[Raw], broken: list[tuple[Sample, str]]) -> Iterator[Decoded]:
+        """Yield the images that can be decoded, with their maps if there are any; others are added to ``broken``."""
         for sample, content in found:
             try:
-                yield sample, decode_image(io.BytesIO(content), sample.path, self._config.data.max_pixels)
+                image = decode_image(io.BytesIO(content), sample.path, self._config.data.max_pixels)
+                prior = None if self._maps is None else self._maps.read(sample)
             except DataError as error:
                 broken.append((sample, str(error)))
+                continue
+            yield sample, image, prior
 
 
 class StreamLoader(BatchLoader):
     """Micro-batches of this process from the position set to the end of that epoch, as ``TrainLoader`` has them."""
 
     def __init__(
-        self, samples: Sequence[Sample], config: Config, rank: int, world: int, on_broken: OnBroken | None = None
+        self,
+        samples: Sequence[Sample],
+        config: Config,
+        rank: int,
+        world: int,
+        on_broken: OnBroken | None = None,
+        maps: PriorMaps | None = None,
     ) -> None:
         self._sampler = EpochSampler(len(samples), config, rank, world)
         shards = Shards(samples, config, rank, world)
         loader = DataLoader(
-            StreamedBatches(shards, self._sampler, config),
+            StreamedBatches(shards, self._sampler, config, maps),
             batch_size=None,
             num_workers=min(config.data.workers, shards.most_workers),
             worker_init_fn=one_thread,

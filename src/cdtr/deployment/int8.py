@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from cdtr.deployment.compare import Agreement, measure_agreement
+from cdtr.deployment.agreement import Agreement, measure_agreement
+from cdtr.deployment.compared_images import ComparedImages, run_all
 from cdtr.deployment.facts import FLOAT32, Facts, Precision
 from cdtr.deployment.graph import model_bytes, quiet
-from cdtr.deployment.pictures import Pictures, run_all
 from cdtr.deployment.session import session_runner
 from cdtr.errors import import_extra
 from cdtr.model.cost import interleaved_seconds
@@ -69,16 +69,16 @@ def int8_bytes(model: Any, facts: Facts) -> bytes:
         return model_bytes(onnx.load(made), facts.model_copy(update={"precision": INT8}))
 
 
-def measure_int8(plain: bytes, int8: bytes, pictures: Pictures, threshold: float, rounds: int = 15) -> Int8Gain:
+def measure_int8(plain: bytes, int8: bytes, images: ComparedImages, threshold: float, rounds: int = 15) -> Int8Gain:
     """Compare the bytes of an int8 file with those of its float32 file, in boxes at a map threshold and in time."""
     runners = {FLOAT32: session_runner(plain, threads=1), INT8: session_runner(int8, threads=1)}
-    outputs = {name: run_all(runner, pictures) for name, runner in runners.items()}
-    pixels = pictures.pixels[:TIMED_BATCH]
+    outputs = {name: run_all(runner, images) for name, runner in runners.items()}
+    pixels = images.pixels[:TIMED_BATCH]
     calls: dict[str, Callable[[], object]] = {name: partial(runner, pixels) for name, runner in runners.items()}
     seconds = {name: np.array(found) for name, found in interleaved_seconds(calls, 2, rounds, time.thread_time).items()}
     ms = {name: 1000 * float(np.median(found)) / len(pixels) for name, found in seconds.items()}
     return Int8Gain(
-        agreement=measure_agreement(outputs[FLOAT32], outputs[INT8], pictures, threshold),
+        agreement=measure_agreement(outputs[FLOAT32], outputs[INT8], images, threshold),
         float32_ms=ms[FLOAT32],
         int8_ms=ms[INT8],
         speedup=float(np.median(seconds[FLOAT32] / seconds[INT8])),

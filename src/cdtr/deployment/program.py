@@ -44,8 +44,8 @@ class _PlainAttention(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        answer = func(*args, **(kwargs or {}))
-        return answer.contiguous() if func is F.scaled_dot_product_attention else answer
+        output = func(*args, **(kwargs or {}))
+        return output.contiguous() if func is F.scaled_dot_product_attention else output
 
 
 def export_program(method: nn.Module, size_hw: tuple[int, int]) -> ExportedProgram:

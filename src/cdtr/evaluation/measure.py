@@ -17,7 +17,7 @@ from cdtr.localization.quality import BoxQuality, box_features
 from cdtr.localization.sweep import best_ious, largest_boxes
 from cdtr.metrics import ImageRow
 from cdtr.metrics.attention import inside_outside_ratio
-from cdtr.metrics.errors import ErrorKind, classify_error
+from cdtr.metrics.loc_errors import ErrorKind, classify_error
 from cdtr.metrics.pxap import pixel_histograms
 from cdtr.records import Annotation, FloatArray, Sample, UInt8Array
 

@@ -14,52 +14,13 @@ import numpy.typing as npt
 from cdtr.errors import DataError
 from cdtr.evaluation.forward import ImagePrediction
 from cdtr.evaluation.result import Evaluation
+from cdtr.image_files.maps import load_maps
 from cdtr.localization.maps import check_score_map, normalise_maps
 from cdtr.metrics import all_metrics
 from cdtr.metrics.baselines import LARGEST_CLASS
 from cdtr.records import FloatArray, Sample
 
 ClassScores = Mapping[str, npt.NDArray[np.float64]]
-
-
-def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
-    """Find the map file of each image: ``IMAGE_ID.npy``, with or without the image's own suffix.
-
-    Args:
-        folder: Where the files are.
-        samples: The images.
-
-    Returns:
-        Path by image id.
-
-    Raises:
-        DataError: For an image without a map or with two, and for two images that share one.
-    """
-    found: dict[str, Path] = {}
-    missing = []
-    owners: dict[Path, str] = {}
-    for sample in samples:
-        name = Path(sample.image_id)
-        candidates = {folder / f"{name}.npy", folder / name.with_suffix(".npy")}
-        present = sorted(path for path in candidates if path.is_file())
-        if len(present) > 1:
-            raise DataError(f"{sample.image_id} has two maps, {present[0]} and {present[1]}: keep one")
-        if not present:
-            missing.append(sample.image_id)
-            continue
-        (path,) = present
-        if path in owners:
-            raise DataError(
-                f"{path} would be the map of {owners[path]} and of {sample.image_id}: name it {path.stem}.SUFFIX.npy"
-            )
-        owners[path] = sample.image_id
-        found[sample.image_id] = path
-    if missing:
-        raise DataError(
-            f"{folder} lacks the maps of {len(missing)} of {len(samples)} images, such as {missing[0]}: expected "
-            f"{Path(missing[0]).with_suffix('.npy')}"
-        )
-    return found
 
 
 def score_columns(path: Path) -> tuple[str, ...]:
@@ -188,30 +149,6 @@ def without_classes(evaluation: Evaluation) -> Evaluation:
         per_class={label: known(scores) for label, scores in evaluation.per_class.items()},
         notes=(*evaluation.notes, "no class scores were given: only GT-known figures can be measured"),
     )
-
-
-def load_maps(path: Path, n_classes: int) -> FloatArray:
-    """Map the array of a map file into memory.
-
-    Args:
-        path: The file.
-        n_classes: Number of classes C.
-
-    Returns:
-        (h, w), or (C, h, w) with a map for each class; values as they are.
-
-    Raises:
-        DataError: For another shape or number of classes; the message names the file.
-    """
-    try:
-        content = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is no array file that can be read ({error}): expected numpy.save of a map") from error
-    if not isinstance(content, np.ndarray) or content.ndim not in (2, 3):
-        raise DataError(f"{path} has shape {np.shape(content)}: expected one map (h, w) or one a class (C, h, w)")
-    if content.ndim == 3 and len(content) != n_classes:
-        raise DataError(f"{path} has {len(content)} maps, the data has {n_classes} classes: expected one a class")
-    return content
 
 
 def _read_maps(

@@ -64,7 +64,7 @@ class Evaluation:
         baselines: Metrics of ``full_image``, ``centre_box``, ``centre_box_per_class`` and ``largest_class``.
         oracle: The threshold that is best on the evaluated images, and its scores.
         per_class: Metrics with a value for each image, by label.
-        errors: Count, percent and examples of each kind of error; see ``cdtr.metrics.errors``.
+        errors: Count, percent and examples of each kind of error; see ``cdtr.metrics.loc_errors``.
         curves: Results at every map threshold; None without boxes.
         box_scores: Quality of the scores of the predicted classes' boxes; None if they have none.
         attention: Attention inside and outside the true boxes; None if unknown.

@@ -27,7 +27,7 @@ from cdtr.metrics import (
 )
 from cdtr.metrics.attention import summarise_attention
 from cdtr.metrics.baselines import CENTRE_BOX, FULL_IMAGE, LARGEST_CLASS, largest_class
-from cdtr.metrics.errors import summarise_errors
+from cdtr.metrics.loc_errors import summarise_errors
 from cdtr.metrics.pxap import precision_recall
 from cdtr.metrics.selective import Selective, measure_scores
 from cdtr.threshold import Threshold

@@ -1,7 +1,7 @@
 """How often a JPEG file asks for a pass over all its pixels, counted before it is decoded.
 
-A progressive picture has about ten scans. Nothing in the format limits them, and a scan of 40 bytes costs as much time
-as the picture is large: 60,000 of them fit into 2.4 MB and keep a decoder busy for minutes.
+A progressive image has about ten scans. Nothing in the format limits them, and a scan of 40 bytes costs as much time
+as the image is large: 60,000 of them fit into 2.4 MB and keep a decoder busy for minutes.
 """
 
 from __future__ import annotations

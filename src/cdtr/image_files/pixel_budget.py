@@ -1,4 +1,4 @@
-"""How many pixels may be in memory at a time: pictures differ a thousandfold in size, so their number says little."""
+"""How many pixels may be in memory at a time: images differ a thousandfold in size, so their number says little."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PixelBudget:
 
 
 class ReadAheadBudget:
-    """Pictures that wait for their turn, numbered in the order of their use: at most ``most`` pixels of them.
+    """Images that wait for their turn, numbered in the order of their use: at most ``most`` pixels of them.
 
     The one that is asked for is always admitted, or later ones that were faster would keep it out for ever.
     """
@@ -60,7 +60,7 @@ class ReadAheadBudget:
         self._closed = False
 
     def admit(self, number: int, pixels: int) -> None:
-        """Wait until the picture of that number may be decoded; DataError once nobody wants it any more."""
+        """Wait until the image of that number may be decoded; DataError once nobody wants it any more."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._may(number, pixels))
             if self._closed:
@@ -68,13 +68,13 @@ class ReadAheadBudget:
             self._held[number] = pixels
 
     def want(self, number: int) -> None:
-        """The picture of that number is asked for now."""
+        """The image of that number is asked for now."""
         with self._changed:
             self._wanted = number
             self._changed.notify_all()
 
     def take(self, number: int) -> None:
-        """The picture of that number has been handed over, and is no longer held here."""
+        """The image of that number has been handed over, and is no longer held here."""
         with self._changed:
             self._held.pop(number, None)
             self._changed.notify_all()

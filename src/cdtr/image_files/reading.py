@@ -30,7 +30,7 @@ FORMATS = tuple(name for name in _TAKEN if name in Image.OPEN)  # older versions
 Admit: TypeAlias = Callable[[int], None]
 _DECODING = PixelBudget(128_000_000)  # at up to 12 bytes a pixel while it is decoded, turned and converted
 
-_ORIENTATION = 0x0112  # EXIF tag; from 5 on the picture lies on its side
+_ORIENTATION = 0x0112  # EXIF tag; from 5 on the image lies on its side
 _TIFF_WIDTH, _TIFF_LENGTH = 256, 257
 
 
@@ -171,7 +171,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """Always a copy, because the file behind the image is about to be closed."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged EXIF block is no reason to lose a good picture
+    except Exception:  # a damaged EXIF block is no reason to lose a good image
         return image.copy()
 
 

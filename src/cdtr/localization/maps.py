@@ -25,7 +25,7 @@ _CV2_INTERPOLATION: dict[str, int] = {"bilinear": cv2.INTER_LINEAR, "bicubic": c
 def check_outputs(logits: Any, maps: Any) -> None:
     """CheckpointError for class scores or maps, NumPy's or PyTorch's, that are not finite.
 
-    Broken weights make them, and scaled to [0, 1] such a map is empty: without this check the answer is "no box".
+    Broken weights make them, and scaled to [0, 1] such a map is empty: without this check the result is "no box".
     """
     for what, values in (("class scores", logits), ("maps", maps)):
         with np.errstate(all="ignore"):
@@ -63,7 +63,7 @@ def mirrored_maps(method: Method, images: Tensor, labels: Tensor) -> Tensor:
 def resize_map(
     score_map: FloatArray, size_hw: tuple[int, int], interpolation: Interpolation = "bilinear"
 ) -> FloatArray:
-    """Resize (h, w) to ``size_hw`` with half-pixel centres, so that the corners of the pictures coincide.
+    """Resize (h, w) to ``size_hw`` with half-pixel centres, so that the corners of map and image coincide.
 
     Bicubic maps overshoot the range of their input: normalise after resizing.
     """

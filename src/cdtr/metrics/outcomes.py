@@ -29,7 +29,7 @@ class ImageRow:
         iou_label: Largest IoU, in [0, 1], of the box from the true class's map with any true box; None if the image
             has no true box or no map threshold was given.
         iou_predicted: The same for the box from the predicted class's map.
-        error: Kind of error of the true class's box, see ``cdtr.metrics.errors``; None like ``iou_label``.
+        error: Kind of error of the true class's box, see ``cdtr.metrics.loc_errors``; None like ``iou_label``.
         score: Estimated probability that the predicted class's box is a hit; None if boxes have no scores.
         attention_ratio: Mean attention inside the true boxes over the mean outside; None if either is unknown.
     """

@@ -15,7 +15,7 @@ come as an attention mask.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -43,13 +43,13 @@ class Tokens:
         class_token: (B, D).
         attention: (B, L, S, h, w) float32, the class token's attention over the patches in every block and head. Each
             map sums to at most 1; the rest is the attention to the class token itself and to register tokens.
-        features: (B, C, h, w), what the patches were made from, of a ``stem: cnn``; else None.
+        features: (B, C_i, h_i, w_i) each, what the patches were made from, of a ``stem: cnn``; else None.
     """
 
     patches: Tensor
     class_token: Tensor
     attention: Tensor
-    features: Tensor | None = None
+    features: tuple[Tensor, ...] | None = None
 
 
 class ClassTokenRows(TorchFunctionMode):
@@ -132,8 +132,8 @@ class Backbone(nn.Module, ABC):
 
     if TYPE_CHECKING:
 
-        def __call__(self, images: Tensor) -> Tokens:
-            """Return the tokens and attention of normalised images (B, 3, H, W)."""
+        def __call__(self, images: Tensor, levels: Sequence[Tensor] | None = None) -> Tokens:
+            """Run ``forward``."""
             ...
 
     @property
@@ -142,11 +142,13 @@ class Backbone(nn.Module, ABC):
         return None
 
     @abstractmethod
-    def forward(self, images: Tensor) -> Tokens:
+    def forward(self, images: Tensor, levels: Sequence[Tensor] | None = None) -> Tokens:
         """Compute the tokens.
 
         Args:
             images: (B, 3, H, W), normalised, of the size that the backbone was built for.
+            levels: Feature maps of the images' ``cnn``, if they are known already; only a backbone that has one gets
+                them.
         """
 
 
@@ -181,9 +183,9 @@ class VitBackbone(Backbone):
         normed: Tensor = norm(tokens)
         return normed
 
-    def forward(self, images: Tensor) -> Tokens:
+    def forward(self, images: Tensor, levels: Sequence[Tensor] | None = None) -> Tokens:
         """Compute the tokens of images (B, 3, H, W) and capture the class token's attention."""
-        features = None if self.cnn is None else self.cnn(images)
+        features = None if self.cnn is None else self.cnn(images, levels)
         with ClassTokenRows() as attended:
             seen = images if features is None else features
             tokens = self.last_norm(self.vit.forward_features(seen))  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Feature maps of a timm CNN, joined on one grid of cells that tile the image."""
+"""Feature maps of a timm CNN, and what resamples them to one grid of cells that tile the image."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from cdtr.model.norm import SyncedBatchNorm2d
 from cdtr.model.packaged import load_packaged
 from cdtr.model.weights import check_fit, read_state_dict
 
+_FINEST = 4  # stride: maps of stride 2 are edges and noise
+
 
 class CnnFeatures(nn.Module):
-    """The feature maps of a CNN at some strides, resampled to one grid, each channel normalised, joined along channels.
+    """The feature maps of a CNN at some strides, each channel normalised.
 
     Build one with ``build_cnn_features``. Of the network's largest stride the last features are taken, after its final
     activation, of the others those of the last block.
 
     Attributes:
         channels: Number of channels of each map, in the order in which they are joined.
+        level_shapes: (C_i, h_i, w_i) of each map before it is resampled.
         grid_hw: Rows and columns of the grid.
+        reductions: The strides of the maps.
+        frozen: Whether the network's weights stay as they are.
     """
 
     _scale: Tensor
@@ -44,6 +49,8 @@ class CnnFeatures(nn.Module):
         cnn: Any = network.eval()
         self.grid_hw = grid_hw
         self.frozen = frozen
+        self.reductions = tuple(reductions)
+        self._settled = False
         indices = {int(info["reduction"]): index for index, info in enumerate(cnn.feature_info)}
         self._indices = [indices[reduction] for reduction in reductions]
         self._ends_with_last = max(reductions) == max(indices)
@@ -54,6 +61,7 @@ class CnnFeatures(nn.Module):
         with torch.no_grad():
             levels = self._levels(network, torch.zeros(1, 3, *data.input_size))
         self.channels = [level.shape[1] for level in levels]
+        self.level_shapes = [tuple(level.shape[1:]) for level in levels]
         axes = probe_cells(network, self._levels, data.input_size)
         for number, (rows, columns) in enumerate(axes):
             if not align:
@@ -64,38 +72,69 @@ class CnnFeatures(nn.Module):
             )
             self.register_buffer(f"_rows_{number}", by_rows, persistent=False)
             self.register_buffer(f"_columns_{number}", by_columns.T.contiguous(), persistent=False)
-        self.norm = SyncedBatchNorm2d(sum(self.channels), affine=False)
+        self.norms = nn.ModuleList(SyncedBatchNorm2d(count, affine=False) for count in self.channels)
         # Three times as fast on a CPU, and faster on a GPU too.
         self.network = network.requires_grad_(not frozen).to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> CnnFeatures:
-        """The network's batch norm keeps the statistics that it was pretrained with."""
+        """The network's batch norm keeps the statistics that it was pretrained with, ``norms`` those of ``settle``."""
         super().train(mode)
         self.network.eval()
+        if self._settled:
+            self.norms.eval()
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The joined features.
+    def settle(self, means: Sequence[Tensor] = (), variances: Sequence[Tensor] = ()) -> None:
+        """Keep the statistics of ``norms`` from now on, instead of averaging those of the batches.
+
+        Args:
+            means: (C_i,) each, of the channels of a map over the training images; empty keeps the present ones.
+            variances: (C_i,) each, likewise.
+        """
+        self._settled = True
+        self.norms.eval()
+        for norm, mean, variance in zip(self.norms, means, variances, strict=False):
+            norm.running_mean.copy_(mean)  # type: ignore[operator, union-attr]
+            norm.running_var.copy_(variance)  # type: ignore[operator, union-attr]
+
+    def forward(self, images: Tensor, levels: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
+        """The feature maps, normalised.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            levels: What ``levels`` returned for the images, if that is known already.
+
+        Returns:
+            (B, C_i, h_i, w_i) float32 each; over the training images each channel has mean 0 and variance 1.
+        """
+        found = self.levels(images) if levels is None else levels
+        return tuple(norm(level.float()) for norm, level in zip(self.norms, found, strict=True))
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """The network's feature maps as they are, one a stride.
 
         Args:
             images: (B, 3, H, W), normalised.
 
         Returns:
-            (B, C, h, w) float32; over the training images each channel has mean 0 and variance 1.
+            (B, C_i, h_i, w_i) each, without gradients if the network is frozen.
         """
         own = (images * self._scale + self._shift).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            levels = self._levels(self.network, own)
-        resampled = [
-            getattr(self, f"_rows_{number}") @ level.float() @ getattr(self, f"_columns_{number}")
-            for number, level in enumerate(levels)
-        ]
-        joined: Tensor = self.norm(torch.cat(resampled, dim=1))
-        return joined
+            return self._levels(self.network, own)
 
-    def shares(self) -> Tensor:
-        """(C,), the weights of the joined channels by which every map weighs the same in a cosine."""
-        return torch.cat([torch.full((count,), count**-0.5) for count in self.channels])
+    def resample(self, number: int, maps: Tensor) -> Tensor:
+        """Resample maps (B, K, h_i, w_i), on the cells of feature map ``number``, to the grid, (B, K, h, w) float32."""
+        resampled: Tensor = getattr(self, f"_rows_{number}") @ maps.float() @ getattr(self, f"_columns_{number}")
+        return resampled
+
+    def join(self, levels: Sequence[Tensor]) -> Tensor:
+        """Resample feature maps (B, C_i, h_i, w_i) to the grid and join them, (B, C, h, w) float32."""
+        return torch.cat([self.resample(number, level) for number, level in enumerate(levels)], dim=1)
+
+    def shares(self) -> list[float]:
+        """The weight of each map by which all maps weigh the same in a cosine of joined channels."""
+        return [count**-0.5 for count in self.channels]
 
     def _levels(self, network: Any, images: Tensor) -> list[Tensor]:
         last, levels = network.forward_intermediates(images, indices=self._indices)
@@ -150,11 +189,62 @@ def build_cnn_features(
     return CnnFeatures(network, config.reductions, data, grid_hw, config.frozen, config.align)
 
 
+def fine_features(cnn: CnnFeatures, data: DataConfig) -> list[CnnFeatures]:
+    """The finest feature maps of the same network, at most two, of strides 4 and 8 where it has them.
+
+    Args:
+        cnn: The features of the network.
+        data: Size and normalisation of the images.
+
+    Returns:
+        Features of one stride each, on twice the grid of ``cnn``.
+    """
+    network: Any = cnn.network
+    strides = sorted({int(info["reduction"]) for info in network.feature_info})
+    chosen = [stride for stride in strides if stride >= _FINEST][:2]
+    grid_hw = 2 * cnn.grid_hw[0], 2 * cnn.grid_hw[1]
+    return [CnnFeatures(network, (stride,), data, grid_hw, cnn.frozen).to(cnn._scale.device) for stride in chosen]
+
+
+class LevelConv(nn.Module):
+    """A 1x1 convolution of the joined feature maps of a CNN.
+
+    Each map is convolved on its own cells and resampled afterwards, which gives the same and takes a small part of the
+    time: maps of large strides have most of the channels and the fewest cells.
+
+    Args:
+        features: Makes the feature maps; not a part of this module.
+        width: Number of output channels K.
+    """
+
+    def __init__(self, features: CnnFeatures, width: int) -> None:
+        super().__init__()
+        total = sum(features.channels)
+        self.convs = nn.ModuleList(nn.Conv2d(count, width, 1, bias=not n) for n, count in enumerate(features.channels))
+        for conv in self.convs:
+            nn.init.uniform_(conv.weight, -(total**-0.5), total**-0.5)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def set_weights(self, weights: Tensor, biases: Tensor) -> None:
+        """Take weights (K, C) for the joined channels, and biases (K,)."""
+        parts = weights.split([conv.in_channels for conv in self.convs], dim=1)  # type: ignore[misc]
+        for conv, part in zip(self.convs, parts, strict=True):
+            conv.weight.copy_(part[:, :, None, None])  # type: ignore[operator, union-attr]
+        self.convs[0].bias.copy_(biases)  # type: ignore[operator, union-attr]
+
+    def forward(self, features: CnnFeatures, levels: Sequence[Tensor]) -> Tensor:
+        """Convolve feature maps (B, C_i, h_i, w_i) to (B, K, h, w) on the grid of ``features``."""
+        parts = [
+            features.resample(n, conv(level)) for n, (conv, level) in enumerate(zip(self.convs, levels, strict=True))
+        ]
+        return torch.stack(parts).sum(dim=0)
+
+
 class CnnStem(nn.Module):
     """Patches from a CNN's features; takes timm's ``embed_layer`` place.
 
-    ``features`` makes them from images, ``forward`` takes (B, C, h, w) features to (B, h * w, embed_dim) patches: who
-    needs the features too computes them once.
+    ``features`` makes feature maps from images, ``forward`` takes these to (B, h * w, embed_dim) patches: who needs the
+    feature maps too computes them once.
     """
 
     def __init__(
@@ -172,9 +262,9 @@ class CnnStem(nn.Module):
         self.grid_size = (data.input_size[0] // patch_size, data.input_size[1] // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         self.features = build_cnn_features(config, data, self.grid_size, load_weights)
-        self.proj = nn.Conv2d(sum(self.features.channels), embed_dim, 1)
+        self.proj = LevelConv(self.features, embed_dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Project features (B, C, h, w) to patch tokens (B, h * w, D)."""
-        patches: Tensor = self.proj(features)
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Project feature maps (B, C_i, h_i, w_i) to patch tokens (B, h * w, D)."""
+        patches: Tensor = self.proj(self.features, levels)
         return patches.flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""What a method costs: parameters, multiply-adds, time and memory of a forward pass with all class maps.
+"""What a method costs: parameters, MACs, time and memory of a forward pass with all class maps.
 
 Peak memory on a CPU is read from torch's own allocator events (``torch.profiler`` with ``profile_memory``): every
 storage that the allocator hands out or takes back, temporaries of kernels included, in the order of time. Scratch space
@@ -85,7 +85,7 @@ def multiply_adds(call: Callable[[], object]) -> int:
 
 
 def layer_multiply_adds(call: Callable[[], object]) -> int:
-    """Multiply-adds of linear layers and convolutions alone, as ptflops counts and as the paper reports.
+    """MACs of linear layers and convolutions alone, as ptflops counts and as the paper reports.
 
     Args:
         call: What to count, such as a forward pass.

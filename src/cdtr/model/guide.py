@@ -11,7 +11,9 @@ patches, also give a prior for objects: patches that differ from the image's bor
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -19,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import GuideConfig, Padding, Prior
+from cdtr.errors import DataError
+from cdtr.model.cnn import CnnFeatures, LevelConv
 from cdtr.model.maps import class_loss, correlation, pooled_logits, standardised
 from cdtr.model.norm import SyncedBatchNorm2d
 from cdtr.model.priors import OF_COLOURS, PRIORS
@@ -53,17 +57,18 @@ class Guide(nn.Module):
         patch_size: Side of a patch in pixels.
         config: The settings of the guide.
         padding: Padding of the convolutions at the image's border.
-        prior: Which object prior to compute; None for none.
-        shares: (D,), the weights of the backbone's features in the prior. The guide then uses those features instead
-            of its own.
+        prior: Which object prior to compute; ``maps`` for that of the batch, None for none.
+        cnn: The CNN whose features the guide uses instead of its own; not a part of the guide.
 
     Attributes:
+        direction: (C,), the direction of the prior ``shared`` in the normalised features, set before training by
+            ``cdtr.training.features``; None with another prior.
         agreement: (C,), the running correlation of evidence and prior in each class. It is negative for a class that
             is recognised by the background, such as smooth steel; the evidence then counts with the opposite sign.
     """
 
     agreement: Tensor
-    shares: Tensor | None
+    direction: Tensor | None
 
     def __init__(
         self,
@@ -72,17 +77,19 @@ class Guide(nn.Module):
         patch_size: int,
         config: GuideConfig,
         padding: Padding = "zeros",
-        prior: Prior | None = None,
-        shares: Tensor | None = None,
+        prior: Prior | Literal["maps"] | None = None,
+        cnn: CnnFeatures | None = None,
     ) -> None:
         super().__init__()
         self.grid_hw = grid_hw
         self.weight = config.weight
         self.prior = prior
         self.register_buffer("agreement", torch.zeros(classes))
-        self.register_buffer("shares", shares, persistent=False)
-        if shares is not None:
-            self.layers = nn.Sequential(nn.Conv2d(len(shares), classes, 1))
+        self._cnn = () if cnn is None else (cnn,)  # in a tuple, so that its weights are not the guide's
+        fitted = None if prior != "shared" or cnn is None else torch.zeros(sum(cnn.channels))
+        self.register_buffer("direction", fitted)
+        if cnn is not None:
+            self.of_levels = LevelConv(cnn, classes)
             return
         steps = max(round(math.log2(patch_size)), 1)
         widths = [max(config.width >> (steps - 1 - step), 32) for step in range(steps)]
@@ -94,25 +101,57 @@ class Guide(nn.Module):
             nn.Conv2d(widths[-1], classes, 1),
         )
 
-    def forward(self, images: Tensor, features: Tensor | None = None) -> Guidance:
+    def forward(self, images: Tensor, levels: Sequence[Tensor] | None = None) -> Guidance:
         """Compute class maps and prior.
 
         Args:
             images: (B, 3, H, W), normalised.
-            features: (B, D, h, w) of the backbone, for a guide without features of its own.
+            levels: (B, C_i, h_i, w_i) each, the normalised features of ``cnn``, for a guide that uses them.
         """
-        if self.shares is None:
+        if not self._cnn:
             features = F.adaptive_avg_pool2d(self.layers[:-1](images), self.grid_hw)
             return Guidance(self.layers[-1](features), self._prior(images, features))
-        if features is None:
-            raise TypeError("this guide uses the features of the backbone: expected features, got None")
-        return Guidance(self.layers(features), self._prior(images, features * self.shares[:, None, None]))
+        (cnn,) = self._cnn
+        if levels is None:
+            raise TypeError("this guide uses the features of a CNN: expected levels, got None")
+        return Guidance(self.of_levels(cnn, levels), self._prior_of_levels(images, cnn, levels))
 
     def _prior(self, images: Tensor, features: Tensor) -> Tensor | None:
-        if self.prior is None:
+        if self.prior is None or self.prior == "maps":
             return None
         compared = F.adaptive_avg_pool2d(images, self.grid_hw) if self.prior in OF_COLOURS else features
         return PRIORS[self.prior](compared)
+
+    def _prior_of_levels(self, images: Tensor, cnn: CnnFeatures, levels: Sequence[Tensor]) -> Tensor | None:
+        if self.prior is None or self.prior == "maps" or self.prior in OF_COLOURS:
+            return self._prior(images, images)
+        if self.direction is None:
+            weighted = [share * level for share, level in zip(cnn.shares(), levels, strict=True)]
+            return self._prior(images, cnn.join(weighted))
+        found = []
+        for number, part in enumerate(self.direction.split(cnn.channels)):
+            along = torch.einsum("bchw,c->bhw", levels[number].detach().float(), part)
+            found.append(cnn.resample(number, along[:, None]))
+        return torch.stack(found).sum(dim=0).squeeze(1)
+
+    def prior_of(self, computed: Tensor | None, given: Tensor | None) -> Tensor | None:
+        """Choose the prior of a batch.
+
+        Args:
+            computed: (B, h, w), that of ``forward``, if it has one.
+            given: (B, H, W), the maps that came with the images, if any.
+
+        Returns:
+            (B, h, w): the maps averaged over each patch where the prior is ``maps``, else ``computed``.
+
+        Raises:
+            DataError: The prior is ``maps``, and the batch has none.
+        """
+        if self.prior != "maps":
+            return computed
+        if given is None:
+            raise DataError("the prior is that of maps, and the batch has none: expected Batch.prior")
+        return F.adaptive_avg_pool2d(given.float()[:, None], self.grid_hw).squeeze(1)
 
     def losses(
         self,

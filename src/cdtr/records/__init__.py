@@ -132,6 +132,10 @@ class Batch:
         sizes_hw: Sizes of the source images in pixels, after EXIF rotation.
         clean_images: The images without random erasing, for CLIP; None if nothing was erased.
         fields: The part of each image that ``images`` shows, None for all of it; empty if all images are whole.
+        mirrored: Whether each image was mirrored, where ``data.augment`` is ``flip``; else empty.
+        levels: Feature maps of a frozen CNN that were kept, (B, C_i, h_i, w_i); empty where none are. ``images`` may
+            then be without pixels, (B, 3, 0, 0).
+        prior: (B, H, W) in [0, 1], maps of another tool as the images are cropped and flipped; None without such maps.
         weights: (B,) float, of the images in the losses that learn their labels (``train.balance: weights``), with a
             mean of 1 over the training images; None if all weigh the same.
     """
@@ -142,6 +146,9 @@ class Batch:
     sizes_hw: tuple[tuple[int, int], ...]
     clean_images: Tensor | None = None
     fields: tuple[Field | None, ...] = ()
+    mirrored: tuple[bool, ...] = ()
+    levels: tuple[Tensor, ...] = ()
+    prior: Tensor | None = None
     weights: Tensor | None = None
 
     def field_of(self, index: int) -> Field | None:

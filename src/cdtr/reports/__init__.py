@@ -1,1 +1,1 @@
-"""Pages, tables, figures and overlays of runs: start at ``report.py``, the page of `cdtr report`."""
+"""Pages, tables, figures and overlays of runs: start at ``report_page.py``, the page of `cdtr report`."""

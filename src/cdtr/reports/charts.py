@@ -19,7 +19,7 @@ from cdtr.reports.figures import (
     label_ious,
     tidy,
 )
-from cdtr.reports.frame_pictures import NOISE_WORDS
+from cdtr.reports.frame_images import NOISE_WORDS
 from cdtr.reports.page import COLOURS, Chart, chart_uri, new_chart
 
 

@@ -1,4 +1,4 @@
-"""A data set at a glance: a few images of each class with their boxes, and pictures that are copies side by side."""
+"""A data set at a glance: a few images of each class with their boxes, and images that are copies side by side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cdtr.reports.overlays import draw_boxes
 from cdtr.runs import write_atomic
 from cdtr.text import printable
 
-CELL = 128  # pixels of a picture's longer side
+CELL = 128  # pixels of an image's longer side
 MOST_CLASSES = 400  # of a sheet
 
 _MOST_GROUPS, _MOST_COPIES = 60, 4  # of a sheet of copies, and of a row
@@ -36,7 +36,7 @@ _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class SheetImage:
     """An image of a sheet, with a short caption below it, and its boxes if any are to be drawn."""
 
     sample: Sample
@@ -44,20 +44,20 @@ class Picture:
     annotation: Annotation | None = None
 
 
-def class_sheet(check: DataCheck, per_class: int, max_pixels: int) -> Image.Image:
-    """``per_class`` images of each class, evenly from its splits, their boxes in red; at most MOST_CLASSES classes."""
+def class_sheet(check: DataCheck, per_class: int, max_pixels: int, most_classes: int = MOST_CLASSES) -> Image.Image:
+    """Draw ``per_class`` images of each of the first ``most_classes`` classes, evenly from its splits, boxes in red."""
     boxes = {(one.image.split, one.image.sample.image_id): one.annotation for one in check.boxes}
     of_class: dict[int, list[ImageFacts]] = {}
     for one in check.facts:
         if one.fault is None:
             of_class.setdefault(one.sample.label, []).append(one)
     rows = []
-    for label, name in list(enumerate(check.source.class_names))[:MOST_CLASSES]:
+    for label, name in list(enumerate(check.source.class_names))[:most_classes]:
         found = of_class.get(label, [])
         counts = Counter(one.split for one in found)
         title = f"{name}: {', '.join(f'{count} {split}' for split, count in counts.items()) or 'no image'}"
         shown = [
-            Picture(one.sample, one.split, boxes.get((one.split, one.sample.image_id)))
+            SheetImage(one.sample, one.split, boxes.get((one.split, one.sample.image_id)))
             for one in _evenly(found, per_class)
         ]
         rows.append((title, shown))
@@ -65,20 +65,22 @@ def class_sheet(check: DataCheck, per_class: int, max_pixels: int) -> Image.Imag
 
 
 def copies_sheet(groups: Sequence[Sequence[ImageFacts]], class_names: Sequence[str], max_pixels: int) -> Image.Image:
-    """Pictures that look alike beside each other, a row a group, to be judged by eye."""
+    """Images that look alike beside each other, a row a group, to be judged by eye."""
     rows = []
     for number, group in enumerate(groups[:_MOST_GROUPS], start=1):
-        shown = [Picture(one.sample, f"{one.split}, {class_names[one.sample.label]}") for one in group[:_MOST_COPIES]]
+        shown = [
+            SheetImage(one.sample, f"{one.split}, {class_names[one.sample.label]}") for one in group[:_MOST_COPIES]
+        ]
         more = f", {len(group) - _MOST_COPIES} more not shown" if len(group) > _MOST_COPIES else ""
         rows.append((f"{number}: {Path(group[0].sample.image_id).name}{more}", shown))
     return draw_rows(rows, _MOST_COPIES, max_pixels)
 
 
-def write_picture(picture: Image.Image, path: Path) -> None:
+def write_sheet(sheet: Image.Image, path: Path) -> None:
     """Save as JPEG or PNG, by the file's ending; ConfigError for another one."""
     require_format(path)
     buffer = BytesIO()
-    picture.save(buffer, _FORMATS[path.suffix.lower()], quality=88)
+    sheet.save(buffer, _FORMATS[path.suffix.lower()], quality=88)
     write_atomic(path, buffer.getvalue())
 
 
@@ -88,33 +90,33 @@ def require_format(path: Path) -> None:
         raise ConfigError(f"{path}: expected a file name that ends in {', '.join(_FORMATS)}")
 
 
-def draw_rows(rows: Sequence[tuple[str, Sequence[Picture]]], cells: int, max_pixels: int) -> Image.Image:
-    """Titles with a row of pictures below each, in as many columns as make a page of them."""
+def draw_rows(rows: Sequence[tuple[str, Sequence[SheetImage]]], cells: int, max_pixels: int) -> Image.Image:
+    """Titles with a row of images below each, in as many columns as make a page of them."""
     width, height = cells * (CELL + _GAP) + 3 * _GAP, CELL + 2 * _LINE + 2 * _GAP
     columns = max(1, min(len(rows), round(math.sqrt(len(rows) * height / width / _PAGE))))
     lines = math.ceil(len(rows) / columns)
     sheet = Image.new("RGB", (columns * width, max(1, lines) * height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, (title, pictures) in enumerate(rows):
+    for number, (title, images) in enumerate(rows):
         left, top = number // lines * width + _GAP, number % lines * height + _GAP
         draw.text((left, top), _fit(printable(title), width - 2 * _GAP), fill=_INK, font=_font(_BIG))
-        for place, picture in enumerate(pictures):
+        for place, one in enumerate(images):
             x, y = left + place * (CELL + _GAP), top + _LINE
-            thumbnail = _thumbnail(picture, max_pixels)
+            thumbnail = _thumbnail(one, max_pixels)
             sheet.paste(thumbnail, (x + (CELL - thumbnail.width) // 2, y + (CELL - thumbnail.height) // 2))
-            draw.text((x, y + CELL), _fit(printable(picture.caption), CELL, _SMALL), fill=_GREY, font=_font(_SMALL))
+            draw.text((x, y + CELL), _fit(printable(one.caption), CELL, _SMALL), fill=_GREY, font=_font(_SMALL))
     return sheet
 
 
-def _thumbnail(picture: Picture, max_pixels: int) -> Image.Image:
+def _thumbnail(shown: SheetImage, max_pixels: int) -> Image.Image:
     try:
-        image = read_image(picture.sample.path, max_pixels)
+        image = read_image(shown.sample.path, max_pixels)
     except DataError:  # it changed since it was looked at
         return Image.new("RGB", (CELL, CELL), _GREY)
     scale = CELL / max(image.size)
     small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-    if picture.annotation is not None:
-        boxes = picture.annotation.boxes_xyxy
+    if shown.annotation is not None:
+        boxes = shown.annotation.boxes_xyxy
         draw_boxes(small, np.zeros((0, 4)), boxes[np.isfinite(boxes).all(axis=1)] * scale)
     return small
 

@@ -13,17 +13,19 @@ from rich.table import Table
 from cdtr.config import DataConfig
 from cdtr.data.check import Finding, counted
 from cdtr.data.check.copies import Copies
-from cdtr.data.check.images import count_classes
+from cdtr.data.check.image_findings import count_classes
 from cdtr.data.check.scan import BoxFacts, ImageFacts
 from cdtr.data.duplicates import order_splits
 from cdtr.image_files.paths import plain_name
 from cdtr.records import DataSource
 from cdtr.reports.columns import add_number, add_text
+from cdtr.reports.notebook import html_image, html_table
 from cdtr.reports.tables import BASELINE_NAMES, percent
 from cdtr.text import printable
 
 _SHOWN_CLASSES = 24  # in the terminal; the JSON has all
 _SHOWN_SIZES = 3
+_SHEET_CLASSES, _SHEET_IMAGES = 12, 4  # in a notebook, and images of each class
 _EASY = 75.0  # percent of the images
 
 
@@ -55,6 +57,15 @@ class DataCheck:
         """The data set, and the numbers of images, problems and notes."""
         counts = f"{len(self.facts)} images, {len(self.problems)} problems, {len(self.notes)} notes"
         return f"DataCheck({self.source.root}: {counts})"
+
+    def _repr_html_(self) -> str:
+        from cdtr.reports.contact_sheet import class_sheet  # it draws a DataCheck
+
+        groups = {"problem": self.problems, "note": self.notes}
+        rows = [(name, one.kind, one.message) for name, found in groups.items() for one in found]
+        table = html_table(repr(self), ["", "kind", "finding"], rows)
+        sheet = class_sheet(self, _SHEET_IMAGES, self.max_pixels, _SHEET_CLASSES)
+        return table + html_image(sheet, "images of each class with their boxes")
 
     @property
     def problems(self) -> list[Finding]:

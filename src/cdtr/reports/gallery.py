@@ -11,7 +11,7 @@ import numpy as np
 from cdtr.image_files.reading import read_image
 from cdtr.localization.torch_model import TorchModel
 from cdtr.metrics import ImageRow
-from cdtr.metrics.errors import KINDS
+from cdtr.metrics.loc_errors import KINDS
 from cdtr.records import DataSource, Sample
 from cdtr.reports.panels import Panel, PanelRow, attention_row, panel_row
 
@@ -28,7 +28,7 @@ class Gallery:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class PanelDrawer:
     """Where images come from, and what localizes them. threshold: of the map. max_pixels: larger images are refused."""
 
     source: DataSource
@@ -43,8 +43,8 @@ class Pictures:
 
     def _row(self, row: ImageRow) -> PanelRow:
         sample = self.samples[row.image_id]
-        picture, annotation = read_image(sample.path, self.max_pixels), self.source.annotate(sample)
-        return panel_row(self.predictor, self.threshold, picture, sample, annotation, row.iou_predicted)
+        image, annotation = read_image(sample.path, self.max_pixels), self.source.annotate(sample)
+        return panel_row(self.predictor, self.threshold, image, sample, annotation, row.iou_predicted)
 
     def attention(self, before: TorchModel | None, image_ids: Sequence[str]) -> list[tuple[Panel, ...]]:
         """The attention before and after the training."""
@@ -80,7 +80,7 @@ def choose_failures(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
         count: How many to choose at most.
 
     Returns:
-        Of each kind of error in turn, ``several``, ``part``, ``background``, ``place``, the image of lowest IoU that
+        Of each kind of error in turn, in the order of ``KINDS``, the image of lowest IoU that
         is left; of equals the first in the order of the rows.
     """
     failed = [row for row in rows if row.predicted == row.label and row.error not in (None, "correct", "cls")]

@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from cdtr.config import recipe_label
+from cdtr.config import recipe_label, uses_prior_maps
 from cdtr.reports.tables import ALL_BASELINE_NAMES, METRIC_NAMES, score_rows
 from cdtr.runs import RunFolder
 from cdtr.threshold import Threshold
@@ -65,9 +65,13 @@ def _opening(run: RunFolder, title: str) -> Iterator[str]:
     config = run.config()
     height, width = config.data.input_size
     yield f"# {_plain(title)}\n"
+    teachers = "image-level labels alone: nobody drew a box for the training"
+    if uses_prior_maps(config):
+        words = config.data.prior_maps_taught_with
+        teachers = f"image-level labels and the maps of another tool, which was taught with: {words}"
     yield (
-        f"Boxes and heat maps for {len(run.class_names())} classes, learned from image-level labels alone: nobody drew "
-        f"a box for the training. Method `{config.method}`, recipe `{_code(recipe_label(config))}`, on "
+        f"Boxes and heat maps for {len(run.class_names())} classes, learned from {teachers}. Method "
+        f"`{config.method}`, recipe `{_code(recipe_label(config))}`, on "
         f"`{config.backbone.name}`, images of {height}x{width} pixels.\n"
     )
 

@@ -1,4 +1,4 @@
-"""Pictures for people: heat maps, and photos with map, boxes and class drawn over them."""
+"""Images for people: heat maps, and photos with map, boxes and class drawn over them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLATE_COLOUR = (20, 20, 20)
 
 
 def heat_map(score_map: FloatArray, size_hw: tuple[int, int] | None = None) -> Image.Image:
-    """A map (H, W) in [0, 1] as a picture, blue for 0 to red for 1, resized to ``size_hw`` if given."""
+    """A map (H, W) in [0, 1] as an image, blue for 0 to red for 1, resized to ``size_hw`` if given."""
     if size_hw is not None and score_map.shape != size_hw:
         score_map = resize_map(score_map, size_hw)
     coloured = matplotlib.colormaps["turbo"](np.clip(score_map, 0, 1), bytes=True)
@@ -35,7 +35,7 @@ def overlay(
     """
     height, width = localization.size_hw
     if image.size != (width, height):
-        raise DataError(f"picture of {image.size} for a localization of {(width, height)}: pass the source picture")
+        raise DataError(f"image of {image.size} for a localization of {(width, height)}: pass the source image")
     canvas = Image.blend(image.convert("RGB"), heat_map(localization.map, localization.size_hw), HEAT_SHARE)
     draw_boxes(canvas, localization.boxes_xyxy, ground_truth_xyxy)
     draw = ImageDraw.Draw(canvas)
@@ -50,16 +50,16 @@ def _name(localization: Localization, label: int) -> str:
 
 
 def draw_boxes(
-    picture: Image.Image,
+    image: Image.Image,
     boxes_xyxy: npt.ArrayLike,
     ground_truth_xyxy: npt.ArrayLike | None = None,
     line_width: int | None = None,
 ) -> None:
-    """Draw half-open boxes (N, 4) in pixels of the picture onto it: found ones green, true ones red and dashed.
+    """Draw half-open boxes (N, 4) in pixels of the image onto it: found ones green, true ones red and dashed.
 
-    line_width: in pixels; by default it goes with the picture's size.
+    line_width: in pixels; by default it goes with the image's size.
     """
-    draw, line_width = ImageDraw.Draw(picture), line_width or max(1, round(min(picture.size) / 150))
+    draw, line_width = ImageDraw.Draw(image), line_width or max(1, round(min(image.size) / 150))
     if ground_truth_xyxy is not None:
         for box in np.asarray(ground_truth_xyxy, dtype=float).reshape(-1, 4):
             _dashed_rectangle(draw, box, TRUTH_COLOUR, line_width)
@@ -99,7 +99,7 @@ def _dashes(start: float, end: float, length: int) -> list[tuple[float, float]]:
 
 
 def _label(draw: ImageDraw.ImageDraw, box: FloatArray, text: str, size_wh: tuple[int, int]) -> None:
-    """Text on a dark plate above the box, or inside its top where there is no room; moved to stay in the picture."""
+    """Text on a dark plate above the box, or inside its top where there is no room; moved to stay in the image."""
     width, height = size_wh
     font = ImageFont.load_default(size=max(9, round(min(width, height) / 22)))
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)

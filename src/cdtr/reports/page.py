@@ -1,4 +1,4 @@
-"""Pages that need no other file: one template and style for all, and charts as pictures inside the page."""
+"""Pages that need no other file: one template and style for all, and charts as images inside the page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHART_INCHES = (4.8, 3.2)  # small enough that the words can be read at the widt
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """title: what it shows. alt: what a reader sees in it, in words. uri: of the picture. note: below it, if any."""
+    """title: what it shows. alt: what a reader sees in it, in words. uri: of the image. note: below it, if any."""
 
     title: str
     alt: str

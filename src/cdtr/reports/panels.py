@@ -1,4 +1,4 @@
-"""One picture as a row of maps: itself, the attention, the class map, the pseudo map, and the fused map, with boxes."""
+"""One image as a row of maps: itself, the attention, the class map, the pseudo map, and the fused map, with boxes."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ class PanelRow:
 def panel_row(
     predictor: TorchModel,
     threshold: float,
-    picture: Image.Image,
+    image: Image.Image,
     sample: Sample,
     annotation: Annotation | None,
     iou: float | None,
 ) -> PanelRow:
-    """Localize a picture and draw its maps for the predicted class. iou: of its box, as the evaluation found it."""
-    # One pass over the picture as it is, so that all panels show the very maps that the boxes come from.
-    output = predictor.forward([picture])
+    """Localize an image and draw its maps for the predicted class. iou: of its box, as the evaluation found it."""
+    # One pass over the image as it is, so that all panels show the very maps that the boxes come from.
+    output = predictor.forward([image])
     processor = MapPostProcessor(predictor.class_names, threshold)
-    prediction = predictor.select_maps(output, [picture], processor.select_classes)
-    (localized,) = processor.process(prediction, [sample.image_id], [(picture.height, picture.width)])
-    small, scale = _shrink(picture)
+    prediction = predictor.select_maps(output, [image], processor.select_classes)
+    (localized,) = processor.process(prediction, [sample.image_id], [(image.height, image.width)])
+    small, scale = _shrink(image)
     found = localized.boxes_xyxy * scale
     truth = None if annotation is None else annotation.boxes_xyxy * scale
     drawn = small.copy()
@@ -71,34 +71,34 @@ def panel_row(
 
 
 def attention_row(
-    before: TorchModel | None, after: TorchModel, picture: Image.Image, sample: Sample, annotation: Annotation | None
+    before: TorchModel | None, after: TorchModel, image: Image.Image, sample: Sample, annotation: Annotation | None
 ) -> tuple[Panel, ...]:
-    """A picture with its true boxes, and the attention over it before the training, where that is known, and after."""
-    small, scale = _shrink(picture)
+    """An image with its true boxes, and the attention over it before the training, where that is known, and after."""
+    small, scale = _shrink(image)
     truth = None if annotation is None else annotation.boxes_xyxy * scale
     drawn = small.copy()
     draw_boxes(drawn, (), truth)
     panels = [Panel("image", f"{sample.image_id}, {after.class_names[sample.label]}", as_data_uri(drawn))]
     for kind, predictor in (("before", before), ("after", after)):
         if predictor is not None:
-            over = _under_heat(small, _numpy(predictor.forward([picture]).attention[0]))
+            over = _under_heat(small, _numpy(predictor.forward([image]).attention[0]))
             draw_boxes(over, (), truth)
             panels.append(Panel(kind, f"attention {kind} training over {sample.image_id}", as_data_uri(over)))
     return tuple(panels)
 
 
-def as_data_uri(picture: Image.Image) -> str:
+def as_data_uri(image: Image.Image) -> str:
     """Return an image as a JPEG in a data URI."""
     buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=72, subsampling=0, optimize=True)
+    image.save(buffer, "JPEG", quality=72, subsampling=0, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _shrink(picture: Image.Image) -> tuple[Image.Image, FloatArray]:
-    """The picture with its longer side at ``SIDE``, and the factors of x0, y0, x1, y1."""
-    scale = SIDE / max(picture.size)
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    return picture.resize(size, Image.Resampling.BICUBIC), np.tile(np.array(size) / np.array(picture.size), 2)
+def _shrink(image: Image.Image) -> tuple[Image.Image, FloatArray]:
+    """The image with its longer side at ``SIDE``, and the factors of x0, y0, x1, y1."""
+    scale = SIDE / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.BICUBIC), np.tile(np.array(size) / np.array(image.size), 2)
 
 
 def _coarse_maps(output: ModelOutput, label: int) -> list[tuple[str, str, FloatArray]]:
@@ -111,10 +111,10 @@ def _coarse_maps(output: ModelOutput, label: int) -> list[tuple[str, str, FloatA
     return [(kind, name, _numpy(values)) for kind, name, values in maps]
 
 
-def _under_heat(picture: Image.Image, score_map: FloatArray) -> Image.Image:
-    """A picture under a map (h, w) of any range."""
-    size_hw = picture.height, picture.width
-    return Image.blend(picture, heat_map(normalise_maps(resize_map(score_map, size_hw))), HEAT_SHARE)
+def _under_heat(image: Image.Image, score_map: FloatArray) -> Image.Image:
+    """An image under a map (h, w) of any range."""
+    size_hw = image.height, image.width
+    return Image.blend(image, heat_map(normalise_maps(resize_map(score_map, size_hw))), HEAT_SHARE)
 
 
 def _numpy(values: Tensor) -> FloatArray:

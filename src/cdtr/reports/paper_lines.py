@@ -8,12 +8,12 @@ from typing import Any
 
 from cdtr.config import PaperDifference, Reproduction, is_paper
 from cdtr.errors import DataError
-from cdtr.reports.ablation import Spread, known_mean
+from cdtr.reports.ablation_table import Spread, known_mean
 from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES
 
 COST_NAMES = {
     "parameters": "parameters (M)",
-    "layer_multiply_adds": "multiply-adds (G)",
+    "layer_multiply_adds": "MACs (G)",
     "multiply_adds": "with attention (G)",
     "ms_per_image": "ms per image",
     "memory": "memory (MiB)",

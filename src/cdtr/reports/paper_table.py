@@ -8,7 +8,7 @@ from typing import Any, Literal
 from tabulate import tabulate
 
 from cdtr.config import PAPER_PROTOCOL, Reproduction
-from cdtr.reports.ablation import Spread
+from cdtr.reports.ablation_table import Spread
 from cdtr.reports.paper_lines import COST_NAMES, DIFFERENCE, Findings, Line, Part, check_paper_metrics, compare
 from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, csv_text, percent
 

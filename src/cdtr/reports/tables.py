@@ -15,7 +15,7 @@ from cdtr.csv_cells import to_cell
 from cdtr.evaluation import Evaluation
 from cdtr.metrics import metric_titles
 from cdtr.metrics.baselines import BASELINE_TITLES, CLASS_BASELINE_TITLES
-from cdtr.metrics.errors import ERROR_TITLES
+from cdtr.metrics.loc_errors import ERROR_TITLES
 from cdtr.metrics.paired import PairedDifference
 from cdtr.reports.columns import add_number, add_text
 from cdtr.text import printable

@@ -57,7 +57,8 @@ def step_cost(config: Config, classes: int, small_clip: bool, device: torch.devi
         )
     method = build_method(config, classes, sba, load_weights=False).to(device).train()
     labels = torch.randint(classes, (IMAGES,), device=device)
-    batch = Batch(torch.randn(IMAGES, 3, *config.data.input_size, device=device), labels, (), ())
+    images = torch.randn(IMAGES, 3, *config.data.input_size, device=device)
+    batch = Batch(images, labels, (), (), prior=images.mean(dim=1))
     step = partial(_step, method, batch, config.train.precision)
     counted = multiply_adds(step) / IMAGES  # also the step that warms up
     start = time.perf_counter()

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from cdtr.data.batches import on_device
+from cdtr.data.batches import known_levels
 from cdtr.metrics.outcomes import mean_over_classes
 from cdtr.metrics.recall import ClassCounts
 from cdtr.model.maps import attention_agreement
@@ -86,7 +86,7 @@ def measure_held_out(model: nn.Module, batches: Iterable[Batch], classes: int, a
 
     Args:
         model: Without DDP's wrapper, which synchronises at every batch: processes may have different numbers of them.
-        batches: Of this process.
+        batches: Of this process, on its device.
         classes: Number of classes C.
         accelerator: Of the training.
 
@@ -96,9 +96,8 @@ def measure_held_out(model: nn.Module, batches: Iterable[Batch], classes: int, a
     model.eval()
     found = HeldOut(classes, accelerator.device)
     for batch in batches:
-        batch = on_device(batch, accelerator.device)
         with accelerator.autocast():
-            output: ModelOutput = model(batch.images)
+            output: ModelOutput = model(batch.images, **known_levels(batch))
         found.update(output, batch.labels)
     found.gather(accelerator)
     return found

@@ -10,24 +10,27 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object, set_seed
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cdtr.config import Config, ViewName
 from cdtr.data.balance import class_weights
-from cdtr.data.batches import on_device
+from cdtr.data.batches import known_levels, on_device
 from cdtr.data.loader import EvalLoader, TrainLoader, eval_loader, train_loader
+from cdtr.data.prior_maps import PriorMaps
 from cdtr.data.stream import StreamLoader
-from cdtr.errors import ConfigError, TrainingError
+from cdtr.errors import TrainingError
 from cdtr.model.distill import Distilled
 from cdtr.model.methods import build_method
 from cdtr.model.teacher import Teacher
 from cdtr.records import Batch, DataSource, Method
 from cdtr.runs import RunFolder, one_at_a_time
 from cdtr.terminal import PlainConsole, say_to
+from cdtr.training.accelerator import bare_method, make_accelerator
+from cdtr.training.feature_store import FeatureStore
+from cdtr.training.features import needs_pixels, prepare_features
 from cdtr.training.final_checks import final_lines
 from cdtr.training.held_out import HeldOut, measure_held_out
 from cdtr.training.log import TrainingLog
@@ -67,7 +70,7 @@ def train(
         ConfigError: a run folder that is in the way, or that another process is training.
         TrainingError: a loss term is no longer a number; the last saved state stays.
     """
-    accelerator = _accelerator(config.train.precision)
+    accelerator = make_accelerator(config.train.precision)
     console = console or PlainConsole(stderr=True)
     with one_at_a_time(out) if accelerator.is_main_process else nullcontext():
         return _train(accelerator, config, source, RunFolder(out), resume, console, teacher)
@@ -95,7 +98,8 @@ def _train(
         say(prepared.start.line(method))
     if teacher is not None:
         method = Distilled(method, teacher, config.pretrain)
-    trainer = Trainer(accelerator, method, prepared, source.class_names, console)
+    store = prepare_features(accelerator, method, prepared, load_weights, say)
+    trainer = Trainer(accelerator, method, prepared, source.class_names, console, store)
     if accelerator.process_index:
         # All have built the same method; from here on each draws its own drop path.
         set_seed(config.seed, device_specific=True)
@@ -114,12 +118,17 @@ class Trainer:
         prepared: Prepared,
         class_names: Sequence[str],
         console: Console,
+        store: FeatureStore | None = None,
     ) -> None:
         self.config, self.folder, self.console = prepared.config, prepared.run, console
-        self.class_names = class_names
+        self.class_names, self.store = class_names, store
         self.accelerator = accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
-        self.loader: TrainLoader | StreamLoader = train_loader(prepared.fit, self.config, rank, world)
+        maps = PriorMaps.of(self.config, prepared.fit)
+        pixels = store is None or needs_pixels(self.config)
+        self.loader: TrainLoader | StreamLoader = train_loader(
+            prepared.fit, self.config, rank, world, maps=maps, pixels=pixels
+        )
         # Tiles would cost five forward passes an image, for a figure that is watched and not reported.
         view: ViewName = "crop" if self.config.evaluation.view == "crop" else "whole"
         self.held_out: EvalLoader = eval_loader(prepared.held_out, self.config, rank, world, view=view)
@@ -131,7 +140,7 @@ class Trainer:
         self.ema: AveragedModel | None = None
         if self.config.train.ema_decay is not None:
             average = get_ema_multi_avg_fn(self.config.train.ema_decay)  # type: ignore[no-untyped-call]
-            self.ema = AveragedModel(_bare(accelerator, self.model), multi_avg_fn=average, use_buffers=True)
+            self.ema = AveragedModel(bare_method(accelerator, self.model), multi_avg_fn=average, use_buffers=True)
 
     def run(self) -> None:
         """Train from the saved position to the end, and write the weights."""
@@ -145,7 +154,7 @@ class Trainer:
             while position.epoch < epochs:
                 position = self._epoch(position, log)
         self._warn_at_end()
-        best = self.ema.module if self.ema is not None else _bare(self.accelerator, self.model)
+        best = self.ema.module if self.ema is not None else bare_method(self.accelerator, self.model)
         broken = gather_object(list({**self.loader.broken, **self.held_out.broken}.items()))
         if active:
             finish_run(self.folder, best.method if isinstance(best, Distilled) else best, dict(broken))
@@ -191,19 +200,17 @@ class Trainer:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        method = _bare(self.accelerator, self.model)
+        method = bare_method(self.accelerator, self.model)
         sums: dict[str, Tensor] = {}
         diagnostics: dict[str, Tensor] = {}
         lambdas: dict[str, float] = {}
         share = 1 / len(micro_batches)
         for index, batch in enumerate(micro_batches):
-            batch = on_device(batch, self.accelerator.device)
-            if self.class_weights is not None:
-                batch = replace(batch, weights=self.class_weights[batch.labels])
+            batch = self._seen(batch)
             last = index + 1 == len(micro_batches)
             with self.accelerator.no_sync(self.model) if not last else nullcontext():
                 with self.accelerator.autocast():
-                    output = self.model(batch.images)
+                    output = self.model(batch.images, **known_levels(batch))
                     terms = method.losses(output, batch)
                 loss, lambdas = method.weigh(terms)
                 self._require_finite({**terms, "total": loss}, position)
@@ -214,7 +221,7 @@ class Trainer:
         self.optimiser.step()
         self.optimiser.zero_grad()
         if self.ema is not None:
-            self.ema.update_parameters(_bare(self.accelerator, self.model))
+            self.ema.update_parameters(bare_method(self.accelerator, self.model))
         both = [*sums.values(), *diagnostics.values()]
         means = self.accelerator.reduce(torch.stack(both), reduction="mean").tolist()
         return (
@@ -222,6 +229,13 @@ class Trainer:
             lambdas,
             dict(zip(diagnostics, means[len(sums) :], strict=True)),
         )
+
+    def _seen(self, batch: Batch) -> Batch:
+        """The batch on the device, with the features of its images where they are kept."""
+        batch = on_device(batch, self.accelerator.device)
+        if self.class_weights is not None:
+            batch = replace(batch, weights=self.class_weights[batch.labels])
+        return batch if self.store is None or any(batch.fields) else self.store.attach(batch)
 
     def _require_finite(self, terms: Mapping[str, Tensor], position: Position) -> None:
         """Stop all processes together, naming the first term that is not a number in any of them."""
@@ -248,8 +262,9 @@ class Trainer:
 
     def validate(self) -> HeldOut:
         """Measure the held-out training images with the weights that a run would keep."""
-        model = self.ema if self.ema is not None else _bare(self.accelerator, self.model)
-        self.measured = measure_held_out(model, self.held_out, len(self.class_names), self.accelerator)
+        model = self.ema if self.ema is not None else bare_method(self.accelerator, self.model)
+        batches = map(self._seen, self.held_out)
+        self.measured = measure_held_out(model, batches, len(self.class_names), self.accelerator)
         return self.measured
 
     def _warn_at_end(self) -> None:
@@ -263,22 +278,7 @@ class Trainer:
     @property
     def is_distilled(self) -> bool:
         """Whether this is a pretraining."""
-        return isinstance(_bare(self.accelerator, self.model), Distilled)
-
-
-def _accelerator(precision: str) -> Accelerator:
-    """Accelerate keeps the first precision of a process and refuses another: forget it, but not the process group."""
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise ConfigError("train.precision fp16 needs a GPU, found none: use bf16 or no")
-    if AcceleratorState._shared_state.get("_mixed_precision", precision) != precision:
-        AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
-
-
-def _bare(accelerator: Accelerator, model: nn.Module) -> Method:
-    """The method inside the wrapper that averages gradients between processes."""
-    method: Method = accelerator.unwrap_model(model, keep_fp32_wrapper=True)
-    return method
+        return isinstance(bare_method(self.accelerator, self.model), Distilled)
 
 
 def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor], share: float) -> None:

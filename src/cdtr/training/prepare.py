@@ -25,6 +25,7 @@ from cdtr.records import DataSource, Sample
 from cdtr.runs import LOCK_FILE, RunFolder, hash_names, library_versions, write_atomic, write_json
 from cdtr.training.clip_fit import ClipFit
 from cdtr.training.log import Say
+from cdtr.training.prior_maps import check_prior_maps
 from cdtr.training.sba_choice import agree_on_sba, load_sba
 from cdtr.training.start import Start, find_start
 from cdtr.training.state import saved_state
@@ -34,6 +35,7 @@ MAY_CHANGE = (
     "recipe",
     *("train.lr", "train.min_lr", "train.warmup_lr", "train.clip_norm"),
     *("data.workers", "data.boxes", "data.unboxed_classes"),
+    *("data.prior_maps", "data.prior_maps_taught_with"),  # a moved folder, as the maps themselves are compared
 )
 
 
@@ -86,13 +88,20 @@ def prepare_run(
         _check_same(run, config, source, {"fit": fit, "held_out": held_out})
         if run.weights.is_file():
             return Prepared(run, run.config(), fit, held_out, None, run.manifest())
+        maps = check_prior_maps(accelerator, config, fit, say)
+        _check_same_maps(run, maps)
         config, manifest = _with_new_values(run, config)
         sba = load_sba(accelerator, config, source.class_names) if config.sba.enabled else None
-        return Prepared(run, config, fit, held_out, sba, manifest)
+        return Prepared(run, config, fit, held_out, sba, {**manifest, "prior_maps": maps})
+    maps = check_prior_maps(accelerator, config, fit, say)
     balanced = settle_balance(config, fit, source.class_names, say)
     settled, sba, clip_fit = agree_on_sba(accelerator, balanced, source, fit, held_out, say)
     start = find_start(config)
-    manifest = _manifest(config, source, fit, held_out, clip_fit, broken, start) | {"recipe": recipe_label(balanced)}
+    manifest = {
+        **_manifest(config, source, fit, held_out, clip_fit, broken, start),
+        "recipe": recipe_label(balanced),
+        "prior_maps": maps,
+    }
     return Prepared(run, settled, fit, held_out, sba, manifest, start)
 
 
@@ -149,6 +158,14 @@ def _check_same(run: RunFolder, requested: Config, source: DataSource, splits: M
                 f"{run.path} was started with other images than {source.root} has ({name}: {before_split['images']} "
                 f"then, {now_split['images']} now): resume with the same files"
             )
+
+
+def _check_same_maps(run: RunFolder, maps: Mapping[str, Any] | None) -> None:
+    before = run.manifest().get("prior_maps")
+    if maps is not None and before is not None and maps["sha256"] != before["sha256"]:
+        raise DataError(
+            f"{run.path} was started with other prior maps than {maps['folder']} has: resume with the same files"
+        )
 
 
 def _may_change(key: str) -> bool:

@@ -94,8 +94,10 @@ def _settle_sba(
     clip = clip.to(accelerator.device)
     text = clip.text_features(source.class_names, settings.templates)
     loader = eval_loader(fair_sample(probed, settings.probe_images, config.seed), config)
-    prior: Prior = "border" if config.ocm.prior == "none" else config.ocm.prior
-    clip_fit = probe_clip(clip, text, loader, config.data, settings, prior)
+    prior = config.ocm.prior
+    # The probe has neither maps nor a CNN.
+    of_colours: Prior = "border" if prior == "none" or prior == "maps" or prior == "shared" else prior
+    clip_fit = probe_clip(clip, text, loader, config.data, settings, of_colours)
     reason = None if settings.enabled is True else _reason_against(clip_fit, settings)
     keep = reason is None
     verdict = "on" if reason is None else f"off, because {reason}"

@@ -12,7 +12,7 @@ from cdtr.config import Ablation, Config, load_ablation, parse_config, recipe_la
 from cdtr.data.opening import open_data
 from cdtr.errors import ConfigError, DataError
 from cdtr.model.methods import with_switches
-from cdtr.reports.ablation import AblationTable, check_metrics, collect, summarise, to_csv, to_markdown
+from cdtr.reports.ablation_table import AblationTable, check_metrics, collect, summarise, to_csv, to_markdown
 from cdtr.runs import write_atomic, write_json
 from cdtr.workflows.cells import Cell
 from cdtr.workflows.grid import (

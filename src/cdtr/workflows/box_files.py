@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -19,6 +19,7 @@ from cdtr.formats import LEFT_OUT, Add, Exporter, Target, can_be_written, find_e
 from cdtr.image_files.written import mark_written
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions
 from cdtr.records import Localization
+from cdtr.reports.notebook import html_localizations, html_text
 from cdtr.runs import write_atomic
 from cdtr.workflows.images import images_root
 from cdtr.workflows.reporting import SILENT, Reporter
@@ -91,6 +92,7 @@ class Localized:
         left_out: why an image was left out, by its id; also in ``left_out_file``.
         left_out_file: the list of them; None where there are none.
         threshold: the map threshold that was used.
+        paths: the file of each image, by its id.
     """
 
     localizations: list[Localization]
@@ -99,6 +101,7 @@ class Localized:
     left_out: dict[str, str] = field(default_factory=dict)
     left_out_file: Path | None = None
     threshold: float = 0.0
+    paths: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def boxes(self) -> int:
@@ -130,6 +133,9 @@ class Localized:
 
     def __repr__(self) -> str:
         return f"Localized({self}; {', '.join(path.name for path in (*self.files, *self.folders))})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html_text(repr(self))}</p>{html_localizations(self.localizations, self.paths)}"
 
 
 def write_localizations(
@@ -189,7 +195,13 @@ def write_localizations(
         else:
             left_out_file.unlink(missing_ok=True)  # of an earlier call
     return Localized(
-        found, tuple(paths), tuple(folders), dict(left_out), left_out_file if left_out else None, localizer.threshold
+        localizations=found,
+        files=tuple(paths),
+        folders=tuple(folders),
+        left_out=dict(left_out),
+        left_out_file=left_out_file if left_out else None,
+        threshold=localizer.threshold,
+        paths=dict(images),
     )
 
 

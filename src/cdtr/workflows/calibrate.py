@@ -19,9 +19,10 @@ from cdtr.evaluation import calibrate as calibrate_method
 from cdtr.image_files.paths import content_hash
 from cdtr.localization.quality import BoxQuality
 from cdtr.records import DataSource, Method, Sample
+from cdtr.reports.charts import threshold_charts
+from cdtr.reports.notebook import html_charts, html_table
 from cdtr.reports.tables import percent
 from cdtr.runs import RunFolder, write_json
-from cdtr.workflows.html import html_table
 from cdtr.workflows.opening import (
     TEST_SPLITS,
     DataLike,
@@ -87,7 +88,9 @@ class CalibratedRun:
             for name, (found, view) in self.by_protocol.items()
         ]
         caption = f"{self.run.path}: map thresholds, chosen on {self.calibration.n_images} {self.chosen_on}"
-        return html_table(caption, ["protocol", "view", "threshold", "GT-known Loc (%)"], rows)
+        table = html_table(caption, ["protocol", "view", "threshold", "GT-known Loc (%)"], rows)
+        chosen = {**self.calibration.to_json(), "source": self.chosen_on}
+        return table + html_charts(threshold_charts(None, chosen))
 
 
 def calibrate(

@@ -10,9 +10,9 @@ from typing import Any
 
 from cdtr.config import Config, load_config
 from cdtr.data.check import Finding, require_kinds
-from cdtr.data.check.boxes import find_box_faults
+from cdtr.data.check.box_findings import find_box_faults
 from cdtr.data.check.copies import compare_images, find_duplicates
-from cdtr.data.check.images import find_class_gaps, find_faults, find_odd_pictures
+from cdtr.data.check.image_findings import find_class_gaps, find_faults, find_odd_images
 from cdtr.data.check.scan import BoxFacts, scan_boxes, scan_images
 from cdtr.data.near_copies import NEAR
 from cdtr.data.opening import open_data
@@ -88,7 +88,7 @@ def check_data(
         *find_duplicates(source, facts, copies),
         *find_box_faults(found),
         *find_easy_boxes(baselines),
-        *find_odd_pictures(facts),
+        *find_odd_images(facts),
     ]
     return DataCheck(source, facts, found, baselines, findings, allow, copies, settings.data.max_pixels)
 

@@ -11,10 +11,10 @@ from cdtr.errors import DataError
 from cdtr.evaluation import Evaluation, find_protocol
 from cdtr.metrics.paired import PairedDifference, compare_rows
 from cdtr.records import DataSource, Sample
+from cdtr.reports.notebook import html_table
 from cdtr.reports.tables import METRIC_NAMES, percent
 from cdtr.runs import RunFolder
 from cdtr.workflows.evaluate import evaluate_samples
-from cdtr.workflows.html import html_table
 from cdtr.workflows.opening import (
     HELD_OUT,
     TEST_SPLITS,

@@ -8,9 +8,9 @@ from typing import Any
 
 from cdtr.api import choose_threshold, choose_view, load_model
 from cdtr.config import Config, ViewName, recipe_label
+from cdtr.reports.notebook import html_table
 from cdtr.runs import RunFolder
 from cdtr.threshold import Threshold
-from cdtr.workflows.html import html_table
 from cdtr.workflows.opening import RunLike, resolve_run
 
 _CLASSES_SHOWN = 6

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from cdtr.api import DEFAULT_THRESHOLD, find_run, find_view, load_model, view_threshold
 from cdtr.config import ViewName
-from cdtr.deployment.compare import Agreement, Difference, check_same, measure_agreement, measure_difference
+from cdtr.deployment.agreement import Agreement, Difference, check_same, measure_agreement, measure_difference
+from cdtr.deployment.compared_images import ComparedImages, drawn_images, read_compared, run_all
 from cdtr.deployment.facts import Facts, run_facts
 from cdtr.deployment.graph import model_bytes, onnx_model
 from cdtr.deployment.int8 import Int8Gain, int8_bytes, measure_int8
-from cdtr.deployment.pictures import Pictures, drawn_pictures, read_pictures, run_all
 from cdtr.deployment.program import export_program, method_runner
 from cdtr.deployment.session import SUFFIX, session_runner
 from cdtr.errors import ConfigError
 from cdtr.localization.tiles import tiled
 from cdtr.records import Sample
+from cdtr.reports.notebook import html_table
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.workflows.opening import HELD_OUT, find_split, find_test_split, open_source
 from cdtr.workflows.reporting import SILENT, Reporter, note_left_out, note_or_warn
@@ -35,7 +36,7 @@ class TrialImages:
     """The images that a file is compared on, in words (``where``) and as pixels, and the map threshold."""
 
     where: str
-    pictures: Pictures
+    pictures: ComparedImages
     threshold: float
 
 
@@ -77,6 +78,20 @@ class Exported:
     def __repr__(self) -> str:
         names = ", ".join(f"{path}: {size / 1e6:.1f} MB" for path, size in self.files.items())
         return f"Exported({names}; largest difference from the run {self.model.difference.largest:.1e})"
+
+    def _repr_html_(self) -> str:
+        difference, int8 = self.model.difference, self.model.int8
+        rows = [(str(path), f"{size / 1e6:.1f} MB") for path, size in self.files.items()]
+        rows += [
+            ("compared on", self.measured_on),
+            ("largest difference of logits", f"{difference.logits:.1e}"),
+            ("largest difference of maps", f"{difference.maps:.1e}"),
+            ("images with the same box", f"{self.model.agreement.same_box:.1%}"),
+        ]
+        if int8 is not None:
+            rows.append(("int8: images with the same box", f"{int8.agreement.same_box:.1%}"))
+            rows.append(("int8: milliseconds an image", f"{int8.int8_ms:.1f} (float32: {int8.float32_ms:.1f})"))
+        return html_table("exported", ["fact", "value"], rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return the files and the measures as a tree for JSON."""
@@ -197,12 +212,12 @@ def prepare_trial(
     """Read images of a data set, evenly chosen, or draw some where there is none."""
     config = run.config()
     if data is None:
-        drawn = drawn_pictures(_DRAWN, config.data, view=view)
+        drawn = drawn_images(_DRAWN, config.data, view=view)
         return TrialImages(f"{_DRAWN} drawn pictures (--data takes your own)", drawn, threshold)
     source = open_source(run, data, None, split, reporter)
     name = split or find_test_split(source) or HELD_OUT
     samples = _evenly(find_split(run, source, name), images)
-    pictures = read_pictures(samples, config, note_left_out(reporter), view)
+    pictures = read_compared(samples, config, note_left_out(reporter), view)
     return TrialImages(f"{len(pictures)} images of {name}", pictures, threshold)
 
 

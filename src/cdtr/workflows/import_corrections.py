@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from cdtr.corrections import Review, compare, match_images, read_reviewed, read_written, settle_corners
+from cdtr.corrections import KINDS, Review, compare, match_images, read_reviewed, read_written, settle_corners
 from cdtr.errors import CdtrError, ConfigError, DataError
 from cdtr.records import ImageBoxes, Localization
+from cdtr.reports.notebook import html_table
 from cdtr.runs import RunFolder
 from cdtr.workflows.reporting import SILENT, Reporter
 
@@ -45,10 +46,14 @@ class Corrections:
         """The number of images and what became of their boxes."""
         total = self.review.total
         rate = "no box" if total.accept_rate is None else f"{total.accept_rate:.1f}% of {total.boxes} boxes accepted"
-        counts = ", ".join(
-            f"{getattr(total, kind)} {kind}" for kind in ("kept", "moved", "relabelled", "deleted", "added")
-        )
+        counts = ", ".join(f"{getattr(total, kind)} {kind}" for kind in KINDS)
         return f"{type(self).__name__}({self.review.n_reviewed} images reviewed, {rate}: {counts})"
+
+    def _repr_html_(self) -> str:
+        tallies = {**self.review.by_class, "all": self.review.total}
+        rows = [[name, str(one.boxes), *(str(getattr(one, kind)) for kind in KINDS)] for name, one in tallies.items()]
+        caption = f"{self.file}: {self.review.n_reviewed} images reviewed, {self.review.n_not_reviewed} not"
+        return html_table(caption, ["class", "boxes", *KINDS], rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return counts and changes as JSON's types."""

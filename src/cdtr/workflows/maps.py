@@ -15,6 +15,7 @@ from cdtr.config import Config
 from cdtr.data.opening import Forgiving
 from cdtr.errors import ConfigError, DataError
 from cdtr.formats import Images, open_boxes
+from cdtr.image_files.maps import find_maps
 from cdtr.image_files.reading import read_size
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions
 from cdtr.records import Annotation, FloatArray, Sample
@@ -50,7 +51,7 @@ def localize_maps(
     """Write the boxes of localization maps in files, as ``cdtr.localize`` does for a run.
 
     Args:
-        maps: a folder of ``.npy`` files, named as the images are.
+        maps: a folder of ``.npy`` or PNG files, named as the images are.
         images: image files, folders (searched at any depth) or patterns.
         out: the folder to write.
         formats: names of formats, a sequence or with commas between.
@@ -102,10 +103,10 @@ def maps_localizer(
     The class of an image is the best of ``class_scores``, else the name of its folder. The threshold is the one given,
     else the one that meets ``boxes`` best, else one that the maps alone choose.
     """
-    from cdtr.evaluation.predictions import find_maps, read_class_scores, score_columns
+    from cdtr.evaluation.predictions import read_class_scores, score_columns
 
     if not folder.is_dir():
-        raise DataError(f"no folder {folder}: expected maps as .npy files, named as the images are")
+        raise DataError(f"no folder {folder}: expected maps as .npy or .png files, named as the images are")
     if threshold is not None and boxes is not None:
         raise ConfigError("--threshold is given, so there is none to choose by --boxes: give one of them")
     scores: ClassScores | None = None

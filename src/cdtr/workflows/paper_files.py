@@ -16,7 +16,7 @@ from cdtr.evaluation import find_protocol
 from cdtr.json_tree import parse_json
 from cdtr.model.cost import Cost, measure_costs
 from cdtr.model.methods import build_method
-from cdtr.reports.ablation import collect
+from cdtr.reports.ablation_table import collect
 from cdtr.reports.figures import figure_png
 from cdtr.reports.paper_figure import (
     iou_data,

@@ -14,7 +14,7 @@ from cdtr.json_tree import parse_json
 from cdtr.records import DataSource, Sample
 from cdtr.reports.figures import figure_png
 from cdtr.reports.gallery import choose_failures
-from cdtr.reports.paper_gallery import (
+from cdtr.reports.gallery_figure import (
     ShownData,
     ShownRun,
     gallery_data,

@@ -18,7 +18,7 @@ from cdtr.formats import find_exporter
 from cdtr.model.clip_folder import WEIGHTS_FILE
 from cdtr.model.methods import with_switches
 from cdtr.records import DataSource, Sample
-from cdtr.reports.quickstart import write_quickstart
+from cdtr.reports.quickstart_page import write_quickstart
 from cdtr.runs import RunFolder, write_json
 from cdtr.training.clip import SmallClip, train_clip
 from cdtr.training.clip_fit import ClipFit

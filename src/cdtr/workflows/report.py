@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from cdtr.api import DEFAULT_THRESHOLD, Localizer, as_seen, load_model, protocol_threshold
@@ -15,9 +14,10 @@ from cdtr.evaluation import AttentionNoise, Evaluation, find_protocol, measure_n
 from cdtr.localization.torch_model import TorchModel
 from cdtr.model.methods import initial_method
 from cdtr.records import DataSource, Method, Sample
-from cdtr.reports.facts import start_of
 from cdtr.reports.gallery import choose_random
-from cdtr.reports.report import Measured, write_report
+from cdtr.reports.notebook import html_evaluation, html_text
+from cdtr.reports.report_page import Measured, write_report
+from cdtr.reports.run_facts import start_of
 from cdtr.runs import RunFolder, hash_file, library_versions
 from cdtr.threshold import Threshold, ThresholdSource
 from cdtr.workflows.evaluate import evaluate_samples
@@ -49,7 +49,9 @@ class Report:
         return f"{type(self).__name__}({self.page}: {seen})"
 
     def _repr_html_(self) -> str:
-        return f'<a href="{escape(str(self.page))}">{escape(repr(self))}</a>'
+        link = f'<p><a href="{html_text(str(self.page))}">{html_text(repr(self))}</a></p>'
+        found = self.measured
+        return link if found is None else link + html_evaluation(f"{found.split}, in percent", found.evaluation)
 
 
 def report(

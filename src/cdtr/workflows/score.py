@@ -11,10 +11,11 @@ from cdtr.data.datasets import load_source
 from cdtr.data.opening import Forgiving
 from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation import Evaluation, Protocol, Tally, tally_predictions
-from cdtr.evaluation.coco_results import read_coco_boxes
 from cdtr.evaluation.measure import measure_boxes
-from cdtr.evaluation.predictions import find_maps, read_class_scores, read_predictions, without_classes
+from cdtr.evaluation.predictions import read_class_scores, read_predictions, without_classes
+from cdtr.evaluation.scored_boxes import read_coco_boxes
 from cdtr.evaluation.tally import DELTA
+from cdtr.image_files.maps import find_maps
 from cdtr.image_files.reading import read_size
 from cdtr.records import DataSource, Sample
 from cdtr.workflows.evaluate import find_protocols
@@ -42,8 +43,9 @@ def score(
 
     Args:
         predictions: a folder of maps, or a COCO file of boxes. A file IMAGE_ID.npy holds one map (h, w), or one for
-            each class (C, h, w), of the whole image and within [0, 1]; a map of the protocol's size is taken as it is,
-            another is resized and scaled to [0, 1]. Of a COCO file's boxes the best-scored one of each class counts.
+            each class (C, h, w), of the whole image and within [0, 1]; a PNG holds one of grey values. A map of the
+            protocol's size is taken as it is, another is resized and scaled to [0, 1]. Of a COCO file's boxes the
+            best-scored one of each class counts.
         data: the data set, with boxes or masks, as a path or opened.
         split: the images to score; None takes the first of test, val and train.
         protocol: one or several names, or ``all``.
@@ -82,7 +84,7 @@ def score(
             raise ConfigError("--threshold, --class-scores and --normalise are for maps, and a file of boxes was given")
         results = _score_boxes(path, truth, rules, None if coco_images is None else Path(coco_images), reporter)
     else:
-        raise DataError(f"no folder and no .json file {path}: expected one .npy an image, or COCO boxes")
+        raise DataError(f"no folder and no .json file {path}: expected one .npy or .png an image, or COCO boxes")
     if not isinstance(data, DataSource):
         report_reading(source, reporter)
     return Scores(str(predictions), source, name, source.class_names, tuple(results))

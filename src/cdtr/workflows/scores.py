@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cdtr.evaluation import Evaluation
 from cdtr.records import DataSource
-from cdtr.reports.tables import ALL_BASELINE_NAMES, INTERVAL_NAME, METRIC_NAMES, metric_rows, percent
-from cdtr.workflows.html import html_table
+from cdtr.reports.notebook import html_evaluation, html_table
+from cdtr.reports.tables import METRIC_NAMES, percent
 
 _IN_REPR = ("gt_known_loc", "top1_loc", "top1_cls")
 
@@ -62,9 +62,7 @@ class Scores:
         caption = f"{self.subject} on {self.split} of {self.source.root}, in percent"
         if len(self.evaluations) == 1:
             (only,) = self.evaluations
-            header = ["metric", "score", INTERVAL_NAME, *ALL_BASELINE_NAMES.values()]
-            rows: Sequence[Sequence[str]] = [[name, *values] for name, values in metric_rows(only)]
-            return html_table(f"{caption}, protocol {only.protocol}", header, rows)
+            return html_evaluation(caption, only)
         header = ["metric", *(found.protocol for found in self.evaluations)]
         rows = [
             [name, *(percent(found.metrics.get(key)) for found in self.evaluations)]

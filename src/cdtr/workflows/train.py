@@ -12,6 +12,7 @@ from rich.console import Console
 from cdtr.config import Config, load_config, parse_config, recipe_label
 from cdtr.data.opening import open_data
 from cdtr.records import DataSource
+from cdtr.reports.notebook import html_charts, html_table
 from cdtr.runs import RunFolder
 from cdtr.terminal import PlainConsole
 from cdtr.training import loop
@@ -50,6 +51,20 @@ class Run(RunFolder):
         """The folder, its recipe, the number of classes, and the scores of the last epoch."""
         scores = "".join(f", {name} {value:.1f}%" for name, value in self.last_epoch.items())
         return f"Run({self.path}: recipe {recipe_label(self.config())}, {len(self.class_names())} classes{scores})"
+
+    def _repr_html_(self) -> str:
+        from cdtr.reports.curves import training_charts  # matplotlib, which training does without
+
+        images = [(f"images, {split}", str(len(samples))) for split, samples in self.source.splits.items()]
+        scores = [(f"{name} (%)", f"{value:.1f}") for name, value in self.last_epoch.items()]
+        facts = [
+            ("recipe", recipe_label(self.config())),
+            ("classes", str(len(self.class_names()))),
+            ("data", str(self.source.root)),
+            *images,
+            *scores,
+        ]
+        return html_table(str(self.path), ["fact", "value"], facts) + html_charts(training_charts(self))
 
 
 def train(

@@ -28,10 +28,13 @@ def _boxes(source: DataSource, sample: Sample) -> list[list[float]] | None:
 
 def test_boxes_of_the_images_own_class_count(tmp_path: Path) -> None:
     source = load_source(write_files(tmp_path, FILES))
-    assert (source.name, source.class_names) == ("brain_tumor", ("Glioma", "Meningioma", "NoTumor", "Pituitary"))
+    assert source.name == "brain_tumor"
+    assert source.class_names == ("Glioma", "Meningioma", "NoTumor", "Pituitary")
     first, empty, head = source.splits["train"]
     (unknown,) = source.splits["val"]
-    assert (first.image_id, first.label, head.label) == ("Train/Glioma/images/a (1).jpg", 0, 2)
+    assert first.image_id == "Train/Glioma/images/a (1).jpg"
+    assert first.label == 0
+    assert head.label == 2
     assert _boxes(source, first) == [[40, 15, 60, 35], [0, 0, 20, 10]]
     assert _boxes(source, head) == [[0, 0, 10, 10]]
     assert _boxes(source, empty) == []
@@ -41,7 +44,8 @@ def test_boxes_of_the_images_own_class_count(tmp_path: Path) -> None:
 def test_the_originals_folder_with_a_blank_is_the_same_class(tmp_path: Path) -> None:
     files = {name.replace("NoTumor", "No Tumor"): content for name, content in FILES.items()}
     source = open_data(write_files(tmp_path, files), DataConfig(unboxed_classes=("NoTumor",)))
-    assert (source.name, source.class_names) == ("brain_tumor", ("Glioma", "Meningioma", "NoTumor", "Pituitary"))
+    assert source.name == "brain_tumor"
+    assert source.class_names == ("Glioma", "Meningioma", "NoTumor", "Pituitary")
     assert source.splits["train"][2].path == tmp_path / "Train" / "No Tumor" / "images" / "b.jpg"
     assert _boxes(source, source.splits["train"][2]) is None
     assert _boxes(load_source(tmp_path), source.splits["train"][2]) == [[0, 0, 10, 10]]

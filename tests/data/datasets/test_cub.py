@@ -27,7 +27,9 @@ def _make(root: Path, **changed: str | None) -> Path:
 
 def test_the_published_lists_are_read_with_gaps_and_blanks(tmp_path: Path) -> None:
     source = load_source(_make(tmp_path))
-    assert (source.name, source.class_names, source.annotated) == ("cub", ("007.Crow", "009.Blue_Jay"), True)
+    assert source.name == "cub"
+    assert source.class_names == ("007.Crow", "009.Blue_Jay")
+    assert source.annotated is True
     (test,) = source.splits["test"]
     train = source.splits["train"]
     assert [(s.image_id, s.label) for s in train] == [("images/007.Crow/a b.jpg", 0), ("images/009.Blue_Jay/d.jpg", 1)]

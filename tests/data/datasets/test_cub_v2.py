@@ -49,7 +49,8 @@ BENCHMARK: Files = (
 @pytest.mark.parametrize("files", [BESIDE, IN_FOLDER, BENCHMARK], ids=["beside", "folder", "benchmark"])
 def test_the_extra_images_are_a_split_to_calibrate_on(tmp_path: Path, files: Files) -> None:
     source = load_source(write_files(tmp_path, files))
-    assert (source.name, source.class_names) == ("cub_v2", ("001.Crow", "002.Blue_Jay"))
+    assert source.name == "cub_v2"
+    assert source.class_names == ("001.Crow", "002.Blue_Jay")
     assert {split: len(samples) for split, samples in source.splits.items()} == {
         "train": 1,
         "test": 1,
@@ -59,7 +60,8 @@ def test_the_extra_images_are_a_split_to_calibrate_on(tmp_path: Path, files: Fil
     first, second = source.splits["train-fullsup"]
     boxes = [source.annotate(sample) for sample in (first, second, source.splits["test"][0])]
     assert [box.boxes_xyxy.tolist() for box in boxes if box] == [[[1, 2, 3, 4]], [[5, 6, 7, 8]], [[0, 0, 5, 5]]]
-    assert (first.label, second.label) == (0, 1)
+    assert first.label == 0
+    assert second.label == 1
 
 
 def test_without_the_lists_it_is_cub(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def test_split_folders(tmp_path: Path) -> None:
 )
 def test_split_or_class(names: list[str], splits: list[str], classes: tuple[str, ...], tmp_path: Path) -> None:
     source = load_source(_make(tmp_path, *names))
-    assert (list(source.splits), source.class_names) == (splits, classes)
+    assert list(source.splits) == splits
+    assert source.class_names == classes
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,8 @@ def test_images_beside_clear_splits_are_warned_about(
     root = _make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", *names)
     with pytest.warns(UserWarning, match=f"{left_out} is left out: expected class folders"):
         source = load_source(root)
-    assert (list(source.splits), source.class_names) == (splits, ("a", "b"))
+    assert list(source.splits) == splits
+    assert source.class_names == ("a", "b")
 
 
 def test_hidden_files_are_ignored_and_what_else_is_left_out_is_named(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ def _make(root: Path, images: int = 5, lists: dict[str, str] | None = None) -> P
 def test_lists_make_the_splits(tmp_path: Path) -> None:
     root = _make(tmp_path, lists={"train": "spot_2.jpg\ndeep_cut_1.jpg\n\n", "val": "spot_1.jpg\r\n"})
     source = load_source(root)
-    assert (source.name, source.class_names, source.annotated) == ("neu_det", ("deep_cut", "spot"), True)
+    assert source.name == "neu_det"
+    assert source.class_names == ("deep_cut", "spot")
+    assert source.annotated is True
     assert [(s.image_id, s.label) for s in source.splits["train"]] == [
         ("IMAGES/spot_2.jpg", 1),
         ("IMAGES/deep_cut_1.jpg", 0),
@@ -63,10 +65,12 @@ def test_kaggles_mirror_is_read_as_it_is(tmp_path: Path) -> None:
             body = BOX.format(name, 1, 2, 3, 4) + BOX.format("other", 1, 1, 10, 10)
             xml.write_text(f"<annotation>{body}</annotation>")
     source = load_source(tmp_path)
-    assert (source.name, source.class_names) == ("neu_det", ("crazing", "inclusion", "patches"))
+    assert source.name == "neu_det"
+    assert source.class_names == ("crazing", "inclusion", "patches")
     assert {split: len(samples) for split, samples in source.splits.items()} == {"train": 6, "val": 3}
     sample = source.splits["val"][1]
-    assert (sample.image_id, sample.label) == ("validation/images/inclusion/inclusion_3.jpg", 1)
+    assert sample.image_id == "validation/images/inclusion/inclusion_3.jpg"
+    assert sample.label == 1
     annotation = source.annotate(sample)
     assert annotation is not None
     assert annotation.boxes_xyxy.tolist() == [[0, 1, 3, 4]]

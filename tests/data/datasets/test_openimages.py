@@ -37,7 +37,8 @@ BENCHMARK: Files = {**LISTS, **{f"dataset/OpenImages/{name}": content for name, 
 @pytest.mark.parametrize("files", [FOLDERS, {**FOLDERS, **LISTS}, BENCHMARK], ids=["folders", "lists", "benchmark"])
 def test_masks_are_joined_and_no_images(tmp_path: Path, files: Files) -> None:
     source = load_source(write_files(tmp_path, files))
-    assert (source.name, source.class_names) == ("openimages", ("0bt_c3", "0by6g"))
+    assert source.name == "openimages"
+    assert source.class_names == ("0bt_c3", "0by6g")
     ids = {split: [sample.image_id for sample in samples] for split, samples in source.splits.items()}
     assert ids == {
         "train": ["train/0bt_c3/a.jpg", "train/0by6g/b.jpg"],

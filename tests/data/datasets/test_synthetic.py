@@ -8,7 +8,7 @@ from PIL import Image
 
 from cdtr.data.datasets import load_source
 from cdtr.data.datasets.synthetic import generate
-from cdtr.data.drawing import PATTERN_NAMES, _add_distractors, draw_picture
+from cdtr.data.drawing import PATTERN_NAMES, _add_distractors, draw_image
 from cdtr.errors import DataError
 from cdtr.formats.masks import tight_box
 from cdtr.records import DataSource
@@ -26,7 +26,9 @@ def _hashes(root: Path) -> dict[str, str]:
 
 def test_is_recognised_and_balanced(made: DataSource) -> None:
     source = load_source(made.root)
-    assert (source.name, source.class_names, source.annotated) == ("synthetic", PATTERN_NAMES, True)
+    assert source.name == "synthetic"
+    assert source.class_names == PATTERN_NAMES
+    assert source.annotated is True
     assert Counter(s.label for s in source.splits["train"]) == dict.fromkeys(range(8), 3)
     assert Counter(s.label for s in source.splits["val"]) == dict.fromkeys(range(8), 1)
     assert source.splits == made.splits
@@ -50,7 +52,7 @@ def test_box_is_tight_around_the_mask(made: DataSource) -> None:
 @pytest.mark.parametrize("size", [32, 112])
 def test_object_is_inside_and_of_fair_size(size: int) -> None:
     for index in range(24):
-        mask = draw_picture(index % 8, size, np.random.default_rng(index)).mask
+        mask = draw_image(index % 8, size, np.random.default_rng(index)).mask
         assert mask.shape == (size, size)
         x0, y0, x1, y1 = tight_box(mask)
         assert min(x0, y0) >= 0
@@ -79,7 +81,7 @@ def test_object_is_patterned_and_its_surroundings_are_not() -> None:
     for label in range(8):
         on, off = [], []
         for index in range(4):
-            picture = draw_picture(label, 112, np.random.default_rng([index, label]))
+            picture = draw_image(label, 112, np.random.default_rng([index, label]))
             grey = picture.image.astype(float).mean(axis=2)
             gradient = np.hypot(*np.gradient(grey))
             on.append(gradient[picture.mask].mean())

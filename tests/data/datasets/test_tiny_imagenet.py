@@ -25,14 +25,16 @@ def _make(root: Path, boxes: dict[str, str] = BOXES, val: str = VAL, wnids: str 
 
 def test_the_published_layout_is_read(tmp_path: Path) -> None:
     source = load_source(_make(tmp_path))
-    assert (source.name, source.class_names) == ("tiny_imagenet", ("crane (n2)", "crane (n1)"))
+    assert source.name == "tiny_imagenet"
+    assert source.class_names == ("crane (n2)", "crane (n1)")
     assert [(s.image_id, s.label) for s in source.splits["train"]] == [
         ("train/n2/images/n2_0.JPEG", 0),
         ("train/n1/images/n1_0.JPEG", 1),
         ("train/n1/images/n1_1.JPEG", 1),
     ]
     (val,) = source.splits["val"]
-    assert (val.image_id, val.label) == ("val/images/val_0.JPEG", 0)
+    assert val.image_id == "val/images/val_0.JPEG"
+    assert val.label == 0
     boxes = [
         annotation.boxes_xyxy.tolist() for s in (*source.splits["train"], val) if (annotation := source.annotate(s))
     ]

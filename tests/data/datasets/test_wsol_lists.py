@@ -22,9 +22,12 @@ def write(folder, **changes):
 
 def test_lists_are_read_without_images(tmp_path):
     source = load_source(write(tmp_path))
-    assert (source.name, source.class_names) == ("wsol_lists", ("class 0", "class 1"))
+    assert source.name == "wsol_lists"
+    assert source.class_names == ("class 0", "class 1")
     first, second = source.splits["test"]
-    assert (first.image_id, first.label, source.size_hw(first)) == ("val/a,b.jpg", 1, (375, 500))
+    assert first.image_id == "val/a,b.jpg"
+    assert first.label == 1
+    assert source.size_hw(first) == (375, 500)
     assert source.annotate(first).boxes_xyxy.tolist() == [[1, 2, 30, 40], [5, 6, 7, 8]]
     assert source.annotate(second).boxes_xyxy.tolist() == [[0, 0, 9, 19]]
 

@@ -55,7 +55,7 @@ def command(
     from cdtr.cli._shared import TERMINAL, require_folder
     from cdtr.data.check import require_kinds
     from cdtr.image_files.written import mark_written
-    from cdtr.reports.contact_sheet import MOST_CLASSES, class_sheet, copies_sheet, require_format, write_picture
+    from cdtr.reports.contact_sheet import MOST_CLASSES, class_sheet, copies_sheet, require_format, write_sheet
     from cdtr.reports.data_check import classes_table, finding_lines, splits_table
     from cdtr.terminal import PlainConsole
     from cdtr.workflows.check_data import check_data
@@ -84,12 +84,12 @@ def command(
         print(line)
     max_pixels = found.max_pixels
     for path in (path for path in (sheet, out and out / "classes.jpg") if path is not None):
-        write_picture(class_sheet(found, per_class, max_pixels), path)
+        write_sheet(class_sheet(found, per_class, max_pixels), path)
         rest = len(found.source.class_names) - MOST_CLASSES
         print(f"wrote {path}" + (f", without the last {rest} classes" if rest > 0 else ""))
     groups = found.copies.unequal_groups() if out is not None and found.copies is not None else []
     if out is not None and groups:
-        write_picture(copies_sheet(groups, found.source.class_names, max_pixels), out / "copies.jpg")
+        write_sheet(copies_sheet(groups, found.source.class_names, max_pixels), out / "copies.jpg")
         print(f"wrote {out / 'copies.jpg'}")
     elif out is not None:
         (out / "copies.jpg").unlink(missing_ok=True)  # of an earlier look

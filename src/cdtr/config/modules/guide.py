@@ -16,7 +16,7 @@ class GuideConfig(Section):
 
     enabled: bool = False
     weight: float = Field(1.0, ge=0)  # of the alignment terms
-    attention: Literal["evidence"] | Prior = "evidence"  # what teaches attention; with ocm.prior that does
+    attention: Literal["evidence", "maps"] | Prior = "evidence"  # what teaches attention; with ocm.prior that does
     width: int = Field(128, ge=32, le=1024)  # channels
     features: Literal["own", "backbone"] = "own"  # of layers of its own, or those of the CNN of backbone.stem cnn
 

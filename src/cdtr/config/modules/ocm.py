@@ -16,6 +16,8 @@ _PRIOR_WORDS = {
     "border": ", starts from what is unlike the image's border",
     "contrast": ", starts from what is of another colour than the image's border",
     "rarity": ", starts from what is rare in the image",
+    "shared": ", starts from what a CNN sees alike in the objects of all training images",
+    "maps": ", starts from maps of another tool",
 }
 
 
@@ -31,7 +33,7 @@ class OcmConfig(Section):
     suppress: Literal["scaled", "literal", "official"] = "scaled"  # row 4
     awaken: Literal["scaled", "literal", "official"] = "scaled"  # row 5
     awaken_gradient: Literal["both", "to_attention", "to_pseudo_map"] = "both"
-    prior: Literal["none"] | Prior = "none"  # not in the paper: what M_ocm starts from; both need the guide
+    prior: Literal["none", "maps"] | Prior = "none"  # not in the paper: what M_ocm starts from; needs the guide
 
 
 def _summary(section: OcmConfig, _manifest: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Findings about copies: files that are equal byte for byte, and pictures that look alike."""
+"""Findings about copies: files that are equal byte for byte, and images that look alike."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Mask = npt.NDArray[np.bool_]
 class Copies:
     """Which of N images are copies.
 
-    images: those that can be read. content: (N,), equal numbers are equal files. node, alike: as ``link_alike`` answers
+    images: those that can be read. content: (N,), equal numbers are equal files. node, alike: as ``link_alike`` returns
     them; without perceptual hashes a node is a content, and looks like itself only.
     """
 
@@ -53,7 +53,7 @@ class Copies:
         return [found for found in members.values() if len(found) > 1]
 
     def unequal_groups(self) -> list[list[ImageFacts]]:
-        """Groups of alike pictures, one of each equal files of a split; those across splits or classes come first."""
+        """Groups of alike images, one of each equal files of a split; those across splits or classes come first."""
         groups = []
         for found in self.groups(np.ones(len(self.images), dtype=np.bool_)):
             different = list({(one.split, one.sample.label, one.content): one for one in found}.values())
@@ -73,16 +73,16 @@ def compare_images(
     _, content = np.unique([one.content or one.sample.image_id for one in readable], return_inverse=True)
     content = content.ravel().astype(np.int64)
     node, alike = content, identity(int(content.max(initial=-1)) + 1, dtype=np.int64, format="csr")
-    if any(one.picture is not None for one in readable):
+    if any(one.perceptual_hash is not None for one in readable):
         try:
             node, alike = link_alike(np.stack([_hash_of(one) for one in readable]), distance, progress)
         except TooManyPairsError as error:
-            warnings.warn(f"alike pictures are not told, {error}", stacklevel=2)
+            warnings.warn(f"alike images are not listed, {error}", stacklevel=2)
     return Copies(readable, content, node, alike)
 
 
 def find_duplicates(source: DataSource, facts: Sequence[ImageFacts], copies: Copies) -> Iterator[Finding]:
-    """Equal files and alike pictures across splits and within each, and those under several classes."""
+    """Equal files and alike images across splits and within each, and those under several classes."""
     contents = {one.sample.path: one.content for one in facts}
     exact = find_copies(source, contents.get)
     if exact:
@@ -140,8 +140,8 @@ def _under_several_classes(source: DataSource, copies: Copies) -> Iterator[Findi
             for group in groups
         )
         message = (
-            f"{counted(int(found.sum()))}, {counted(len(groups), 'picture')}, lie under several classes, such as "
-            f"{items[0]}"
+            f"{counted(int(found.sum()))}, {counted(len(groups), 'different image')}, lie under several classes, "
+            f"such as {items[0]}"
         )
         yield Finding("labels-differ", message, items)
 
@@ -158,9 +158,9 @@ def _mixed(group: Sequence[ImageFacts]) -> list[ImageFacts]:
 
 
 def _hash_of(one: ImageFacts) -> UInt8Array:
-    """Its perceptual hash; a blank picture's is made of its bytes, and so is like that of equal files alone."""
-    if one.picture is not None:
-        return one.picture
+    """Its perceptual hash; a blank image's is made of its bytes, and so is like that of equal files alone."""
+    if one.perceptual_hash is not None:
+        return one.perceptual_hash
     return np.frombuffer(hashlib.sha256(str(one.content).encode()).digest(), dtype=np.uint8)
 
 

@@ -25,8 +25,8 @@ KINDS: Mapping[str, Kind] = {
     "too-large": Kind(True, "images of more than data.max_pixels"),
     "class-empty": Kind(True, "classes without a readable image to train on"),
     "copies-across": Kind(True, "files that lie in two splits, byte for byte"),
-    "near-across": Kind(True, "pictures that lie in two splits, re-encoded, resized or brightened"),
-    "labels-differ": Kind(True, "one picture under several classes"),
+    "near-across": Kind(True, "images that lie in two splits, re-encoded, resized or brightened"),
+    "labels-differ": Kind(True, "one image under several classes"),
     "boxes-unreadable": Kind(True, "annotations that cannot be read"),
     "boxes-empty": Kind(True, "boxes without an inside"),
     "boxes-outside": Kind(
@@ -40,7 +40,7 @@ KINDS: Mapping[str, Kind] = {
     "class-missing": Kind(False, "classes without images in a split that is not for training"),
     "imbalance": Kind(False, "ten times as many training images in one class as in another"),
     "copies-within": Kind(False, "files that lie in one split several times"),
-    "near-within": Kind(False, "pictures that lie in one split several times, re-encoded, resized or brightened"),
+    "near-within": Kind(False, "images that lie in one split several times, re-encoded, resized or brightened"),
     "modes-mixed": Kind(False, "colour and grey images, or images with transparency, side by side"),
     "sizes-extreme": Kind(False, "images of less than 32 pixels a side, or more than four times as long as wide"),
     "no-scores": Kind(False, "no split val or test: scores will come from held-out training images"),
@@ -49,7 +49,7 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line for people, and all that it is about by image id (several ids of one picture joined by " = ")."""
+    """One line for people, and all that it is about by image id (several ids of one image joined by " = ")."""
 
     kind: str
     message: str

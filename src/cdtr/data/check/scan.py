@@ -1,4 +1,4 @@
-"""A look at every image and annotation of a data set: whether it can be read, its size and kind, what tells copies."""
+"""Read every image and annotation of a data set: faults, sizes, modes, and hashes that show copies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, TypeVar
 from PIL import Image
 
 from cdtr.cores import core_count
-from cdtr.data.near_copies import picture_hash, require_imagehash
+from cdtr.data.near_copies import perceptual_hash, require_imagehash
 from cdtr.errors import DataError
 from cdtr.image_files.paths import content_hash
 from cdtr.image_files.reading import FORMATS, TooManyPixelsError, read_image
@@ -38,9 +38,9 @@ class Fault:
 class ImageFacts:
     """What is known of one image of a split.
 
-    size_hw: of the upright picture, None where it cannot be decoded. mode, file_format: as Pillow names them, "" for a
-    file that it does not know. content: ``files.content_hash``, None for an empty or missing file. picture:
-    ``near_copies.picture_hash``, None where it was not asked for, for a blank picture, and if it cannot be decoded.
+    size_hw: of the upright image, None where it cannot be decoded. mode, file_format: as Pillow names them, "" for a
+    file that it does not know. content: ``files.content_hash``, None for an empty or missing file. perceptual_hash:
+    ``near_copies.perceptual_hash``, None where it was not asked for, for a blank image, and if it cannot be decoded.
     """
 
     split: str
@@ -49,7 +49,7 @@ class ImageFacts:
     mode: str = ""
     file_format: str = ""
     content: str | None = None
-    picture: UInt8Array | None = None
+    perceptual_hash: UInt8Array | None = None
     fault: Fault | None = None
 
 
@@ -94,7 +94,7 @@ def _look(member: tuple[str, Sample], max_pixels: int, near: bool) -> ImageFacts
         mode=mode,
         file_format=file_format,
         content=content,
-        picture=picture_hash(image) if near else None,
+        perceptual_hash=perceptual_hash(image) if near else None,
     )
 
 

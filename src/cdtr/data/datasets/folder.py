@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 from cdtr.account import Account
-from cdtr.data.masks import separate_masks
+from cdtr.data.mask_files import separate_masks
 from cdtr.errors import DataError
 from cdtr.formats import Images, find_boxes, no_annotation
 from cdtr.image_files.paths import find_images, natural_key, plain_name, unfit_class, visible_folders

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from cdtr.cores import core_count
-from cdtr.data.drawing import PATTERN_NAMES, draw_picture
+from cdtr.data.drawing import PATTERN_NAMES, draw_image
 from cdtr.errors import DataError
 from cdtr.files import full_disk_named
 from cdtr.formats.masks import tight_box
@@ -129,11 +129,11 @@ def _draw_all(
 def _draw_one(root: Path, split: str, index: int, size: int, seed: int) -> tuple[str, tuple[int, ...]]:
     label = index % len(PATTERN_NAMES)
     random = np.random.default_rng([seed, _SPLITS.index(split), index])
-    picture = draw_picture(label, size, random)
+    drawn = draw_image(label, size, random)
     image_id = f"{split}/{PATTERN_NAMES[label]}/{index:05d}.jpg"
-    Image.fromarray(picture.image).save(root / image_id, quality=95)
-    Image.fromarray(picture.mask.astype(np.uint8) * 255).save(_mask_path(root, image_id))
-    return image_id, tight_box(picture.mask)
+    Image.fromarray(drawn.image).save(root / image_id, quality=95)
+    Image.fromarray(drawn.mask.astype(np.uint8) * 255).save(_mask_path(root, image_id))
+    return image_id, tight_box(drawn.mask)
 
 
 def _mask_path(root: Path, image_id: str) -> Path:

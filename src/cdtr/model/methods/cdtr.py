@@ -5,14 +5,16 @@ Every module is a switch: without any it is TS-CAM, with CSM and OCM it is CATR.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import AttentionReduce, Config, MapsConfig, Prior, module_specs
 from cdtr.errors import ConfigError
-from cdtr.model.backbone import Backbone
+from cdtr.model.backbone import Backbone, Tokens
+from cdtr.model.cnn import CnnFeatures, LevelConv
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guidance, Guide
 from cdtr.model.maps import class_evidence, class_loss, mean_attention, pooled_logits
@@ -41,6 +43,8 @@ class Cdtr(Method):
         sba_alpha: Weight alpha of the term of SBA in Eq. 2.
         attention_reduce: How the attention of blocks and heads is combined; see ``mean_attention``.
         maps: The settings of the localization maps.
+        probed: The frozen CNN whose features the class maps ``X_out`` are a linear function of, fitted before training
+            by ``cdtr.training.features``; None for a convolution of the patch tokens, which training learns.
     """
 
     def __init__(
@@ -56,11 +60,14 @@ class Cdtr(Method):
         sba_alpha: float = 0.0,
         attention_reduce: AttentionReduce = "mean",
         maps: MapsConfig | None = None,
+        probed: CnnFeatures | None = None,
     ) -> None:
         super().__init__()
         self.maps = maps or MapsConfig()
         self.backbone = backbone
-        self.head = nn.Conv2d(backbone.dim, classes, 3, padding=1, padding_mode=self.maps.padding)
+        self.probe = None if probed is None else LevelConv(probed, classes).requires_grad_(False)
+        if self.probe is None:
+            self.head = nn.Conv2d(backbone.dim, classes, 3, padding=1, padding_mode=self.maps.padding)
         self.csm = csm
         self.ocm = ocm
         self.ski = ski
@@ -70,21 +77,29 @@ class Cdtr(Method):
         self.fixed_weights = {"sba": sba_alpha}  # of terms without a learned weight, where it is not 1
         self.attention_reduce: AttentionReduce = attention_reduce
 
-    def forward(self, images: Tensor, auxiliary: bool | None = None) -> ModelOutput:
+    @property
+    def cnn(self) -> CnnFeatures | None:
+        """The CNN whose features are the patches; None without one."""
+        return self.backbone.cnn
+
+    def forward(
+        self, images: Tensor, auxiliary: bool | None = None, levels: Sequence[Tensor] | None = None
+    ) -> ModelOutput:
         """Compute class scores and localization maps (Eq. 3, or as ``maps.fuse`` says).
 
         Args:
             images: (B, 3, H, W), normalised.
             auxiliary: Whether to run SKI and the guide, which no map needs; None runs them in training mode.
+            levels: Feature maps of the images' ``cnn``, if they are known already.
 
         Returns:
             ``maps`` (B, C, h, w) are of any sign. ``aux`` has the outputs of the modules, and in training the class
             maps ``X_out + X_csm`` as ``evidence``, which several losses use.
         """
         auxiliary = self.training if auxiliary is None else auxiliary
-        tokens = self.backbone(images)
+        tokens = self.backbone(images) if levels is None else self.backbone(images, levels)
         m_ca = mean_attention(tokens.attention, self.attention_reduce)
-        x_out: Tensor = self.head(tokens.patches)
+        x_out = self._class_maps(tokens)
         aux: dict[str, Tensor] = {"x_out": x_out}
         if self.csm is not None:
             aux["x_csm"] = self.csm(tokens.attention)
@@ -104,6 +119,13 @@ class Cdtr(Method):
         if self.maps.evidence == "mean" and "x_csm" in aux:
             evidence = evidence / 2
         return ModelOutput(pooled_logits(x_out), fuse(m_ca, evidence, self.maps), m_ca, aux)
+
+    def _class_maps(self, tokens: Tokens) -> Tensor:
+        """``X_out`` (B, C, h, w)."""
+        if self.probe is None or self.cnn is None or tokens.features is None:
+            found: Tensor = self.head(tokens.patches)
+            return found
+        return self.probe(self.cnn, tokens.features)  # type: ignore[no-any-return]
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """Compute the terms of Eq. 2, and those of the guide.
@@ -125,7 +147,7 @@ class Cdtr(Method):
             terms["ski"] = self.ski.loss(aux["ski_logits"], labels, batch.weights)
         evidence = class_evidence(aux)[range(len(labels)), labels]
         if self.guide is not None:
-            seen = Guidance(aux["x_guide"], aux.get("prior"))
+            seen = Guidance(aux["x_guide"], self.guide.prior_of(aux.get("prior"), batch.prior))
             m_ocm = aux["m_ocm"].float() if self.ocm is not None and self.ocm.config.prior != "none" else None
             terms |= self.guide.losses(seen, output.attention, evidence, labels, m_ocm, batch.weights)
         if self.sba is not None:
@@ -165,11 +187,13 @@ def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig) -> Tensor:
         evidence: (B, C, h, w), class maps ``X_out + X_csm`` of any sign.
         config: ``maps.fuse`` ``product`` is Eq. 3. Where the class map of a class is negative all over the image, as
             that of a class that is not recognised, the product is inverted attention; ``softplus`` of the class maps
-            avoids that.
+            avoids that. ``attention`` leaves the class maps out: every class has the same map, as sharp as the patches.
 
     Returns:
         (B, C, h, w).
     """
+    if config.fuse == "attention":
+        return m_ca[:, None].expand_as(evidence)
     return m_ca[:, None] * (F.softplus(evidence) if config.fuse == "softplus" else evidence)
 
 
@@ -203,20 +227,21 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
         sba_alpha=config.sba.alpha,
         attention_reduce=config.backbone.attention_reduce,
         maps=config.maps,
+        probed=backbone.cnn if config.backbone.stem == "cnn" and config.backbone.cnn.classifier == "features" else None,
     )
 
 
 def _guide(config: Config, classes: int, backbone: Backbone) -> Guide:
-    shares = None
+    cnn = None
     if config.guide.features == "backbone":
-        if backbone.cnn is None:
+        cnn = backbone.cnn
+        if cnn is None:
             raise ConfigError("guide.features backbone needs backbone.stem cnn, whose features the guide then uses")
-        shares = backbone.cnn.shares()
     grid, patch = backbone.grid_hw, backbone.patch_size
-    return Guide(classes, grid, patch, config.guide, config.maps.padding, _prior(config), shares)
+    return Guide(classes, grid, patch, config.guide, config.maps.padding, _prior(config), cnn)
 
 
-def _prior(config: Config) -> Prior | None:
+def _prior(config: Config) -> Prior | Literal["maps"] | None:
     """Return the guide's prior: that of OCM, or else that of the attention."""
     if config.ocm.enabled and config.ocm.prior != "none":
         return config.ocm.prior

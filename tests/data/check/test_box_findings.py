@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_sets import image_facts
 
-from cdtr.data.check.boxes import find_box_faults, is_empty, is_outside, overhangs
+from cdtr.data.check.box_findings import find_box_faults, is_empty, is_outside, overhangs
 from cdtr.data.check.scan import BoxFacts
 from cdtr.records import Annotation
 

@@ -1,4 +1,4 @@
-"""The report of a run: one page of what was trained on what, how good it is, what goes wrong, and pictures."""
+"""The report of a run: one page of what was trained on what, how good it is, what goes wrong, and images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from cdtr.evaluation import AttentionNoise, Evaluation
 from cdtr.localization.torch_model import TorchModel
 from cdtr.metrics.baselines import CENTRE_BOX, LARGEST_CLASS
 from cdtr.records import DataSource, Sample
-from cdtr.reports import facts
+from cdtr.reports import run_facts
 from cdtr.reports.charts import box_score_charts, noise_chart, noise_kind_rows, overlap_charts, threshold_charts
 from cdtr.reports.curves import last_likeness, training_charts
-from cdtr.reports.gallery import Gallery, Pictures, choose_random, choose_rows
+from cdtr.reports.gallery import Gallery, PanelDrawer, choose_random, choose_rows
 from cdtr.reports.page import write_page
 from cdtr.reports.panels import Panel
 from cdtr.reports.tables import (
@@ -103,12 +103,12 @@ def report_words(run: RunFolder, shown: str, parameters: int, measured: Measured
         "written": date.today().isoformat(),
         "version": library_versions()["cdtr"],
         "tables": [
-            ("Data", facts.data_facts(run)),
-            ("Model", facts.model_facts(run, parameters)),
-            ("Training", facts.training_facts(run)),
-            ("Made with", facts.version_facts(run)),
+            ("Data", run_facts.data_facts(run)),
+            ("Model", run_facts.model_facts(run, parameters)),
+            ("Training", run_facts.training_facts(run)),
+            ("Made with", run_facts.version_facts(run)),
         ],
-        "modules": facts.modules(run),
+        "modules": run_facts.modules(run),
         "training": training_charts(run),
         "config": run.config().to_yaml(),
         "columns": ["this run", INTERVAL_NAME, *ALL_BASELINE_NAMES.values()],
@@ -142,7 +142,7 @@ def _without_images(run: RunFolder) -> dict[str, Any]:
 
 def _with_images(run: RunFolder, measured: Measured) -> dict[str, Any]:
     evaluation = measured.evaluation
-    pictures = Pictures(
+    drawer = PanelDrawer(
         measured.source,
         {sample.image_id: sample for sample in measured.samples},
         measured.predictor,
@@ -163,8 +163,8 @@ def _with_images(run: RunFolder, measured: Measured) -> dict[str, Any]:
         "classes": list(_class_rows(evaluation, measured.source.class_names)),
         "overlap": overlap_charts(evaluation),
         "trust": {"charts": box_score_charts(evaluation), "found": evaluation.box_scores},
-        "noise": _noise(measured, pictures, run.config().seed),
-        "galleries": _galleries(measured, pictures, run.config().seed),
+        "noise": _noise(measured, drawer, run.config().seed),
+        "galleries": _galleries(measured, drawer, run.config().seed),
     }
 
 
@@ -173,9 +173,9 @@ def _known(rows: Iterable[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]
     return [(name, values) for name, values in rows if values[0] != percent(None)]
 
 
-def _galleries(measured: Measured, pictures: Pictures, seed: int) -> list[Gallery]:
+def _galleries(measured: Measured, drawer: PanelDrawer, seed: int) -> list[Gallery]:
     chosen = choose_rows(measured.evaluation.rows, measured.images, seed)
-    return [pictures.gallery(*group) for group in chosen if group[2]]
+    return [drawer.gallery(*group) for group in chosen if group[2]]
 
 
 def _headline(evaluation: Evaluation) -> Iterator[tuple[str, str, str]]:
@@ -199,7 +199,7 @@ def _notes(evaluation: Evaluation, likeness: float | None) -> Iterator[str]:
     if source is ThresholdSource.ORACLE and evaluation.n_annotated:
         yield "The map threshold was chosen on images that are scored here, which flatters the scores."
     if not evaluation.n_annotated:
-        yield "These images have no boxes, so only their classes are measured. Look at the pictures for the boxes."
+        yield "These images have no boxes, so only their classes are measured. Look at the images for the boxes."
     yield from filter(None, [_inverted(likeness, evaluation)])
 
 
@@ -255,12 +255,12 @@ def _class_rows(evaluation: Evaluation, names: Sequence[str]) -> Iterator[ClassR
         )
 
 
-def _noise(measured: Measured, pictures: Pictures, seed: int) -> dict[str, Any] | None:
-    """How much of the attention lies outside the true boxes, in percent, and pictures of it."""
+def _noise(measured: Measured, drawer: PanelDrawer, seed: int) -> dict[str, Any] | None:
+    """How much of the attention lies outside the true boxes, in percent, and images of it."""
     noise = measured.noise
     if noise is None:
         return None
-    shown: list[tuple[Panel, ...]] = pictures.attention(
+    shown: list[tuple[Panel, ...]] = drawer.attention(
         measured.before, choose_random(noise.image_ids, _NOISE_IMAGES, seed)
     )
     rows = [("area outside", noise.area), ("attention outside, before training", noise.before)]
@@ -273,7 +273,7 @@ def _noise(measured: Measured, pictures: Pictures, seed: int) -> dict[str, Any] 
         "note": measured.before_note,
         "chart": noise_chart(noise),
         "kinds": list(noise_kind_rows(noise)),
-        "pictures": shown,
+        "images": shown,
     }
 
 

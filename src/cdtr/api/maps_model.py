@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from cdtr.errors import ConfigError, DataError
+from cdtr.image_files.maps import load_maps
 from cdtr.localization.prediction import RawPrediction, SelectClasses
 from cdtr.records import FloatArray
 
@@ -21,7 +22,7 @@ class MapsModel:
 
     Attributes:
         class_names: the classes in the order of the logits.
-        files: ``.npy`` by image id: one map (h, w), or one a class (C, h, w), of the whole image, of any range.
+        files: ``.npy`` or PNG by image id: one map (h, w), or one a class (C, h, w), of the whole image, of any range.
         logits: class scores (C,) by image id; a single map is of the most probable class.
         max_pixels: larger images are refused.
         batch_size: images localized together.
@@ -52,8 +53,6 @@ class MapsModel:
 
     def _maps(self, image_id: str, classes: npt.NDArray[np.int64]) -> FloatArray:
         """Read the maps (K, h, w) of some classes of an image."""
-        from cdtr.evaluation.predictions import load_maps
-
         path = self.files.get(image_id)
         if path is None:
             raise DataError(f"no map of {image_id}: expected a file for every image")

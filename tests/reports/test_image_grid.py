@@ -8,7 +8,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from cdtr.reports.picture_grid import GridBlock, GridRow, picture_grid
+from cdtr.reports.image_grid import GridBlock, GridRow, image_grid
 
 LONG = "a text that goes on and on about how its images were chosen and what the colours of the boxes mean, " * 3
 
@@ -23,7 +23,7 @@ def block(columns: int, rows: int, title: str = "crazing") -> GridBlock:
 def test_texts_and_pictures_do_not_overlap(columns: int) -> None:
     blocks = [block(columns, 2, "042.Vermilion Flycatcher: several objects merged"), block(columns, 1)]
     legend = [("base: another class", (240, 140, 20)), ("novel: none", (40, 110, 240))]
-    figure = picture_grid("Fig. 2. A title that says what it is", blocks, legend)
+    figure = image_grid("Fig. 2. A title that says what it is", blocks, legend)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
@@ -34,7 +34,7 @@ def test_texts_and_pictures_do_not_overlap(columns: int) -> None:
     for one, other in combinations(boxes, 2):
         width = min(one.x1, other.x1) - max(one.x0, other.x0)
         height = min(one.y1, other.y1) - max(one.y0, other.y0)
-        assert min(width, height) < 1, (one, other)
+        assert min(width, height) < 1, f"{one} and {other}"
     whole = figure.bbox
     assert all(one.x0 >= -1 and one.x1 <= whole.x1 + 1 and one.y0 >= -1 and one.y1 <= whole.y1 + 1 for one in boxes)
     sides = {
@@ -45,6 +45,6 @@ def test_texts_and_pictures_do_not_overlap(columns: int) -> None:
 
 
 def test_what_does_not_fit_above_a_column_is_cut() -> None:
-    figure = picture_grid("t", [block(2, 1, "word " * 40)])
+    figure = image_grid("t", [block(2, 1, "word " * 40)])
     titles = [text.get_text() for text in figure.texts if text.get_text().startswith("word")]
     assert all(title.endswith("…") and title.count("\n") == 1 for title in titles)

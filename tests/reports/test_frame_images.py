@@ -9,7 +9,7 @@ from PIL import Image
 from cdtr.evaluation import find_protocol
 from cdtr.evaluation.protocols import place_boxes, place_map
 from cdtr.metrics.noise import NOISE_KINDS
-from cdtr.reports.frame_pictures import NOISE_COLOURS, frame_picture, under_map, under_noise, with_boxes
+from cdtr.reports.frame_images import NOISE_COLOURS, frame_image, under_map, under_noise, with_boxes
 
 SIZE_HW = (300, 400)
 BOX = np.array([[160.0, 120.0, 260.0, 210.0]])
@@ -25,7 +25,7 @@ def white_box() -> Image.Image:
 @pytest.mark.parametrize("name", ["wsol", "sat", "cdtr"])
 def test_picture_map_and_boxes_coincide(name: str) -> None:
     protocol = find_protocol(name)
-    picture = frame_picture(white_box(), protocol)
+    picture = frame_image(white_box(), protocol)
     assert picture.size == (2 * protocol.frame_hw[1], 2 * protocol.frame_hw[0])
     rows, columns = np.nonzero(np.asarray(picture)[..., 0] > 127)
     (box,) = place_boxes(BOX, SIZE_HW, protocol)
@@ -47,7 +47,7 @@ def test_heat_is_over_the_high_values() -> None:
 
 def test_each_kind_of_noise_has_its_colour_outside_the_boxes_alone() -> None:
     protocol = find_protocol("wsol")
-    grey = frame_picture(Image.new("RGB", (400, 300), (128, 128, 128)), protocol)
+    grey = frame_image(Image.new("RGB", (400, 300), (128, 128, 128)), protocol)
     regions = np.array([[0, 1], [2, 0]])
     attention = np.array([[1.0, 1.0], [1.0, 0.0]])
     true = np.array([[0.0, 0.0, 112.0, 56.0]])
@@ -70,7 +70,7 @@ def test_boxes_are_drawn_on_a_copy() -> None:
 
 def test_nothing_is_coloured_beside_what_the_network_saw() -> None:
     protocol, field = find_protocol("wsol"), (50.0, 0.0, 350.0, 300.0)
-    grey = frame_picture(Image.new("RGB", (400, 300), (128, 128, 128)), protocol)
+    grey = frame_image(Image.new("RGB", (400, 300), (128, 128, 128)), protocol)
     ones = np.array([[1.0, 0.5], [1.0, 1.0]])
     none = np.zeros((0, 4))
     pixels = np.asarray(under_noise(grey, ones, np.zeros((2, 2), dtype=int), none, SIZE_HW, protocol, field)).astype(

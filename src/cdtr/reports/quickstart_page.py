@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cdtr.reports.page import write_page
-from cdtr.reports.report import Measured, report_words
+from cdtr.reports.report_page import Measured, report_words
 from cdtr.runs import RunFolder
 
 

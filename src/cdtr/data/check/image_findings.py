@@ -57,7 +57,7 @@ def count_classes(source: DataSource, facts: Sequence[ImageFacts]) -> dict[str, 
     return counts
 
 
-def find_odd_pictures(facts: Sequence[ImageFacts]) -> Iterator[Finding]:
+def find_odd_images(facts: Sequence[ImageFacts]) -> Iterator[Finding]:
     """Modes that differ, and sizes that a square input distorts or blurs."""
     readable = [one for one in facts if one.fault is None]
     modes = Counter(colour_kind(one.mode) for one in readable)

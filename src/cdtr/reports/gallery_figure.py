@@ -17,16 +17,16 @@ from cdtr.evaluation import AttentionNoise, ImageMaps, Protocol, ScoredImage
 from cdtr.metrics.noise import noise_regions
 from cdtr.records import FloatArray
 from cdtr.reports.figures import tidy
-from cdtr.reports.frame_pictures import (
+from cdtr.reports.frame_images import (
     NOISE_COLOURS,
     NOISE_WORDS,
-    frame_picture,
+    frame_image,
     in_frame,
     under_map,
     under_noise,
     with_boxes,
 )
-from cdtr.reports.picture_grid import GridBlock, GridRow, picture_grid
+from cdtr.reports.image_grid import GridBlock, GridRow, image_grid
 from cdtr.reports.tables import ERROR_NAMES, csv_text
 
 _NO_BOX = np.zeros((0, 4))
@@ -76,7 +76,7 @@ class ShownData:
         data, label: the name of the data set, and its words in the figure.
         class_names: its classes.
         protocol: whose frame, boxes and IoU are used.
-        pictures: the pixels of the chosen images.
+        images: the pixels of the chosen images.
         rule: how they were chosen, in words.
         runs: the rows.
         kinds: the kind of error of each image, where it was chosen for one.
@@ -86,7 +86,7 @@ class ShownData:
     label: str
     class_names: Sequence[str]
     protocol: Protocol
-    pictures: Sequence[Image.Image]
+    images: Sequence[Image.Image]
     rule: str
     runs: Sequence[ShownRun]
     kinds: Sequence[str] = field(default=())
@@ -104,12 +104,12 @@ def gallery_figure(found: Reproduction, spec: PaperGallery, parts: Sequence[Show
         One block a data set: the images, then a row for each run and panel.
     """
     legend = [(NOISE_WORDS[kind], colour) for kind, colour in NOISE_COLOURS.items()] if "noise" in spec.panels else []
-    return picture_grid(f"{found.caption}. {found.table.title}", [gallery_block(spec, part) for part in parts], legend)
+    return image_grid(f"{found.caption}. {found.table.title}", [gallery_block(spec, part) for part in parts], legend)
 
 
 def gallery_block(spec: PaperGallery, part: ShownData) -> GridBlock:
-    """Return the images of one data set, then a row for each run and panel, for ``picture_grid``."""
-    frames = [frame_picture(picture, part.protocol) for picture in part.pictures]
+    """Return the images of one data set, then a row for each run and panel, for ``image_grid``."""
+    frames = [frame_image(image, part.protocol) for image in part.images]
     first = part.runs[0].scored
     titles = [part.class_names[one.sample.label].replace("_", " ") for one in first]
     if part.kinds:
@@ -118,9 +118,9 @@ def gallery_block(spec: PaperGallery, part: ShownData) -> GridBlock:
     rows = [GridRow("image", [with_boxes(*three) for three in zip(frames, [_NO_BOX] * len(frames), true, strict=True)])]
     for run in part.runs:
         texts = [_iou_text(one) for one in run.scored] if spec.iou else ()
-        for label, pictures in _panels(spec, part.protocol, frames, run):
+        for label, panels in _panels(spec, part.protocol, frames, run):
             found = [one.found_xyxy if spec.boxes == "both" else _NO_BOX for one in run.scored]
-            drawn = [with_boxes(*three) for three in zip(pictures, found, true, strict=True)]
+            drawn = [with_boxes(*three) for three in zip(panels, found, true, strict=True)]
             rows.append(GridRow(label, drawn, texts))
     return GridBlock(part.label, titles, rows, _text(spec, part))
 
@@ -154,7 +154,7 @@ def _words(spec: PaperGallery, part: ShownData) -> Iterator[str]:
 def _panels(
     spec: PaperGallery, protocol: Protocol, frames: Sequence[Image.Image], run: ShownRun
 ) -> Iterator[tuple[str, list[Image.Image]]]:
-    """The rows of a run: label and pictures. A panel that its method cannot have is left out."""
+    """The rows of a run: label and images. A panel that its method cannot have is left out."""
 
     def under(maps: Sequence[FloatArray]) -> list[Image.Image]:
         parts = zip(maps, run.after, strict=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cdtr.deployment.pictures import Pictures
+from cdtr.deployment.compared_images import ComparedImages
 from cdtr.deployment.program import Runner
 from cdtr.deployment.session import Outputs, Pixels
 from cdtr.errors import CheckpointError
@@ -64,11 +64,11 @@ class Agreement:
     same_box: float
 
 
-def measure_agreement(reference: Outputs, other: Outputs, pictures: Pictures, threshold: float) -> Agreement:
+def measure_agreement(reference: Outputs, other: Outputs, images: ComparedImages, threshold: float) -> Agreement:
     """Return the agreement of two outputs for the same images at a map threshold."""
     classes = [outputs.logits.argmax(axis=1) for outputs in (reference, other)]
     ious = []
-    for index, (size_hw, field) in enumerate(zip(pictures.sizes_hw, pictures.fields, strict=True)):
+    for index, (size_hw, field) in enumerate(zip(images.sizes_hw, images.fields, strict=True)):
         one, two = (
             _box(outputs.maps[index, labels[index]], size_hw, field, threshold)
             for outputs, labels in zip((reference, other), classes, strict=True)

@@ -18,23 +18,23 @@ NOISE_WORDS = {
     "novel": "novel: no class is recognised",
     "own": "the image's class is recognised",
 }
-_SCALE = 2  # pixels of a picture for one of the frame, so that lines are sharp
-_LINE_WIDTH = 5  # of boxes, in pixels of such a picture
+_SCALE = 2  # pixels of an image for one of the frame, so that lines are sharp
+_LINE_WIDTH = 5  # of boxes, in pixels of such an image
 _FAINTEST, _STRONGEST = 0.15, 0.85  # opacity of the least and the most attention
 
 
-def frame_picture(picture: Image.Image, protocol: Protocol) -> Image.Image:
-    """The part of a picture that the protocol scores, resized as its map is, twice as large."""
-    size_hw = picture.height, picture.width
+def frame_image(image: Image.Image, protocol: Protocol) -> Image.Image:
+    """The part of an image that the protocol scores, resized as its map is, twice as large."""
+    size_hw = image.height, image.width
     (height, width), (top, left), frame = protocol.resized_hw(size_hw), protocol.corner(size_hw), protocol.frame_hw
-    resized = picture.resize((width * _SCALE, height * _SCALE), Image.Resampling.BICUBIC)
+    resized = image.resize((width * _SCALE, height * _SCALE), Image.Resampling.BICUBIC)
     left, top = left * _SCALE, top * _SCALE
     return resized.crop((left, top, left + frame[1] * _SCALE, top + frame[0] * _SCALE))
 
 
-def under_map(picture: Image.Image, frame_map: FloatArray) -> Image.Image:
-    """A frame's picture under its map (H, W) in [0, 1]."""
-    return Image.blend(picture, heat_map(frame_map, (picture.height, picture.width)), HEAT_SHARE)
+def under_map(image: Image.Image, frame_map: FloatArray) -> Image.Image:
+    """A frame's image under its map (H, W) in [0, 1]."""
+    return Image.blend(image, heat_map(frame_map, (image.height, image.width)), HEAT_SHARE)
 
 
 def in_frame(
@@ -45,7 +45,7 @@ def in_frame(
 
 
 def under_noise(
-    picture: Image.Image,
+    image: Image.Image,
     attention: FloatArray,
     regions: npt.NDArray[np.int64],
     true_xyxy: FloatArray,
@@ -53,10 +53,10 @@ def under_noise(
     protocol: Protocol,
     field: Field | None = None,
 ) -> Image.Image:
-    """A frame's picture, each patch outside the true boxes coloured by its kind of noise, the more attention the more.
+    """A frame's image, each patch outside the true boxes coloured by its kind of noise, the more attention the more.
 
     Args:
-        picture: From ``frame_picture``.
+        image: From ``frame_image``.
         attention: (h, w), of ``field``.
         regions: (h, w), from ``noise_regions``.
         true_xyxy: (N, 4), half-open, pixels of the frame; inside them nothing is coloured.
@@ -65,17 +65,17 @@ def under_noise(
         field: The part of the image that attention and regions cover, None for all of it; the rest is not coloured.
 
     Returns:
-        A new picture.
+        A new image.
     """
     palette = np.array([NOISE_COLOURS[kind] for kind in NOISE_KINDS], dtype=np.uint8)
-    colours = frame_picture(_nearest(palette[regions], size_hw, field), protocol)
+    colours = frame_image(_nearest(palette[regions], size_hw, field), protocol)
     strength = _FAINTEST + (_STRONGEST - _FAINTEST) * place_map(attention, size_hw, protocol, field)
     seen = np.asarray(_nearest(np.full((1, 1, 3), 255, dtype=np.uint8), size_hw, field))[..., 0]
     strength *= place_mask((seen > 0).astype(np.uint8), protocol)
     for x0, y0, x1, y1 in np.rint(true_xyxy).astype(int):
         strength[y0:y1, x0:x1] = 0
-    mask = Image.fromarray((255 * strength).astype(np.uint8)).resize(picture.size, Image.Resampling.NEAREST)
-    return Image.composite(colours, picture, mask)
+    mask = Image.fromarray((255 * strength).astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+    return Image.composite(colours, image, mask)
 
 
 def _nearest(pixels: npt.NDArray[np.uint8], size_hw: tuple[int, int], field: Field | None) -> Image.Image:
@@ -86,8 +86,8 @@ def _nearest(pixels: npt.NDArray[np.uint8], size_hw: tuple[int, int], field: Fie
     return canvas
 
 
-def with_boxes(picture: Image.Image, found_xyxy: FloatArray, true_xyxy: FloatArray) -> Image.Image:
+def with_boxes(image: Image.Image, found_xyxy: FloatArray, true_xyxy: FloatArray) -> Image.Image:
     """A copy with boxes (N, 4), half-open, pixels of the frame: found ones green, true ones red and dashed."""
-    drawn = picture.copy()
+    drawn = image.copy()
     draw_boxes(drawn, found_xyxy * _SCALE, true_xyxy * _SCALE, _LINE_WIDTH)
     return drawn

@@ -8,7 +8,7 @@ import pytest
 from made_sets import image_facts, make_source
 
 from cdtr.data.check import KINDS, require_kinds
-from cdtr.data.check.images import colour_kind, find_class_gaps, find_faults, find_odd_pictures
+from cdtr.data.check.image_findings import colour_kind, find_class_gaps, find_faults, find_odd_images
 from cdtr.data.check.scan import Fault, ImageFacts
 from cdtr.errors import ConfigError
 from cdtr.image_files.paths import plain_name
@@ -59,11 +59,11 @@ def test_ten_times_as_many_is_told(dogs: int, told: bool) -> None:
 def test_modes_and_sizes_that_stand_out() -> None:
     facts = [image_facts("a"), image_facts("b", mode="CMYK"), image_facts("c", mode="L", size_hw=(31, 40))]
     facts.append(image_facts("d", size_hw=(401, 100)))
-    found = {one.kind: one for one in find_odd_pictures(facts)}
+    found = {one.kind: one for one in find_odd_images(facts)}
     assert found["modes-mixed"].items == ("c",)
     assert found["modes-mixed"].message.endswith("3 colour, 1 grey")
     assert found["sizes-extreme"].items == ("c", "d")
-    assert not list(find_odd_pictures(facts[:2]))
+    assert not list(find_odd_images(facts[:2]))
 
 
 @pytest.mark.parametrize(

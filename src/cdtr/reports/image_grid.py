@@ -1,4 +1,4 @@
-"""Pictures in a grid: a column an image, a row what a run shows of it, a block a data set."""
+"""Images in a grid: a column an image, a row what a run shows of it, a block a data set."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SHORTEST = 6.0  # a narrower figure has no room for its text
 
 @dataclass(frozen=True, slots=True)
 class GridRow:
-    """label: what the row shows. texts: printed on each picture in white, or nothing."""
+    """label: what the row shows. texts: printed on each image in white, or nothing."""
 
     label: str
-    pictures: Sequence[Image.Image]
+    images: Sequence[Image.Image]
     texts: Sequence[str] = ()
 
 
@@ -38,10 +38,10 @@ class GridBlock:
     text: str = ""
 
 
-def picture_grid(
+def image_grid(
     title: str, blocks: Sequence[GridBlock], legend: Sequence[tuple[str, tuple[int, int, int]]] = ()
 ) -> Figure:
-    """Lay blocks of pictures out below each other; all cells are squares of one size.
+    """Lay blocks of images out below each other; all cells are squares of one size.
 
     Args:
         title: Above everything.
@@ -49,7 +49,7 @@ def picture_grid(
         legend: (words, colour of 0 to 255) below everything.
 
     Returns:
-        The figure; its texts are beside or over the pictures, never across two of them.
+        The figure; its texts are beside or over the images, never across two of them.
     """
     columns = max(len(block.titles) for block in blocks)
     width = max(_SHORTEST, _LEFT + columns * (_CELL + _GAP) + _EDGE)
@@ -101,10 +101,10 @@ def _draw_block(figure: Figure, block: GridBlock, top: float, letters: int) -> N
             va="center",
             fontsize=_TEXT_SIZE + 1,
         )
-        for column, picture in enumerate(row.pictures):
+        for column, image in enumerate(row.images):
             left = _LEFT + column * (_CELL + _GAP)
             axes = figure.add_axes((left / width, top / height, _CELL / width, _CELL / height))
-            axes.imshow(np.asarray(picture), aspect="auto", interpolation="antialiased")
+            axes.imshow(np.asarray(image), aspect="auto", interpolation="antialiased")
             axes.axis("off")
             if row.texts and row.texts[column]:
                 axes.text(

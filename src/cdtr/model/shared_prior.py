@@ -1,0 +1,81 @@
+"""The object prior ``shared``: a direction in a pretrained CNN's features, found over many images. Not in the paper.
+
+A simple prior of one image, such as how far a patch's colour is from that of the image's border, is wrong in most
+images, and each image is wrong in its own way. A linear function of a CNN's features that predicts that prior over many
+images keeps what the images share, which is the object, and drops what is of one image alone. The features that predict
+are of larger strides than those that teach, so they cannot repeat the teacher's errors. No label and no box is used.
+
+1. Targets: the mean of ``contrast`` of the colours and ``border`` of the fine features, each of unit variance.
+2. Ridge regression of the targets on the features.
+3. Once more, against the highest 15% of the regression's cells in each image and the lowest 55%, which sharpens it; the
+   regression of the mirrored image is averaged in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cdtr.model.maps import standardised
+
+_PENALTY, _PENALTY_OF_REFIT = 3.0, 1.0  # in multiples of the mean variance of a feature
+_OBJECT, _BACKGROUND = 0.15, 0.55  # shares of an image's cells, the highest and the lowest
+
+
+def shared_direction(features: Tensor, mirrored: Tensor, targets: Sequence[Tensor]) -> Tensor:
+    """Fit the direction in which objects differ from their surroundings.
+
+    Args:
+        features: (N, C, h, w), features of N images; float16 saves memory.
+        mirrored: (N, C, h, w), features of the mirrored images.
+        targets: Maps (N, h, w) of priors, higher on objects.
+
+    Returns:
+        (C,) float32, of unit length: its product with a cell's features is higher on objects.
+    """
+    mean, covariance = _moments(features)
+    wanted = torch.stack([standardised(target.float()) for target in targets]).mean(dim=0)
+    direction = _ridge(features, mean, covariance, wanted, _PENALTY)
+    found = _along(features, direction) + _along(mirrored, direction).flip(-1)
+    direction = _ridge(features, mean, covariance, _contrasted(found), _PENALTY_OF_REFIT)
+    return direction / direction.norm().clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _contrasted(maps: Tensor) -> Tensor:
+    """Targets of the second regression: positive on each image's highest cells, negative on its lowest, else 0."""
+    flat = maps.flatten(1)
+    low, high = torch.quantile(flat, torch.tensor([_BACKGROUND, 1 - _OBJECT], device=maps.device), dim=1)
+    objects = (maps > high[:, None, None]).float() / _OBJECT
+    return objects - (maps < low[:, None, None]).float() / _BACKGROUND
+
+
+def _along(features: Tensor, direction: Tensor) -> Tensor:
+    """The products (N, h, w) of features with a direction, image by image, in float32."""
+    return torch.stack([torch.einsum("chw,c->hw", image.float(), direction) for image in features])
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (C,) and covariance (C, C) of all cells."""
+    channels = features.shape[1]
+    total, squares, count = features.new_zeros(channels, dtype=torch.float64), 0, 0
+    for image in features:
+        cells = image.flatten(1).double()
+        total = total + cells.sum(dim=1)
+        squares = squares + cells @ cells.T
+        count += cells.shape[1]
+    mean = total / count
+    covariance: Tensor = squares / count - torch.outer(mean, mean)
+    return mean, covariance
+
+
+def _ridge(features: Tensor, mean: Tensor, covariance: Tensor, targets: Tensor, penalty: float) -> Tensor:
+    """Weights (C,) of the ridge regression of ``targets`` (N, h, w) on the features."""
+    centred = (targets - targets.mean()).double()
+    product = torch.zeros_like(mean)
+    for image, target in zip(features, centred, strict=True):
+        product += (image.flatten(1).double() - mean[:, None]) @ target.flatten()
+    damping = penalty * covariance.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
+    damped = covariance + damping * torch.eye(len(mean), dtype=torch.float64, device=mean.device)
+    return torch.linalg.solve(damped, product / targets.numel()).float()

@@ -1,0 +1,191 @@
+"""Before the first step with a frozen CNN: its features are kept, and what does not learn is fitted to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor
+
+from cdtr.config import Config
+from cdtr.data.loader import eval_loader
+from cdtr.image_files.tar_members import in_tar
+from cdtr.model.cnn import CnnFeatures, LevelConv, fine_features
+from cdtr.model.guide import Guide
+from cdtr.model.linear_probe import fit_probe
+from cdtr.model.priors import border, contrast
+from cdtr.model.shared_prior import shared_direction
+from cdtr.records import Method, Sample
+from cdtr.training.feature_store import FeatureStore, in_small_batches
+from cdtr.training.log import Say
+from cdtr.training.prepare import Prepared
+from cdtr.training.sba_choice import fair_sample
+
+_FITTED = 600  # images that the statistics and the shared prior are fitted to
+_CLASSIFIED = 10_000  # images that the classifier is fitted to
+_COARSEST = 16  # largest stride of the features that the shared prior looks at: larger ones blur the boxes
+
+
+def can_cache(config: Config, samples: Sequence[Sample]) -> bool:
+    """Whether training sees each image in views whose features can be kept: whole, and mirrored."""
+    backbone = config.backbone
+    return (
+        backbone.stem == "cnn"
+        and backbone.cnn.frozen
+        and backbone.cnn.cache
+        and config.data.augment in {"none", "flip"}
+        and not (samples and in_tar(samples[0].path))
+    )
+
+
+def needs_pixels(config: Config) -> bool:
+    """Whether a training step looks at the images, and not at their features alone."""
+    guide, priors = config.guide, {config.ocm.prior, config.guide.attention}
+    return bool(config.sba.enabled) or (
+        guide.enabled and (guide.features == "own" or bool(priors & {"contrast", "maps"}))
+    )
+
+
+def prepare_features(
+    accelerator: Accelerator, method: Method, prepared: Prepared, new: bool, say: Say
+) -> FeatureStore | None:
+    """Compute the features of a method's frozen CNN, and fit to them what is fixed before the first step.
+
+    Args:
+        accelerator: The processes of the training.
+        method: As it was built, on no device yet.
+        prepared: Images and settings.
+        new: Whether the training begins; one that goes on has what was fitted in its saved state.
+        say: Takes lines for the log.
+
+    Returns:
+        The features to train on; None if the method has no frozen CNN, or its features change with every view.
+    """
+    cnn = getattr(method, "cnn", None)
+    if not isinstance(cnn, CnnFeatures) or not cnn.frozen:
+        return None
+    method.to(accelerator.device)
+    store = None
+    if can_cache(prepared.config, prepared.fit):
+        store = FeatureStore(cnn, prepared.config.data)
+        store.fill([*prepared.fit, *prepared.held_out], prepared.config, accelerator, say)
+    if new:
+        guide, probe = getattr(method, "guide", None), getattr(method, "probe", None)
+        fit_to_features(cnn, guide if isinstance(guide, Guide) else None, prepared.fit, prepared.config, store, say)
+        if isinstance(probe, LevelConv):
+            fit_classifier(cnn, probe, prepared.fit, prepared.config, store, say)
+    else:
+        cnn.settle()
+    return store
+
+
+def fit_to_features(
+    cnn: CnnFeatures,
+    guide: Guide | None,
+    samples: Sequence[Sample],
+    config: Config,
+    store: FeatureStore | None,
+    say: Say,
+) -> None:
+    """Fit the normalisation of a frozen CNN's features, and the prior ``shared`` where the guide has it.
+
+    At most 600 images are looked at, chosen by the seed with equal classes as far as possible.
+
+    Args:
+        cnn: The features; their normalisation is settled here.
+        guide: Gets its direction, if its prior is ``shared``.
+        samples: The training images.
+        config: The settings of the training.
+        store: Where the features of the images are kept; None computes them.
+        say: Takes a line for the log.
+    """
+    chosen = fair_sample(samples, _FITTED, config.seed)
+    shared = guide is not None and guide.direction is not None
+    fine = fine_features(cnn, config.data) if shared else None
+    device = next(cnn.network.parameters()).device
+    coarsest = sum(stride <= _COARSEST for stride in cnn.reductions) or 1
+    sums = [torch.zeros(2, count, dtype=torch.float64, device=device) for count in cnn.channels]
+    joined: tuple[list[Tensor], list[Tensor]] = ([], [])
+    targets: list[Tensor] = []
+    seen = 0
+    with torch.no_grad():
+        for batch in eval_loader(chosen, in_small_batches(config)):
+            images = batch.images.to(device)
+            seen += len(images)
+            for mirrored in (False, True) if shared else (False,):
+                if store is None:
+                    levels = cnn.levels(images.flip(-1) if mirrored else images)
+                else:
+                    levels = store.levels(batch.samples, [mirrored] * len(batch.samples), device)
+                joined[mirrored].append(cnn.join(levels[:coarsest]).half())
+                if not mirrored:
+                    for total, level in zip(sums, levels, strict=True):
+                        cells = level.double().transpose(0, 1).flatten(1)
+                        total += torch.stack([cells.mean(dim=1), cells.square().mean(dim=1)]) * len(images)
+            if fine is not None:
+                targets.append(_targets(fine, images, cnn.grid_hw))
+    means = [total[0] / max(seen, 1) for total in sums]
+    variances = [
+        (total[1] / max(seen, 1) - mean.square()).clamp_min(1e-8) for total, mean in zip(sums, means, strict=True)
+    ]
+    cnn.settle([mean.float() for mean in means], [variance.float() for variance in variances])
+    if guide is None or guide.direction is None:
+        return
+    shares = torch.cat([torch.full_like(mean, share) for mean, share in zip(means, cnn.shares(), strict=True)])
+    channels = joined[0][0].shape[1]
+    weights = (shares / (torch.cat(variances) + cnn.norms[0].eps).sqrt())[:channels].float()[:, None, None]
+    middle = torch.cat(means)[:channels].float()[:, None, None]
+    for parts in joined:
+        for part in parts:
+            part.copy_((part.float() - middle) * weights)
+    found = shared_direction(torch.cat(joined[0]), torch.cat(joined[1]), torch.cat(targets).unbind(1))
+    guide.direction.zero_()
+    guide.direction[:channels] = found * shares[:channels].float()
+    say(f"prior shared: a direction in {channels} features of {seen} images")
+
+
+def fit_classifier(
+    cnn: CnnFeatures, probe: LevelConv, samples: Sequence[Sample], config: Config, store: FeatureStore | None, say: Say
+) -> None:
+    """Fit a linear classifier to the pooled features of the images and of the mirrored images.
+
+    Args:
+        cnn: The features, with settled normalisation.
+        probe: Gets the weights.
+        samples: The training images, of which at most 10,000 are looked at.
+        config: The settings of the training.
+        store: Where the features of the images are kept; None computes them.
+        say: Takes a line for the log.
+    """
+    chosen = fair_sample(samples, _CLASSIFIED, config.seed)
+    device = next(cnn.network.parameters()).device
+    rows, labels = [], []
+    with torch.no_grad():
+        for batch in eval_loader(chosen, in_small_batches(config)):
+            for mirrored in (False, True):
+                if store is None:
+                    images = batch.images.to(device)
+                    levels = cnn(images.flip(-1) if mirrored else images)
+                else:
+                    kept = store.levels(batch.samples, [mirrored] * len(batch.samples), device)
+                    levels = cnn(batch.images, kept)
+                pooled = [cnn.resample(number, level).mean(dim=(2, 3)) for number, level in enumerate(levels)]
+                rows.append(torch.cat(pooled, dim=1))
+                labels.append(batch.labels.to(device))
+    classes = probe.convs[0].out_channels
+    weights, biases = fit_probe(torch.cat(rows), torch.cat(labels), int(classes))
+    probe.set_weights(weights, biases)
+    say(f"classifier: fitted to the pooled features of {len(chosen)} images")
+
+
+def _targets(fine: Sequence[CnnFeatures], images: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """The priors (B, T, h, w) that teach the shared one."""
+    found = [contrast(F.adaptive_avg_pool2d(images, grid_hw))]
+    for features in fine:
+        joined = features.join(features.levels(images))
+        centred = joined - joined.mean(dim=(0, 2, 3), keepdim=True)
+        scaled = centred / joined.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
+        found.append(border(F.adaptive_avg_pool2d(scaled, grid_hw)))
+    return torch.stack(found, dim=1)

@@ -1,0 +1,215 @@
+"""Kept features equal computed ones, a changed file is noticed, and a training on them is that on the images."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from training_helpers import (
+    assert_same_weights,
+    noise_image,
+    quiet_console,
+    run_training,
+    text_of,
+    tiny_config,
+    write_classes,
+)
+
+from cdtr.config import Config
+from cdtr.data.datasets import load_source
+from cdtr.data.loader import eval_loader, train_loader
+from cdtr.errors import ConfigError, DataError
+from cdtr.model.methods import build_method, with_switches
+from cdtr.model.methods.cdtr import Cdtr
+from cdtr.training import feature_store
+from cdtr.training.feature_store import FeatureStore
+from cdtr.training.features import fit_to_features
+from cdtr.training.loop import train
+
+
+def hybrid_config(**changes: object) -> Config:
+    """CATR on the features of a tiny CNN with random weights, with the shared prior."""
+    config = tiny_config(
+        method="catr",
+        data={"input_size": (64, 64), "augment": "flip"},
+        backbone={
+            "stem": "cnn",
+            "cnn": {"name": "test_efficientnet", "weights": "none", "reductions": (8, 16, 32)},
+            "overrides": {"embed_dim": 48, "depth": 2, "num_heads": 2, "patch_size": 8},
+        },
+        ocm={"k": 2, "prior": "shared"},
+        guide={"enabled": True, "features": "backbone"},
+    )
+    return with_switches(config.updated(**changes))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(feature_store.FOLDER_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return write_classes(tmp_path / "data", images=6, spot=True)
+
+
+def _store(config: Config, root: Path) -> tuple[Cdtr, FeatureStore, list]:
+    torch.manual_seed(0)
+    method = build_method(config, 2)
+    assert isinstance(method, Cdtr)
+    assert method.cnn is not None
+    samples = list(load_source(root).splits["train"])
+    store = FeatureStore(method.cnn, config.data)
+    store.fill(samples, config, Accelerator(cpu=True), lambda _: None)
+    return method, store, samples
+
+
+def _largest_error(store: FeatureStore, config: Config, samples: list) -> float:
+    """The largest difference from what the network computes, in steps of the range of a channel in an image."""
+    errors = []
+    for batch in eval_loader(samples, config):
+        for mirrored in (False, True):
+            view = batch.images.flip(-1) if mirrored else batch.images
+            found = store.levels(batch.samples, [mirrored] * len(batch.samples), torch.device("cpu"))
+            for kept, computed in zip(found, store.cnn.levels(view), strict=True):
+                span = (computed.amax((2, 3)) - computed.amin((2, 3))).clamp_min(1e-9)[..., None, None]
+                errors.append(float(((kept - computed).abs() / span).max()))
+    return max(errors)
+
+
+def test_kept_features_equal_computed_ones(images: Path):
+    config = hybrid_config()
+    _, store, samples = _store(config, images)
+    assert _largest_error(store, config, samples) <= 0.51 / 255
+
+
+def test_features_are_computed_once_and_a_changed_file_is_noticed(images: Path, monkeypatch: pytest.MonkeyPatch):
+    config = hybrid_config()
+    method, store, samples = _store(config, images)
+    seen: list[int] = []
+    levels = type(store.cnn).levels
+
+    def counted(self, view):
+        seen.append(len(view))
+        return levels(self, view)
+
+    monkeypatch.setattr(type(store.cnn), "levels", counted)
+    again = FeatureStore(method.cnn, config.data)
+    again.fill(samples, config, Accelerator(cpu=True), lambda _: None)
+    assert seen == []
+    noise_image("blue", seed=5).save(samples[0].path)
+    again.fill(samples, config, Accelerator(cpu=True), lambda _: None)
+    assert seen == [1, 1]  # the image and its mirror image
+    monkeypatch.undo()
+    assert _largest_error(again, config, samples) <= 0.51 / 255
+
+
+def test_other_weights_and_another_size_have_other_features(images: Path):
+    _, store, _ = _store(hybrid_config(), images)
+    _, larger, _ = _store(hybrid_config(data={"input_size": (96, 96)}), images)
+    torch.manual_seed(1)
+    other = build_method(hybrid_config(), 2)
+    assert len({store.folder, larger.folder, FeatureStore(other.cnn, store.data).folder}) == 3
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_part_behind(
+    images: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(_self: Path, _content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match=r"(?s)^[^\n]*No space left[^\n]*CDTR_CACHE[^\n]*$"):
+        _store(hybrid_config(), images)
+    assert [path for path in own_cache.rglob("*") if path.is_file()] == []
+
+
+def test_damaged_files_are_named(images: Path):
+    _, store, samples = _store(hybrid_config(), images)
+    path = store._file(samples[0])
+    whole = path.read_bytes()
+    for content in (b"", whole[:-7], b"other"):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="delete the file"):
+            store.levels(samples[:1], [False], torch.device("cpu"))
+
+
+def test_the_mirrored_images_are_those_of_the_loader(images: Path):
+    config = hybrid_config(train={"batch_size": 4})
+    samples = load_source(images).splits["train"]
+    seen = train_loader(samples, config)
+    blind = train_loader(samples, config, pixels=False)
+    flips = []
+    for first, second in zip(seen, blind, strict=True):
+        assert first.mirrored == second.mirrored
+        assert first.samples == second.samples
+        assert second.images.shape == (4, 3, 0, 0)
+        whole = next(iter(eval_loader(first.samples, config)))
+        for image, plain, mirrored in zip(first.images, whole.images, first.mirrored, strict=True):
+            torch.testing.assert_close(image, plain.flip(-1) if mirrored else plain, rtol=1e-4, atol=1e-4)
+        flips += first.mirrored
+    assert {True, False} == set(flips)
+
+
+def test_a_training_on_kept_features_is_the_training_on_images(images: Path, tmp_path: Path):
+    console = quiet_console()
+    train(hybrid_config(), load_source(images), tmp_path / "kept", False, console)
+    assert "prior shared: a direction in" in text_of(console)
+    run_training(hybrid_config(backbone={"cnn": {"cache": False}}), images, tmp_path / "computed")
+    losses = [
+        [line["terms"]["total"] for line in run.log("epoch")]
+        for run in map(_run, (tmp_path / "kept", tmp_path / "computed"))
+    ]
+    torch.testing.assert_close(losses[0], losses[1], rtol=0.02, atol=0.02)
+
+
+def test_a_resumed_training_keeps_what_was_fitted(images: Path, tmp_path: Path):
+    config = hybrid_config(train={"epochs": 3})
+    run_training(config, images, tmp_path / "whole")
+    killed = hybrid_config(train={"epochs": 3, "save_every_steps": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        from cdtr.training.loop import Trainer
+
+        step, count = Trainer._step, []
+
+        def dies(self, *arguments):
+            count.append(1)
+            if len(count) == 4:
+                raise KeyboardInterrupt
+            return step(self, *arguments)
+
+        patch.setattr(Trainer, "_step", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run_training(killed, images, tmp_path / "parts")
+    run_training(killed, images, tmp_path / "parts", resume=True)
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_prior_is_higher_on_the_objects(images: Path):
+    config = hybrid_config()
+    method, store, samples = _store(config, images)
+    assert method.guide is not None
+    fit_to_features(method.cnn, method.guide, samples, config, store, lambda _: None)
+    batch = next(iter(eval_loader(samples, config)))
+    method.eval()
+    prior = method(batch.images, auxiliary=True).aux["prior"]
+    assert (prior[:, 3:5, 3:5].mean((1, 2)) > prior[:, [0, -1]].mean((1, 2))).float().mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"guide": {"features": "own"}}, {"backbone": {"stem": "conv"}}, {"backbone": {"cnn": {"frozen": False}}}],
+)
+def test_the_shared_prior_needs_a_frozen_cnn(changes: dict):
+    with pytest.raises(ConfigError, match="prior shared needs"):
+        hybrid_config(**changes)
+
+
+def _run(path: Path):
+    from cdtr.runs import RunFolder
+
+    return RunFolder(path)
