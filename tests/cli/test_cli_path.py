@@ -157,7 +157,9 @@ def test_evaluate_data_without_boxes_measures_classes_only(
     assert numbers["n_images"] == 66
     assert numbers["metrics"]["top1_cls"] is not None
     assert numbers["metrics"]["max_box_acc"] is None
+    largest = numbers["baselines"].pop("largest_class")
     assert numbers["baselines"] == {"full_image": None, "centre_box": None}
+    assert (largest["top1_cls"], largest["mean_recall"]) == pytest.approx((100 / 6, 100 / 6)), "11 of each of 6 classes"
 
 
 @pytest.mark.parametrize("split", ["train", "held-out"])

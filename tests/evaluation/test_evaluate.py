@@ -6,6 +6,7 @@ import torch
 
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.evaluation import Tally, find_protocol, tally_images
+from cdtr.metrics.baselines import CHOSEN_ON
 from cdtr.records import Annotation
 from cdtr.threshold import Threshold, ThresholdSource
 from oracles import box_oracles as oracle
@@ -36,6 +37,8 @@ IMAGES = {
     "unannotated": (4, image_of((4, 5, CENTRE))),
 }
 BOXES = {"right": [LARGE], "second-best": [CENTRE], "wrong-box": [CENTRE], "sixth-best": [CENTRE]}
+# All classes have one image: the first counts as the largest, and five are all that there are.
+LARGEST = {"top1_cls": 20, "mean_recall": 20, "top5_cls": 100, "label": 0, "chosen_on": CHOSEN_ON}
 CALIBRATED = Threshold(0.5, ThresholdSource.CALIBRATED, "4 images")
 
 
@@ -55,13 +58,21 @@ def test_every_number_is_the_one_by_hand():
     assert found.n_annotated == 4
     assert found.threshold_source == "given"
     expected = {"top1_cls": 60, "top5_cls": 80, "top1_loc": 25, "top5_loc": 50, "gt_known_loc": 75, "mean_iou": 75}
-    expected |= {"median_iou": 100, "gt_known_loc_iou70": 75, "max_box_acc": 75, "max_box_acc_v2": 75, "pxap": None}
+    expected |= {
+        "mean_recall": 60,
+        "median_iou": 100,
+        "gt_known_loc_iou70": 75,
+        "max_box_acc": 75,
+        "max_box_acc_v2": 75,
+        "pxap": None,
+    }
     assert found.metrics == pytest.approx(expected, nan_ok=False)
     full, centre, per_class = (found.baselines[n] for n in ("full_image", "centre_box", "centre_box_per_class"))
     names = ("gt_known_loc", "top1_loc", "top5_loc", "gt_known_loc_iou70")
     assert [full[name] for name in names] == [25, 25, 25, 25]
     assert [centre[name] for name in names] == [75, 25, 50, 75]
     assert per_class["gt_known_loc"] == 100
+    assert found.baselines["largest_class"] == LARGEST
     assert {name: found.oracle[name] for name in names[:3]} == {"gt_known_loc": 75, "top1_loc": 25, "top5_loc": 50}
     assert "evaluated images" in found.oracle["chosen_on"]
 
@@ -94,7 +105,7 @@ def test_without_annotation_only_classification_is_measured():
     found = run(table={})
     assert found.metrics["top1_cls"] == 60
     assert found.metrics["max_box_acc"] is None
-    assert found.baselines == {"full_image": None, "centre_box": None}
+    assert found.baselines == {"full_image": None, "centre_box": None, "largest_class": LARGEST}
     assert found.oracle is None
     assert "no image has a box" in found.notes[0]
 
@@ -116,7 +127,7 @@ def test_json_is_the_contract():
     assert tree["threshold_source"] == "calibrated on 4 images"
     assert tree["per_class"]["class 3"] == pytest.approx(
         {"n_images": 1, "top1_cls": 0, "top5_cls": 0, "top1_loc": 0, "top5_loc": 0, "gt_known_loc": 100}
-        | {"gt_known_loc_iou70": 100, "mean_iou": 100, "median_iou": 100}
+        | {"mean_recall": 0, "gt_known_loc_iou70": 100, "mean_iou": 100, "median_iou": 100}
     )
 
 

@@ -102,7 +102,7 @@ def test_a_metric_in_one_file_appears_in_results_tables_and_intervals(tmp_path: 
 
 def test_keys_and_order_are_those_of_the_contract() -> None:
     assert list(metric_titles()) == [
-        *("gt_known_loc", "gt_known_loc_iou70", "top1_loc", "top5_loc", "top1_cls", "top5_cls"),
+        *("gt_known_loc", "gt_known_loc_iou70", "top1_loc", "top5_loc", "top1_cls", "mean_recall", "top5_cls"),
         *("max_box_acc", "max_box_acc_v2", "pxap", "mean_iou", "median_iou"),
     ]
     assert {metric.key for metric in sweep_metrics()} == {"max_box_acc", "max_box_acc_v2", "pxap"}

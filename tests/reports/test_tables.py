@@ -19,7 +19,11 @@ def _evaluation(**changes: object) -> Evaluation:
         "map_threshold": Threshold(0.25, ThresholdSource.GIVEN),
         "intervals": {"gt_known_loc": (70.0, 80.04), "pxap": None},
         "metrics": {"gt_known_loc": 75.0, "top1_cls": 60.0, "pxap": None},
-        "baselines": {"full_image": {"gt_known_loc": 12.34}, "centre_box": {"gt_known_loc": 50.0}},
+        "baselines": {
+            "full_image": {"gt_known_loc": 12.34},
+            "centre_box": {"gt_known_loc": 50.0},
+            "largest_class": {"top1_cls": 71.25},
+        },
         "oracle": {"threshold": 0.4, "gt_known_loc": 80.0, "top1_loc": 55.0},
         "per_class": {},
         "notes": ("mind the gap",),
@@ -29,9 +33,9 @@ def _evaluation(**changes: object) -> Evaluation:
 
 def test_rows_pair_each_metric_with_its_baselines() -> None:
     rows = dict(metric_rows(_evaluation()))
-    assert rows["GT-known Loc"] == ["75.0", "70.0–80.0", "12.3", "50.0", "-"]
-    assert rows["Top-1 Cls"] == ["60.0", "-", "-", "-", "-"]
-    assert rows["PxAP"] == ["-", "-", "-", "-", "-"]
+    assert rows["GT-known Loc"] == ["75.0", "70.0–80.0", "12.3", "50.0", "-", "-"]
+    assert rows["Top-1 Cls"] == ["60.0", "-", "-", "-", "-", "71.2"]
+    assert rows["PxAP"] == ["-", "-", "-", "-", "-", "-"]
     assert "Top-5 Loc" not in rows
 
 

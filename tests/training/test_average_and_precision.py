@@ -20,6 +20,7 @@ from training_helpers import (
 
 from cdtr.model.methods import build_method
 from cdtr.training import loop
+from cdtr.training.held_out import HeldOut
 
 DECAY = 0.75
 
@@ -55,13 +56,13 @@ def test_average_is_validated(
     classified: list[float] = []
     validate = loop.Trainer.validate
 
-    def opposite(self: loop.Trainer) -> tuple[dict[str, float], dict[str, float]]:
+    def opposite(self: loop.Trainer) -> HeldOut:
         with torch.no_grad():
             for model, shift in ((self.model, 100.0), (self.ema.module, -100.0)):
                 model.head.weight.zero_()
                 model.head.bias.copy_(torch.tensor([shift, -shift]))
         found = validate(self)
-        classified.append(found[0]["top1_cls"])
+        classified.append(found.accuracy["top1_cls"])
         return found
 
     monkeypatch.setattr(loop.Trainer, "validate", opposite)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdtr.config.sections import Config
 
+_BALANCE = {"sampling": "balanced sampling", "weights": "class weights"}
 _FEATURES_OF_SMALL = 2  # a run without a recipe counts as `small` from this many features beyond the paper on
 
 
@@ -25,6 +26,7 @@ def beyond_paper(config: Config) -> dict[str, str]:
         "classifier": "classifier of CNN features" if _probes(config) else None,
         "fuse": None if config.maps.fuse == "product" else f"{config.maps.fuse} maps",
         "padding": "replicate padding" if config.maps.padding == "replicate" else None,
+        "balance": _BALANCE.get(config.train.balance),
     }
     return {feature: words for feature, words in found.items() if words is not None}
 

@@ -132,6 +132,7 @@ class TrainConfig(Section):
     epochs: int = Field(110, ge=1)
     batch_size: int = Field(128, ge=1)  # images an optimiser step over all processes
     accumulation: int = Field(1, ge=1)  # micro-batches a step
+    balance: Literal["auto", "none", "sampling", "weights"] = "auto"  # of classes; auto: where they are uneven
     lr: float = Field(5e-5, gt=0)
     lr_rule: Literal["as_given", "per_512"] = "as_given"  # row 12
     betas: tuple[Beta, Beta] = (0.9, 0.99)

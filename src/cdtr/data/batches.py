@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -84,6 +85,19 @@ class BatchLoader:
                     self._on_broken(sample, reason)
             if loaded.batch is not None:
                 yield loaded.batch
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Return the batch with its tensors on a device."""
+    clean = None if batch.clean_images is None else batch.clean_images.to(device)
+    prior = None if batch.prior is None else batch.prior.to(device)
+    images, labels = batch.images.to(device), batch.labels.to(device)
+    return replace(batch, images=images, labels=labels, clean_images=clean, prior=prior)
+
+
+def known_levels(batch: Batch) -> dict[str, tuple[Tensor, ...]]:
+    """The argument of a method that takes known features; none where there are none, as other methods take none."""
+    return {"levels": batch.levels} if batch.levels else {}
 
 
 def one_thread(_worker: int) -> None:

@@ -110,7 +110,7 @@ class TrainLoader(BatchLoader):
         maps: PriorMaps | None = None,
         pixels: bool = True,
     ) -> None:
-        self._sampler = EpochSampler(len(samples), config, rank, world)
+        self._sampler = EpochSampler(len(samples), config, rank, world, [sample.label for sample in samples])
         images = TrainImages(samples, config.data, config.seed, maps, pixels)
         super().__init__(_data_loader(images, config, batch_sampler=self._sampler), on_broken)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from cdtr.errors import ConfigError, DataError
 
 Key: TypeAlias = tuple[int, int, int]  # epoch, position in the epoch, index of the sample
 
-_ORDER, _AUGMENTATION = 1, 2  # keeps the two streams of random numbers apart
+_ORDER, _AUGMENTATION, _CLASS_ORDER = 1, 2, 4  # keeps the streams of random numbers apart; 3 is cdtr.data.stream's
 _UNIT = 256  # an epoch of repeated augmentation is a multiple of it
 
 
@@ -51,6 +51,46 @@ def epoch_order(count: int, repeats: int, seed: int, epoch: int) -> list[int]:
     return drawn
 
 
+def balanced_order(labels: Sequence[int], repeats: int, seed: int, epoch: int) -> list[int]:
+    """The indices of an epoch that draws equally many images of each class, give or take one.
+
+    Classes take turns, and go on with it in the next epoch. Each class goes through its images in a random order, then
+    in another one, so that over the epochs every image of a class is drawn equally often.
+
+    Args:
+        labels: By index.
+        repeats: Copies of an image, in a row.
+        seed: Of the run.
+        epoch: From 0.
+
+    Returns:
+        ``draws_per_epoch`` indices in a random order, a function of the arguments alone.
+    """
+    of_class: dict[int, list[int]] = {}
+    for index, label in enumerate(labels):
+        of_class.setdefault(label, []).append(index)
+    total, classes = draws_per_epoch(len(labels), repeats), len(of_class)
+    different = -(-total // repeats)
+    drawn: list[int] = []
+    for turn, label in enumerate(sorted(of_class)):
+        # Draw n of all since the first epoch is of the class whose turn is n modulo the number of classes.
+        start, stop = ((draws - turn - 1) // classes + 1 for draws in (epoch * different, (epoch + 1) * different))
+        drawn += [of_class[label][place] for place in _class_places(len(of_class[label]), start, stop, seed, label)]
+    generator = torch.Generator().manual_seed(_mix(seed, _ORDER, epoch))
+    mixed = torch.randperm(different, generator=generator).repeat_interleave(repeats)[:total].tolist()
+    return [drawn[place] for place in mixed]
+
+
+def _class_places(size: int, start: int, stop: int, seed: int, label: int) -> list[int]:
+    """Draws ``start`` to ``stop`` of a class of ``size`` images, counted from the first epoch."""
+    found: list[int] = []
+    for lap in range(start // size, -(-stop // size)):
+        generator = torch.Generator().manual_seed(_mix(seed, _CLASS_ORDER, label, lap))
+        order = torch.randperm(size, generator=generator).tolist()
+        found += order[max(start - lap * size, 0) : stop - lap * size]
+    return found
+
+
 def _mix(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
 
@@ -63,9 +103,12 @@ class EpochSampler(Sampler[list[Key]]):
     contiguous; with ``data.repeats`` above 1 they are strided over the step, so that the copies of an image, which
     follow each other, are in one step but in different parts, as in the released code.
     An incomplete last step is dropped. Fewer images than one step make a single step of as many as divide evenly.
+
+    labels: of the images; with ``train.balance: sampling`` an epoch draws equally many of each. Without them, and with
+    ``auto`` that was not settled (``cdtr.data.balance``), it draws each image once.
     """
 
-    def __init__(self, count: int, config: Config, rank: int, world: int) -> None:
+    def __init__(self, count: int, config: Config, rank: int, world: int, labels: Sequence[int] | None = None) -> None:
         parts = config.train.accumulation * world
         if config.train.batch_size % parts:
             raise ConfigError(
@@ -84,6 +127,7 @@ class EpochSampler(Sampler[list[Key]]):
         self.start_step = 0
         self._count, self._repeats, self._seed = count, config.data.repeats, config.seed
         self._accumulation, self._rank, self._world = config.train.accumulation, rank, world
+        self._labels = labels if config.train.balance == "sampling" else None
 
     def set_position(self, epoch: int, step: int = 0) -> None:
         """Go on at step ``step`` of epoch ``epoch``, both from 0; DataError for a place that is not there."""
@@ -99,7 +143,10 @@ class EpochSampler(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
-        order = epoch_order(self._count, self._repeats, self._seed, epoch)
+        if self._labels is not None:
+            order = balanced_order(self._labels, self._repeats, self._seed, epoch)
+        else:
+            order = epoch_order(self._count, self._repeats, self._seed, epoch)
         for part in range(self.start_step * self._accumulation, self.steps_per_epoch * self._accumulation):
             yield [(epoch, position, order[position]) for position in self.positions(part)]
 

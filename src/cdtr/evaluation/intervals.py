@@ -10,6 +10,7 @@ import numpy.typing as npt
 from cdtr.metrics import ImageMetric, ImageRow, Outcomes, SweepCounts, image_metrics, sweep_metrics
 from cdtr.metrics.bootstrap import BootstrapSum, Interval, percentile_interval
 from cdtr.metrics.max_box_acc import box_hits
+from cdtr.metrics.outcomes import mean_over_classes
 
 _BINS = 1000  # of the histogram from which the interval of a median is read
 
@@ -84,6 +85,12 @@ def _row_intervals(rows: Iterable[ImageRow]) -> Intervals:
         found |= {
             metric.key: _median_interval(metric, ids, outcomes) for metric in metrics if metric.summary == "median"
         }
+        labels = [row.label for row in known]
+        found |= {
+            metric.key: _class_mean_interval(metric, ids, labels, outcomes)
+            for metric in metrics
+            if metric.summary == "class_mean"
+        }
     return found
 
 
@@ -110,3 +117,19 @@ def _median_interval(metric: ImageMetric, ids: Sequence[str], outcomes: Outcomes
     shares = bins.means.cumsum(axis=1)
     medians = means[(shares >= 0.5 - 1e-9).argmax(axis=1)]
     return percentile_interval(np.where(np.isnan(shares[:, -1]), np.nan, medians))
+
+
+def _class_mean_interval(
+    metric: ImageMetric, ids: Sequence[str], labels: Sequence[int], outcomes: Outcomes
+) -> Interval | None:
+    """A class without an image in a replicate does not count in it."""
+    if not ids:
+        return None
+    values = np.asarray(metric.value(outcomes), dtype=np.float64)
+    of_class: dict[int, BootstrapSum] = {}
+    for image_id, label, value in zip(ids, labels, values, strict=True):
+        of_class.setdefault(label, BootstrapSum(1)).update(image_id, [value])
+    sums = np.stack([found.sums[:, 0] for found in of_class.values()], axis=1)
+    counts = np.stack([found.counts for found in of_class.values()], axis=1)
+    means = mean_over_classes(sums, counts)
+    return percentile_interval(metric.scale * means)

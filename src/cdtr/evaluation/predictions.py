@@ -17,6 +17,7 @@ from cdtr.evaluation.result import Evaluation
 from cdtr.image_files.maps import load_maps
 from cdtr.localization.maps import check_score_map, normalise_maps
 from cdtr.metrics import all_metrics
+from cdtr.metrics.baselines import LARGEST_CLASS
 from cdtr.records import FloatArray, Sample
 
 ClassScores = Mapping[str, npt.NDArray[np.float64]]
@@ -141,7 +142,9 @@ def without_classes(evaluation: Evaluation) -> Evaluation:
         metrics=known(evaluation.metrics),
         intervals=known(evaluation.intervals),
         errors={},
-        baselines={name: found and known(found) for name, found in evaluation.baselines.items()},
+        baselines={
+            name: found and known(found) for name, found in evaluation.baselines.items() if name != LARGEST_CLASS
+        },
         oracle=evaluation.oracle and known(evaluation.oracle),
         per_class={label: known(scores) for label, scores in evaluation.per_class.items()},
         notes=(*evaluation.notes, "no class scores were given: only GT-known figures can be measured"),

@@ -61,7 +61,7 @@ class Evaluation:
         map_threshold: The threshold in use and where it is from; None if there is none.
         metrics: Value of each metric by its key, in percent unless the metric says otherwise.
         intervals: 95% bootstrap interval over images of each metric, by its key.
-        baselines: Metrics of ``full_image``, ``centre_box`` and ``centre_box_per_class``.
+        baselines: Metrics of ``full_image``, ``centre_box``, ``centre_box_per_class`` and ``largest_class``.
         oracle: The threshold that is best on the evaluated images, and its scores.
         per_class: Metrics with a value for each image, by label.
         errors: Count, percent and examples of each kind of error; see ``cdtr.metrics.loc_errors``.

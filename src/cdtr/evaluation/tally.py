@@ -26,7 +26,7 @@ from cdtr.metrics import (
     sweep_metrics,
 )
 from cdtr.metrics.attention import summarise_attention
-from cdtr.metrics.baselines import CENTRE_BOX, FULL_IMAGE
+from cdtr.metrics.baselines import CENTRE_BOX, FULL_IMAGE, LARGEST_CLASS, largest_class
 from cdtr.metrics.loc_errors import summarise_errors
 from cdtr.metrics.pxap import precision_recall
 from cdtr.metrics.selective import Selective, measure_scores
@@ -166,7 +166,10 @@ class Tally:
             map_threshold=self.map_threshold,
             metrics={**self.accuracy.compute(), **self._sweeps()},
             intervals=self.intervals.compute(self.accuracy.rows),
-            baselines=self.baselines.compute() if annotated else dict.fromkeys((FULL_IMAGE, CENTRE_BOX)),
+            baselines={
+                **(self.baselines.compute() if annotated else dict.fromkeys((FULL_IMAGE, CENTRE_BOX))),
+                LARGEST_CLASS: largest_class(self.accuracy.rows),
+            },
             oracle=self._oracle() if swept else None,
             per_class=dict(self.accuracy.compute_per_class()),
             curves=self._curves() if swept else None,

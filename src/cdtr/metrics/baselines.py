@@ -1,12 +1,14 @@
-"""Scores of boxes that ignore the image: the whole image, and the best centred box.
+"""Scores of predictions that ignore the image: the whole image, the best centred box, and the largest class.
 
-The centred boxes are chosen on the evaluated images themselves: they are upper bounds that flatter the baseline. A
-method that does not exceed them has not localized anything.
+The centred boxes and the class are chosen on the evaluated images themselves: they are upper bounds that flatter the
+baseline. A method that does not exceed them has not localized or recognised anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import numpy.typing as npt
 
 from cdtr.errors import DataError
 from cdtr.localization.boxes import REFERENCE, BoxRule
-from cdtr.metrics.outcomes import Outcomes
+from cdtr.metrics.outcomes import ImageRow, Outcomes
 from cdtr.metrics.record import ImageMetric
 from cdtr.metrics.registry import image_metrics
 
@@ -25,8 +27,11 @@ BASELINE_TITLES: Mapping[str, str] = {
     CENTRE_BOX: "centred box*",
     CENTRE_BOX_PER_CLASS: "centred box a class*",
 }
+LARGEST_CLASS = "largest_class"
+CLASS_BASELINE_TITLES: Mapping[str, str] = {LARGEST_CLASS: "largest class"}
+_TOP = 5  # classes that Top-5 counts
 
-_CHOSEN_ON = "the evaluated images: an upper bound that flatters the baseline"
+CHOSEN_ON = "the evaluated images: an upper bound that flatters the baseline"
 _SELECTING_METRIC = "gt_known_loc"
 
 Hits = dict[str, npt.NDArray[np.int64]]  # metric key -> (STEPS * STEPS,) images hit by each box
@@ -52,6 +57,26 @@ def centred_boxes(size_hw: tuple[int, int], inclusive: bool = True) -> npt.NDArr
 def baseline_metrics() -> tuple[ImageMetric, ...]:
     """List the metrics that are reported for trivial boxes: those with ``chosen_by``."""
     return tuple(metric for metric in image_metrics() if metric.chosen_by is not None)
+
+
+def largest_class(rows: Iterable[ImageRow]) -> dict[str, Any]:
+    """Compute the scores of naming the largest class for every image, and the five largest for Top-5.
+
+    Args:
+        rows: At least one image.
+
+    Returns:
+        The metrics that need no box, in percent, ``label``, the class, and what it was ``chosen_on``.
+
+    >>> rows = [ImageRow(str(i), label=i // 3, predicted=1, prob=0.9, in_top5=True) for i in range(4)]
+    >>> largest_class(rows)["top1_cls"], largest_class(rows)["mean_recall"]
+    (75.0, 50.0)
+    """
+    rows = list(rows)
+    largest = [label for label, _ in Counter(row.label for row in rows).most_common(_TOP)]
+    named = [replace(row, predicted=largest[0], in_top5=row.label in largest) for row in rows]
+    scores = {metric.key: metric.compute(named) for metric in image_metrics() if not metric.needs_box}
+    return {**scores, "label": largest[0], "chosen_on": CHOSEN_ON}
 
 
 class CentredBoxes:
@@ -130,11 +155,11 @@ class CentredBoxes:
             CENTRE_BOX: {
                 **self._percent(_best(pooled)),
                 "relative_size_hw": _relative_size(int(pooled[_SELECTING_METRIC].argmax())),
-                "chosen_on": _CHOSEN_ON,
+                "chosen_on": CHOSEN_ON,
             },
             CENTRE_BOX_PER_CLASS: {
                 **self._percent({key: sum(best[key] for best in best_of_each) for key in pooled}),
-                "chosen_on": _CHOSEN_ON,
+                "chosen_on": CHOSEN_ON,
             },
         }
 

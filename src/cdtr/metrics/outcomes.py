@@ -69,6 +69,26 @@ def localized(iou: npt.ArrayLike, class_correct: npt.ArrayLike = True, level: np
     return hits
 
 
+def mean_over_classes(sums: npt.ArrayLike, images: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Average the mean of each class over the classes that have images.
+
+    Args:
+        sums: (..., C) sum of the values of each class.
+        images: (..., C) number of images of each class, or sum of their weights.
+
+    Returns:
+        (...,) means; NaN if no class has an image.
+
+    >>> float(mean_over_classes([9, 0, 0], [10, 2, 0]))
+    0.45
+    """
+    counts = np.asarray(images, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where(counts > 0, np.asarray(sums) / counts, 0.0)
+        found: npt.NDArray[np.float64] = means.sum(axis=-1) / (counts > 0).sum(axis=-1)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Outcomes:
     """Inputs of all metrics that have a value for each image.

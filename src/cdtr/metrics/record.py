@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cdtr.metrics.outcomes import ImageRow, Outcomes
+from cdtr.metrics.outcomes import ImageRow, Outcomes, mean_over_classes
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -53,7 +53,7 @@ class ImageMetric(Metric):
 
     Attributes:
         value: Maps n outcomes to n values: booleans for hits, else floats, in [0, 1] if the unit is percent.
-        summary: How values become one number.
+        summary: How values become one number; ``class_mean`` is the mean over classes of the mean over their images.
         needs_box: Whether only images with true boxes and a map threshold have a value.
         chosen_by: Key of the metric that selects the centred box (trivial baselines) or the map threshold (oracle)
             under which this one is reported; None to leave it out there.
@@ -61,7 +61,7 @@ class ImageMetric(Metric):
     """
 
     value: Callable[[Outcomes], npt.NDArray[Any]]
-    summary: Literal["mean", "median"] = "mean"
+    summary: Literal["mean", "median", "class_mean"] = "mean"
     needs_box: bool = True
     chosen_by: str | None = None
     compared: bool = True
@@ -82,12 +82,15 @@ class ImageMetric(Metric):
             rows: Images, with or without boxes.
 
         Returns:
-            The mean or median in the metric's unit; None if no image has a value.
+            The summary in the metric's unit; None if no image has a value.
         """
         known = self.rows_with_value(rows)
         if not known:
             return None
         values = self.value(Outcomes.of_rows(known))
+        if self.summary == "class_mean":
+            _, classes = np.unique([row.label for row in known], return_inverse=True)
+            return self.scale * float(mean_over_classes(np.bincount(classes, values), np.bincount(classes)))
         return self.scale * float(np.median(values) if self.summary == "median" else values.mean())
 
 

@@ -56,17 +56,18 @@ class Csm(nn.Module):
         with torch.autocast(attention.device.type, enabled=False):
             return self._class_maps(attention.float().flatten(1, 2))
 
-    def loss(self, csm_logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, csm_logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute ``L_csm`` of Eq. 4, the cross-entropy of CSM's class logits.
 
         Args:
             csm_logits: (B, C), the mean of ``X_csm`` over the grid.
             labels: (B,) int64.
+            weights: (B,), of the images; None if all weigh the same.
 
         Returns:
             A scalar, the mean over the batch.
         """
-        return class_loss(csm_logits, labels)
+        return class_loss(csm_logits, labels, weights)
 
     def _class_maps(self, x_a: Tensor) -> Tensor:
         height, width = x_a.shape[-2:]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from cdtr.config import GuideConfig, Padding, Prior
 from cdtr.errors import DataError
 from cdtr.model.cnn import CnnFeatures, LevelConv
-from cdtr.model.maps import correlation, pooled_logits, standardised
+from cdtr.model.maps import class_loss, correlation, pooled_logits, standardised
 from cdtr.model.norm import SyncedBatchNorm2d
 from cdtr.model.priors import OF_COLOURS, PRIORS
 from cdtr.model.stem import halving_layers
@@ -153,7 +153,13 @@ class Guide(nn.Module):
         return F.adaptive_avg_pool2d(given.float()[:, None], self.grid_hw).squeeze(1)
 
     def losses(
-        self, seen: Guidance, m_ca: Tensor, evidence: Tensor, labels: Tensor, m_ocm: Tensor | None = None
+        self,
+        seen: Guidance,
+        m_ca: Tensor,
+        evidence: Tensor,
+        labels: Tensor,
+        m_ocm: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the terms of the guide.
 
@@ -166,6 +172,7 @@ class Guide(nn.Module):
             evidence: (B, h, w), the class maps of the labels.
             labels: (B,) int64.
             m_ocm: (B, h, w), the pseudo map of OCM; None to leave it alone.
+            weights: (B,), of the images in the guide's own classification; None if all weigh the same.
 
         Returns:
             Scalars by the name of the term, means over the batch.
@@ -173,7 +180,7 @@ class Guide(nn.Module):
         own = seen.x_guide.float()[torch.arange(len(labels)), labels]
         objects, agreed = (own, own) if seen.prior is None else self._targets(own, seen.prior, labels)
         terms = {
-            "guide": F.cross_entropy(pooled_logits(seen.x_guide.float()), labels),
+            "guide": class_loss(pooled_logits(seen.x_guide.float()), labels, weights),
             "guide_attention": self.weight * alignment_loss(m_ca, objects),
             "guide_maps": self.weight * alignment_loss(evidence, agreed),
         }

@@ -50,17 +50,21 @@ def pooled_logits(class_maps: Tensor) -> Tensor:
     return class_maps.mean(dim=(-2, -1))
 
 
-def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def class_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Compute the cross-entropy of Eq. 1, ``L_cls``; Eqs. 4 and 10 are the same of other logits.
 
     Args:
         logits: (B, C), computed with in float32.
         labels: (B,) int64.
+        weights: (B,), of the images (``Batch.weights``); None if all weigh the same.
 
     Returns:
         A scalar, the mean over the batch.
     """
-    return F.cross_entropy(logits.float(), labels)
+    if weights is None:
+        return F.cross_entropy(logits.float(), labels)
+    # Not divided by the batch's weights, which differ between the parts of a step.
+    return (weights * F.cross_entropy(logits.float(), labels, reduction="none")).mean()
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:

@@ -68,17 +68,18 @@ class Ski(nn.Module):
             driven = (offsets - self.offsets.bias[:, None, None]).detach()  # type: ignore[index]
         return SkiOutput(x_ski, logits, driven.square().mean().sqrt())
 
-    def loss(self, ski_logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, ski_logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute ``L_ski`` of Eq. 10, the cross-entropy of SKI's class logits.
 
         Args:
             ski_logits: (B, C), the pooled ``X_ski``.
             labels: (B,) int64.
+            weights: (B,), of the images; None if all weigh the same.
 
         Returns:
             A scalar, the mean over the batch.
         """
-        return class_loss(ski_logits, labels)
+        return class_loss(ski_logits, labels, weights)
 
 
 def attention_pooled(class_maps: Tensor, scaled_attention: Tensor) -> Tensor:

@@ -136,6 +136,8 @@ class Batch:
         levels: Feature maps of a frozen CNN that were kept, (B, C_i, h_i, w_i); empty where none are. ``images`` may
             then be without pixels, (B, 3, 0, 0).
         prior: (B, H, W) in [0, 1], maps of another tool as the images are cropped and flipped; None without such maps.
+        weights: (B,) float, of the images in the losses that learn their labels (``train.balance: weights``), with a
+            mean of 1 over the training images; None if all weigh the same.
     """
 
     images: Tensor
@@ -147,6 +149,7 @@ class Batch:
     mirrored: tuple[bool, ...] = ()
     levels: tuple[Tensor, ...] = ()
     prior: Tensor | None = None
+    weights: Tensor | None = None
 
     def field_of(self, index: int) -> Field | None:
         """Return the part of the source that an image of the batch shows; None for all of it."""

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from cdtr.config import recipe_label, uses_prior_maps
-from cdtr.reports.tables import BASELINE_NAMES, METRIC_NAMES, score_rows
+from cdtr.reports.tables import ALL_BASELINE_NAMES, METRIC_NAMES, score_rows
 from cdtr.runs import RunFolder
 from cdtr.threshold import Threshold
 
@@ -132,7 +132,7 @@ def _scores(run: RunFolder, scores: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _table(entry: Mapping[str, Any]) -> Iterator[str]:
-    columns = ["metric", "this model", "95% interval", *BASELINE_NAMES.values()]
+    columns = ["metric", "this model", "95% interval", *ALL_BASELINE_NAMES.values()]
     yield "| " + " | ".join(name.replace("*", "\\*") for name in columns) + " |"
     yield "|" + "---|" * len(columns)
     metrics = {key: value for key, value in (entry.get("metrics") or {}).items() if value is not None}

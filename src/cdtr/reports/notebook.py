@@ -79,9 +79,9 @@ def html_charts(charts: Sequence[Chart]) -> str:
 def html_evaluation(caption: str, evaluation: Evaluation) -> str:
     """Return the table of an evaluation, and the charts of hits over the map threshold and of the IoU."""
     from cdtr.reports.charts import overlap_charts, threshold_charts
-    from cdtr.reports.tables import BASELINE_NAMES, INTERVAL_NAME, metric_rows
+    from cdtr.reports.tables import ALL_BASELINE_NAMES, INTERVAL_NAME, metric_rows
 
-    header = ["metric", "score", INTERVAL_NAME, *BASELINE_NAMES.values()]
+    header = ["metric", "score", INTERVAL_NAME, *ALL_BASELINE_NAMES.values()]
     rows = [[name, *values] for name, values in metric_rows(evaluation)]
     charts = [*threshold_charts(evaluation, None), *overlap_charts(evaluation)]
     return html_table(f"{caption}, protocol {evaluation.protocol}", header, rows) + html_charts(charts)

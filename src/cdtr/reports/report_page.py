@@ -14,6 +14,7 @@ import numpy as np
 from cdtr.config import recipe_label
 from cdtr.evaluation import AttentionNoise, Evaluation
 from cdtr.localization.torch_model import TorchModel
+from cdtr.metrics.baselines import CENTRE_BOX, LARGEST_CLASS
 from cdtr.records import DataSource, Sample
 from cdtr.reports import run_facts
 from cdtr.reports.charts import box_score_charts, noise_chart, noise_kind_rows, overlap_charts, threshold_charts
@@ -22,6 +23,7 @@ from cdtr.reports.gallery import Gallery, PanelDrawer, choose_random, choose_row
 from cdtr.reports.page import write_page
 from cdtr.reports.panels import Panel
 from cdtr.reports.tables import (
+    ALL_BASELINE_NAMES,
     BASELINE_NAMES,
     ERROR_NAMES,
     INTERVAL_NAME,
@@ -35,7 +37,8 @@ from cdtr.threshold import ThresholdSource
 
 CLASSES_IN_SIGHT = 30  # more are folded away
 _NOISE_IMAGES = 4
-_HEADLINE = ("gt_known_loc", "top1_loc", "top1_cls")
+_RIVALS = {name: title.rstrip("*") for name, title in ALL_BASELINE_NAMES.items()}
+_HEADLINE = ("gt_known_loc", "top1_loc", "top1_cls", "mean_recall")
 _MEANINGS = {
     "correct": "the class is correct, and the box has an IoU of at least 0.5",
     "cls": "the box of the true class would be a hit, but another class was predicted",
@@ -108,7 +111,7 @@ def report_words(run: RunFolder, shown: str, parameters: int, measured: Measured
         "modules": run_facts.modules(run),
         "training": training_charts(run),
         "config": run.config().to_yaml(),
-        "columns": ["this run", INTERVAL_NAME, *BASELINE_NAMES.values()],
+        "columns": ["this run", INTERVAL_NAME, *ALL_BASELINE_NAMES.values()],
         "stored": _stored(run, measured),
         "thresholds": threshold_charts(None if measured is None else measured.evaluation, run.calibration()),
         "label_free": (run.calibration() or {"curve": ()}).get("curve") is None,
@@ -147,7 +150,7 @@ def _with_images(run: RunFolder, measured: Measured) -> dict[str, Any]:
         run.config().data.max_pixels,
     )
     return {
-        "headline": list(_headline(evaluation, len(measured.source.class_names))),
+        "headline": list(_headline(evaluation)),
         "verdict": _against_baselines(evaluation),
         "notes": list(_notes(evaluation, last_likeness(run))),
         "split": measured.split,
@@ -175,15 +178,14 @@ def _galleries(measured: Measured, drawer: PanelDrawer, seed: int) -> list[Galle
     return [drawer.gallery(*group) for group in chosen if group[2]]
 
 
-def _headline(evaluation: Evaluation, n_classes: int) -> Iterator[tuple[str, str, str]]:
+def _headline(evaluation: Evaluation) -> Iterator[tuple[str, str, str]]:
     """(value, name, what stands beside it) of the main figures."""
-    centred = evaluation.baselines.get("centre_box") or {}
+    rivals = [(name, evaluation.baselines.get(name) or {}) for name in (CENTRE_BOX, LARGEST_CLASS)]
     for key in _HEADLINE:
         value = evaluation.metrics.get(key)
         if value is not None:
-            beside = f"centred box {percent(centred[key])}%" if key in centred else ""
-            beside = f"chance {100 / n_classes:.1f}%" if key == "top1_cls" else beside
-            yield f"{value:.1f}%", METRIC_NAMES[key], beside
+            beside = [f"{_RIVALS[name]} {percent(scores[key])}%" for name, scores in rivals if key in scores]
+            yield f"{value:.1f}%", METRIC_NAMES[key], ", ".join(beside)
 
 
 def _notes(evaluation: Evaluation, likeness: float | None) -> Iterator[str]:
@@ -198,18 +200,13 @@ def _notes(evaluation: Evaluation, likeness: float | None) -> Iterator[str]:
         yield "The map threshold was chosen on images that are scored here, which flatters the scores."
     if not evaluation.n_annotated:
         yield "These images have no boxes, so only their classes are measured. Look at the images for the boxes."
-    text = _inverted(likeness, evaluation)
-    if text:
-        yield text
+    yield from filter(None, [_inverted(likeness, evaluation)])
 
 
 def _against_baselines(evaluation: Evaluation) -> str:
     value, interval = evaluation.metrics.get("gt_known_loc"), evaluation.intervals.get("gt_known_loc")
-    rivals = [
-        (scores["gt_known_loc"], BASELINE_NAMES[name].rstrip("*"))
-        for name in BASELINE_NAMES
-        if (scores := evaluation.baselines.get(name)) is not None
-    ]
+    of_boxes = ((name, evaluation.baselines.get(name)) for name in BASELINE_NAMES)
+    rivals = [(scores["gt_known_loc"], _RIVALS[name]) for name, scores in of_boxes if scores is not None]
     if value is None or interval is None or not rivals:
         return ""
     best, name = max(rivals)

@@ -14,7 +14,7 @@ from rich.table import Table
 from cdtr.csv_cells import to_cell
 from cdtr.evaluation import Evaluation
 from cdtr.metrics import metric_titles
-from cdtr.metrics.baselines import BASELINE_TITLES
+from cdtr.metrics.baselines import BASELINE_TITLES, CLASS_BASELINE_TITLES
 from cdtr.metrics.loc_errors import ERROR_TITLES
 from cdtr.metrics.paired import PairedDifference
 from cdtr.reports.columns import add_number, add_text
@@ -23,6 +23,7 @@ from cdtr.text import printable
 METRIC_NAMES = metric_titles()
 INTERVAL_NAME = "95% interval"
 BASELINE_NAMES = BASELINE_TITLES
+ALL_BASELINE_NAMES = {**BASELINE_TITLES, **CLASS_BASELINE_TITLES}
 ERROR_NAMES = ERROR_TITLES
 
 _FIGURES = re.compile(r"[-+−±–%.,\deE ]*")
@@ -74,7 +75,7 @@ def score_rows(
     Yields:
         Title of each metric, and its cells: value, 95% interval, and the value of each baseline.
     """
-    of_baselines: list[Mapping[str, Any]] = [baselines.get(name) or {} for name in BASELINE_NAMES]
+    of_baselines: list[Mapping[str, Any]] = [baselines.get(name) or {} for name in ALL_BASELINE_NAMES]
     for key, name in METRIC_NAMES.items():
         if key in metrics:
             interval = intervals.get(key)
@@ -100,7 +101,7 @@ def metrics_table(evaluation: Evaluation) -> Table:
     title = f"percent, protocol {evaluation.protocol}, view {evaluation.view}{of_recipe(evaluation)}"
     table = Table(title=title, title_justify="left")
     add_text(table, "metric")
-    for column in ("this run", INTERVAL_NAME, *BASELINE_NAMES.values()):
+    for column in ("this run", INTERVAL_NAME, *ALL_BASELINE_NAMES.values()):
         add_number(table, column)
     for name, values in metric_rows(evaluation):
         table.add_row(name, *values)

@@ -90,7 +90,8 @@ class TrainingLog:
             diagnostics = values.get("diagnostics", {})
             parts += [f"{n} {v:.3g}" for n, v in diagnostics.items()] if isinstance(diagnostics, Mapping) else []
             self._console.print(f"epoch {epoch + 1}/{epochs}  " + "  ".join(parts), highlight=False, soft_wrap=True)
-            if likeness is not None and likeness < 0 and 2 * (epoch + 1) >= epochs:
+            # The end of the training has a line of its own (final_checks).
+            if likeness is not None and likeness < 0 and epochs <= 2 * (epoch + 1) < 2 * epochs:
                 self._console.print(_INVERTED.format(likeness), highlight=False, soft_wrap=True)
 
     def _write(self, record: dict[str, Any]) -> None:

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object, set_seed
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cdtr.config import Config, ViewName
+from cdtr.data.balance import class_weights
+from cdtr.data.batches import known_levels, on_device
 from cdtr.data.loader import EvalLoader, TrainLoader, eval_loader, train_loader
 from cdtr.data.prior_maps import PriorMaps
 from cdtr.data.stream import StreamLoader
-from cdtr.errors import ConfigError, TrainingError
+from cdtr.errors import TrainingError
 from cdtr.model.distill import Distilled
-from cdtr.model.maps import attention_agreement
 from cdtr.model.methods import build_method
 from cdtr.model.teacher import Teacher
-from cdtr.records import Batch, DataSource, Method, ModelOutput
+from cdtr.records import Batch, DataSource, Method
 from cdtr.runs import RunFolder, one_at_a_time
 from cdtr.terminal import PlainConsole, say_to
+from cdtr.training.accelerator import bare_method, make_accelerator
 from cdtr.training.feature_store import FeatureStore
 from cdtr.training.features import needs_pixels, prepare_features
+from cdtr.training.final_checks import final_lines
+from cdtr.training.held_out import HeldOut, measure_held_out
 from cdtr.training.log import TrainingLog
 from cdtr.training.optimiser import build_optimiser, learning_rate
 from cdtr.training.prepare import Prepared, finish_run, prepare_run, start_run
@@ -68,7 +70,7 @@ def train(
         ConfigError: a run folder that is in the way, or that another process is training.
         TrainingError: a loss term is no longer a number; the last saved state stays.
     """
-    accelerator = _accelerator(config.train.precision)
+    accelerator = make_accelerator(config.train.precision)
     console = console or PlainConsole(stderr=True)
     with one_at_a_time(out) if accelerator.is_main_process else nullcontext():
         return _train(accelerator, config, source, RunFolder(out), resume, console, teacher)
@@ -97,7 +99,7 @@ def _train(
     if teacher is not None:
         method = Distilled(method, teacher, config.pretrain)
     store = prepare_features(accelerator, method, prepared, load_weights, say)
-    trainer = Trainer(accelerator, method, prepared, console, store)
+    trainer = Trainer(accelerator, method, prepared, source.class_names, console, store)
     if accelerator.process_index:
         # All have built the same method; from here on each draws its own drop path.
         set_seed(config.seed, device_specific=True)
@@ -114,11 +116,12 @@ class Trainer:
         accelerator: Accelerator,
         method: Method,
         prepared: Prepared,
+        class_names: Sequence[str],
         console: Console,
         store: FeatureStore | None = None,
     ) -> None:
         self.config, self.folder, self.console = prepared.config, prepared.run, console
-        self.store = store
+        self.class_names, self.store = class_names, store
         self.accelerator = accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
         maps = PriorMaps.of(self.config, prepared.fit)
@@ -129,11 +132,15 @@ class Trainer:
         # Tiles would cost five forward passes an image, for a figure that is watched and not reported.
         view: ViewName = "crop" if self.config.evaluation.view == "crop" else "whole"
         self.held_out: EvalLoader = eval_loader(prepared.held_out, self.config, rank, world, view=view)
+        self.class_weights: Tensor | None = None
+        if self.config.train.balance == "weights":
+            self.class_weights = class_weights(prepared.fit, len(class_names)).to(accelerator.device)
+        self.measured: HeldOut | None = None  # by the last validation
         self.model, self.optimiser = accelerator.prepare(method, build_optimiser(method, self.config))
         self.ema: AveragedModel | None = None
         if self.config.train.ema_decay is not None:
             average = get_ema_multi_avg_fn(self.config.train.ema_decay)  # type: ignore[no-untyped-call]
-            self.ema = AveragedModel(_bare(accelerator, self.model), multi_avg_fn=average, use_buffers=True)
+            self.ema = AveragedModel(bare_method(accelerator, self.model), multi_avg_fn=average, use_buffers=True)
 
     def run(self) -> None:
         """Train from the saved position to the end, and write the weights."""
@@ -146,7 +153,8 @@ class Trainer:
         with TrainingLog(self.folder, epochs * steps, position.step, active, self.console) as log:
             while position.epoch < epochs:
                 position = self._epoch(position, log)
-        best = self.ema.module if self.ema is not None else _bare(self.accelerator, self.model)
+        self._warn_at_end()
+        best = self.ema.module if self.ema is not None else bare_method(self.accelerator, self.model)
         broken = gather_object(list({**self.loader.broken, **self.held_out.broken}.items()))
         if active:
             finish_run(self.folder, best.method if isinstance(best, Distilled) else best, dict(broken))
@@ -172,8 +180,9 @@ class Trainer:
         means = {name: value / max(position.step_in_epoch, 1) for name, value in position.sums.items()}
         terms = {name: value for name, value in means.items() if not name.startswith(_DIAGNOSTIC)}
         diagnostics = {name.removeprefix(_DIAGNOSTIC): value for name, value in means.items() if name not in terms}
-        accuracy, attention = self.validate()
-        values = {"terms": terms, "lambdas": lambdas, "held_out": accuracy, "attention": attention}
+        held_out = self.validate()
+        attention = {} if self.is_distilled else held_out.attention
+        values = {"terms": terms, "lambdas": lambdas, "held_out": held_out.accuracy, "attention": attention}
         values |= {"diagnostics": diagnostics} if diagnostics else {}
         log.epoch(position.step, position.epoch, train.epochs, values)
         position = Position(position.epoch + 1, 0, position.step)
@@ -191,7 +200,7 @@ class Trainer:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        method = _bare(self.accelerator, self.model)
+        method = bare_method(self.accelerator, self.model)
         sums: dict[str, Tensor] = {}
         diagnostics: dict[str, Tensor] = {}
         lambdas: dict[str, float] = {}
@@ -201,7 +210,7 @@ class Trainer:
             last = index + 1 == len(micro_batches)
             with self.accelerator.no_sync(self.model) if not last else nullcontext():
                 with self.accelerator.autocast():
-                    output = self.model(batch.images, **_known_levels(batch))
+                    output = self.model(batch.images, **known_levels(batch))
                     terms = method.losses(output, batch)
                 loss, lambdas = method.weigh(terms)
                 self._require_finite({**terms, "total": loss}, position)
@@ -212,7 +221,7 @@ class Trainer:
         self.optimiser.step()
         self.optimiser.zero_grad()
         if self.ema is not None:
-            self.ema.update_parameters(_bare(self.accelerator, self.model))
+            self.ema.update_parameters(bare_method(self.accelerator, self.model))
         both = [*sums.values(), *diagnostics.values()]
         means = self.accelerator.reduce(torch.stack(both), reduction="mean").tolist()
         return (
@@ -224,6 +233,8 @@ class Trainer:
     def _seen(self, batch: Batch) -> Batch:
         """The batch on the device, with the features of its images where they are kept."""
         batch = on_device(batch, self.accelerator.device)
+        if self.class_weights is not None:
+            batch = replace(batch, weights=self.class_weights[batch.labels])
         return batch if self.store is None or any(batch.fields) else self.store.attach(batch)
 
     def _require_finite(self, terms: Mapping[str, Tensor], position: Position) -> None:
@@ -249,60 +260,25 @@ class Trainer:
             "term's module switched off"
         )
 
-    @torch.inference_mode()
-    def validate(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Measure the held-out training images.
+    def validate(self) -> HeldOut:
+        """Measure the held-out training images with the weights that a run would keep."""
+        model = self.ema if self.ema is not None else bare_method(self.accelerator, self.model)
+        batches = map(self._seen, self.held_out)
+        self.measured = measure_held_out(model, batches, len(self.class_names), self.accelerator)
+        return self.measured
 
-        Returns:
-            Top-1 and top-5 accuracy in percent; and under ``class_map`` the correlation of the attention with the
-            label's class map (``attention_agreement``), in [-1, 1]. Both are empty where no image is held out, the
-            latter in pretraining as well, which trains no maps.
-        """
-        # Without DDP's wrapper, which synchronises at every batch: processes may have different numbers of batches.
-        model = self.ema if self.ema is not None else _bare(self.accelerator, self.model)
-        model.eval()
-        counts = torch.zeros(4, device=self.accelerator.device)
-        for batch in self.held_out:
-            batch = self._seen(batch)
-            with self.accelerator.autocast():
-                output: ModelOutput = model(batch.images, **_known_levels(batch))
-            top = output.logits.topk(min(5, output.logits.shape[1]), dim=1).indices == batch.labels[:, None]
-            likeness = attention_agreement(output, batch.labels).sum()
-            counts += torch.stack([top[:, 0].sum(), top.sum(), likeness, torch.tensor(len(top), device=top.device)])
-        first, five, likeness, seen = self.accelerator.reduce(counts, reduction="sum").tolist()
-        if not seen:
-            return {}, {}
-        accuracy = {"top1_cls": 100 * first / seen, "top5_cls": 100 * five / seen}
-        taught = _bare(self.accelerator, self.model)
-        return accuracy, {} if isinstance(taught, Distilled) else {"class_map": likeness / seen}
+    def _warn_at_end(self) -> None:
+        if self.is_distilled:
+            return  # its classes serve the features, and it trains no maps
+        found = self.validate() if self.measured is None else self.measured
+        if self.accelerator.is_main_process:
+            for line in final_lines(found, self.class_names, self.config):
+                say_to(self.console)(line)
 
-
-def _accelerator(precision: str) -> Accelerator:
-    """Accelerate keeps the first precision of a process and refuses another: forget it, but not the process group."""
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise ConfigError("train.precision fp16 needs a GPU, found none: use bf16 or no")
-    if AcceleratorState._shared_state.get("_mixed_precision", precision) != precision:
-        AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Return the batch with its tensors on a device."""
-    clean = None if batch.clean_images is None else batch.clean_images.to(device)
-    prior = None if batch.prior is None else batch.prior.to(device)
-    images, labels = batch.images.to(device), batch.labels.to(device)
-    return replace(batch, images=images, labels=labels, clean_images=clean, prior=prior)
-
-
-def _known_levels(batch: Batch) -> dict[str, Any]:
-    """The argument of a method that takes known features; none where there are none, as other methods take none."""
-    return {"levels": batch.levels} if batch.levels else {}
-
-
-def _bare(accelerator: Accelerator, model: nn.Module) -> Method:
-    """The method inside the wrapper that averages gradients between processes."""
-    method: Method = accelerator.unwrap_model(model, keep_fp32_wrapper=True)
-    return method
+    @property
+    def is_distilled(self) -> bool:
+        """Whether this is a pretraining."""
+        return isinstance(bare_method(self.accelerator, self.model), Distilled)
 
 
 def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor], share: float) -> None:

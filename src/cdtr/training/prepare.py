@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import nn
 
 from cdtr.config import Config, parse_config, recipe_label
+from cdtr.data.balance import settle_balance
 from cdtr.data.datasets import check_class_names
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
@@ -93,9 +94,14 @@ def prepare_run(
         sba = load_sba(accelerator, config, source.class_names) if config.sba.enabled else None
         return Prepared(run, config, fit, held_out, sba, {**manifest, "prior_maps": maps})
     maps = check_prior_maps(accelerator, config, fit, say)
-    settled, sba, clip_fit = agree_on_sba(accelerator, config, source, fit, held_out, say)
+    balanced = settle_balance(config, fit, source.class_names, say)
+    settled, sba, clip_fit = agree_on_sba(accelerator, balanced, source, fit, held_out, say)
     start = find_start(config)
-    manifest = {**_manifest(config, source, fit, held_out, clip_fit, broken, start), "prior_maps": maps}
+    manifest = {
+        **_manifest(config, source, fit, held_out, clip_fit, broken, start),
+        "recipe": recipe_label(balanced),
+        "prior_maps": maps,
+    }
     return Prepared(run, settled, fit, held_out, sba, manifest, start)
 
 
@@ -210,7 +216,6 @@ def _manifest(
     return {
         "versions": library_versions(),
         "git_revision": _git_revision(),
-        "recipe": recipe_label(requested),
         "seed": requested.seed,
         "data": {"format": source.name, "classes": len(source.class_names), "root": str(source.root.resolve())},
         "splits": {"fit": _describe(fit), "held_out": _describe(held_out)},
