@@ -78,7 +78,7 @@ def test_costs_are_measured_without_data(tiny: Path, tmp_path: Path) -> None:
     assert 0 < layers < float(rows["ski", "multiply_adds"]["ours"])
     assert "recipe small, ours at 64×64 pixels" in rows["ski", "parameters"]["note"]
     assert rows["ski", "gt_known_loc"]["ours"] == ""
-    assert "no data: give --data cub=DIR" in rows["ski", "gt_known_loc"]["note"]
+    assert "no data: give `data=cub=DIR`" in rows["ski", "gt_known_loc"]["note"]
 
 
 def test_the_list_names_every_table(capsys: pytest.CaptureFixture[str]) -> None:

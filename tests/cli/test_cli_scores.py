@@ -83,7 +83,7 @@ def test_scores_of_boxes_are_measured_only_at_their_threshold_and_on_other_image
     measured, notes = evaluate("train", "--threshold", other)
     assert (measured, f"fitted at the calibrated threshold {fitted_at:.3g}" in notes) == (False, True)
     measured, notes = evaluate("val", "--threshold", fitted_at)
-    assert (measured, "fitted on 60 of these images, --allow-leak" in notes) == (False, True)
+    assert (measured, "fitted on 60 of these images, `allow_leak=True`" in notes) == (False, True)
     for more in ([], ["--threshold", fitted_at]):
         measured, notes = evaluate("val", "--allow-leak", *more)
         assert (measured, "fitted on 60 of these images, which flatters" in notes) == (True, True)

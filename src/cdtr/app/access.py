@@ -33,7 +33,7 @@ class Access:
 
     def __init__(self, token: str) -> None:
         if not token or not token.isascii() or not token.isprintable() or " " in token:
-            raise ConfigError("--token: expected ASCII characters without spaces, at least one")
+            raise ConfigError("`token=`: expected ASCII characters without spaces, at least one")
         self._token = token.encode()
         self._session = hmac.new(self._token, b"cdtr serve: session", hashlib.sha256).hexdigest()
 

@@ -22,7 +22,7 @@ class Examples:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise DataError(f"no folder {folder}: expected a folder of images as --examples")
+            raise DataError(f"no folder {folder}: expected a folder of images as `examples=`")
         found = [path for path in find_images(folder, folder, follow=False) if can_be_written(path.name)][:MOST]
         if not found:
             raise DataError(f"{folder} holds no image: expected files such as .jpg or .png at any depth")

@@ -239,7 +239,7 @@ async def thumbnail(service: TheService, number: ExampleNumber) -> Response:
 
 def _examples(service: Service, number: int) -> Examples:
     if service.examples is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "no examples: start the server with --examples FOLDER")
+        raise HTTPException(HTTPStatus.NOT_FOUND, "no examples: start the server with `examples=FOLDER`")
     count = len(service.examples.names)
     if number >= count:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"no example {number}: expected a number below {count}")

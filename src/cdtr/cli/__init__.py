@@ -24,7 +24,7 @@ from typing import Annotated, NoReturn, TextIO
 
 import typer
 
-from cdtr.cli._output import output_for
+from cdtr.cli._output import output_for, with_flags
 from cdtr.errors import CdtrError
 from cdtr.text import printable, printable_streams
 
@@ -54,10 +54,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     debug = os.environ.get("CDTR_DEBUG", "") not in ("", "0") or "--debug" in arguments
     quiet = "--quiet" in arguments
     arguments = [word for word in arguments if word not in ("--debug", "--quiet")]  # before or after the verb
-    with _sigterm_cleans_up(), printable_streams():
+    with _sigterm_cleans_up(), output_for(arguments, quiet), printable_streams(with_flags):
         try:
-            with output_for(arguments, quiet):
-                code = build_app()(args=arguments or ["--help"], prog_name="cdtr", standalone_mode=False)
+            code = build_app()(args=arguments or ["--help"], prog_name="cdtr", standalone_mode=False)
         except (KeyboardInterrupt, typer.Abort):
             code = 130
         except Exception as error:

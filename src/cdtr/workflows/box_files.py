@@ -58,10 +58,11 @@ class OutputFiles:
     def __post_init__(self) -> None:
         names = [find_exporter(name).name for name in self.formats]
         if self.out.exists() and not self.out.is_dir():
-            raise DataError(f"{self.out} is a file: choose a folder as --out")
+            raise DataError(f"{self.out} is a file: choose a folder as `out=`")
         if (self.val_share is not None or self.flat or self.copies) and "yolo" not in names:
             raise ConfigError(
-                "--val-share, --flat and --copy are of the format yolo: add it to --format, or leave them out"
+                "`val_share=`, `flat=True` and `copies=True` are of the format yolo: add it to `formats=`, or leave "
+                "them out"
             )
 
     @property
@@ -77,7 +78,7 @@ class OutputFiles:
         """Raise ConfigError if an earlier call wrote any of it and ``overwrite`` is off: it may be in use."""
         for path in () if self.overwrite else (*files, self.out / LEFT_OUT, *self.folders):
             if path.exists():
-                raise ConfigError(f"{path} is there already: choose another --out, or give --overwrite")
+                raise ConfigError(f"{path} is there already: choose another `out=`, or give `overwrite=True`")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -29,7 +29,7 @@ from cdtr.workflows.opening import (
 )
 from cdtr.workflows.reporting import SILENT, Reporter
 
-_LEAK_ADVICE = "compare on another --split"
+_LEAK_ADVICE = "compare on another `split=`"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -174,11 +174,11 @@ def choose_common_split(
     """
     name = split or find_test_split(source)
     if name is None:
-        raise DataError(f"{source.root} has neither {' nor '.join(TEST_SPLITS)}: name what to compare on with --split")
+        raise DataError(f"{source.root} has neither {' nor '.join(TEST_SPLITS)}: name what to compare on with `split=`")
     if name == HELD_OUT and _held_out_hash(first) != _held_out_hash(second):
         raise DataError(
             f"{first.path} and {second.path} did not hold out the same images, so one was fitted to some of the "
-            "other's: compare on another --split"
+            "other's: compare on another `split=`"
         )
     return name, find_split(first, source, name)
 

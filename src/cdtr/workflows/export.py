@@ -22,7 +22,7 @@ from cdtr.localization.tiles import tiled
 from cdtr.records import Sample
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.workflows.opening import HELD_OUT, find_split, find_test_split, open_source
-from cdtr.workflows.reporting import SILENT, Reporter, note_left_out, note_or_warn
+from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 
 if TYPE_CHECKING:
     from torch import nn
@@ -137,16 +137,14 @@ def export(
     if path.suffix.lower() != SUFFIX or path.is_dir():
         raise ConfigError(f"{path}: expected the name of a file that ends in {SUFFIX}")
     if data is None and split is not None:
-        raise ConfigError("--split is of a data set: give --data as well")
+        raise ConfigError("`split=` is of a data set: give `data=` as well")
     folder = find_run(run)
     seen = find_view(folder, view)
     chosen = view_threshold(folder, threshold, seen.name)
     level = DEFAULT_THRESHOLD if chosen is None else chosen.value
     trial = prepare_trial(folder, level, None if data is None else Path(data), split, images, seen.name, reporter)
     if chosen is None:
-        note_or_warn(
-            reporter, f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold"
-        )
+        reporter.warn(f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give `threshold=`")
     method = tiled(load_model(folder.path), seen.input_hw, seen.size_hw)
     model = make_model(method, run_facts(folder, chosen, seen.name), trial, int8, reporter)
     contents = {path: model.content}
@@ -198,11 +196,11 @@ def prepare_trial(
     config = run.config()
     if data is None:
         drawn = drawn_pictures(_DRAWN, config.data, view=view)
-        return TrialImages(f"{_DRAWN} drawn pictures (--data takes your own)", drawn, threshold)
+        return TrialImages(f"{_DRAWN} drawn pictures (`data=` takes your own)", drawn, threshold)
     source = open_source(run, data, None, split, reporter)
     name = split or find_test_split(source) or HELD_OUT
     samples = _evenly(find_split(run, source, name), images)
-    pictures = read_pictures(samples, config, note_left_out(reporter), view)
+    pictures = read_pictures(samples, config, warn_of_left_out(reporter), view)
     return TrialImages(f"{len(pictures)} images of {name}", pictures, threshold)
 
 

@@ -205,8 +205,8 @@ def check_starts(runs: Iterable[tuple[Path, Config]]) -> None:
         before = run.known_manifest().get("started_from")
         if before and hashes[name] not in (None, before["sha256"]):
             raise ConfigError(
-                f"{folder} started from another {name} than the one that is there now: choose another --out, or remove "
-                f"{folder} to train and measure it anew"
+                f"{folder} started from another {name} than the one that is there now: choose another `out=`, or "
+                f"remove {folder} to train and measure it anew"
             )
 
 

@@ -78,7 +78,7 @@ class Corrections:
     def _localization(self, image_id: str, image: ImageBoxes) -> Localization:
         size = self.sizes_hw[image_id]
         if size is None:
-            raise DataError(f"{image_id} has no size in either file: give a COCO or CSV file of ours with --boxes")
+            raise DataError(f"{image_id} has no size in either file: give a COCO or CSV file of ours with `boxes=`")
         return Localization(
             image_id=image_id,
             size_hw=size,
@@ -150,7 +150,7 @@ def import_corrections(
 def check_coco_name(path: Path) -> None:
     """Raise ConfigError for a name of a COCO file that does not end with ``.json``."""
     if path.suffix.lower() != ".json":
-        raise ConfigError(f"--out {path}: expected a name that ends with .json, as it is a COCO file")
+        raise ConfigError(f"`out={path}`: expected a name that ends with .json, as it is a COCO file")
 
 
 def find_origin(run: Path | None, image_ids: Iterable[str]) -> tuple[str, str | None]:

@@ -50,7 +50,7 @@ def import_official(file: str | Path, out: str | Path, classes: str | Path | Non
     """
     file, out = Path(file), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists and is not an empty folder: choose another --out")
+        raise ConfigError(f"{out} exists and is not an empty folder: choose another `out=`")
     released = read_released(file)
     names = _class_names(None if classes is None else Path(classes), released.classes, file)
     _write_run(released, names, file, out)
@@ -68,7 +68,7 @@ def _class_names(source: Path | None, count: int, file: Path) -> Sequence[str]:
         names = _without_numbers(read_lines(source))
     else:
         raise DataError(
-            f"no file or folder {source}: give --classes a data set's root, or a text file, one name a line"
+            f"no file or folder {source}: give `classes=` a data set's root, or a text file, one name a line"
         )
     if len(names) != count:
         raise CheckpointError(f"{file} has {count} classes, {source} has {len(names)}: give the set it was trained on")

@@ -152,7 +152,7 @@ def plan_reproduction(
     chosen_seeds = seeds_to_train(found, parse_seeds(seeds))
     check_paper_metrics(found)
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file: choose a folder as --out")
+        raise DataError(f"{out} is a file: choose a folder as `out=`")
     if protocol is not None:
         find_protocol(protocol)
     scales = {name: (presets or {}).get(name, known.preset) for name, known in found.data.items()}
@@ -176,7 +176,7 @@ def parse_seeds(seeds: Names) -> list[int]:
     except ValueError:
         found = []
     if not found or len(set(found)) < len(found) or min(found) < 0:
-        raise ConfigError(f"--seeds {text!r}: expected different numbers from 0 up with commas, such as 0,1,2")
+        raise ConfigError(f"`seeds={text!r}`: expected different numbers from 0 up with commas, such as 0,1,2")
     return found
 
 
@@ -188,7 +188,7 @@ def _choose_rows(found: Reproduction, rows: Names | None) -> list[str]:
     names = split_names(text)
     if not names:
         raise ConfigError(
-            f"--rows {text!r}: expected names with commas, such as {', '.join(list(found.table.rows)[:2])}"
+            f"`rows={text!r}`: expected names with commas, such as {', '.join(list(found.table.rows)[:2])}"
         )
     return names
 

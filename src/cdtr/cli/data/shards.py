@@ -28,12 +28,12 @@ def command(
     from cdtr.config import load_config
     from cdtr.data.opening import open_data
     from cdtr.data.shards import require_webdataset, write_shards
-    from cdtr.workflows.reporting import note_left_out
+    from cdtr.workflows.reporting import warn_of_left_out
 
     require_webdataset()
     source = open_data(data, load_config(None, overrides or []).data, note)
     total = sum(len(samples) for samples in source.splits.values())
     with progress_bar("writing images", total) as move:
-        counts = write_shards(source, out, images, megabytes, seed, move, note_left_out(TERMINAL))
+        counts = write_shards(source, out, images, megabytes, seed, move, warn_of_left_out(TERMINAL))
     print(f"wrote {out}: " + ", ".join(f"{count} shards of {split}" for split, count in counts.items()))
     next_steps([shell("cdtr", "train", out, "--out", "RUN")])
