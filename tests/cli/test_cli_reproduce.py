@@ -110,7 +110,7 @@ def test_rows_whose_modules_cannot_stand_together_are_not_counted() -> None:
 
 
 def test_the_list_needs_no_pytorch() -> None:
-    words = "import sys; from cdtr.cli.reproduce import list_tables; list_tables(); assert 'torch' not in sys.modules"
+    words = "import sys; from cdtr.cli.reproduce import command; command(); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "3 of 21" in done.stdout

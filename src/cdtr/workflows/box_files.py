@@ -122,6 +122,14 @@ class Localized:
             "files": [str(path) for path in (*self.files, *self.folders)],
         }
 
+    def lines(self) -> list[str]:
+        """Return what was written, and the number of boxes, for people."""
+        written = [f"wrote {path}" for path in self.files]
+        written += [f"wrote {folder}: {len(self.localizations)} images" for folder in self.folders]
+        if self.left_out_file is not None:
+            written.append(f"wrote {self.left_out_file}: {len(self.left_out)} images that could not be read")
+        return [*written, str(self)]
+
     def __str__(self) -> str:
         return (
             f"{self.boxes} boxes in {len(self.localizations)} images at threshold {self.threshold:.3g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,8 +61,14 @@ class Comparison:
         """The images that both runs were measured on."""
         return len(self.evaluations[0].rows)
 
+    def threshold_lines(self) -> Iterator[str]:
+        """Yield the map threshold and the view of each run, for people."""
+        for letter, found in zip("ab", self.evaluations, strict=True):
+            threshold = "none" if found.threshold is None else f"{found.threshold:.3g}, {found.threshold_source}"
+            yield f"threshold of {letter}: {threshold}; view {found.view}"
+
     def to_json(self) -> dict[str, Any]:
-        """The tree that ``--json`` writes."""
+        """The tree that `cdtr compare --json` writes."""
         first, second = self.evaluations
         return {
             "a": self.run_a,

@@ -193,14 +193,13 @@ def evaluate_samples(
         for rules in protocols
     ]
     counted, n_left_out = _count_images(run, source, samples, tallies, seen_by, device, reporter)
-    recipe = recipe_label(run.config())
     left_out = (f"{n_left_out} images are left out, as they cannot be read",) if n_left_out else ()
-    results = []
+    results, recipe = [], recipe_label(run.config())
     for tally in counted:
         found = tally.finish()
         notes = (*found.notes, *(scored.notes if found.protocol == own else ()), *left_out)
-        view_of = seen_by[found.protocol].name
-        results.append(replace(found, view=view_of, recipe=recipe, notes=notes, n_left_out=n_left_out))
+        seen = seen_by[found.protocol].name
+        results.append(replace(found, view=seen, recipe=recipe, notes=notes, n_left_out=n_left_out))
     return results
 
 
@@ -222,7 +221,8 @@ def _count_images(
     where = find_device(device) if alone or device is not None else state.device
     module = load_model(run.path, where)
     share = len(samples[state.process_index :: state.num_processes])
-    on_broken = warn_of_left_out(reporter, broken := set())
+    broken: set[str] = set()
+    on_broken = warn_of_left_out(reporter, broken)
     views = list(dict.fromkeys(seen_by.values()))
     for seen in views:
         batches = eval_loader(samples, run.config(), state.process_index, state.num_processes, on_broken, seen.name)

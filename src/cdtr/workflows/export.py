@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdtr.api import DEFAULT_THRESHOLD, find_run, find_view, load_model, view_threshold
 from cdtr.config import ViewName
-from cdtr.deployment.compare import Agreement, Difference, check_same, measure_agreement, measure_difference
+from cdtr.deployment.compare import BATCHES, Agreement, Difference, check_same, measure_agreement, measure_difference
 from cdtr.deployment.facts import Facts, run_facts
 from cdtr.deployment.graph import model_bytes, onnx_model
 from cdtr.deployment.int8 import Int8Gain, int8_bytes, measure_int8
@@ -77,6 +77,26 @@ class Exported:
     def __repr__(self) -> str:
         names = ", ".join(f"{path}: {size / 1e6:.1f} MB" for path, size in self.files.items())
         return f"Exported({names}; largest difference from the run {self.model.difference.largest:.1e})"
+
+    def lines(self) -> Iterator[str]:
+        """Yield what was measured and written, for people."""
+        difference, same = self.model.difference, round(self.model.agreement.same_box * self.n_images)
+        yield (
+            f"ONNX: largest difference from the run {difference.logits:.1e} (logits), {difference.maps:.1e} (maps), in "
+            f"batches of {', '.join(map(str, BATCHES))}; {same} of {self.n_images} boxes the same, on "
+            f"{self.measured_on}"
+        )
+        int8 = self.model.int8
+        if int8 is not None:
+            yield (
+                f"int8-dynamic: IoU with float32's boxes {int8.agreement.iou:.3f}, same class "
+                f"{100 * int8.agreement.same_class:.1f}%; {int8.int8_ms:.1f} ms of CPU time an image, float32 "
+                f"{int8.float32_ms:.1f}, {int8.speedup:.2f} times as fast"
+            )
+            if int8.speedup <= 1:
+                yield "int8 is not faster than float32 on this machine: it saves space alone"
+        for path, size in self.files.items():
+            yield f"wrote {path}: {size / 1e6:.1f} MB"
 
     def to_json(self) -> dict[str, Any]:
         """Return the files and the measures as a tree for JSON."""

@@ -19,13 +19,12 @@ from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.training.start import find_start
 from cdtr.workflows.cells import Cell, run_cells
-from cdtr.workflows.opening import HELD_OUT, find_test_split
+from cdtr.workflows.opening import FULLSUP, HELD_OUT, find_test_split
 from cdtr.workflows.reporting import Reporter
 
 Names: TypeAlias = str | Sequence[str] | Sequence[int]  # a list, or a text with commas
 
 RESULT_FILE = "evaluation.json"
-FULLSUP = "train-fullsup"  # the split on which the WSOL benchmark chooses its thresholds
 
 
 @dataclass(frozen=True, slots=True)

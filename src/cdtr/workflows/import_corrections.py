@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from cdtr.corrections import Review, compare, match_images, read_reviewed, read_written, settle_corners
 from cdtr.errors import CdtrError, ConfigError, DataError
 from cdtr.records import ImageBoxes, Localization
+from cdtr.reports.columns import add_number, add_text
 from cdtr.runs import RunFolder
+from cdtr.text import printable
 from cdtr.workflows.reporting import SILENT, Reporter
 
 _SPLITS = {"train", "val", "valid", "validation", "test"}
@@ -49,6 +52,15 @@ class Corrections:
             f"{getattr(total, kind)} {kind}" for kind in ("kept", "moved", "relabelled", "deleted", "added")
         )
         return f"{type(self).__name__}({self.review.n_reviewed} images reviewed, {rate}: {counts})"
+
+    def lines(self) -> list[str]:
+        """Return the files and the number of images, for people; ``review_table`` has the boxes."""
+        review = self.review
+        unknown = f", {review.n_unknown} in the file are none of ours" if review.n_unknown else ""
+        return [
+            f"{self.file}, beside {self.written_file}",
+            f"{review.n_reviewed} images reviewed, {review.n_not_reviewed} not{unknown}",
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Return counts and changes as JSON's types."""
@@ -145,6 +157,22 @@ def import_corrections(
     if out is not None:
         found.write(Path(out))
     return found
+
+
+def review_table(review: Review) -> Table:
+    """Return the table of counts of each class that has a box, and of all."""
+    table = Table()
+    add_text(table, "class")
+    for name in ("boxes", "kept", "moved", "relabelled", "deleted", "added", "accepted"):
+        add_number(table, name)
+    rows = [(name, tally) for name, tally in review.by_class.items() if tally.boxes or tally.added]
+    for number, (name, tally) in enumerate([*rows, ("all", review.total)]):
+        if number == len(rows):
+            table.add_section()
+        counts = (tally.boxes, tally.kept, tally.moved, tally.relabelled, tally.deleted, tally.added)
+        rate = "" if tally.accept_rate is None else f"{tally.accept_rate:.1f}%"
+        table.add_row(printable(name), *map(str, counts), rate)
+    return table
 
 
 def check_coco_name(path: Path) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
 RunLike: TypeAlias = str | Path | RunFolder
 DataLike: TypeAlias = str | Path | DataSource
 
+FULLSUP = "train-fullsup"  # the split on which the WSOL benchmark chooses its thresholds
 HELD_OUT = "held-out"  # the name of the split of the training images that the run was not fitted to
 TEST_SPLITS = ("test", "val")  # scores are measured on the first of them that the data has
 

@@ -15,7 +15,7 @@ from cdtr.records import DataSource
 from cdtr.runs import RunFolder
 from cdtr.terminal import PlainConsole
 from cdtr.training import loop
-from cdtr.workflows.opening import DataLike, check_evaluation, report_reading
+from cdtr.workflows.opening import FULLSUP, HELD_OUT, DataLike, check_evaluation, report_reading
 from cdtr.workflows.reporting import SILENT, Reporter
 
 DEFAULT_PRESET = "small"
@@ -45,6 +45,15 @@ class Run(RunFolder):
         epochs = self.log("epoch")
         found: Mapping[str, float] = (epochs[-1].get("held_out") or {}) if epochs else {}
         return found
+
+    @property
+    def calibration_split(self) -> str | None:
+        """The images to choose a threshold on; None where the settings have one, or no image is at hand for it."""
+        config = self.config()
+        if config.data.holdout:
+            return HELD_OUT
+        has_threshold = config.evaluation.threshold is not None
+        return FULLSUP if self.source.splits.get(FULLSUP) and not has_threshold else None
 
     def __repr__(self) -> str:
         """The folder, its recipe, the number of classes, and the scores of the last epoch."""
