@@ -35,10 +35,10 @@ class Examples:
 
     def thumbnail(self, number: int, max_pixels: int) -> bytes:
         """A small JPEG; DataError for a file that is no image."""
-        picture = read_image(self._path(number), max_pixels)
-        picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        image = read_image(self._path(number), max_pixels)
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
         buffer = BytesIO()
-        picture.save(buffer, "JPEG", quality=85)
+        image.save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
 
     def _path(self, number: int) -> Path:

@@ -216,7 +216,7 @@ def prepare_trial(
     config = run.config()
     if data is None:
         drawn = drawn_pictures(_DRAWN, config.data, view=view)
-        return TrialImages(f"{_DRAWN} drawn pictures (`data=` takes your own)", drawn, threshold)
+        return TrialImages(f"{_DRAWN} drawn images (`data=` takes your own)", drawn, threshold)
     source = open_source(run, data, None, split, reporter)
     name = split or find_test_split(source) or HELD_OUT
     samples = _evenly(find_split(run, source, name), images)
