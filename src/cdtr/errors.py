@@ -1,4 +1,8 @@
-"""The errors a user can meet. Each message says what was expected, what was found and what to do."""
+"""The errors a user can meet. Each message says what was expected, what was found and what to do.
+
+A message names an argument as Python does, in backticks: `` `top_k=` ``, `` `view=tiled` ``, `` `overwrite=True` ``.
+The command line prints it as a flag: ``--top-k``, ``--view tiled``, ``--overwrite``. Notes and warnings do the same.
+"""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from cdtr.app.answers import Found, describe, map_png, picture_jpeg
 from cdtr.app.batches import Batch
 from cdtr.app.contract import FILE_TYPES, IMAGE_TYPES, files, problems
 from cdtr.app.examples import MOST, Examples
 from cdtr.app.forms import FormRoute
+from cdtr.app.responses import Found, describe, image_jpeg, map_png
 from cdtr.app.service import LocalizedUpload, Outcome, Service
 from cdtr.app.uploads import read_header
 from cdtr.localization.options import LocalizeOptions
@@ -239,7 +239,7 @@ async def thumbnail(service: TheService, number: ExampleNumber) -> Response:
 
 def _examples(service: Service, number: int) -> Examples:
     if service.examples is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "no examples: start the server with --examples FOLDER")
+        raise HTTPException(HTTPStatus.NOT_FOUND, "no examples: start the server with `examples=FOLDER`")
     count = len(service.examples.names)
     if number >= count:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"no example {number}: expected a number below {count}")
@@ -249,7 +249,7 @@ def _examples(service: Service, number: int) -> Examples:
 def _found(upload: LocalizedUpload, threshold: float, with_map: bool, with_picture: bool) -> Found:
     found = describe(upload.localization, threshold, upload.note)
     found.map = map_png(upload.localization.map) if with_map else None
-    found.picture = picture_jpeg(upload.picture) if with_picture else None
+    found.picture = image_jpeg(upload.image) if with_picture else None
     return found
 
 
