@@ -11,7 +11,7 @@ from types import ModuleType
 
 
 class CdtrError(Exception):
-    """Root of every error that the command line answers with one line instead of a traceback."""
+    """Root of every error that the command line reports in one line, without a traceback."""
 
     exit_code = 2
 

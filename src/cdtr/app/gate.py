@@ -64,7 +64,7 @@ class Gate:
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host = _host_name(headers.get("host", ""))
         if self.hosts is not None and host not in self.hosts:
-            return _refuse(HTTPStatus.BAD_REQUEST, f"host {host!r}: this server answers to {', '.join(self.hosts)}")
+            return _refuse(HTTPStatus.BAD_REQUEST, f"host {host!r}: this server is reached as {', '.join(self.hosts)}")
         if is_foreign(scope, headers):
             detail = "the request comes from a page of another web site: open this server's own page, or ask by program"
             return _refuse(HTTPStatus.FORBIDDEN, detail)

@@ -50,8 +50,8 @@ class Found(BaseModel):
     probabilities: dict[str, float] = Field(description="of each class, in the run's order")
     note: str | None = Field(description="what else to know, such as that only the first frame was taken")
     map: EncodedImage | None = Field(description="the heat map, 8-bit grey, if asked for; at most 1024 pixels a side")
-    picture: EncodedImage | None = Field(
-        description="the upright image as JPEG, if asked for; at most 1024 pixels a side"
+    upright: EncodedImage | None = Field(
+        serialization_alias="picture", description="the upright image as JPEG, if asked for; at most 1024 pixels a side"
     )
 
 
@@ -77,7 +77,7 @@ def describe(localization: Localization, threshold: float, note: str | None) -> 
         probabilities=dict(zip(names, localization.class_probs.tolist(), strict=True)),
         note=note,
         map=None,
-        picture=None,
+        upright=None,
     )
 
 

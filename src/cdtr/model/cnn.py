@@ -94,8 +94,8 @@ class CnnFeatures(nn.Module):
         self._settled = True
         self.norms.eval()
         for norm, mean, variance in zip(self.norms, means, variances, strict=False):
-            norm.running_mean.copy_(mean)  # type: ignore[operator, union-attr]
-            norm.running_var.copy_(variance)  # type: ignore[operator, union-attr]
+            norm.running_mean.copy_(mean)  # type: ignore[operator]
+            norm.running_var.copy_(variance)  # type: ignore[operator]
 
     def forward(self, images: Tensor, levels: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
         """The feature maps, normalised.

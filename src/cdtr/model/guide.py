@@ -129,7 +129,7 @@ class Guide(nn.Module):
             weighted = [share * level for share, level in zip(cnn.shares(), levels, strict=True)]
             return self._prior(images, cnn.join(weighted))
         found = []
-        for number, part in enumerate(self.direction.split(cnn.channels)):
+        for number, part in enumerate(torch.split(self.direction, cnn.channels)):
             along = torch.einsum("bchw,c->bhw", levels[number].detach().float(), part)
             found.append(cnn.resample(number, along[:, None]))
         return torch.stack(found).sum(dim=0).squeeze(1)

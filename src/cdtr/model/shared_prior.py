@@ -40,7 +40,8 @@ def shared_direction(features: Tensor, mirrored: Tensor, targets: Sequence[Tenso
     direction = _ridge(features, mean, covariance, wanted, _PENALTY)
     found = _along(features, direction) + _along(mirrored, direction).flip(-1)
     direction = _ridge(features, mean, covariance, _contrasted(found), _PENALTY_OF_REFIT)
-    return direction / direction.norm().clamp_min(torch.finfo(torch.float32).tiny)
+    unit: Tensor = direction / direction.norm().clamp_min(torch.finfo(torch.float32).tiny)
+    return unit
 
 
 def _contrasted(maps: Tensor) -> Tensor:
@@ -48,7 +49,8 @@ def _contrasted(maps: Tensor) -> Tensor:
     flat = maps.flatten(1)
     low, high = torch.quantile(flat, torch.tensor([_BACKGROUND, 1 - _OBJECT], device=maps.device), dim=1)
     objects = (maps > high[:, None, None]).float() / _OBJECT
-    return objects - (maps < low[:, None, None]).float() / _BACKGROUND
+    targets: Tensor = objects - (maps < low[:, None, None]).float() / _BACKGROUND
+    return targets
 
 
 def _along(features: Tensor, direction: Tensor) -> Tensor:
@@ -78,4 +80,5 @@ def _ridge(features: Tensor, mean: Tensor, covariance: Tensor, targets: Tensor, 
         product += (image.flatten(1).double() - mean[:, None]) @ target.flatten()
     damping = penalty * covariance.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
     damped = covariance + damping * torch.eye(len(mean), dtype=torch.float64, device=mean.device)
-    return torch.linalg.solve(damped, product / targets.numel()).float()
+    weights: Tensor = torch.linalg.solve(damped, product / targets.numel())
+    return weights.float()

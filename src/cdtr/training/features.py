@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -131,7 +132,8 @@ def fit_to_features(
         return
     shares = torch.cat([torch.full_like(mean, share) for mean, share in zip(means, cnn.shares(), strict=True)])
     channels = joined[0][0].shape[1]
-    weights = (shares / (torch.cat(variances) + cnn.norms[0].eps).sqrt())[:channels].float()[:, None, None]
+    eps: Any = cnn.norms[0].eps
+    weights = (shares / (torch.cat(variances) + eps).sqrt())[:channels].float()[:, None, None]
     middle = torch.cat(means)[:channels].float()[:, None, None]
     for parts in joined:
         for part in parts:

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -241,10 +242,10 @@ class Trainer:
             raise self._not_a_number("the gradient", position)
 
     def _not_a_number(self, what: str, position: Position) -> TrainingError:
-        lower = f"--resume --set train.lr={self.config.train.lr / 2:g}"
+        lower = f"`overrides=['train.lr={self.config.train.lr / 2:g}']`"
         return TrainingError(
             f"{what} is not a number in step {position.step + 1} (epoch {position.epoch + 1}): the last good state is "
-            f"kept in {self.folder.state}; go on from it with `{lower}`, or train again with that "
+            f"kept in {self.folder.state}; go on from it with `resume=True` and {lower}, or train again with that "
             "term's module switched off"
         )
 
@@ -293,7 +294,7 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     return replace(batch, images=images, labels=labels, clean_images=clean, prior=prior)
 
 
-def _known_levels(batch: Batch) -> dict[str, tuple[Tensor, ...]]:
+def _known_levels(batch: Batch) -> dict[str, Any]:
     """The argument of a method that takes known features; none where there are none, as other methods take none."""
     return {"levels": batch.levels} if batch.levels else {}
 

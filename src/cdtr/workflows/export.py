@@ -36,7 +36,7 @@ class TrialImages:
     """The images that a file is compared on, in words (``where``) and as pixels, and the map threshold."""
 
     where: str
-    pictures: ComparedImages
+    compared: ComparedImages
     threshold: float
 
 
@@ -188,7 +188,7 @@ def export(
     for file, content in contents.items():
         write_atomic(file, content)
     sizes = {file: len(content) for file, content in contents.items()}
-    return Exported(sizes, trial.where, len(trial.pictures), model)
+    return Exported(sizes, trial.where, len(trial.compared), model)
 
 
 def make_model(
@@ -206,15 +206,15 @@ def make_model(
     model = onnx_model(program)
     content = model_bytes(model, facts)
     reference, other = method_runner(method), session_runner(content, threads=1)
-    difference = measure_difference(reference, other, trial.pictures.pixels)
+    difference = measure_difference(reference, other, trial.compared.pixels)
     check_same("ONNX", difference)
-    outputs = run_all(reference, trial.pictures), run_all(other, trial.pictures)
-    agreement = measure_agreement(*outputs, trial.pictures, trial.threshold)
+    outputs = run_all(reference, trial.compared), run_all(other, trial.compared)
+    agreement = measure_agreement(*outputs, trial.compared, trial.threshold)
     if not int8:
         return ExportedModel(content, difference, agreement)
     reporter.note("making and measuring int8")
     quantised = int8_bytes(model, facts)
-    gain = measure_int8(content, quantised, trial.pictures, trial.threshold)
+    gain = measure_int8(content, quantised, trial.compared, trial.threshold)
     return ExportedModel(content, difference, agreement, quantised, gain)
 
 
@@ -235,8 +235,8 @@ def prepare_trial(
     source = open_source(run, data, None, split, reporter)
     name = split or find_test_split(source) or HELD_OUT
     samples = _evenly(find_split(run, source, name), images)
-    pictures = read_compared(samples, config, warn_of_left_out(reporter), view)
-    return TrialImages(f"{len(pictures)} images of {name}", pictures, threshold)
+    compared = read_compared(samples, config, warn_of_left_out(reporter), view)
+    return TrialImages(f"{len(compared)} images of {name}", compared, threshold)
 
 
 def _evenly(samples: Sequence[Sample], most: int) -> list[Sample]:

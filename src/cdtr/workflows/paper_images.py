@@ -56,13 +56,13 @@ class Chosen:
 
     Attributes:
         samples: the images.
-        pictures: their pixels.
+        images: their pixels.
         rule: how they were chosen, in words.
         kinds: the kind of error of each, where it was chosen for one.
     """
 
     samples: tuple[Sample, ...]
-    pictures: tuple[Image.Image, ...]
+    images: tuple[Image.Image, ...]
     rule: str
     kinds: tuple[str, ...] = ()
 
