@@ -150,7 +150,7 @@ def test_other_settings_are_refused_by_name(
 
 
 def test_a_folder_with_anything_in_it_needs_resume(class_folder: Path, whole_run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"not empty.*--resume"):
+    with pytest.raises(ConfigError, match=r"not empty.*`resume=True`"):
         run_training(eventful_config(), class_folder, whole_run)
 
 
