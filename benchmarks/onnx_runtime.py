@@ -59,7 +59,7 @@ def main() -> None:
     runners |= {name: session_runner(content, threads=1) for name, content in contents.items()}
     times = {}
     for batch in given.batches:
-        pixels = trial.pictures.pixels[:batch]
+        pixels = trial.compared.pixels[:batch]
         calls = {name: partial(runner, pixels) for name, runner in runners.items()}
         seconds = interleaved_seconds(calls, 3, given.rounds, time.thread_time)
         ms = {name: round(1000 * statistics.median(found) / len(pixels), 2) for name, found in seconds.items()}

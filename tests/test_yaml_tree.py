@@ -58,7 +58,7 @@ def test_a_file_is_named_wherever_one_is_read(tmp_path, text, message):
 
 
 def test_a_value_of_set_is_read_by_the_same_rules():
-    with pytest.raises(ConfigError, match=r"--set 'seed=2001-99-99': the value is not YAML"):
+    with pytest.raises(ConfigError, match=r"`overrides=\['seed=2001-99-99'\]`: the value is not YAML"):
         load_config(None, ["seed=2001-99-99"])
     with pytest.raises(ConfigError, match="nested deeper"):
         load_config(None, ["seed=" + "[" * 1000])

@@ -1,4 +1,8 @@
-"""The errors a user can meet. Each message says what was expected, what was found and what to do."""
+"""The errors a user can meet. Each message says what was expected, what was found and what to do.
+
+A message names an argument as Python does, in backticks: `` `top_k=` ``, `` `view=tiled` ``, `` `overwrite=True` ``.
+The command line prints it as a flag: ``--top-k``, ``--view tiled``, ``--overwrite``. Notes and warnings do the same.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from types import ModuleType
 
 
 class CdtrError(Exception):
-    """Root of every error that the command line answers with one line instead of a traceback."""
+    """Root of every error that the command line reports in one line, without a traceback."""
 
     exit_code = 2
 

@@ -79,7 +79,7 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise DataError(f"{path} is in the way: expected a folder of an earlier run or none, move it")
     if path.is_dir() and any(path.iterdir()) and not (path / marker).exists():
-        raise DataError(f"{path} has no {marker}, so it holds something else: move it, or choose another --out")
+        raise DataError(f"{path} has no {marker}, so it holds something else: move it, or choose another `out=`")
     temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     _in_use.add(str(temporary))

@@ -49,7 +49,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     run in the end nothing is left, nor a folder that was made for it.
     """
     if path.exists() and not path.is_dir():
-        raise ConfigError(f"{path} is a file: choose a folder as --out")
+        raise ConfigError(f"{path} is a file: choose a folder as `out=`")
     new = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / LOCK_FILE)
@@ -57,7 +57,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         lock.acquire(timeout=_LOCK_TIMEOUT_S)
     except Timeout as error:
         raise ConfigError(
-            f"{path} is being trained by another process: wait for it to end, or choose another --out"
+            f"{path} is being trained by another process: wait for it to end, or choose another `out=`"
         ) from error
     try:
         sweep(path)
@@ -101,13 +101,13 @@ class RunFolder:
     def require_trained(self) -> RunFolder:
         """Raise CheckpointError unless the folder holds a finished model."""
         if not self.path.is_dir():
-            raise CheckpointError(f"no run folder {self.path}: expected the --out of `cdtr train`")
+            raise CheckpointError(f"no run folder {self.path}: expected the `out=` of `cdtr train`")
         for file in (self.config_file, self.classes_file, self.weights):
             if not file.is_file():
                 hint = (
                     "training has not finished, go on with `cdtr train ... --resume`"
                     if self.state.is_dir()
-                    else "is it the --out of `cdtr train`?"
+                    else "is it the `out=` of `cdtr train`?"
                 )
                 raise CheckpointError(f"{self.path} has no {file.name}: {hint}")
         return self

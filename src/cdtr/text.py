@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -53,10 +53,10 @@ def one_line(error: BaseException, most: int = 200) -> str:
 
 
 @contextmanager
-def printable_streams() -> Iterator[None]:
-    """Make all that is printed to stdout and stderr printable, line by line as it is written."""
+def printable_streams(reword: Callable[[str], str] = str) -> Iterator[None]:
+    """Make all that is printed to stdout and stderr printable, as it is written; ``reword`` may change its words."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Printable(before[0]), _Printable(before[1])
+    sys.stdout, sys.stderr = _Printable(before[0], reword), _Printable(before[1], reword)
     try:
         yield
     finally:
@@ -66,12 +66,13 @@ def printable_streams() -> Iterator[None]:
 class _Printable:
     """A stream that makes text printable and is the stream below it in all else."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, reword: Callable[[str], str]) -> None:
+        self._reword = reword
         # Rich looks for this name: its consoles write colours of their own, and make the text printable themselves.
         self.rich_proxied_file = stream
 
     def write(self, text: str) -> int:
-        self.rich_proxied_file.write(printable(text, lines=True))
+        self.rich_proxied_file.write(printable(self._reword(text), lines=True))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

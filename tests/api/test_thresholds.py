@@ -156,7 +156,7 @@ def test_a_run_remembers_its_view(tmp_path: Path) -> None:
     ):
         view_threshold(run, None, "whole")
     run = run_of(tmp_path, calibration={**CALIBRATED, "view": "crop"}, evaluation={"protocol": "cdtr"})
-    with pytest.raises(ConfigError, match=r"not tiled: leave --view out, give --threshold$"):
+    with pytest.raises(ConfigError, match=r"not tiled: leave `view=` out, give `threshold=`$"):
         view_threshold(run, None, "tiled")
 
 
@@ -164,6 +164,6 @@ def test_unknown_views_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the view is 'tile': choose one of whole, crop, tiled"):
         choose_view(run_of(tmp_path), "tile")
     with pytest.raises(
-        CheckpointError, match=r"calibration\.json: view is '3': choose one of .* calibrate` with --view"
+        CheckpointError, match=r"calibration\.json: view is '3': choose one of .* calibrate` with `view=`"
     ):
         choose_view(run_of(tmp_path, calibration={**CALIBRATED, "view": "3"}))

@@ -129,5 +129,5 @@ def test_the_schema_says_that_there_is_a_token(guarded: TestClient, client: Test
 
 @pytest.mark.parametrize("token", ["", "two words", "schlüssel", "line\nbreak"])
 def test_tokens_that_no_header_holds_are_refused(token: str) -> None:
-    with pytest.raises(ConfigError, match="--token"):
+    with pytest.raises(ConfigError, match="`token=`"):
         Access(token)

@@ -31,7 +31,8 @@ class Brightness:
         self.calls += 1
         (pixels,) = feed.values()
         assert list(feed) == ["input.1"]
-        assert (pixels.shape, pixels.dtype) == ((1, 3, 320, 320), np.float32)
+        assert pixels.shape == (1, 3, 320, 320)
+        assert pixels.dtype == np.float32
         return [np.resize(pixels[:, :1], self.shape), None]
 
 
@@ -58,10 +59,13 @@ def test_maps_are_written_once_and_can_be_read_as_maps(photos: Path, tmp_path: P
     samples, network = load_source(photos).splits["train"], Brightness()
     (photos / "cat" / "4.png").write_bytes(b"none")
     written, left_out = salient.write_maps(network, samples, tmp_path / "maps")
-    assert (written, len(left_out)) == (5, 1)
+    assert written == 5
+    assert len(left_out) == 1
     assert "4.png" in left_out[0]
     one = np.load(tmp_path / "maps" / "cat" / "0.png.npy")
-    assert (one.shape, one.min(), one.max()) == ((320, 320), 0, 1)
+    assert one.shape == (320, 320)
+    assert one.min() == 0
+    assert one.max() == 1
     assert one[60:200, 10:110].min() > 0.75  # the filter that shrinks images overshoots at edges
     assert one[230:].max() < 0.1
     assert salient.write_maps(network, samples, tmp_path / "maps")[0] == 0

@@ -187,13 +187,13 @@ def test_quiet_leaves_results_and_errors(
 def test_quiet_keeps_warnings_and_drops_next_steps(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cdtr.cli._shared import next_steps, note, progress_bar, warn
+    from cdtr.cli._output import TERMINAL, next_steps
 
     monkeypatch.setenv("CDTR_QUIET", "1")
-    note("a note")
-    warn("look here")
-    next_steps(["cdtr x"])
-    with progress_bar("work", 3) as move:
+    TERMINAL.note("a note")
+    TERMINAL.warn("look here")
+    next_steps(["x"])
+    with TERMINAL.progress("work", 3) as move:
         move(1)
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -84,7 +84,7 @@ def test_costs_are_measured_without_data(tiny: Path, tmp_path: Path) -> None:
     assert 0 < layers < float(rows["ski", "multiply_adds"]["ours"])
     assert "recipe small, ours at 64×64 pixels" in rows["ski", "parameters"]["note"]
     assert rows["ski", "gt_known_loc"]["ours"] == ""
-    assert "no data: give --data cub=DIR" in rows["ski", "gt_known_loc"]["note"]
+    assert "no data: give `data=cub=DIR`" in rows["ski", "gt_known_loc"]["note"]
 
 
 def test_the_list_names_every_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +116,7 @@ def test_rows_whose_modules_cannot_stand_together_are_not_counted() -> None:
 
 
 def test_the_list_needs_no_pytorch() -> None:
-    words = "import sys; from cdtr.cli.reproduce import list_tables; list_tables(); assert 'torch' not in sys.modules"
+    words = "import sys; from cdtr.cli.reproduce import command; command(); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "3 of 21" in done.stdout

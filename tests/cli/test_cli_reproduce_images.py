@@ -11,7 +11,7 @@ import pytest
 from cli_helpers import TINY, in_process, run_cdtr
 from PIL import Image
 
-from cdtr.cli._shared import TERMINAL
+from cdtr.cli._output import TERMINAL
 from cdtr.config import load_config, load_reproduction
 from cdtr.data.datasets import load_source, synthetic
 from cdtr.evaluation import find_protocol

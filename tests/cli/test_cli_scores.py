@@ -85,7 +85,7 @@ def test_scores_of_boxes_are_measured_only_at_their_threshold_and_on_other_image
     assert f"fitted at the calibrated threshold {fitted_at:.3g}" in notes
     measured, notes = evaluate("val", "--threshold", fitted_at)
     assert measured is False
-    assert "fitted on 60 of these images, --allow-leak" in notes
+    assert "fitted on 60 of these images, `allow_leak=True`" in notes
     for more in ([], ["--threshold", fitted_at]):
         measured, notes = evaluate("val", "--allow-leak", *more)
         assert measured is True

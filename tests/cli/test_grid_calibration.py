@@ -10,7 +10,8 @@ import pytest
 from cdtr.config import Config
 from cdtr.errors import DataError
 from cdtr.records import Annotation, DataSource, Sample
-from cdtr.workflows.grid import FULLSUP, calibrate_options, calibration_note, choose_calibration, training_cell
+from cdtr.workflows.grid import calibrate_options, calibration_note, choose_calibration, training_cell
+from cdtr.workflows.opening import FULLSUP
 
 
 def _source(boxed: str, *splits: str, count: int = 3, first: int = 1, damaged: bool = True) -> DataSource:

@@ -15,7 +15,7 @@ import yaml
 from cli_helpers import TINY, in_process
 from rich.console import Console
 
-from cdtr.cli._shared import print_scores
+from cdtr.cli._output import print_scores
 from cdtr.config import load_config, load_reproduction
 from cdtr.data.datasets import load_source
 from cdtr.deployment.facts import run_facts

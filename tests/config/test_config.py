@@ -191,7 +191,7 @@ def test_every_way_python_prints_a_number_is_read_back(value):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.epochs", r"--set 'train\.epochs': expected key=value, such as train\.epochs=20"),
+        ("train.epochs", r"`overrides=\['train\.epochs'\]`: expected key=value, such as train\.epochs=20"),
         ("=3", "expected key=value"),
         ("", "expected key=value"),
         ("train.betas=[1", "the value is not YAML"),

@@ -86,7 +86,7 @@ def test_a_finished_run_reads_back(tmp_path):
 def test_an_unfinished_run_says_what_is_missing(tmp_path, name):
     run = make_run(tmp_path / "run")
     (run.path / name).unlink()
-    with pytest.raises(CheckpointError, match=rf"has no {name}: is it the --out of `cdtr train`\?"):
+    with pytest.raises(CheckpointError, match=rf"has no {name}: is it the `out=` of `cdtr train`\?"):
         run.require_trained()
     run.state.mkdir()
     with pytest.raises(CheckpointError, match=rf"has no {name}: training has not finished, go on with .*--resume"):
@@ -94,7 +94,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path, name):
 
 
 def test_no_run_folder(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no run folder .*gone: expected the --out"):
+    with pytest.raises(CheckpointError, match=r"no run folder .*gone: expected the `out=`"):
         RunFolder(tmp_path / "gone").require_trained()
 
 

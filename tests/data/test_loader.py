@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cdtr import cli
 from cdtr.config import Config, load_config
 from cdtr.data.loader import EvalImages, TrainImages, TrainLoader, collate, eval_loader, train_loader
 from cdtr.data.sampler import EpochSampler
 from cdtr.errors import ConfigError, DataError
+from cdtr.faults import explain
 from cdtr.records import Batch, Sample
 
 
@@ -304,8 +304,8 @@ class _KilledImages(torch.utils.data.Dataset[int]):
 def test_a_worker_that_was_killed_is_no_fault_of_the_program() -> None:
     with pytest.raises(RuntimeError) as found:
         list(torch.utils.data.DataLoader(_KilledImages(), num_workers=1))
-    message, code = cli._explain(found.value)
+    message, code = explain(found.value)
     assert code == 1
     assert "most likely because the memory was used up" in message
     assert "data.workers" in message
-    assert "--resume" in message
+    assert "`resume=True`" in message

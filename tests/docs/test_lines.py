@@ -26,11 +26,9 @@ TERMS = {  # what pages and source do not say -> what they say
 }
 SOURCE = PROJECT / "src" / "cdtr"
 SOURCE_TERMS = {**TERMS, "answer": "return, result or output", "risk_area": "AURC"}
-UNCHECKED = ("cli", "workflows", "app", "errors.py")  # a term has another meaning or names a field of JSON there
+FIELD = '"picture"'  # of the JSON interface of `cdtr serve`, whose programs know it by this name
 SOURCE_FILES = [
-    path.relative_to(SOURCE)
-    for path in sorted(SOURCE.rglob("*"))
-    if path.suffix in {".py", ".html", ".yaml"} and path.relative_to(SOURCE).parts[0] not in UNCHECKED
+    path.relative_to(SOURCE) for path in sorted(SOURCE.rglob("*")) if path.suffix in {".py", ".html", ".yaml"}
 ]
 WRITTEN = re.compile(r"<!-- (table: [\w-]+|summary) -->.*?<!-- /(table|summary) -->", re.DOTALL)
 
@@ -82,7 +80,7 @@ def test_the_terms_are_those_of_the_field(page: Path) -> None:
 
 def unwanted_terms(text: str) -> list[str]:
     """Terms in a source file, in prose as well as in names such as ``draw_picture``."""
-    words = " ".join(text.lower().split())
+    words = " ".join(text.lower().replace(FIELD, "").split())
     return [
         f"{term!r}: say {better!r}" for term, better in SOURCE_TERMS.items() if re.search(rf"(?<![a-z]){term}", words)
     ]
@@ -101,8 +99,9 @@ def test_the_source_uses_the_terms_of_the_field(file: Path) -> None:
         ("the map is inside\n    out", ["'inside out': say 'inverted'"]),
         ("an answer", ["'answer': say 'return, result or output'"]),
         ("depicture, JPEGImages", []),
+        ('Form(alias="picture")', []),
     ],
-    ids=["name", "two lines", "word", "part of a word"],
+    ids=["name", "two lines", "word", "part of a word", "field of JSON"],
 )
 def test_unwanted_terms(text: str, found: list[str]) -> None:
     assert unwanted_terms(text) == found

@@ -75,12 +75,12 @@ def test_names_of_two_splits_are_of_the_split_that_is_named(root: Path, tmp_path
         file = _coco(tmp_path / "mine.json", [{"image": "dent/1.png"}])
     else:
         (file := tmp_path / "mine.csv").write_text("image,x,y,width,height\ndent/1.png,1,2,3,4\n")
-    said = r"may be train/dent/1\.png or val/dent/1\.png: say which split .*--split val --boxes FILE"
+    said = r"may be train/dent/1\.png or val/dent/1\.png: say which split .*`split=val` `boxes=FILE`"
     with pytest.raises(DataError, match=said):
         _boxes(_open(root, file))
     assert _boxes(_open(root, file, "val")) == {"val/dent/1.png": [[1, 2, 4, 6]]}
     (root / "val").rename(root / "valid")
-    with pytest.raises(DataError, match=r"valid/dent/1\.png: say which split .*--split SPLIT --boxes FILE"):
+    with pytest.raises(DataError, match=r"valid/dent/1\.png: say which split .*`split=SPLIT` `boxes=FILE`"):
         _boxes(_open(root, file))
     assert _boxes(_open(root, file, "train")) == {"train/dent/1.png": [[1, 2, 4, 6]]}
     assert _boxes(_open(root, file, "held-out")) == {"train/dent/1.png": [[1, 2, 4, 6]]}
@@ -141,7 +141,7 @@ def test_names_csv_says_what_dead_links_cannot(root: Path, tmp_path: Path) -> No
     rows = [f"{kind}/1.png,images/train/{kind}/1.png\n" for kind in ("dent", "scratch")]
     (folder / "names.csv").write_text("image,file\n" + "".join(rows))
     assert list(_boxes(_open(root, folder, "val"))) == ["val/dent/1.png", "val/scratch/1.png"]
-    with pytest.raises(DataError, match="--split val"):
+    with pytest.raises(DataError, match="`split=val`"):
         _boxes(_open(root, folder))
 
 

@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import save_file
 
-from cdtr import cli
+from cdtr.faults import explain
 from cdtr.files import atomic_folder, full_disk_named, write_atomic
 from cdtr.runs import RunFolder
 from cdtr.training.state import Position, save_state, saved_state
@@ -79,8 +79,8 @@ def test_every_writer_ends_in_one_line(full: Path, write: Callable[[Path], objec
     target = full / "model"
     with pytest.raises(OSError, match="No space left") as found, full_disk_named(target):
         write(target)
-    assert cli._explain(found.value) == (
-        f"{target}: the disk is full: free some space, or choose another --out",
+    assert explain(found.value) == (
+        f"{target}: the disk is full: free some space, or choose another `out=`",
         2,
     )
 
@@ -107,7 +107,7 @@ def test_a_training_goes_on_from_the_state_before(full: Path) -> None:
     with pytest.raises(OSError, match="No space left") as found:
         save_state(accelerator, run, Position(step=2), module)
     AcceleratorState._reset_state(reset_partial_state=True)
-    assert cli._explain(found.value)[1] == 2
+    assert explain(found.value)[1] == 2
     assert sorted(path.name for path in run.state.iterdir()) == ["latest.json", "step-00000001"]
     saved = saved_state(run)
     assert saved is not None

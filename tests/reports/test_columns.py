@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from cdtr.cli.import_corrections import review_table
 from cdtr.corrections import Review, Tally
 from cdtr.evaluation import Evaluation
 from cdtr.metrics.paired import PairedDifference
@@ -25,6 +24,7 @@ from cdtr.reports.tables import (
     protocols_table,
 )
 from cdtr.threshold import Threshold, ThresholdSource
+from cdtr.workflows.import_corrections import review_table
 
 LONG = "a class whose name is longer than anybody would like to have it in a table"
 RECIPE = "small without border prior"

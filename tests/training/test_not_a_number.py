@@ -85,7 +85,10 @@ def test_the_state_before_is_kept_and_goes_on(class_folder: Path, tmp_path: Path
     out = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         break_losses_at(patch, 4, lambda _, terms: {**terms, "ski": terms["ski"] * math.nan})
-        with pytest.raises(TrainingError, match=r"'ski' is not a number in step 4 .*--resume --set train\.lr=0\.0005`"):
+        with pytest.raises(
+            TrainingError,
+            match=r"'ski' is not a number in step 4 .*`resume=True` and `overrides=\['train\.lr=0\.0005'\]`",
+        ):
             run_training(saving_config(), class_folder, out)
     assert position_of(out)["step"] == 3
     assert not (out / "model.safetensors").exists()

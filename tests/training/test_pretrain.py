@@ -86,7 +86,7 @@ def test_a_stopped_pretraining_goes_on_as_if_nothing_had_happened(
         with pytest.raises(KeyboardInterrupt):
             pretrain(config, source, out, console=quiet_console())
     assert not (out / BACKBONE_FILE).exists()
-    with pytest.raises(ConfigError, match="--resume"):
+    with pytest.raises(ConfigError, match="`resume=True`"):
         pretrain(config, source, out, console=quiet_console())
     pretrain(config, source, out, resume=True, console=quiet_console())
     assert_same_weights(out, pretrained)

@@ -64,7 +64,10 @@ def test_the_run_says_what_taught_it_and_the_scale_of_maps_changes_nothing(
     assert "are constant" not in text_of(console)
     assert recipe_label(run.config()) == run.manifest()["recipe"] == "paper + guide + prior maps (masks)"
     noted = run.manifest()["prior_maps"]
-    assert (noted["folder"], noted["images"], noted["constant"], noted["taught_with"]) == (str(maps), 24, 0, "masks")
+    assert noted["folder"] == str(maps)
+    assert noted["images"] == 24
+    assert noted["constant"] == 0
+    assert noted["taught_with"] == "masks"
     for path in maps.rglob("*.npy"):
         np.save(path, 4 * np.load(path))
     assert_same_weights(run_training(config(maps), class_folder, tmp_path / "scaled").path, run.path)

@@ -150,14 +150,14 @@ def test_other_settings_are_refused_by_name(
 
 
 def test_a_folder_with_anything_in_it_needs_resume(class_folder: Path, whole_run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"not empty.*--resume"):
+    with pytest.raises(ConfigError, match=r"not empty.*`resume=True`"):
         run_training(eventful_config(), class_folder, whole_run)
 
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_someone_elses_folder_is_left_alone(class_folder: Path, tmp_path: Path, resume: bool) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(ConfigError, match="choose another --out"):
+    with pytest.raises(ConfigError, match="choose another `out=`"):
         run_training(tiny_config(), class_folder, tmp_path, resume=resume)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

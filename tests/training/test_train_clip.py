@@ -111,7 +111,7 @@ def test_something_in_the_way_is_refused_before_training(
     else:
         out.mkdir()
         (out / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="choose another --out"):
+    with pytest.raises(ConfigError, match="choose another `out=`"):
         train_clip(CONFIG, load_source(trained[0]), out, TINY, quiet_console())
 
 

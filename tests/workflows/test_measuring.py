@@ -178,7 +178,7 @@ def test_a_report_without_the_data_says_so(run: RunFolder, tmp_path: Path) -> No
     found = cdtr.report(moved)
     assert found.page == moved.path / "report.html"
     assert found.measured is None
-    assert found.absent == "the run does not say where its data lies; name it with --data."
+    assert found.absent == "the run does not say where its data lies; name it with `data=`."
     assert "<table>" not in found._repr_html_()
 
 
@@ -236,9 +236,11 @@ def test_an_image_that_cannot_be_read_is_warned_of_without_a_reporter(run: RunFo
     with pytest.warns(UserWarning, match=f"^left out {sample.image_id}: ") as warned:
         scores = cdtr.evaluate(run, source, threshold=0.3, device="cpu", store=False)
     assert scores.evaluations[0].n_images == len(source.splits["val"]) - 1
+    assert scores.to_json()["n_left_out"] == 1
+    assert scores.evaluations[0].notes[-1:] == ("1 images are left out, as they cannot be read",)
     assert {one.filename for one in warned if str(one.message).startswith("left out")} == {__file__}
     recorder = Recorder()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cdtr.evaluate(run, source, threshold=0.3, device="cpu", store=False, reporter=recorder)
-    assert any(note.startswith(f"left out {sample.image_id}: ") for note in recorder.notes)
+    assert any(note.startswith(f"warning: left out {sample.image_id}: ") for note in recorder.notes)

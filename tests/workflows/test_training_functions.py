@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,11 @@ import pytest
 from cdtr.config import load_config
 from cdtr.errors import ConfigError
 from cdtr.records import DataSource
-from cdtr.runs import RunFolder
+from cdtr.runs import RunFolder, write_json
 from cdtr.terminal import PlainConsole
 from cdtr.workflows.ablate import plan_ablation
 from cdtr.workflows.reporting import SILENT
-from cdtr.workflows.train import Run, choose_config, console_of
+from cdtr.workflows.train import Run, choose_config, console_of, warn_of_training
 
 
 class Notes:
@@ -27,6 +28,9 @@ class Notes:
 
     def note(self, message: str) -> None:
         self.lines.append(message)
+
+    def warn(self, message: str) -> None:
+        self.lines.append(f"warning: {message}")
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -54,6 +58,26 @@ def test_a_silent_training_prints_nothing(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_training_without_a_reporter_warns_of_what_bears_on_it(tmp_path: Path) -> None:
+    run, asked = RunFolder(tmp_path), load_config("small", ["sba.enabled=auto"])
+    run.config_file.write_text(asked.updated(sba={"enabled": False}).to_yaml())
+    write_json(run.manifest_file, {"broken_images": {"dent/1.jpg": "truncated", "dent/2.jpg": "empty"}})
+    with pytest.warns(UserWarning, match="left out|SBA is off") as warned:
+        warn_of_training(run, asked, SILENT)
+    assert [str(one.message) for one in warned] == [
+        "left out 2 training images that cannot be read, such as dent/1.jpg: truncated",
+        "SBA is off: there is no CLIP that is fast here; `cdtr train-clip` makes a small one for sba.model",
+    ]
+
+    class OnConsole(Notes):  # which has printed both already
+        console = PlainConsole(stderr=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_training(run, asked, OnConsole())
+        warn_of_training(run, asked.updated(sba={"enabled": False}), OnConsole())
+
+
 def test_a_run_shows_its_classes_and_the_scores_of_its_last_epoch(tmp_path: Path) -> None:
     run = Run(tmp_path, DataSource("folder", tmp_path, ("a", "b"), {}, False, lambda _sample: None))
     run.config_file.write_text(load_config("small").to_yaml())
@@ -75,7 +99,7 @@ def test_settings_go_over_a_configuration_as_over_a_preset(tmp_path: Path) -> No
     assert choose_config(tmp_path, load_config("small"), ["train.epochs=3"], False, reporter=notes) == by_name
     assert not notes.lines
     assert choose_config(tmp_path, None, ["train.epochs=3"], False, reporter=notes) == by_name
-    assert notes.lines[0].startswith("no --config: taking the preset small")
+    assert notes.lines[0].startswith("no `config=`: taking the preset small")
 
 
 def test_a_grid_names_an_unknown_row_of_a_list(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class MapsModel:
             raise DataError(f"no map of {image_id}: expected a file for every image")
         content = load_maps(path, len(self.class_names))
         if content.ndim == 2 and len(classes) > 1:
-            raise ConfigError(f"{path} holds one map, so there is one class to look for: leave --top-k out")
+            raise ConfigError(f"{path} holds one map, so there is one class to look for: leave `top_k=` out")
         selected = np.array(content[None] if content.ndim == 2 else content[classes], dtype=np.float64)
         if not np.isfinite(selected).all():
             raise DataError(f"{path} holds NaN or infinity: expected finite numbers")

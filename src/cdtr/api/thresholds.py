@@ -87,8 +87,8 @@ def require_view(run: RunFolder, given: Threshold | float | None, view: ViewName
     own = find_protocol(run.config().evaluation.protocol)
     anew = "" if own.view else f", or calibrate anew with `cdtr calibrate {run.path} --data DATA --view {view}`"
     raise ConfigError(
-        f"{run.path} was calibrated for the view {calibrated_view(run)}, not {view}: leave --view out, give "
-        f"--threshold{anew}"
+        f"{run.path} was calibrated for the view {calibrated_view(run)}, not {view}: leave `view=` out, give "
+        f"`threshold=`{anew}"
     )
 
 

@@ -1,4 +1,4 @@
-"""A server that answers only to those who know its token: programs send it, browsers log in with it once."""
+"""A server that responds only to those who know its token: programs send it, browsers log in with it once."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Access:
 
     def __init__(self, token: str) -> None:
         if not token or not token.isascii() or not token.isprintable() or " " in token:
-            raise ConfigError("--token: expected ASCII characters without spaces, at least one")
+            raise ConfigError("`token=`: expected ASCII characters without spaces, at least one")
         self._token = token.encode()
         self._session = hmac.new(self._token, b"cdtr serve: session", hashlib.sha256).hexdigest()
 
     def challenge(self, scope: Scope, headers: Headers) -> Response | None:
-        """None for whoever may come in, else the answer: a login by ``?token=``, the login form, or 401."""
+        """None for whoever may come in, else the response: a login by ``?token=``, the login form, or 401."""
         path = scope["path"]
         if path == LOGIN or path.startswith(_PUBLIC) or self._admits(headers):
             return None
@@ -52,10 +52,10 @@ class Access:
         """To the page with a cookie, or the form again for a wrong token."""
         if not self._is_token(token):
             return _form(wrong=True)
-        answer = RedirectResponse("./", HTTPStatus.SEE_OTHER)
+        response = RedirectResponse("./", HTTPStatus.SEE_OTHER)
         secure = scope["scheme"] == "https"
-        answer.set_cookie(_COOKIE, self._session, httponly=True, samesite="strict", secure=secure)
-        return answer
+        response.set_cookie(_COOKIE, self._session, httponly=True, samesite="strict", secure=secure)
+        return response
 
     def _admits(self, headers: Headers) -> bool:
         kind, _, given = headers.get("authorization", "").partition(" ")

@@ -54,7 +54,7 @@ class Body:
         return message
 
     async def drain(self) -> None:
-        """Read the rest of a body to nowhere, in bounds: clients that are still sending miss the answer."""
+        """Read the rest of a body to nowhere, in bounds: clients that are still sending miss the response."""
         if self.whole or not self._worth_draining:
             return
         most = self._read + _DRAIN_BODIES * self._limits.upload_bytes

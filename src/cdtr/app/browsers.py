@@ -33,7 +33,7 @@ def is_foreign(scope: Scope, headers: Headers) -> bool:
 
 
 class SecurityHeaders:
-    """Tells browsers to load nothing from elsewhere, show nothing elsewhere, guess no types, and keep no answer."""
+    """Tells browsers to load nothing from elsewhere, show nothing elsewhere, guess no types, and keep no response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -40,7 +40,7 @@ _REASONS = {
 
 
 class Problem(BaseModel):
-    """Every answer that is no success."""
+    """Every response that is no success."""
 
     detail: str = Field(description="one line: what is wrong, and what to do")
 
@@ -52,7 +52,7 @@ def problems(*statuses: int, form: bool = False) -> dict[int | str, dict[str, An
 
 
 def files(*types: str) -> dict[int | str, dict[str, Any]]:
-    """An answer that is a file of one of these types, for ``responses``."""
+    """A response that is a file of one of these types, for ``responses``."""
     content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in types}
     if "application/json" in content:
         content["application/json"] = {"schema": {}}

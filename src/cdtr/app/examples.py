@@ -22,7 +22,7 @@ class Examples:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise DataError(f"no folder {folder}: expected a folder of images as --examples")
+            raise DataError(f"no folder {folder}: expected a folder of images as `examples=`")
         found = [path for path in find_images(folder, folder, follow=False) if can_be_written(path.name)][:MOST]
         if not found:
             raise DataError(f"{folder} holds no image: expected files such as .jpg or .png at any depth")
@@ -35,10 +35,10 @@ class Examples:
 
     def thumbnail(self, number: int, max_pixels: int) -> bytes:
         """A small JPEG; DataError for a file that is no image."""
-        picture = read_image(self._path(number), max_pixels)
-        picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        image = read_image(self._path(number), max_pixels)
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
         buffer = BytesIO()
-        picture.save(buffer, "JPEG", quality=85)
+        image.save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
 
     def _path(self, number: int) -> Path:

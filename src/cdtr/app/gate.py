@@ -22,7 +22,7 @@ class Gate:
     """Refuses what may not come in, and lets uploads in one after the other, as far as ``limits.held_bytes`` go.
 
     hosts: names under which the server may be asked, without port, None for any. Another web site whose name is made
-    to point at this machine would otherwise read the answers. access: who knows the token; None lets everybody in.
+    to point at this machine would otherwise read the responses. access: who knows the token; None lets everybody in.
     """
 
     def __init__(
@@ -42,18 +42,18 @@ class Gate:
             return
         headers = Headers(scope=scope)
         body = Body(receive, headers, self.limits, self._pressed)
-        answer = _after(body, send)
+        reply = _after(body, send)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            await refusal(scope, body.receive, answer)
+            await refusal(scope, body.receive, reply)
         elif scope["method"] != "POST":
-            await self.app(scope, body.receive, answer)
+            await self.app(scope, body.receive, reply)
         else:
             self.inside += 1
             try:
                 size = 0 if body.whole else int(headers.get("content-length", self.limits.upload_bytes))
                 async with self._queue.place(size):
-                    await self.app(scope, body.receive, answer)
+                    await self.app(scope, body.receive, reply)
             finally:
                 self.inside -= 1
 
@@ -64,12 +64,12 @@ class Gate:
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host = _host_name(headers.get("host", ""))
         if self.hosts is not None and host not in self.hosts:
-            return _refuse(HTTPStatus.BAD_REQUEST, f"host {host!r}: this server answers to {', '.join(self.hosts)}")
+            return _refuse(HTTPStatus.BAD_REQUEST, f"host {host!r}: this server is reached as {', '.join(self.hosts)}")
         if is_foreign(scope, headers):
             detail = "the request comes from a page of another web site: open this server's own page, or ask by program"
             return _refuse(HTTPStatus.FORBIDDEN, detail)
-        if self.access is not None and (answer := self.access.challenge(scope, headers)) is not None:
-            return answer
+        if self.access is not None and (response := self.access.challenge(scope, headers)) is not None:
+            return response
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdecimal()):
             return _refuse(HTTPStatus.BAD_REQUEST, f"content-length {length!r}: expected a number of bytes")
@@ -119,7 +119,7 @@ class _Queue:
 
 
 def _after(body: Body, send: Send) -> Send:
-    """``send`` that answers once the body is read; what would come without end ends with the connection."""
+    """``send`` that responds once the body is read; what would come without end ends with the connection."""
 
     async def send_after(message: Message) -> None:
         if message["type"] == "http.response.start":

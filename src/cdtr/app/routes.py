@@ -13,11 +13,11 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from cdtr.app.answers import Found, describe, map_png, picture_jpeg
 from cdtr.app.batches import Batch
 from cdtr.app.contract import FILE_TYPES, IMAGE_TYPES, files, problems
 from cdtr.app.examples import MOST, Examples
 from cdtr.app.forms import FormRoute
+from cdtr.app.responses import Found, describe, image_jpeg, map_png
 from cdtr.app.service import LocalizedUpload, Outcome, Service
 from cdtr.app.uploads import read_header
 from cdtr.localization.options import LocalizeOptions
@@ -122,11 +122,11 @@ async def localize(
     options: TheOptions,
     image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP, GIF or TIFF (first frame), PPM")],
     with_map: Annotated[bool, Form(alias="map", description="return the heat map as well")] = False,
-    with_picture: Annotated[bool, Form(alias="picture", description="return the upright image as well")] = False,
+    with_upright: Annotated[bool, Form(alias="picture", description="return the upright image as well")] = False,
 ) -> Found:
     """Boxes, scores and class probabilities of an image. Nothing of it is kept."""
     upload = await service.localize(image, options)
-    return await run_in_threadpool(_found, upload, service.threshold(options), with_map, with_picture)
+    return await run_in_threadpool(_found, upload, service.threshold(options), with_map, with_upright)
 
 
 @router.post(
@@ -225,7 +225,7 @@ def example(service: TheService, number: ExampleNumber) -> Response:
 
 @router.get(
     "/examples/{number}/thumbnail",
-    summary="A small picture of an example",
+    summary="A small version of an example",
     response_class=Response,
     responses=files("image/jpeg") | problems(404, 422),
 )
@@ -239,17 +239,17 @@ async def thumbnail(service: TheService, number: ExampleNumber) -> Response:
 
 def _examples(service: Service, number: int) -> Examples:
     if service.examples is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "no examples: start the server with --examples FOLDER")
+        raise HTTPException(HTTPStatus.NOT_FOUND, "no examples: start the server with `examples=FOLDER`")
     count = len(service.examples.names)
     if number >= count:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"no example {number}: expected a number below {count}")
     return service.examples
 
 
-def _found(upload: LocalizedUpload, threshold: float, with_map: bool, with_picture: bool) -> Found:
+def _found(upload: LocalizedUpload, threshold: float, with_map: bool, with_upright: bool) -> Found:
     found = describe(upload.localization, threshold, upload.note)
     found.map = map_png(upload.localization.map) if with_map else None
-    found.picture = picture_jpeg(upload.picture) if with_picture else None
+    found.upright = image_jpeg(upload.image) if with_upright else None
     return found
 
 

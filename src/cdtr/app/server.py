@@ -34,7 +34,7 @@ _SWEEP_S = 30.0
 _ABOUT = (
     'Images in, boxes and heat maps out. Errors are `{"detail": ...}` with one line: 413 for too much, 415 for what is '
     "no image, 422 for what cannot be used, 429 and 503 where the server is full (`Retry-After` says for how long). "
-    "Nothing of an image is kept after its answer."
+    "Nothing of an image is kept after its response."
 )
 
 
@@ -87,7 +87,7 @@ def create_app(
 
 
 def _adapt(app: FastAPI, service: Service, has_token: bool) -> None:
-    """Put headers on what FastAPI answers to its own faults as well, and what only the run knows into the schema."""
+    """Put headers on FastAPI's responses to its own faults as well, and what only the run knows into the schema."""
     build_stack, describe = app.build_middleware_stack, app.openapi
 
     def stack() -> ASGIApp:

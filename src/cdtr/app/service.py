@@ -28,9 +28,9 @@ _REVIEW = "review"
 
 @dataclass(frozen=True, slots=True)
 class LocalizedUpload:
-    """An image that was localized; ``picture`` is upright RGB."""
+    """An image that was localized; ``image`` is upright RGB."""
 
-    picture: Image.Image
+    image: Image.Image
     localization: Localization
     note: str | None
 
@@ -54,7 +54,7 @@ class Service:
         self.examples = examples
         self.worker = Worker(localizer, batch_size)
         self.batches = Batches(limits.batches, limits.batch_idle_s)
-        # Decoded pictures and source-sized maps are what fills the memory: two batches of them at a time.
+        # Decoded images and source-sized maps are what fills the memory: two batches of them at a time.
         self.turns = asyncio.Semaphore(2 * batch_size)
 
     def formats(self) -> list[str]:
@@ -83,9 +83,9 @@ class Service:
         name = image_id(upload.filename)
         async with self.turns:
             content = await upload.read()
-            picture, note = await run_in_threadpool(read_upload, content, name, self.limits.pixels)
-            found = await asyncio.wrap_future(self.worker.submit(name, picture, options))
-        return LocalizedUpload(picture, found, note)
+            image, note = await run_in_threadpool(read_upload, content, name, self.limits.pixels)
+            found = await asyncio.wrap_future(self.worker.submit(name, image, options))
+        return LocalizedUpload(image, found, note)
 
     def open_batch(self, formats: str, options: LocalizeOptions) -> Batch:
         """A batch that writes formats, names with commas between; ConfigError for one that cannot be written here."""

@@ -1,4 +1,4 @@
-"""From the bytes and the name of an upload to a picture and an image id; whatever is wrong is one clear line."""
+"""From the bytes and the name of an upload to an image and an image id; whatever is wrong is one clear line."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Header(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """An upright RGB picture, and what its sender should know about it."""
+    """An upright RGB image, and what its sender should know about it."""
 
-    picture: Image.Image
+    image: Image.Image
     note: str | None
 
 
@@ -58,10 +58,10 @@ def read_upload(content: bytes, name: str, max_pixels: int) -> Upload:
     """
     header = read_header(content, name, max_pixels)
     try:
-        picture = decode_image(BytesIO(content), Path(name), max_pixels)
+        image = decode_image(BytesIO(content), Path(name), max_pixels)
     except DataError as error:
         raise _refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
-    return Upload(picture, _FIRST_FRAME if header.several else None)
+    return Upload(image, _FIRST_FRAME if header.several else None)
 
 
 def read_header(content: bytes, name: str, max_pixels: int) -> Header:

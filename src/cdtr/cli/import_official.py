@@ -1,21 +1,16 @@
 """Command line of `cdtr import-official`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from cdtr.cli._options import RunOutOption, argument, option
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="A released checkpoint of CDTR, CATR or TS-CAM (.pth).")],
-    out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
+    file: Annotated[Path, argument("A released checkpoint of CDTR, CATR or TS-CAM (.pth).")],
+    out: RunOutOption,
     classes: Annotated[
-        Path | None,
-        typer.Option(
-            "--classes", help="Names of the classes in their order: a data set's root, or a file, one a line."
-        ),
+        Path | None, option("Names of the classes in their order: a data set's root, or a file, one a line.")
     ] = None,
 ) -> None:
     """Make a run folder of a released checkpoint, to evaluate, localize and compare as any other run.
@@ -25,19 +20,10 @@ def command(
 
     Example: cdtr import-official CDTR_CUB.pth --out runs/cdtr-cub --classes CUB_200_2011
     """
-    from cdtr.cli._shared import LOCALIZE_REST, next_steps, note, shell
+    from cdtr.cli._output import TERMINAL, localize_step, next_steps
     from cdtr.workflows.import_official import import_official
 
-    done = import_official(file, out, classes)
-    left_out = done.released.left_out
+    done = import_official(file, out, classes, reporter=TERMINAL)
     print(f"{file}: {done.released.description}")
-    if left_out:
-        note(f"left out {len(left_out)} tensors that the model does not use, such as {left_out[0]}")
     print(f"wrote {out}")
-    localize = shell("cdtr", "localize", out) + LOCALIZE_REST
-    if classes is None:
-        first = done.class_names[0]
-        note(f"the classes are called {first}, ...: to evaluate, import with --classes DATA, which has their names")
-        next_steps([localize])
-    else:
-        next_steps([shell("cdtr", "evaluate", out, "--data", "DATA"), localize])
+    next_steps(*([("evaluate", out, "--data", "DATA")] if classes else []), localize_step(out))

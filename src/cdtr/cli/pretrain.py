@@ -1,21 +1,14 @@
 """Command line of `cdtr pretrain`."""
 
-from __future__ import annotations
-
-from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from cdtr.cli._options import ResumeOption, SetOption
+from cdtr.cli._options import DataArgument, ResumeOption, RunOutOption, SetOption, option
 
 
 def command(
-    data: Annotated[Path, typer.Argument(help="A folder with one folder of images a class, or a data set's root.")],
-    out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
-    config: Annotated[
-        str | None, typer.Option("--config", help="A preset or a YAML file; without it the preset pretrain-small.")
-    ] = None,
+    data: DataArgument,
+    out: RunOutOption,
+    config: Annotated[str | None, option("A preset or a YAML file; without it the preset pretrain-small.")] = None,
     overrides: SetOption = None,
     resume: ResumeOption = False,
 ) -> None:
@@ -25,7 +18,7 @@ def command(
 
     Example: cdtr pretrain photos/ --out runs/start
     """
-    from cdtr.cli._shared import TERMINAL, next_steps, shell
+    from cdtr.cli._output import TERMINAL, next_steps
     from cdtr.workflows.pretrain import DEFAULT_PRESET, pretrain
     from cdtr.workflows.train import is_main_process
 
@@ -35,4 +28,4 @@ def command(
     print(f"wrote {run.path}: {run.backbone.name}, {run.weights.name}, {run.config_file.name} and the logs")
     preset = "small" if config in (None, DEFAULT_PRESET) else config
     weights = f"backbone.weights={run.backbone}"
-    next_steps([shell("cdtr", "train", "DATA", "--out", "RUN", "--config", preset, "--set", weights)])
+    next_steps(("train", "DATA", "--out", "RUN", "--config", preset, "--set", weights))

@@ -1,26 +1,18 @@
 """Command line of `cdtr report`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from cdtr.cli._options import BoxesOption, DeviceOption, SplitOption
+from cdtr.cli._options import BoxesOption, DeviceOption, RunArgument, SplitOption, option
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A trained run folder, or a hub id.")],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="The data set; by default where it lay when the run was trained.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The HTML file to write; by default report.html in the run folder.")
-    ] = None,
+    run: RunArgument,
+    data: Annotated[Path | None, option("The data set; by default where it lay when the run was trained.")] = None,
+    out: Annotated[Path | None, option("The HTML file to write; by default report.html in the run folder.")] = None,
     split: SplitOption = None,
     boxes: BoxesOption = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="Images in each gallery.")] = 4,
+    images: Annotated[int, option("Images in each gallery.", min=1)] = 4,
     device: DeviceOption = None,
 ) -> None:
     """Write a page about a run: its data, settings, scores, errors and training curves, and images with their maps.
@@ -29,7 +21,7 @@ def command(
 
     Example: cdtr report runs/neu --data NEU-DET --out neu.html
     """
-    from cdtr.cli._shared import TERMINAL
+    from cdtr.cli._output import TERMINAL
     from cdtr.workflows.report import report
 
     written = report(run, data, out=out, split=split, boxes=boxes, images=images, device=device, reporter=TERMINAL)

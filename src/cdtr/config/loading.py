@@ -137,11 +137,11 @@ def _parse_yaml(text: str, origin: str) -> dict[str, Any]:
 def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {text!r}: expected key=value, such as train.epochs=20")
+        raise ConfigError(f"`overrides=[{text!r}]`: expected key=value, such as train.epochs=20")
     try:
         tree: Any = parse_yaml(value)
     except ValueError as error:
-        raise ConfigError(f"--set {text[:80]!r}: the value {error}") from error
+        raise ConfigError(f"`overrides=[{text[:80]!r}]`: the value {error}") from error
     if isinstance(tree, list) and key.strip() == f"data.{_NAMES}":
         tree = parse_yaml(value, as_text=True)
     if isinstance(tree, str):

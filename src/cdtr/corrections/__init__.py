@@ -54,12 +54,12 @@ def read_written(path: Path, reviewed: Path | None = None) -> tuple[Path, BoxFil
     if not path.is_dir():
         module = _format_of(path) if path.is_file() else None
         if module is None:
-            raise DataError(f"{path} is neither the --out of `cdtr localize` nor a file of boxes from it")
+            raise DataError(f"{path} is neither the `out=` of `cdtr localize` nor a file of boxes from it")
         return path, _settled(module.read(path, reviewed=False), path)
     present = [module for module in modules if (path / module.WRITTEN_AS).is_file()]
     if not present:
         choices = ", ".join(module.WRITTEN_AS for module in modules)
-        raise DataError(f"{path} has none of {choices}: expected the --out of `cdtr localize`")
+        raise DataError(f"{path} has none of {choices}: expected the `out=` of `cdtr localize`")
     own = _format_of(reviewed) if reviewed is not None and reviewed.exists() else None
     first, chosen = present[0], own if own in present else present[0]
     file = path / chosen.WRITTEN_AS

@@ -122,7 +122,7 @@ def _check_labels(reviewed: Mapping[str, ImageBoxes], class_names: Sequence[str]
                 shown = ", ".join(class_names[:8]) + (", ..." if len(class_names) > 8 else "")
                 raise DataError(
                     f"{name} has a box of {box.name!r:.60}, which is none of the classes ({shown}): rename it there, "
-                    "or name the run with --run if its classes are more"
+                    "or name the run with `run=` if its classes are more"
                 )
 
 

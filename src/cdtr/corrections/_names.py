@@ -45,7 +45,7 @@ def match_images(written: Mapping[str, ImageBoxes], reviewed: BoxFile, where: st
     if not found:
         raise DataError(
             f"{where} has {len(reviewed.images)} reviewed images, none of them of the {len(written)} that were "
-            f"localized, such as {next(iter(written), 'none')!r}: point --boxes at the boxes that were reviewed"
+            f"localized, such as {next(iter(written), 'none')!r}: point `boxes=` at the boxes that were reviewed"
         )
     return found, unknown
 

@@ -19,7 +19,7 @@ def in_pixels(image: ImageBoxes, size_hw: tuple[int, int] | None, where: str) ->
         return image
     size = image.size_hw or size_hw
     if size is None:
-        raise DataError(f"{where}: {image.names[0]} has no size: point --boxes at a coco.json or boxes.csv of ours")
+        raise DataError(f"{where}: {image.names[0]} has no size: point `boxes=` at a coco.json or boxes.csv of ours")
     height, width = size
     boxes = tuple(
         box._replace(xyxy=(x0 * width, y0 * height, x1 * width, y1 * height))

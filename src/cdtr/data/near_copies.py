@@ -41,7 +41,7 @@ def require_imagehash() -> Any:
         import imagehash
     except ImportError as error:
         raise ConfigError(
-            f"near copies need the library imagehash: {how_to_install('check')}, or leave them out with --no-near"
+            f"near copies need the library imagehash: {how_to_install('check')}, or leave them out with `near=False`"
         ) from error
     return imagehash
 
@@ -76,7 +76,7 @@ def link_alike(
         if room < 0:
             raise TooManyPairsError(
                 f"more than {_MOST_PAIRS} pairs of {len(different)} images differ in at most {distance} bits, as "
-                "those of a camera that never moves: take a smaller --distance, or --no-near"
+                "those of a camera that never moves: take a smaller `distance=`, or `near=False`"
             )
         if progress is not None:
             progress(stop - start)

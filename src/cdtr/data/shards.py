@@ -72,7 +72,7 @@ def write_shards(
 def _whole_or_nothing(out: Path) -> Iterator[Path]:
     """A folder beside ``out`` that takes its place in the end, and goes if there is none; DataError as above."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} is not empty: choose another folder as --out")
+        raise DataError(f"{out} is not empty: choose another folder as `out=`")
     draft = out.with_name(out.name + _UNFINISHED)
     shutil.rmtree(draft, ignore_errors=True)  # of a writing that was killed
     draft.mkdir(parents=True)

@@ -51,9 +51,9 @@ def int8_bytes(model: Any, facts: Facts) -> bytes:
     Raises:
         ConfigError: a library is missing.
     """
-    onnx: Any = import_extra("onnx", "--int8", "onnx")
-    tools: Any = import_extra("onnxruntime.quantization", "--int8", "onnx")
-    shapes: Any = import_extra("onnxruntime.quantization.shape_inference", "--int8", "onnx")
+    onnx: Any = import_extra("onnx", "`int8=True`", "onnx")
+    tools: Any = import_extra("onnxruntime.quantization", "`int8=True`", "onnx")
+    shapes: Any = import_extra("onnxruntime.quantization.shape_inference", "`int8=True`", "onnx")
     with tempfile.TemporaryDirectory() as scratch, quiet():
         plain, prepared, made = (str(Path(scratch) / f"{name}.onnx") for name in ("plain", "prepared", "made"))
         onnx.save(model, plain)

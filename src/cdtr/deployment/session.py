@@ -55,7 +55,7 @@ class OnnxModel:
 
     def __init__(self, path: Path, device: str | None = None, workers: int = 1) -> None:
         if not path.is_file():
-            raise CheckpointError(f"no file {path}: expected the --onnx of `cdtr export`")
+            raise CheckpointError(f"no file {path}: expected the `onnx=` of `cdtr export`")
         refuse_external_data(path)
         self.session = open_session(path, device, threads=None if workers == 1 else threads_each(workers))
         self.workers = workers if self.session.get_providers() == ["CPUExecutionProvider"] else 1

@@ -120,6 +120,6 @@ def _check(output: ModelOutput, labels: Tensor) -> None:
     if labels.numel() and int(labels.max()) >= n_classes:
         raise CheckpointError(
             f"the method has {n_classes} classes, the data has label {int(labels.max())}: "
-            "train again or point --data at the data set that it was trained on"
+            "train again or point `data=` at the data set that it was trained on"
         )
     check_outputs(output.logits.float(), output.maps.float())

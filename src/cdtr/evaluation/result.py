@@ -72,6 +72,7 @@ class Evaluation:
         view: Part of each image that the network sees.
         rows: One for each image, for tables.
         recipe: Label of the run's recipe; None for maps that belong to no run.
+        n_left_out: Number of images that could not be read; they are in no count.
     """
 
     protocol: str
@@ -91,6 +92,7 @@ class Evaluation:
     view: str = "whole"
     rows: tuple[ImageRow, ...] = field(default=(), repr=False)
     recipe: str | None = None
+    n_left_out: int = 0
 
     @property
     def threshold(self) -> float | None:
@@ -118,6 +120,7 @@ class Evaluation:
             "recipe": self.recipe,
             "n_images": self.n_images,
             "n_annotated": self.n_annotated,
+            "n_left_out": self.n_left_out,
             "threshold": self.threshold,
             "threshold_source": self.threshold_source,
             "metrics": {key: self.metrics[key] for key in keys},

@@ -33,7 +33,7 @@ def calibrated_view(run: RunFolder) -> ViewName:
     """The view under which the run was calibrated: ``whole`` where the file does not say it, as older ones do."""
     stored = (run.calibration() or {}).get("view", "whole")
     origin = f"{run.calibration_file}: view"
-    return _checked(stored, origin, CheckpointError, ", or run `cdtr calibrate` with --view")
+    return _checked(stored, origin, CheckpointError, ", or run `cdtr calibrate` with `view=`")
 
 
 def _checked(value: Any, origin: str, kind: type[CheckpointError] | type[ConfigError], advice: str = "") -> ViewName:

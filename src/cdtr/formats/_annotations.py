@@ -33,7 +33,7 @@ def find_boxes(images: Images) -> tuple[Annotate, Account] | None:
         return partial(_refuse, str(error)), Account("boxes")
     if len(found) > 1:
         places = " and ".join(f"{_show(paths, images.root)} ({name})" for name, paths in found.items())
-        message = f"{images.root} has boxes in {places}: name those to use with --boxes or data.boxes"
+        message = f"{images.root} has boxes in {places}: name those to use with `boxes=` or data.boxes"
         return partial(_refuse, message), Account("boxes")
     for name, paths in found.items():
         return _opened(name, paths, images)

@@ -136,7 +136,7 @@ class Images:
             if first != path and first.read_bytes() != path.read_bytes():
                 raise DataError(
                     f"{found.image_id} has two files of boxes, {first} and {path}: remove one, or name the "
-                    "folder of those to use with --boxes or data.boxes"
+                    "folder of those to use with `boxes=` or data.boxes"
                 )
             yield path, found
 
@@ -193,9 +193,9 @@ class Images:
     def _advice(self, found: Sequence[str], folders: str = "name it with its folder, as in") -> str:
         first, second = (PurePosixPath(one).parts for one in found[:2])
         if first[1:] == second[1:] and self._scope is None:
-            # A folder may be called otherwise (valid), and --split alone is no word on boxes found in the data set.
+            # A folder may be called otherwise (valid), and a split alone says nothing of boxes found in the data set.
             split = second[0] if second[0] in ("train", "val", "test") else "SPLIT"
-            options = f"--split {split} --boxes FILE"
+            options = f"`split={split}` `boxes=FILE`"
             return f"say which split the boxes are of, as with {options}, or {folders} {found[0]}"
         return f"{folders} {found[0]}"
 
@@ -232,7 +232,7 @@ def tell_predicted(score: object, images: Images, path: Path, account: Account, 
     if not images.named:
         raise DataError(
             f"{where} has a score, so {path} holds boxes that a program found: move it out of {images.root}, or name "
-            "the boxes to use with --boxes or data.boxes"
+            "the boxes to use with `boxes=` or data.boxes"
         )
     if WRITTEN not in account.remarks:
         account.remark(

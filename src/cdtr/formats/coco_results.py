@@ -78,7 +78,7 @@ def read_results(
     if not found:
         raise DataError(
             f"{path} has {len(results)} boxes, none of them of the {len(image_ids)} images, such as "
-            f"{image_ids[0]}: expected their file names, or numbers with --coco-images FILE"
+            f"{image_ids[0]}: expected their file names, or numbers with `coco_images=FILE`"
         )
     return found
 

@@ -150,7 +150,7 @@ def read(path: Path, reviewed: bool) -> BoxFile:
         raise DataError(f"{root} has no data.yaml, classes.txt or obj.names: export it with the classes' names")
     ours = _listed_names(root, ours=True)
     if not reviewed and not ours:
-        raise DataError(f"{root} has no {_NAMES}: point --boxes at coco.json or boxes.csv of the same `cdtr localize`")
+        raise DataError(f"{root} has no {_NAMES}: point `boxes=` at coco.json or boxes.csv of the same `cdtr localize`")
     images = []
     for file in _reviewed_files(root):
         name = file.relative_to(root).with_suffix("").as_posix()

@@ -84,7 +84,7 @@ def load_folder(folder: Path) -> tuple[nn.Module, Any]:
     """
     file = folder / CONFIG_FILE
     if not file.is_file():
-        raise CheckpointError(f"{folder} has no {CONFIG_FILE}: expected the --out of `cdtr train-clip`")
+        raise CheckpointError(f"{folder} has no {CONFIG_FILE}: expected a folder that `cdtr train-clip` wrote")
     if not (folder / WEIGHTS_FILE).is_file():
         raise CheckpointError(f"the weights of CLIP {folder} are missing: expected {WEIGHTS_FILE} of `cdtr train-clip`")
     try:

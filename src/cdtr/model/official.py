@@ -95,7 +95,7 @@ def _require_released(state: Mapping[str, Tensor], path: str | Path) -> None:
     if state["head.weight"].ndim != 4:
         raise CheckpointError(
             f"{path} has a plain classifier (head.weight {tuple(state['head.weight'].shape)}), expected a 3x3 "
-            "convolution to the classes: to train from this file, give it as --set backbone.weights=FILE"
+            "convolution to the classes: to train from this file, give `overrides=['backbone.weights=FILE']`"
         )
 
 

@@ -118,7 +118,7 @@ def _require_free(out: Path) -> None:
     if not out.exists():
         return
     if not out.is_dir() or any(e.name != CONFIG_FILE and not is_stray(e.name) for e in out.iterdir()):
-        raise ConfigError(f"{out} is there already: choose another --out")
+        raise ConfigError(f"{out} is there already: choose another `out=`")
 
 
 def open_clip_config(settings: SmallClip) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _fit(
             logits = network.logit_scale.exp() * images @ prompts.T  # type: ignore[operator]
             loss = F.cross_entropy(logits, batch.labels.to(device))
             if not torch.isfinite(loss):
-                raise TrainingError(f"CLIP's loss is not a number in epoch {epoch + 1}: train again with a lower --lr")
+                raise TrainingError(f"CLIP's loss is not a number in epoch {epoch + 1}: train again with a lower `lr=`")
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)

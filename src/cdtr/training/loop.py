@@ -253,10 +253,10 @@ class Trainer:
             raise self._not_a_number("the gradient", position)
 
     def _not_a_number(self, what: str, position: Position) -> TrainingError:
-        lower = f"--resume --set train.lr={self.config.train.lr / 2:g}"
+        lower = f"`overrides=['train.lr={self.config.train.lr / 2:g}']`"
         return TrainingError(
             f"{what} is not a number in step {position.step + 1} (epoch {position.epoch + 1}): the last good state is "
-            f"kept in {self.folder.state}; go on from it with `{lower}`, or train again with that "
+            f"kept in {self.folder.state}; go on from it with `resume=True` and {lower}, or train again with that "
             "term's module switched off"
         )
 

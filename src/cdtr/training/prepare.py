@@ -133,11 +133,11 @@ def finish_run(run: RunFolder, method: nn.Module, broken: Mapping[str, str]) -> 
 def _check_folder(run: RunFolder, resume: bool) -> None:
     found = {entry.name for entry in run.path.iterdir()} - {LOCK_FILE} if run.path.is_dir() else set()
     if found and not resume:
-        raise ConfigError(f"{run.path} is not empty: choose another --out, or go on with --resume")
+        raise ConfigError(f"{run.path} is not empty: choose another `out=`, or go on with `resume=True`")
     own = {run.manifest_file.name, run.classes_file.name}  # a run killed before its first step
     others = [name for name in found - own if not is_stray(name)]
     if others and not run.config_file.is_file():
-        raise ConfigError(f"{run.path} is not empty and holds no run to resume: choose another --out")
+        raise ConfigError(f"{run.path} is not empty and holds no run to resume: choose another `out=`")
 
 
 def _check_same(run: RunFolder, requested: Config, source: DataSource, splits: Mapping[str, Sequence[Sample]]) -> None:

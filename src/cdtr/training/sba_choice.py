@@ -81,7 +81,8 @@ def _settle_sba(
     if settings.enabled == "auto" and accelerator.device.type == "cpu" and is_named_model(settings.model):
         say(
             f"SBA is off: CLIP {settings.model} would take most of the time on a CPU. `cdtr train-clip` makes a small "
-            "one, --set sba.model=FOLDER takes it; --set sba.enabled=true takes the large one all the same"
+            "one, which `overrides=['sba.model=FOLDER']` takes; `overrides=['sba.enabled=true']` takes the large one "
+            "all the same"
         )
         return config.updated(sba={"enabled": False}), None, None
     try:

@@ -145,9 +145,9 @@ def plan_ablation(
     plan, asked = load_ablation(grid)
     check_metrics(plan.metrics)
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file: choose a folder as --out")
+        raise DataError(f"{out} is a file: choose a folder as `out=`")
     if data is None and plan.data is None:
-        raise ConfigError(f"{grid} names no data: give --data")
+        raise ConfigError(f"{grid} names no data: give `data=`")
     root = (Path(data) if data is not None else grid.parent / str(plan.data)).resolve()
     configs = _resolve_rows(grid, asked)
     calibration = _choose_images(grid, configs, root, plan.split)
@@ -228,7 +228,7 @@ def settle_files(
     files = {out / "grid.json": json.dumps(about, indent=2) + "\n"}
     files |= {out / "configs" / f"{name}.yaml": config.to_yaml() for name, config in configs.items()}
     changed = [(path, text) for path, text in files.items() if not _same_settings(path, text)]
-    check_settled(changed, f"the grid has now: choose another --out, or remove {out} to train and measure anew")
+    check_settled(changed, f"the grid has now: choose another `out=`, or remove {out} to train and measure anew")
     check_starts((result_file(out, row, seed).parent, config) for row, config in configs.items() for seed in plan.seeds)
     return files
 

@@ -59,10 +59,11 @@ class OutputFiles:
     def __post_init__(self) -> None:
         names = [find_exporter(name).name for name in self.formats]
         if self.out.exists() and not self.out.is_dir():
-            raise DataError(f"{self.out} is a file: choose a folder as --out")
+            raise DataError(f"{self.out} is a file: choose a folder as `out=`")
         if (self.val_share is not None or self.flat or self.copies) and "yolo" not in names:
             raise ConfigError(
-                "--val-share, --flat and --copy are of the format yolo: add it to --format, or leave them out"
+                "`val_share=`, `flat=True` and `copies=True` are of the format yolo: add it to `formats=`, or leave "
+                "them out"
             )
 
     @property
@@ -78,7 +79,7 @@ class OutputFiles:
         """Raise ConfigError if an earlier call wrote any of it and ``overwrite`` is off: it may be in use."""
         for path in () if self.overwrite else (*files, self.out / LEFT_OUT, *self.folders):
             if path.exists():
-                raise ConfigError(f"{path} is there already: choose another --out, or give --overwrite")
+                raise ConfigError(f"{path} is there already: choose another `out=`, or give `overwrite=True`")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -123,6 +124,14 @@ class Localized:
             "left_out": self.left_out,
             "files": [str(path) for path in (*self.files, *self.folders)],
         }
+
+    def lines(self) -> list[str]:
+        """Return what was written, and the number of boxes, for people."""
+        written = [f"wrote {path}" for path in self.files]
+        written += [f"wrote {folder}: {len(self.localizations)} images" for folder in self.folders]
+        if self.left_out_file is not None:
+            written.append(f"wrote {self.left_out_file}: {len(self.left_out)} images that could not be read")
+        return [*written, str(self)]
 
     def __str__(self) -> str:
         return (

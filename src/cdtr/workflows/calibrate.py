@@ -34,7 +34,7 @@ from cdtr.workflows.opening import (
     resolve_data,
     resolve_run,
 )
-from cdtr.workflows.reporting import SILENT, Reporter, note_left_out, note_or_warn
+from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 
 HELD_OUT_IMAGES = "held-out training images"
 _REFUSED_SPLITS = {
@@ -132,13 +132,16 @@ def calibrate(
         ``cdtr.calibrate("runs/neu", "NEU-DET").threshold``
     """
     if label_free and mirror:
-        raise ConfigError("--mirror is for the scores of boxes, which --label-free cannot fit: give one of them")
+        raise ConfigError(
+            "`mirror=True` is for the scores of boxes, which `label_free=True` cannot fit: give one of them"
+        )
     folder = resolve_run(run)
     source = resolve_data(folder, data, boxes, split, reporter)
     if not source.annotated and not label_free:
         raise DataError(
             f"{source.root} has no boxes: calibration needs some for the held-out images; without any, take "
-            "--label-free, or a threshold that looks right on the overlays of `cdtr localize --threshold T --overlays`"
+            "`label_free=True`, or a threshold that looks right on the overlays of `cdtr localize --threshold T "
+            "--overlays`"
         )
     own, own_view = _own_protocol(folder, view, reporter)
     hash_of = cache(content_hash)
@@ -179,11 +182,11 @@ def _own_protocol(run: RunFolder, view: str | None, reporter: Reporter) -> tuple
     config = run.config()
     own = find_protocol(config.evaluation.protocol)
     if view is not None and own.view is not None and view != own.view:
-        raise ConfigError(f"--view {view}: the run's protocol {own.name} sees the {own.view}, leave --view out")
+        raise ConfigError(f"`view={view}`: the run's protocol {own.name} sees the {own.view}, leave `view=` out")
     seen = View.of(own.view or choose_view(run, view), config.data)
     if view is None and own.view is None and seen.name != config.evaluation.view:
         reporter.note(
-            f"view {seen.name}, as the last calibration; the settings say {config.evaluation.view} (--view takes it)"
+            f"view {seen.name}, as the last calibration; the settings say {config.evaluation.view} (`view=` takes it)"
         )
     return own, seen
 
@@ -234,11 +237,11 @@ class _Calibrator:
                     mirrored=mirror,
                 )
         except DataError as error:
-            note_or_warn(self.reporter, f"no scores of boxes: {error}")
+            self.reporter.warn(f"no scores of boxes: {error}")
             return None
 
     def _method_and_batches(self, view: View) -> tuple[Method, EvalLoader]:
-        on_broken = note_left_out(self.reporter)
+        on_broken = warn_of_left_out(self.reporter)
         batches = eval_loader(self.samples, self.run.config(), on_broken=on_broken, view=view.name)
         return as_seen(self.module, view), batches
 
@@ -264,7 +267,7 @@ def calibration_samples(
     """
     if split in _REFUSED_SPLITS:
         reason = _REFUSED_SPLITS[split]
-        raise DataError(f"--split {split}: {reason}; choose a held-out split, or leave --split out")
+        raise DataError(f"`split={split}`: {reason}; choose a held-out split, or leave `split=` out")
     samples = held_out_samples(run, source) if split is None else find_split(run, source, split)
     return _without_scored(samples, source, split, hash_of, reporter)
 
@@ -285,7 +288,7 @@ def _without_scored(
         count, kept_split = len(samples) - len(left), copies[0].kept_split
         found = f"{count} of the {len(samples)} {describe_split(split)} are also in {kept_split}"
         if not left:
-            raise DataError(f"{found}: give another --split, or train with --deduplicate")
+            raise DataError(f"{found}: give another `split=`, or train with `deduplicate=True`")
         reporter.note(f"{found}: the threshold is not chosen on them")
     return left
 

@@ -18,8 +18,11 @@ from cdtr.data.near_copies import NEAR
 from cdtr.data.opening import open_data
 from cdtr.evaluation import Protocol, find_protocol
 from cdtr.evaluation.trivial import trivial_scores
+from cdtr.image_files.written import mark_written
 from cdtr.records import DataSource
+from cdtr.reports.contact_sheet import MOST_CLASSES, class_sheet, copies_sheet, write_sheet
 from cdtr.reports.data_check import DataCheck, find_easy_boxes
+from cdtr.runs import write_json
 from cdtr.workflows.reporting import SILENT, Reporter
 
 
@@ -91,6 +94,40 @@ def check_data(
         *find_odd_images(facts),
     ]
     return DataCheck(source, facts, found, baselines, findings, allow, copies, settings.data.max_pixels)
+
+
+def write_check(
+    found: DataCheck, out: Path | None = None, sheet: Path | None = None, per_class: int = 6
+) -> Iterator[str]:
+    """Write what was found, and draw images of it.
+
+    Args:
+        found: the result of ``check_data``.
+        out: the folder of ``check.json``, ``classes.jpg`` and ``copies.jpg``.
+        sheet: a file with some images of each class and their boxes.
+        per_class: images of a class in it.
+
+    Yields:
+        A line for each file.
+    """
+    for path in (path for path in (sheet, out and out / "classes.jpg") if path is not None):
+        write_sheet(class_sheet(found, per_class, found.max_pixels), path)
+        rest = len(found.source.class_names) - MOST_CLASSES
+        yield f"wrote {path}" + (f", without the last {rest} classes" if rest > 0 else "")
+    if sheet is not None:
+        mark_written(sheet.parent, [sheet.name])
+    if out is None:
+        return
+    copies = out / "copies.jpg"
+    groups = found.copies.unequal_groups() if found.copies is not None else []
+    if groups:
+        write_sheet(copies_sheet(groups, found.source.class_names, found.max_pixels), copies)
+        yield f"wrote {copies}"
+    else:
+        copies.unlink(missing_ok=True)  # of an earlier look
+    write_json(out / "check.json", found.to_json())
+    yield f"wrote {out / 'check.json'}"
+    mark_written(out, ["classes.jpg", "copies.jpg"])
 
 
 def _settings(config: str | Path | Config | None, overrides: Sequence[str], boxes: str | None) -> Config:

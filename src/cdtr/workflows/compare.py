@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from cdtr.workflows.opening import (
 )
 from cdtr.workflows.reporting import SILENT, Reporter
 
-_LEAK_ADVICE = "compare on another --split"
+_LEAK_ADVICE = "compare on another `split=`"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,8 +61,14 @@ class Comparison:
         """The images that both runs were measured on."""
         return len(self.evaluations[0].rows)
 
+    def threshold_lines(self) -> Iterator[str]:
+        """Yield the map threshold and the view of each run, for people."""
+        for letter, found in zip("ab", self.evaluations, strict=True):
+            threshold = "none" if found.threshold is None else f"{found.threshold:.3g}, {found.threshold_source}"
+            yield f"threshold of {letter}: {threshold}; view {found.view}"
+
     def to_json(self) -> dict[str, Any]:
-        """The tree that ``--json`` writes."""
+        """The tree that `cdtr compare --json` writes."""
         first, second = self.evaluations
         return {
             "a": self.run_a,
@@ -174,11 +180,11 @@ def choose_common_split(
     """
     name = split or find_test_split(source)
     if name is None:
-        raise DataError(f"{source.root} has neither {' nor '.join(TEST_SPLITS)}: name what to compare on with --split")
+        raise DataError(f"{source.root} has neither {' nor '.join(TEST_SPLITS)}: name what to compare on with `split=`")
     if name == HELD_OUT and _held_out_hash(first) != _held_out_hash(second):
         raise DataError(
             f"{first.path} and {second.path} did not hold out the same images, so one was fitted to some of the "
-            "other's: compare on another --split"
+            "other's: compare on another `split=`"
         )
     return name, find_split(first, source, name)
 

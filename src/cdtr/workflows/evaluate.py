@@ -8,6 +8,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeGuard
 
+from accelerate.utils import gather_object
+
 from cdtr.api import (
     as_seen,
     box_quality,
@@ -40,11 +42,11 @@ from cdtr.workflows.opening import (
     resolve_data,
     resolve_run,
 )
-from cdtr.workflows.reporting import SILENT, Reporter, note_left_out, note_or_warn
+from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 from cdtr.workflows.scores import Scores
 
 ALL_PROTOCOLS = "all"
-_LEAK_ADVICE = "evaluate another split, give --threshold, or mark the result as an oracle's with --allow-leak"
+_LEAK_ADVICE = "evaluate another split, give `threshold=`, or mark the result as an oracle's with `allow_leak=True`"
 _FACTS = ("recipe", "view", "n_images", "n_annotated", "threshold", "threshold_source")
 _STORED = (*_FACTS, "metrics", "intervals", "baselines")  # without curves and classes
 
@@ -133,7 +135,7 @@ def store_scores(run: RunFolder, scores: Scores, reporter: Reporter = SILENT) ->
     try:
         run.add_scores(entries)
     except OSError as error:
-        note_or_warn(reporter, f"the scores are not kept in {run.path}: {error.strerror or error}")
+        reporter.warn(f"the scores are not kept in {run.path}: {error.strerror or error}")
 
 
 def evaluate_samples(
@@ -190,12 +192,14 @@ def evaluate_samples(
         Tally(rules, thresholds[rules.name], quality=scored.quality if rules.name == own else None)
         for rules in protocols
     ]
-    results = []
-    for tally in _count_images(run, source, samples, tallies, seen_by, device, reporter):
+    counted, n_left_out = _count_images(run, source, samples, tallies, seen_by, device, reporter)
+    left_out = (f"{n_left_out} images are left out, as they cannot be read",) if n_left_out else ()
+    results, recipe = [], recipe_label(run.config())
+    for tally in counted:
         found = tally.finish()
-        notes = (*found.notes, *scored.notes) if found.protocol == own else found.notes
-        view_name = seen_by[found.protocol].name
-        results.append(replace(found, view=view_name, recipe=recipe_label(run.config()), notes=notes))
+        notes = (*found.notes, *(scored.notes if found.protocol == own else ()), *left_out)
+        seen = seen_by[found.protocol].name
+        results.append(replace(found, view=seen, recipe=recipe, notes=notes, n_left_out=n_left_out))
     return results
 
 
@@ -207,17 +211,18 @@ def _count_images(
     seen_by: Mapping[str, View],
     device: str | None,
     reporter: Reporter,
-) -> Sequence[Tally]:
-    """Count the images in the tallies, with one forward pass for each view, and merge those of all processes.
+) -> tuple[Sequence[Tally], int]:
+    """Count the images in the tallies, and those that cannot be read; with one forward pass for each view.
 
-    seen_by: the view of each protocol, by name.
+    seen_by: the view of each protocol, by name. The counts of all processes are merged.
     """
     state = process_state()
     alone = state.num_processes == 1
     where = find_device(device) if alone or device is not None else state.device
     module = load_model(run.path, where)
     share = len(samples[state.process_index :: state.num_processes])
-    on_broken = note_left_out(reporter)
+    broken: set[str] = set()
+    on_broken = warn_of_left_out(reporter, broken)
     views = list(dict.fromkeys(seen_by.values()))
     for seen in views:
         batches = eval_loader(samples, run.config(), state.process_index, state.num_processes, on_broken, seen.name)
@@ -225,7 +230,9 @@ def _count_images(
         title = "evaluating images" + (f", {seen.name}" if len(views) > 1 else "")
         with reporter.progress(title, share) as advance:
             tally_images(members, as_seen(module, seen), batches, source.annotate, where, advance)
-    return tallies if alone else gather_tallies(tallies)
+    if alone:
+        return tallies, len(broken)
+    return gather_tallies(tallies), sum(gather_object([len(broken)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +262,7 @@ def _fair_quality(
     found = f"fitted on {leaks()} of these images"
     if allow_leak:
         return _FairQuality(quality, (f"the scores of boxes were {found}, which flatters them",))
-    note = f"the scores of boxes are not measured: they were {found}, --allow-leak measures them all the same"
+    note = f"the scores of boxes are not measured: they were {found}, `allow_leak=True` measures them all the same"
     return _FairQuality(notes=(note,))
 
 

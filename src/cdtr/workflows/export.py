@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdtr.api import DEFAULT_THRESHOLD, as_seen, find_run, find_view, load_model, view_threshold
 from cdtr.config import ViewName
-from cdtr.deployment.agreement import Agreement, Difference, check_same, measure_agreement, measure_difference
+from cdtr.deployment.agreement import BATCHES, Agreement, Difference, check_same, measure_agreement, measure_difference
 from cdtr.deployment.compared_images import ComparedImages, drawn_images, read_compared, run_all
 from cdtr.deployment.facts import Facts, run_facts
 from cdtr.deployment.graph import model_bytes, onnx_model
@@ -22,7 +22,7 @@ from cdtr.records import Sample
 from cdtr.reports.notebook import html_table
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.workflows.opening import HELD_OUT, find_split, find_test_split, open_source
-from cdtr.workflows.reporting import SILENT, Reporter, note_left_out, note_or_warn
+from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,7 +35,7 @@ class TrialImages:
     """The images that a file is compared on, in words (``where``) and as pixels, and the map threshold."""
 
     where: str
-    pictures: ComparedImages
+    compared: ComparedImages
     threshold: float
 
 
@@ -77,6 +77,26 @@ class Exported:
     def __repr__(self) -> str:
         names = ", ".join(f"{path}: {size / 1e6:.1f} MB" for path, size in self.files.items())
         return f"Exported({names}; largest difference from the run {self.model.difference.largest:.1e})"
+
+    def lines(self) -> Iterator[str]:
+        """Yield what was measured and written, for people."""
+        difference, same = self.model.difference, round(self.model.agreement.same_box * self.n_images)
+        yield (
+            f"ONNX: largest difference from the run {difference.logits:.1e} (logits), {difference.maps:.1e} (maps), in "
+            f"batches of {', '.join(map(str, BATCHES))}; {same} of {self.n_images} boxes the same, on "
+            f"{self.measured_on}"
+        )
+        int8 = self.model.int8
+        if int8 is not None:
+            yield (
+                f"int8-dynamic: IoU with float32's boxes {int8.agreement.iou:.3f}, same class "
+                f"{100 * int8.agreement.same_class:.1f}%; {int8.int8_ms:.1f} ms of CPU time an image, float32 "
+                f"{int8.float32_ms:.1f}, {int8.speedup:.2f} times as fast"
+            )
+            if int8.speedup <= 1:
+                yield "int8 is not faster than float32 on this machine: it saves space alone"
+        for path, size in self.files.items():
+            yield f"wrote {path}: {size / 1e6:.1f} MB"
 
     def _repr_html_(self) -> str:
         difference, int8 = self.model.difference, self.model.int8
@@ -151,16 +171,14 @@ def export(
     if path.suffix.lower() != SUFFIX or path.is_dir():
         raise ConfigError(f"{path}: expected the name of a file that ends in {SUFFIX}")
     if data is None and split is not None:
-        raise ConfigError("--split is of a data set: give --data as well")
+        raise ConfigError("`split=` is of a data set: give `data=` as well")
     folder = find_run(run)
     seen = find_view(folder, view)
     chosen = view_threshold(folder, threshold, seen.name)
     level = DEFAULT_THRESHOLD if chosen is None else chosen.value
     trial = prepare_trial(folder, level, None if data is None else Path(data), split, images, seen.name, reporter)
     if chosen is None:
-        note_or_warn(
-            reporter, f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give --threshold"
-        )
+        reporter.warn(f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give `threshold=`")
     method = as_seen(load_model(folder.path), seen)
     model = make_model(method, run_facts(folder, chosen, seen.name), trial, int8, reporter)
     contents = {path: model.content}
@@ -169,7 +187,7 @@ def export(
     for file, content in contents.items():
         write_atomic(file, content)
     sizes = {file: len(content) for file, content in contents.items()}
-    return Exported(sizes, trial.where, len(trial.pictures), model)
+    return Exported(sizes, trial.where, len(trial.compared), model)
 
 
 def make_model(
@@ -187,15 +205,15 @@ def make_model(
     model = onnx_model(program)
     content = model_bytes(model, facts)
     reference, other = method_runner(method), session_runner(content, threads=1)
-    difference = measure_difference(reference, other, trial.pictures.pixels)
+    difference = measure_difference(reference, other, trial.compared.pixels)
     check_same("ONNX", difference)
-    outputs = run_all(reference, trial.pictures), run_all(other, trial.pictures)
-    agreement = measure_agreement(*outputs, trial.pictures, trial.threshold)
+    outputs = run_all(reference, trial.compared), run_all(other, trial.compared)
+    agreement = measure_agreement(*outputs, trial.compared, trial.threshold)
     if not int8:
         return ExportedModel(content, difference, agreement)
     reporter.note("making and measuring int8")
     quantised = int8_bytes(model, facts)
-    gain = measure_int8(content, quantised, trial.pictures, trial.threshold)
+    gain = measure_int8(content, quantised, trial.compared, trial.threshold)
     return ExportedModel(content, difference, agreement, quantised, gain)
 
 
@@ -212,12 +230,12 @@ def prepare_trial(
     config = run.config()
     if data is None:
         drawn = drawn_images(_DRAWN, config.data, view=view)
-        return TrialImages(f"{_DRAWN} drawn pictures (--data takes your own)", drawn, threshold)
+        return TrialImages(f"{_DRAWN} drawn images (`data=` takes your own)", drawn, threshold)
     source = open_source(run, data, None, split, reporter)
     name = split or find_test_split(source) or HELD_OUT
     samples = _evenly(find_split(run, source, name), images)
-    pictures = read_compared(samples, config, note_left_out(reporter), view)
-    return TrialImages(f"{len(pictures)} images of {name}", pictures, threshold)
+    compared = read_compared(samples, config, warn_of_left_out(reporter), view)
+    return TrialImages(f"{len(compared)} images of {name}", compared, threshold)
 
 
 def _evenly(samples: Sequence[Sample], most: int) -> list[Sample]:

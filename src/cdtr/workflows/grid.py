@@ -19,13 +19,12 @@ from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, write_atomic
 from cdtr.training.start import find_start
 from cdtr.workflows.cells import Cell, run_cells
-from cdtr.workflows.opening import HELD_OUT, find_test_split
+from cdtr.workflows.opening import FULLSUP, HELD_OUT, find_test_split
 from cdtr.workflows.reporting import Reporter
 
 Names: TypeAlias = str | Sequence[str] | Sequence[int]  # a list, or a text with commas
 
 RESULT_FILE = "evaluation.json"
-FULLSUP = "train-fullsup"  # the split on which the WSOL benchmark chooses its thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +204,8 @@ def check_starts(runs: Iterable[tuple[Path, Config]]) -> None:
         before = run.known_manifest().get("started_from")
         if before and hashes[name] not in (None, before["sha256"]):
             raise ConfigError(
-                f"{folder} started from another {name} than the one that is there now: choose another --out, or remove "
-                f"{folder} to train and measure it anew"
+                f"{folder} started from another {name} than the one that is there now: choose another `out=`, or "
+                f"remove {folder} to train and measure it anew"
             )
 
 

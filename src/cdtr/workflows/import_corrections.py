@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from cdtr.corrections import KINDS, Review, compare, match_images, read_reviewed, read_written, settle_corners
 from cdtr.errors import CdtrError, ConfigError, DataError
 from cdtr.records import ImageBoxes, Localization
+from cdtr.reports.columns import add_number, add_text
 from cdtr.reports.notebook import html_table
 from cdtr.runs import RunFolder
+from cdtr.text import printable
 from cdtr.workflows.reporting import SILENT, Reporter
 
 _SPLITS = {"train", "val", "valid", "validation", "test"}
@@ -48,6 +51,15 @@ class Corrections:
         rate = "no box" if total.accept_rate is None else f"{total.accept_rate:.1f}% of {total.boxes} boxes accepted"
         counts = ", ".join(f"{getattr(total, kind)} {kind}" for kind in KINDS)
         return f"{type(self).__name__}({self.review.n_reviewed} images reviewed, {rate}: {counts})"
+
+    def lines(self) -> list[str]:
+        """Return the files and the number of images, for people; ``review_table`` has the boxes."""
+        review = self.review
+        unknown = f", {review.n_unknown} in the file are none of ours" if review.n_unknown else ""
+        return [
+            f"{self.file}, beside {self.written_file}",
+            f"{review.n_reviewed} images reviewed, {review.n_not_reviewed} not{unknown}",
+        ]
 
     def _repr_html_(self) -> str:
         tallies = {**self.review.by_class, "all": self.review.total}
@@ -83,7 +95,7 @@ class Corrections:
     def _localization(self, image_id: str, image: ImageBoxes) -> Localization:
         size = self.sizes_hw[image_id]
         if size is None:
-            raise DataError(f"{image_id} has no size in either file: give a COCO or CSV file of ours with --boxes")
+            raise DataError(f"{image_id} has no size in either file: give a COCO or CSV file of ours with `boxes=`")
         return Localization(
             image_id=image_id,
             size_hw=size,
@@ -152,10 +164,26 @@ def import_corrections(
     return found
 
 
+def review_table(review: Review) -> Table:
+    """Return the table of counts of each class that has a box, and of all."""
+    table = Table()
+    add_text(table, "class")
+    for name in ("boxes", "kept", "moved", "relabelled", "deleted", "added", "accepted"):
+        add_number(table, name)
+    rows = [(name, tally) for name, tally in review.by_class.items() if tally.boxes or tally.added]
+    for number, (name, tally) in enumerate([*rows, ("all", review.total)]):
+        if number == len(rows):
+            table.add_section()
+        counts = (tally.boxes, tally.kept, tally.moved, tally.relabelled, tally.deleted, tally.added)
+        rate = "" if tally.accept_rate is None else f"{tally.accept_rate:.1f}%"
+        table.add_row(printable(name), *map(str, counts), rate)
+    return table
+
+
 def check_coco_name(path: Path) -> None:
     """Raise ConfigError for a name of a COCO file that does not end with ``.json``."""
     if path.suffix.lower() != ".json":
-        raise ConfigError(f"--out {path}: expected a name that ends with .json, as it is a COCO file")
+        raise ConfigError(f"`out={path}`: expected a name that ends with .json, as it is a COCO file")
 
 
 def find_origin(run: Path | None, image_ids: Iterable[str]) -> tuple[str, str | None]:

@@ -14,6 +14,7 @@ from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.image_files.paths import read_lines
 from cdtr.model.official import Released, read_released
 from cdtr.runs import RunFolder, atomic_folder, hash_file, library_versions, write_atomic, write_json
+from cdtr.workflows.reporting import SILENT, Reporter
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,9 @@ class Imported:
     class_names: Sequence[str]
 
 
-def import_official(file: str | Path, out: str | Path, classes: str | Path | None = None) -> Imported:
+def import_official(
+    file: str | Path, out: str | Path, classes: str | Path | None = None, *, reporter: Reporter = SILENT
+) -> Imported:
     """Make a run folder of a released checkpoint. The file is read without running code from it.
 
     Args:
@@ -39,6 +42,7 @@ def import_official(file: str | Path, out: str | Path, classes: str | Path | Non
         out: the run folder to write, which must be empty or not there.
         classes: names of the classes in their order: the root of a data set, or a text file, one a line; None numbers
             them.
+        reporter: takes notes of tensors that are left out and of numbered classes.
 
     Returns:
         The run, with the released code's settings, protocol and threshold.
@@ -50,10 +54,17 @@ def import_official(file: str | Path, out: str | Path, classes: str | Path | Non
     """
     file, out = Path(file), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists and is not an empty folder: choose another --out")
+        raise ConfigError(f"{out} exists and is not an empty folder: choose another `out=`")
     released = read_released(file)
     names = _class_names(None if classes is None else Path(classes), released.classes, file)
     _write_run(released, names, file, out)
+    left_out = released.left_out
+    if left_out:
+        reporter.note(f"left out {len(left_out)} tensors that the model does not use, such as {left_out[0]}")
+    if classes is None:
+        reporter.note(
+            f"the classes are called {names[0]}, ...: to evaluate, import with `classes=DATA`, which has their names"
+        )
     return Imported(RunFolder(out), released, names)
 
 
@@ -68,7 +79,7 @@ def _class_names(source: Path | None, count: int, file: Path) -> Sequence[str]:
         names = _without_numbers(read_lines(source))
     else:
         raise DataError(
-            f"no file or folder {source}: give --classes a data set's root, or a text file, one name a line"
+            f"no file or folder {source}: give `classes=` a data set's root, or a text file, one name a line"
         )
     if len(names) != count:
         raise CheckpointError(f"{file} has {count} classes, {source} has {len(names)}: give the set it was trained on")

@@ -121,7 +121,7 @@ def require_scores(localizer: Localizer, output: OutputFiles, options: LocalizeO
     if localizer.quality is not None or not asked:
         return
     if localizer.run is None and not is_exported(origin):
-        raise ConfigError(f"maps of {origin} have no scores of boxes: leave --min-score and the format review out")
+        raise ConfigError(f"maps of {origin} have no scores of boxes: leave `min_score=` and the format review out")
     again = " and export the run again" if is_exported(origin) else ""
     raise ConfigError(f"{origin} has no scores of boxes: run `cdtr calibrate` on data with boxes{again}")
 

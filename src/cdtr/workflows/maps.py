@@ -108,7 +108,7 @@ def maps_localizer(
     if not folder.is_dir():
         raise DataError(f"no folder {folder}: expected maps as .npy or .png files, named as the images are")
     if threshold is not None and boxes is not None:
-        raise ConfigError("--threshold is given, so there is none to choose by --boxes: give one of them")
+        raise ConfigError("`threshold=` is given, so there is none to choose by `boxes=`: give one of them")
     scores: ClassScores | None = None
     if class_scores is not None:
         names = score_columns(Path(class_scores))
@@ -157,7 +157,7 @@ def _choose_threshold(
             basis = f"GT-known Loc {found.gt_known_loc:.1f}%, on {found.n_images} images"
         else:
             (found,) = calibrate_predictions_label_free(predictions, protocols, move)
-            basis = f"{LABEL_FREE}; --threshold or --boxes choose another"
+            basis = f"{LABEL_FREE}; `threshold=` or `boxes=` choose another"
         reporter.note(f"threshold {found.threshold:.3g}: {basis}")
     return found.threshold
 

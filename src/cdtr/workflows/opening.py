@@ -13,7 +13,7 @@ from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.image_files.reading import check_images
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, hash_names
-from cdtr.workflows.reporting import SILENT, Reporter, note_or_warn
+from cdtr.workflows.reporting import SILENT, Reporter
 
 if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
     from accelerate import PartialState
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # exported models are run where PyTorch is not installed
 RunLike: TypeAlias = str | Path | RunFolder
 DataLike: TypeAlias = str | Path | DataSource
 
+FULLSUP = "train-fullsup"  # the split on which the WSOL benchmark chooses its thresholds
 HELD_OUT = "held-out"  # the name of the split of the training images that the run was not fitted to
 TEST_SPLITS = ("test", "val")  # scores are measured on the first of them that the data has
 
@@ -122,13 +123,13 @@ def check_classes(run: RunFolder, source: DataSource) -> None:
     if len(trained) != len(found):
         raise DataError(
             f"{run.path} has {len(trained)} classes, the data has {len(found)}: "
-            "point --data at data with the same classes, or train again"
+            "point `data=` at data with the same classes, or train again"
         )
     for index, (ours, theirs) in enumerate(zip(trained, found, strict=True)):
         if ours != theirs:
             raise DataError(
                 f"{run.path} has {ours!r} as class {index}, the data has {theirs!r}: "
-                "point --data at data with the same classes, or train again"
+                "point `data=` at data with the same classes, or train again"
             )
 
 
@@ -150,16 +151,16 @@ def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
     _, held = hold_out(good, config.data.holdout, config.seed)
     noted = (run.manifest().get("splits") or {}).get("held_out") or {}
     if noted.get("sha256") is None:
-        raise CheckpointError(f"{run.manifest_file} does not say which images were held out: give --split NAME")
+        raise CheckpointError(f"{run.manifest_file} does not say which images were held out: give `split=NAME`")
     images, sha256 = noted["images"], noted["sha256"]
     if not images:
         raise DataError(
-            f"{run.path} held no image out: name other images with --split, or train with data.holdout above 0"
+            f"{run.path} held no image out: name other images with `split=`, or train with data.holdout above 0"
         )
     if hash_names(sample.image_id for sample in held) != sha256:
         raise DataError(
             f"the images that {run.path} held out ({images}) are not those of {source.root} ({len(held)}): "
-            "point --data at the set it was trained on, unchanged"
+            "point `data=` at the set it was trained on, unchanged"
         )
     return held
 
@@ -247,7 +248,7 @@ def group_by_view(
     data = run.config().data
     fixed = [protocol for protocol in protocols if protocol.view is not None and protocol.view != given]
     if given is not None and len(fixed) == len(protocols):
-        raise ConfigError(f"--view {given}: protocol {fixed[0].name} sees the {fixed[0].view}, leave --view out")
+        raise ConfigError(f"`view={given}`: protocol {fixed[0].name} sees the {fixed[0].view}, leave `view=` out")
     for protocol in protocols:
         try:
             view = View.of(protocol.view or choose_view(run, given), data)
@@ -258,7 +259,7 @@ def group_by_view(
     if not groups:
         raise next(iter(faults.values()))
     for name, fault in faults.items():
-        note_or_warn(reporter, f"protocol {name} is left out: {fault}")
+        reporter.warn(f"protocol {name} is left out: {fault}")
     return groups
 
 

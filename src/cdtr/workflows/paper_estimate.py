@@ -21,7 +21,8 @@ from cdtr.workflows.paper_runs import PaperPlan, PaperRun, Place, Scale, class_c
 from cdtr.workflows.reporting import Reporter
 
 _LEFT_OUT = (
-    "SBA is left out on a CPU: --small-clip trains a small CLIP for it, --set sba.enabled=true takes the large one"
+    "SBA is left out on a CPU: `small_clip=True` trains a small CLIP for it, `overrides=['sba.enabled=true']` takes "
+    "the large one"
 )
 
 

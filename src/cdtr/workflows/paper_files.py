@@ -144,7 +144,7 @@ def _findings(
     measured = _costs(found, data, costed, scale, out, reporter) if set(found.table.metrics) & set(COST_NAMES) else {}
     return Findings(
         protocol=rules,
-        preset=" ".join([scale.presets[data], *(f"--set {text}" for text in scale.overrides)]),
+        preset=", ".join([scale.presets[data], *scale.overrides]),
         data_name=scale.sources[data].root.name if data in scale.sources else None,
         evaluations=evaluations,
         costs={row: measured["costs"][run.key] for row, run in costed.items()} if measured else {},

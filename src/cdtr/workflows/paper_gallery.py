@@ -161,7 +161,7 @@ def show_runs(
         for run in runs:
             shown.append(_look(spec, run, images, chosen.samples))
             advance(1)
-    return ShownData(data, label, source.class_names, protocol, chosen.pictures, chosen.rule, shown, chosen.kinds)
+    return ShownData(data, label, source.class_names, protocol, chosen.images, chosen.rule, shown, chosen.kinds)
 
 
 def _choose_random(spec: PaperGallery, images: Images) -> Chosen:

@@ -18,7 +18,7 @@ from cdtr.evaluation import Protocol
 from cdtr.image_files.reading import read_image
 from cdtr.records import DataSource, Method, Sample
 from cdtr.runs import RunFolder
-from cdtr.workflows.reporting import SILENT, Reporter, note_left_out
+from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class Chosen:
 
     Attributes:
         samples: the images.
-        pictures: their pixels.
+        images: their pixels.
         rule: how they were chosen, in words.
         kinds: the kind of error of each, where it was chosen for one.
     """
 
     samples: tuple[Sample, ...]
-    pictures: tuple[Image.Image, ...]
+    images: tuple[Image.Image, ...]
     rule: str
     kinds: tuple[str, ...] = ()
 
@@ -110,7 +110,7 @@ class Images:
             try:
                 self.read(sample)
             except DataError as error:
-                note_left_out(self.reporter)(sample, str(error))
+                warn_of_left_out(self.reporter)(sample, str(error))
                 continue
             yield sample
 

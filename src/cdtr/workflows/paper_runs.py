@@ -105,7 +105,7 @@ def plan_paper(found: Reproduction, scale: Scale) -> PaperPlan:
                 if scale.only and name not in scale.only:
                     reason = "left out"
                 elif data not in scale.sources:
-                    reason = f"no data: give --data {data}=DIR"
+                    reason = f"no data: give `data={data}=DIR`"
                 else:
                     runs[data, name] = run
             if reason:
@@ -222,11 +222,11 @@ def settle_paper(plan: PaperPlan, scale: Scale, seeds: Sequence[int], out: Path)
         try:
             known = dict(parse_json(place.read_text(encoding="utf-8")))
         except ValueError as error:
-            raise DataError(f"{place} cannot be read ({error}): remove it, or choose another --out") from error
+            raise DataError(f"{place} cannot be read ({error}): remove it, or choose another `out=`") from error
     for name, source in scale.sources.items():
         if known.setdefault(name, str(source.root)) != str(source.root):
             raise ConfigError(
-                f"{out} holds runs on {known[name]} as {name}, not on {source.root}: choose another --out"
+                f"{out} holds runs on {known[name]} as {name}, not on {source.root}: choose another `out=`"
             )
     files = {place: json.dumps(known, indent=2) + "\n"}
     for run in plan.runs.values():

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from cdtr.config import Reproduction, load_config, switch_conflict
+from rich.table import Table
+
+from cdtr.config import Reproduction, load_config, load_reproduction, reproduction_names, switch_conflict
 from cdtr.model.registry import method_names
+from cdtr.reports.columns import add_text
+
+
+def list_tables() -> Table:
+    """Return every table and figure with the data sets and rows that it needs."""
+    table = Table(title_justify="left")
+    for column in ("name", "in the paper", "what", "data", "rows trained here"):
+        add_text(table, column)
+    for name in reproduction_names():
+        found = load_reproduction(name)
+        trained = f"{len(trainable_rows(found))} of {len(found.table.rows)}"
+        table.add_row(name, found.caption, found.table.title, ", ".join(found.data), trained)
+    return table
 
 
 def trainable_rows(found: Reproduction) -> list[str]:

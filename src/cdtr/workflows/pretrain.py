@@ -10,7 +10,7 @@ from cdtr.training import pretrain as training
 from cdtr.training.pretrain import BACKBONE_FILE
 from cdtr.workflows.opening import DataLike
 from cdtr.workflows.reporting import SILENT, Reporter
-from cdtr.workflows.train import Run, choose_config, console_of, open_for_training
+from cdtr.workflows.train import Run, choose_config, console_of, open_for_training, warn_of_training
 
 DEFAULT_PRESET = "pretrain-small"
 
@@ -60,4 +60,5 @@ def pretrain(
     settings = choose_config(Path(out), config, overrides, resume, DEFAULT_PRESET, reporter)
     source = open_for_training(data, settings, reporter)
     run = training.pretrain(settings, source, Path(out), resume, console_of(reporter))
+    warn_of_training(run, settings, reporter)
     return PretrainedRun(run.path, source)

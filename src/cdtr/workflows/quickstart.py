@@ -13,6 +13,7 @@ import numpy as np
 from cdtr.api import Localizer
 from cdtr.config import Config, load_config
 from cdtr.data.datasets.synthetic import generate
+from cdtr.errors import ConfigError
 from cdtr.evaluation import Evaluation, find_protocol
 from cdtr.formats import find_exporter
 from cdtr.model.clip_folder import WEIGHTS_FILE
@@ -104,6 +105,19 @@ def quickstart(
         measured = examine(run, source, SPLIT, source.splits[SPLIT], evaluation, reporter=reporter)
         write_quickstart(run, count_parameters(run), measured, dict(seconds), out / "index.html")
     return Quickstart(run, clip_fit, evaluation, out / "evaluation.json", out / "boxes", out / "index.html")
+
+
+def parse_counts(images: str) -> tuple[int, int]:
+    """Return the numbers of training and validation images of a text, ``3200,800``; ConfigError for anything else."""
+    try:
+        n_train, n_val = (int(part) for part in images.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"`images={images!r}`: expected two numbers, of training and validation images: 3200,800"
+        ) from error
+    if n_val < 1:
+        raise ConfigError(f"`images={images!r}`: expected at least one validation image")
+    return n_train, n_val
 
 
 def choose_samples(samples: Sequence[Sample], seed: int) -> list[Sample]:

@@ -112,9 +112,9 @@ def _measure_run(
     """What the images add, or None and why they cannot be had; DataError for that where ``data`` is given."""
     found: DataLike | None = data or (run.known_manifest().get("data") or {}).get("root")
     if found is None:
-        return None, "the run does not say where its data lies; name it with --data."
+        return None, "the run does not say where its data lies; name it with `data=`."
     if data is None and not Path(str(found)).is_dir():
-        return None, f"its data is no longer in {found}; name it with --data."
+        return None, f"its data is no longer in {found}; name it with `data=`."
     try:
         source = resolve_data(run, found, boxes, split, reporter)
         name, samples = choose_split(run, source, split)

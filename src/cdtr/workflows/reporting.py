@@ -26,7 +26,7 @@ class Reporter(Protocol):
         ...
 
     def warn(self, message: str) -> None:
-        """Take one line that the user must see: results may be wrong, or something is open that should not be."""
+        """Take one line that bears on the result, such as an image that was left out: the user must see it."""
         ...
 
     def progress(self, what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
@@ -65,15 +65,19 @@ def _callers_level() -> int:
     return level
 
 
-def note_or_warn(reporter: Reporter, message: str) -> None:
-    """Note a line that bears on the result; where no reporter takes notes, warn of it, so that somebody sees it."""
-    (reporter.warn if isinstance(reporter, Silent) else reporter.note)(message)
+def warn_of_left_out(reporter: Reporter, known: set[str] | None = None) -> Callable[[Sample, str], None]:
+    """Return a function that warns of an image which cannot be read, for the loaders' ``on_broken``.
 
+    Args:
+        reporter: takes the warnings.
+        known: gets the id of each image; an image is warned of once, though loaders of several views read it.
+    """
+    known = set() if known is None else known
 
-def note_left_out(reporter: Reporter) -> Callable[[Sample, str], None]:
-    """Return a function that notes an image which cannot be read, for the loaders' ``on_broken``."""
+    def warn(sample: Sample, reason: str) -> None:
+        if sample.image_id in known:
+            return
+        known.add(sample.image_id)
+        reporter.warn(f"left out {sample.image_id}: {reason}")
 
-    def note(sample: Sample, reason: str) -> None:
-        note_or_warn(reporter, f"left out {sample.image_id}: {reason}")
-
-    return note
+    return warn

@@ -21,7 +21,7 @@ from cdtr.workflows.grid import Failures, Grid, Names, calibration_note, choose_
 from cdtr.workflows.paper_estimate import Estimate, estimate_runs
 from cdtr.workflows.paper_files import make_files
 from cdtr.workflows.paper_gallery import seeds_to_train
-from cdtr.workflows.paper_runs import PaperPlan, Scale, plan_cells, plan_paper, settle_paper
+from cdtr.workflows.paper_runs import PaperPlan, Scale, by_reason, plan_cells, plan_paper, settle_paper
 from cdtr.workflows.reporting import SILENT, Reporter
 
 PAPER_FOLDER = "runs/paper"
@@ -49,6 +49,10 @@ class ReproductionPlan:
     def estimate(self, jobs: int | None = None, reporter: Reporter = SILENT) -> Estimate:
         """Return what the trainings may take on this machine, from one timed training step of each."""
         return estimate_runs(self.found, self.rows, self.scale, self.seeds, self.grid.out, jobs, reporter)
+
+    def not_run(self) -> list[str]:
+        """Return a line for each reason why rows are not trained."""
+        return [f"not run: {names}: {reason}" for reason, names in by_reason(self.rows)]
 
     def run(
         self,
@@ -152,7 +156,7 @@ def plan_reproduction(
     chosen_seeds = seeds_to_train(found, parse_seeds(seeds))
     check_paper_metrics(found)
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file: choose a folder as --out")
+        raise DataError(f"{out} is a file: choose a folder as `out=`")
     if protocol is not None:
         find_protocol(protocol)
     scales = {name: (presets or {}).get(name, known.preset) for name, known in found.data.items()}
@@ -168,6 +172,54 @@ def plan_reproduction(
     return ReproductionPlan(found, scale, chosen_seeds, plan, Grid(out, clips, runs, files, notes))
 
 
+def choose_presets(found: Reproduction, given: Sequence[str]) -> dict[str, str]:
+    """Return the preset of each data set of the table: its own, the one for all, or the paper's.
+
+    Args:
+        found: the table or figure.
+        given: ``NAME=PRESET`` for one data set, or ``PRESET`` for all.
+    """
+    named = _by_name(found, "preset", given)
+    return {name: named.get(name, named.get("", data.preset)) for name, data in found.data.items()}
+
+
+def choose_data(found: Reproduction, given: Sequence[str]) -> dict[str, str]:
+    """Return the folder of each data set that was given; ConfigError where it is unclear which one is meant.
+
+    Args:
+        found: the table or figure.
+        given: ``NAME=DIR``, or ``DIR`` where the table has one data set.
+    """
+    named = _by_name(found, "data", given)
+    if "" in named:
+        if len(found.data) > 1:
+            raise ConfigError(
+                f"`data={named['']}`: {found.name} has several data sets, give NAME=DIR for {', '.join(found.data)}"
+            )
+        (name,) = found.data
+        if name in named:
+            raise ConfigError(f"`data={named['']}`: {name} is given twice")
+        return {name: named[""]}
+    return named
+
+
+def _by_name(found: Reproduction, argument: str, given: Sequence[str]) -> dict[str, str]:
+    """The values by data set, of texts NAME=VALUE; a VALUE alone has the name "". ConfigError for an unknown name."""
+    values: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or (name not in found.data and Path(text).exists()):
+            name, value = "", text
+        if name and name not in found.data:
+            raise ConfigError(
+                f"`{argument}={text}`: {found.name} has no data set {name!r}, choose from {', '.join(found.data)}"
+            )
+        if name in values or not value:
+            raise ConfigError(f"`{argument}={text}`: expected one NAME=... for each of {', '.join(found.data)}")
+        values[name] = value
+    return values
+
+
 def parse_seeds(seeds: Names) -> list[int]:
     """Return different numbers from 0 up, in the order given, of a list or a text with commas."""
     text = seeds if isinstance(seeds, str) else ",".join(map(str, seeds))
@@ -176,7 +228,7 @@ def parse_seeds(seeds: Names) -> list[int]:
     except ValueError:
         found = []
     if not found or len(set(found)) < len(found) or min(found) < 0:
-        raise ConfigError(f"--seeds {text!r}: expected different numbers from 0 up with commas, such as 0,1,2")
+        raise ConfigError(f"`seeds={text!r}`: expected different numbers from 0 up with commas, such as 0,1,2")
     return found
 
 
@@ -188,7 +240,7 @@ def _choose_rows(found: Reproduction, rows: Names | None) -> list[str]:
     names = split_names(text)
     if not names:
         raise ConfigError(
-            f"--rows {text!r}: expected names with commas, such as {', '.join(list(found.table.rows)[:2])}"
+            f"`rows={text!r}`: expected names with commas, such as {', '.join(list(found.table.rows)[:2])}"
         )
     return names
 

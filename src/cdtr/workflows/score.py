@@ -76,12 +76,14 @@ def score(
     truth = _Truth(source, samples, source.size_hw or _read_size)
     if path.is_dir():
         if coco_images is not None:
-            raise ConfigError("--coco-images is for a COCO file of boxes, and a folder of maps was given")
+            raise ConfigError("`coco_images=` is for a COCO file of boxes, and a folder of maps was given")
         tallies = [Tally(rule, threshold, delta) for rule in rules]
         results = _score_maps(path, truth, tallies, class_scores, normalise, reporter)
     elif path.suffix.lower() == ".json" and path.is_file():
         if threshold is not None or class_scores is not None or normalise:
-            raise ConfigError("--threshold, --class-scores and --normalise are for maps, and a file of boxes was given")
+            raise ConfigError(
+                "`threshold=`, `class_scores=` and `normalise=True` are for maps, and a file of boxes was given"
+            )
         results = _score_boxes(path, truth, rules, None if coco_images is None else Path(coco_images), reporter)
     else:
         raise DataError(f"no folder and no .json file {path}: expected one .npy or .png an image, or COCO boxes")

@@ -16,7 +16,7 @@ from cdtr.reports.notebook import html_charts, html_table
 from cdtr.runs import RunFolder
 from cdtr.terminal import PlainConsole
 from cdtr.training import loop
-from cdtr.workflows.opening import DataLike, check_evaluation, report_reading
+from cdtr.workflows.opening import FULLSUP, HELD_OUT, DataLike, check_evaluation, report_reading
 from cdtr.workflows.reporting import SILENT, Reporter
 
 DEFAULT_PRESET = "small"
@@ -46,6 +46,15 @@ class Run(RunFolder):
         epochs = self.log("epoch")
         found: Mapping[str, float] = (epochs[-1].get("held_out") or {}) if epochs else {}
         return found
+
+    @property
+    def calibration_split(self) -> str | None:
+        """The images to choose a threshold on; None where the settings have one, or no image is at hand for it."""
+        config = self.config()
+        if config.data.holdout:
+            return HELD_OUT
+        has_threshold = config.evaluation.threshold is not None
+        return FULLSUP if self.source.splits.get(FULLSUP) and not has_threshold else None
 
     def __repr__(self) -> str:
         """The folder, its recipe, the number of classes, and the scores of the last epoch."""
@@ -105,8 +114,9 @@ def train(
         report_reading(source, reporter)
         if source.annotated:
             reporter.note("read: no boxes, as training needs none (`cdtr data check` reads them)")
-    run = loop.train(settings, source, out, resume, console_of(reporter))
-    return Run(run.path, source)
+    run = Run(loop.train(settings, source, out, resume, console_of(reporter)).path, source)
+    warn_of_training(run, settings, reporter)
+    return run
 
 
 def choose_config(
@@ -137,8 +147,8 @@ def choose_config(
         return load_config(None, overrides, config.model_dump(mode="json")) if overrides else config
     if config is None and default == DEFAULT_PRESET and is_main_process():
         reporter.note(
-            f"no --config: taking the preset {DEFAULT_PRESET}, from scratch in minutes on a CPU. With a GPU and a "
-            "connection, --config cub starts from pretrained weights and finds better boxes"
+            f"no `config=`: taking the preset {DEFAULT_PRESET}, from scratch in minutes on a CPU. With a GPU and a "
+            "connection, `config=cub` starts from pretrained weights and finds better boxes"
         )
     return load_config(config or default, overrides)
 
@@ -157,10 +167,31 @@ def is_main_process() -> bool:
 
 def console_of(reporter: Reporter) -> Console:
     """Return the console of a reporter that has one, as the terminal has; else one whose lines become its notes."""
+    return _own_console(reporter) or PlainConsole(
+        file=_Notes(reporter), width=_UNWRAPPED, force_terminal=False, force_jupyter=False
+    )
+
+
+def warn_of_training(run: RunFolder, asked: Config, reporter: Reporter) -> None:
+    """Warn of training images that were left out, and of SBA that was asked for and is off.
+
+    A reporter with a console has shown both already: training prints there, and elsewhere its lines are notes.
+    """
+    if _own_console(reporter) is not None or not is_main_process():
+        return
+    manifest = run.manifest()
+    broken = manifest.get("broken_images") or {}
+    if broken:
+        image_id, reason = next(iter(broken.items()))
+        reporter.warn(f"left out {len(broken)} training images that cannot be read, such as {image_id}: {reason}")
+    if asked.sba.enabled and not run.config().sba.enabled:
+        why = "CLIP fits these images too badly" if manifest.get("clip_fit") else "there is no CLIP that is fast here"
+        reporter.warn(f"SBA is off: {why}; `cdtr train-clip` makes a small one for sba.model")
+
+
+def _own_console(reporter: Reporter) -> Console | None:
     console = getattr(reporter, "console", None)
-    if isinstance(console, Console):
-        return console
-    return PlainConsole(file=_Notes(reporter), width=_UNWRAPPED, force_terminal=False, force_jupyter=False)
+    return console if isinstance(console, Console) else None
 
 
 class _Notes(TextIOBase):

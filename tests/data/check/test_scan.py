@@ -84,7 +84,7 @@ def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
 
 def test_the_missing_library_is_named(broken: DataSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "imagehash", None)
-    with pytest.raises(ConfigError, match=r"pip install '\.\[check\]'.*--no-near"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[check\]'.*`near=False`"):
         scan_images(broken, max_pixels=50_000)
     assert scan_images(broken, max_pixels=50_000, near=False)
 

@@ -100,7 +100,7 @@ def find_duplicates(source: DataSource, facts: Sequence[ImageFacts], copies: Cop
             twins = (split_of == there) & (near[:, here] > 0) & (equal[:, here] == 0)
             message = (
                 f"{counted(int(found.sum()))} of {order[here]}, and {int(twins.sum())} of {order[there]} that "
-                "look the same, beside the equal files: --out DIR draws them side by side in copies.jpg"
+                "look the same, beside the equal files: `out=DIR` draws them side by side in copies.jpg"
             )
             yield Finding("near-across", message, _names(copies.groups(found | twins)))
     for here, split in enumerate(order):

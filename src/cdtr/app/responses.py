@@ -1,4 +1,4 @@
-"""The JSON that the server answers, and how a localization becomes it."""
+"""The JSON of the server's responses, and how a localization becomes it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FoundBox(BaseModel):
 
 
 class EncodedImage(BaseModel):
-    """A picture as base64."""
+    """An image file as base64."""
 
     width: int
     height: int
@@ -50,13 +50,13 @@ class Found(BaseModel):
     probabilities: dict[str, float] = Field(description="of each class, in the run's order")
     note: str | None = Field(description="what else to know, such as that only the first frame was taken")
     map: EncodedImage | None = Field(description="the heat map, 8-bit grey, if asked for; at most 1024 pixels a side")
-    picture: EncodedImage | None = Field(
-        description="the upright image as JPEG, if asked for; at most 1024 pixels a side"
+    upright: EncodedImage | None = Field(
+        serialization_alias="picture", description="the upright image as JPEG, if asked for; at most 1024 pixels a side"
     )
 
 
 def describe(localization: Localization, threshold: float, note: str | None) -> Found:
-    """The answer without pictures."""
+    """Return the response without its images."""
     height, width = localization.size_hw
     names, doubts = localization.class_names, localization.doubts
     rows = zip(
@@ -77,7 +77,7 @@ def describe(localization: Localization, threshold: float, note: str | None) -> 
         probabilities=dict(zip(names, localization.class_probs.tolist(), strict=True)),
         note=note,
         map=None,
-        picture=None,
+        upright=None,
     )
 
 
@@ -90,9 +90,9 @@ def map_png(score_map: FloatArray) -> EncodedImage:
     return EncodedImage(width=width, height=height, base64=base64.b64encode(encoded.tobytes()).decode("ascii"))
 
 
-def picture_jpeg(picture: Image.Image) -> EncodedImage:
-    """The picture for browsers that cannot decode its format, scaled down to ``LONGEST_SIDE`` if need be."""
-    small = picture.resize(_shown_size(*picture.size), Image.Resampling.BILINEAR)
+def image_jpeg(image: Image.Image) -> EncodedImage:
+    """Return the image for browsers that cannot decode its format, scaled down to ``LONGEST_SIDE`` if need be."""
+    small = image.resize(_shown_size(*image.size), Image.Resampling.BILINEAR)
     buffer = BytesIO()
     small.save(buffer, "JPEG", quality=90)
     return EncodedImage(
