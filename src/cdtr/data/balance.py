@@ -48,8 +48,8 @@ def settle_balance(
     (large, most), *_, (small, least) = Counter(sample.label for sample in samples).most_common()
     say(
         f"the classes are uneven ({printable(class_names[large])} has {most} training images, "
-        f"{printable(class_names[small])} {least}): train.balance is {chosen}, --set train.balance=none leaves them "
-        "as they are"
+        f"{printable(class_names[small])} {least}): train.balance is {chosen}; set it to none to leave them as "
+        "they are"
     )
     return config.updated(train={"balance": chosen})
 

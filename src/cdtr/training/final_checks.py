@@ -30,7 +30,7 @@ def final_lines(held_out: HeldOut, class_names: Sequence[str], config: Config) -
     counts = held_out.counts
     if not counts.images:
         return
-    balance = "" if config.train.balance in {"sampling", "weights"} or _even(counts) else "--set train.balance=sampling"
+    balance = "" if config.train.balance in {"sampling", "weights"} or _even(counts) else "train.balance: sampling"
     if counts.images >= _FEWEST_IMAGES and counts.knows_no_more_than_largest:
         low, high = counts.largest_share_interval
         yield (
@@ -38,7 +38,7 @@ def final_lines(held_out: HeldOut, class_names: Sequence[str], config: Config) -
             f"and {printable(class_names[counts.largest])} alone is {counts.largest_share:.1f}% of the "
             f"{counts.images} images (95% interval {low:.1f} to {high:.1f}); mean recall {counts.mean_recall:.1f}, "
             f"chance {counts.chance_recall[0]:.1f}. Next: train with "
-            + (balance or f"more epochs (--set train.epochs={2 * config.train.epochs})")
+            + (balance or f"more epochs (train.epochs: {2 * config.train.epochs})")
             + ", or from a pretrained start (docs/pretraining.md)"
         )
     missed = counts.never_predicted
@@ -56,8 +56,8 @@ def final_lines(held_out: HeldOut, class_names: Sequence[str], config: Config) -
     if likeness < 0:
         yield (
             f"warning: the attention is inverted at the end (correlation with the label's class map {likeness:.2f}, "
-            "mean over classes): boxes may lie around the objects. Next: look at `cdtr localize RUN IMAGES "
-            "--overlays`, then train with "
+            "mean over classes): boxes may lie around the objects. Next: look at the overlays of "
+            "`cdtr localize`, then train with "
             + ("another ocm.prior" if config.guide.enabled else "the preset small, which has a guide and a prior")
             + " (docs/training.md)"
         )
