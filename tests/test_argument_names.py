@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import cdtr
-from cdtr.cli._output import with_flags
+from cdtr.cli._output import TERMINAL, with_flags
+from cdtr.terminal import say_to
 
 PACKAGE = Path(cdtr.__file__).parent
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
@@ -87,3 +88,8 @@ def test_flags_are_found(source: str, lines: list[int]) -> None:
 )
 def test_the_command_line_prints_flags(message: str, printed: str) -> None:
     assert with_flags(message) == printed
+
+
+def test_a_training_prints_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    say_to(TERMINAL.console)(f"{'SBA is off: ' * 20}`overrides=['sba.model=FOLDER']` takes it")
+    assert capsys.readouterr().err.endswith("SBA is off: --set sba.model=FOLDER takes it\n")

@@ -12,16 +12,20 @@ from cdtr.text import printable
 
 
 class PlainConsole(Console):
-    """A console of Rich without markup and highlighting, whose text is made printable whatever it is part of."""
+    """A console of Rich without markup and highlighting, whose text is made printable whatever it is part of.
 
-    def __init__(self, **settings: Any) -> None:
+    ``reword`` may change the words of each piece of text, as Rich writes past ``printable_streams``.
+    """
+
+    def __init__(self, reword: Callable[[str], str] = str, **settings: Any) -> None:
+        self._reword = reword
         super().__init__(**{"markup": False, "highlight": False, "emoji": False, **settings})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render with every control character of the text made printable."""
         for segment in super().render(renderable, options):
             if segment.control is None:
-                yield Segment(printable(segment.text, lines=True), segment.style)
+                yield Segment(printable(self._reword(segment.text), lines=True), segment.style)
             else:
                 yield segment
 

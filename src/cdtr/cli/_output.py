@@ -79,7 +79,7 @@ class Terminal:
         """Where a training shows its progress."""
         from cdtr.terminal import PlainConsole
 
-        return PlainConsole(stderr=True, quiet=is_quiet())
+        return PlainConsole(with_flags, stderr=True, quiet=is_quiet())
 
     def note(self, message: str) -> None:
         """Print a line beside the results."""

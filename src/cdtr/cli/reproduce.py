@@ -33,10 +33,10 @@ def command(
 
     Example: cdtr reproduce XIV --data neu-det=NEU-DET --preset neu-det=neu-det-small --small-clip --out runs/paper
     """
-    from cdtr.cli._output import TERMINAL, print_lines
+    from cdtr.cli._output import TERMINAL, print_lines, with_flags
     from cdtr.terminal import PlainConsole
 
-    console = PlainConsole()
+    console = PlainConsole(with_flags)
     if list_all or table is None:
         from cdtr.workflows.paper_tables import list_tables
 
