@@ -103,6 +103,20 @@ def test_a_frozen_network_stays_as_it_is_and_a_tuned_one_learns():
             assert sum(float(gradient.abs().sum()) for gradient in gradients if gradient is not None) > 0
 
 
+def test_linear_layers_of_the_network_keep_their_weights(tmp_path):
+    """timm initialises all linear layers of a transformer, and a ConvNeXt has some in every block."""
+    torch.manual_seed(0)
+    network = timm.create_model("test_convnext")
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    cnn = {"name": "test_convnext", "weights": str(tmp_path / "weights.pth"), "reductions": (8, 16)}
+    torch.manual_seed(1)
+    method = build_method(Config().updated(**HYBRID).updated(backbone={"cnn": cnn}), 3)
+    found = method.cnn.network.state_dict()
+    assert any("fc1.weight" in name for name in found)
+    for name, weights in network.state_dict().items():
+        torch.testing.assert_close(found[name], weights)
+
+
 def test_the_guide_compares_the_networks_features():
     torch.manual_seed(0)
     method = build_method(Config().updated(**HYBRID), 3).train()

@@ -220,6 +220,9 @@ def build_backbone(
             f"{config.name} has no class token to take attention from: choose a deit_*, vit_*, deit3_* or dino model"
         )
     _require_whole_patches(vit, config.name, data.input_size)
+    stem: Any = vit.patch_embed
+    if isinstance(stem, CnnStem):
+        stem.restore()
     for module in vit.modules():
         if hasattr(module, "fused_attn"):
             setattr(module, "fused_attn", True)  # noqa: B010

@@ -267,6 +267,15 @@ class CnnStem(nn.Module):
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         self.features = build_cnn_features(config, data, self.grid_size, load_weights)
         self.proj = LevelConv(self.features, embed_dim)
+        self._loaded = {name: tensor.clone() for name, tensor in self.features.network.state_dict().items()}
+
+    def restore(self) -> None:
+        """Give the CNN the weights back that it was built with.
+
+        timm initialises every linear layer of a transformer once it is put together, those of its patches included.
+        """
+        self.features.network.load_state_dict(self._loaded)
+        self._loaded = {}
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Project feature maps (B, C_i, h_i, w_i) to patch tokens (B, h * w, D)."""
