@@ -13,7 +13,7 @@ HEADER = (
     "data set",
     "images",
     "best centred box (one a class)",
-    "salient-object network",
+    "salient-object network, at its best threshold",
     "`cdtr`",
     "`cdtr`, Top-1 Loc",
     "seeds",
@@ -37,7 +37,8 @@ def _row(table: str, options: SummaryRow, lines: Sequence[Line], docs: str) -> l
     ours = [line for line in lines if line["table"] == table and line["row"] == options.row]
     if not ours:
         return [label, "", NOT_MEASURED, NOT_MEASURED, NOT_MEASURED, NOT_MEASURED, ""]
-    salient = [line for line in lines if line["table"] == table and line["row"] == options.salient]
+    data = ours[0]["data"]  # tables of one data set share the network's line
+    salient = [line for line in lines if line["data"] == data and line["row"] == options.salient]
     centred, per_class = (baseline_range(ours, name, METRIC) or "-" for name in ("centre_box", "centre_box_per_class"))
     return [
         label,
