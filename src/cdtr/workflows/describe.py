@@ -9,6 +9,7 @@ from typing import Any
 from cdtr.api import choose_threshold, choose_view, load_model
 from cdtr.config import Config, ViewName, recipe_label
 from cdtr.reports.notebook import html_table
+from cdtr.reports.run_facts import start_of
 from cdtr.runs import RunFolder
 from cdtr.threshold import Threshold
 from cdtr.workflows.opening import RunLike, resolve_run
@@ -92,6 +93,7 @@ class Description:
         yield "run", str(self.run.path)
         yield "recipe", recipe_label(config)
         yield "method", f"{config.method}, fidelity {config.fidelity}, backbone {config.backbone.name}"
+        yield "started from", start_of(self.run)
         yield "parameters", f"{self.parameters:,}"
         more = ", ..." if len(names) > _CLASSES_SHOWN else ""
         yield "classes", f"{len(names)} ({', '.join(names[:_CLASSES_SHOWN])}{more})"

@@ -16,7 +16,7 @@ _PRIOR_WORDS = {
     "border": ", starts from what is unlike the image's border",
     "contrast": ", starts from what is of another colour than the image's border",
     "rarity": ", starts from what is rare in the image",
-    "shared": ", starts from what a CNN sees alike in the objects of all training images",
+    "shared": ", starts from what is alike in the objects of all training images, in a CNN's features",
     "maps": ", starts from maps of another tool",
 }
 
