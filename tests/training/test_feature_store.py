@@ -6,8 +6,10 @@ import errno
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from accelerate import Accelerator
+from safetensors.torch import save_file
 from training_helpers import (
     assert_same_weights,
     noise_image,
@@ -169,10 +171,16 @@ def test_a_training_on_kept_features_is_the_training_on_images(images: Path, tmp
     torch.testing.assert_close(losses[0], losses[1], rtol=0.02, atol=0.02)
 
 
-def test_a_resumed_training_keeps_what_was_fitted(images: Path, tmp_path: Path):
-    config = hybrid_config(train={"epochs": 3})
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_a_resumed_training_keeps_what_was_fitted(images: Path, tmp_path: Path, ema_decay: float | None):
+    # Weights of its own: a resumed training builds the network without them, and takes those of the saved state.
+    torch.manual_seed(7)
+    weights = tmp_path / "cnn.safetensors"
+    save_file(timm.create_model("test_efficientnet").state_dict(), weights)
+    backbone = {"cnn": {"weights": str(weights)}}
+    config = hybrid_config(train={"epochs": 3, "ema_decay": ema_decay}, backbone=backbone)
     run_training(config, images, tmp_path / "whole")
-    killed = hybrid_config(train={"epochs": 3, "save_every_steps": 1})
+    killed = config.updated(train={"save_every_steps": 1})
     with pytest.MonkeyPatch.context() as patch:
         from cdtr.training.loop import Trainer
 
@@ -187,6 +195,7 @@ def test_a_resumed_training_keeps_what_was_fitted(images: Path, tmp_path: Path):
         patch.setattr(Trainer, "_step", dies)
         with pytest.raises(KeyboardInterrupt):
             run_training(killed, images, tmp_path / "parts")
+    weights.unlink()
     run_training(killed, images, tmp_path / "parts", resume=True)
     assert_same_weights(tmp_path / "whole", tmp_path / "parts")
 

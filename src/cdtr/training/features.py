@@ -22,6 +22,7 @@ from cdtr.training.feature_store import FeatureStore, in_small_batches
 from cdtr.training.log import Say
 from cdtr.training.prepare import Prepared
 from cdtr.training.sba_choice import fair_sample
+from cdtr.training.state import restore_weights
 
 _FITTED = 600  # images that the statistics and the shared prior are fitted to
 _CLASSIFIED = 10_000  # images that the classifier is fitted to
@@ -66,6 +67,9 @@ def prepare_features(
     cnn = getattr(method, "cnn", None)
     if not isinstance(cnn, CnnFeatures) or not cnn.frozen:
         return None
+    if not new:
+        restore_weights(prepared.run, method)  # those of the CNN decide which features are found
+        cnn.settle()
     method.to(accelerator.device)
     store = None
     if can_cache(prepared.config, prepared.fit):
@@ -76,8 +80,6 @@ def prepare_features(
         fit_to_features(cnn, guide if isinstance(guide, Guide) else None, prepared.fit, prepared.config, store, say)
         if isinstance(probe, LevelConv):
             fit_classifier(cnn, probe, prepared.fit, prepared.config, store, say)
-    else:
-        cnn.settle()
     return store
 
 
