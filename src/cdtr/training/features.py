@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cdtr.config import Config
 from cdtr.data.loader import eval_loader
+from cdtr.errors import DataError
 from cdtr.image_files.tar_members import in_tar
 from cdtr.model.cnn import CnnFeatures, LevelConv, fine_features
 from cdtr.model.guide import Guide
@@ -128,10 +129,10 @@ def fit_to_features(
                         total += torch.stack([cells.mean(dim=1), cells.square().mean(dim=1)]) * len(images)
             if fine is not None:
                 targets.append(_targets(fine, images, cnn.grid_hw))
-    means = [total[0] / max(seen, 1) for total in sums]
-    variances = [
-        (total[1] / max(seen, 1) - mean.square()).clamp_min(1e-8) for total, mean in zip(sums, means, strict=True)
-    ]
+    if not seen:
+        raise DataError(f"none of the {len(chosen)} training images can be read: replace or delete the files")
+    means = [total[0] / seen for total in sums]
+    variances = [(total[1] / seen - mean.square()).clamp_min(1e-8) for total, mean in zip(sums, means, strict=True)]
     cnn.settle([mean.float() for mean in means], [variance.float() for variance in variances])
     if guide is None or guide.direction is None:
         return
