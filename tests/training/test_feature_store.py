@@ -126,6 +126,16 @@ def test_other_weights_and_another_size_have_other_features(images: Path):
     assert len({store.folder, larger.folder, FeatureStore(other.cnn, store.data).folder}) == 3
 
 
+def test_networks_with_the_same_weights_and_another_padding_have_other_features():
+    folders = set()
+    for name in ("efficientnet_lite0", "tf_efficientnet_lite0"):
+        torch.manual_seed(0)
+        config = hybrid_config(backbone={"cnn": {"name": name}})
+        method = build_method(config, 2)
+        folders.add(FeatureStore(method.cnn, config.data).folder.name)
+    assert len(folders) == 2
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_part_behind(
     images: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -185,11 +185,12 @@ def _identity(cnn: CnnFeatures, data: DataConfig) -> str:
 
     Networks with the same weights differ: ``efficientnet_lite2`` pads other sides than ``tf_efficientnet_lite2``.
     """
-    found = hashlib.sha256(_FORMAT + repr(cnn.network).encode())
-    for name, tensor in sorted(cnn.network.state_dict().items()):
+    network: Any = cnn.network
+    found = hashlib.sha256(_FORMAT + repr(network).encode())
+    for name, tensor in sorted(network.state_dict().items()):
         found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     found.update(repr((cnn.reductions, cnn.level_shapes, data.input_size, data.mean, data.std)).encode())
-    found.update(repr([cnn.network.pretrained_cfg[key] for key in ("mean", "std")]).encode())
+    found.update(repr([network.pretrained_cfg[key] for key in ("mean", "std")]).encode())
     return found.hexdigest()[:24]
 
 
