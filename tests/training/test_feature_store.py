@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import errno
+import warnings
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import timm
 import torch
 from accelerate import Accelerator
+from PIL import Image
+from safetensors.torch import save_file
 from training_helpers import (
     assert_same_weights,
+    cut_jpeg,
     noise_image,
     quiet_console,
     run_training,
@@ -118,6 +126,16 @@ def test_other_weights_and_another_size_have_other_features(images: Path):
     assert len({store.folder, larger.folder, FeatureStore(other.cnn, store.data).folder}) == 3
 
 
+def test_networks_with_the_same_weights_and_another_padding_have_other_features():
+    folders = set()
+    for name in ("efficientnet_lite0", "tf_efficientnet_lite0"):
+        torch.manual_seed(0)
+        config = hybrid_config(backbone={"cnn": {"name": name}})
+        method = build_method(config, 2)
+        folders.add(FeatureStore(method.cnn, config.data).folder.name)
+    assert len(folders) == 2
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_part_behind(
     images: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -130,14 +148,60 @@ def test_a_full_disk_is_one_line_and_leaves_no_part_behind(
     assert [path for path in own_cache.rglob("*") if path.is_file()] == []
 
 
-def test_damaged_files_are_named(images: Path):
-    _, store, samples = _store(hybrid_config(), images)
+def test_damaged_files_are_computed_again(images: Path):
+    config = hybrid_config()
+    _, store, samples = _store(config, images)
     path = store._file(samples[0])
     whole = path.read_bytes()
-    for content in (b"", whole[:-7], b"other"):
-        path.write_bytes(content)
-        with pytest.raises(DataError, match="delete the file"):
-            store.levels(samples[:1], [False], torch.device("cpu"))
+    bomb = zlib.compress(bytes(10**8))
+    for content in (b"", whole[:-2], whole[:-7], b"other", zlib.compress(b"short"), bomb, None):
+        path.unlink() if content is None else path.write_bytes(content)
+        assert _largest_error(store, config, samples[:1]) <= 0.51 / 255
+        assert len(path.read_bytes()) == pytest.approx(len(whole), rel=0.05)
+    path.unlink()
+    samples[0].path.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"^[^\n]*0\.png is no image[^\n]*$"):
+        store.levels(samples[:1], [False], torch.device("cpu"))
+
+
+def test_the_features_of_several_processes_are_complete_whoever_starts_first(images: Path):
+    _, store, samples = _store(hybrid_config(), images)
+    for sample in samples:
+        store._file(sample).unlink()
+    for rank in (0, 1):  # the second finds what the first has written
+        parts = SimpleNamespace(process_index=rank, num_processes=2, wait_for_everyone=lambda: None)
+        store.fill(samples, hybrid_config(), cast(Accelerator, parts), lambda _: None)
+    assert all(store._file(sample).is_file() for sample in samples)
+
+
+@pytest.mark.parametrize("features", ["backbone", "own"])
+def test_images_that_break_when_decoded_are_replaced_as_without_kept_features(
+    images: Path, tmp_path: Path, features: str
+):
+    for path in sorted(images.rglob("*.png"))[2:4]:
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+        cut_jpeg(path.with_suffix(".jpg"))
+    config = hybrid_config(guide={"features": features}, ocm={"prior": "border"}, train={"epochs": 3})
+    losses = []
+    for cache in (True, False):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run_training(config.updated(backbone={"cnn": {"cache": cache}}), images, tmp_path / str(cache))
+        run = _run(tmp_path / str(cache))
+        assert len(run.manifest()["broken_images"]) == 2
+        losses.append([line["terms"]["total"] for line in run.log("epoch")])
+    torch.testing.assert_close(losses[0], losses[1], rtol=0.02, atol=0.02)
+
+
+def test_images_of_which_none_can_be_decoded_are_one_line(images: Path, tmp_path: Path):
+    for path in images.rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+        cut_jpeg(path.with_suffix(".jpg"))
+    warnings.simplefilter("ignore")
+    with pytest.raises(DataError, match="none of the 10 training images can be read"):
+        run_training(hybrid_config(), images, tmp_path / "run")
 
 
 def test_the_mirrored_images_are_those_of_the_loader(images: Path):
@@ -169,10 +233,16 @@ def test_a_training_on_kept_features_is_the_training_on_images(images: Path, tmp
     torch.testing.assert_close(losses[0], losses[1], rtol=0.02, atol=0.02)
 
 
-def test_a_resumed_training_keeps_what_was_fitted(images: Path, tmp_path: Path):
-    config = hybrid_config(train={"epochs": 3})
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_a_resumed_training_keeps_what_was_fitted(images: Path, tmp_path: Path, ema_decay: float | None):
+    # Weights of its own: a resumed training builds the network without them, and takes those of the saved state.
+    torch.manual_seed(7)
+    weights = tmp_path / "cnn.safetensors"
+    save_file(timm.create_model("test_efficientnet").state_dict(), weights)
+    backbone = {"cnn": {"weights": str(weights)}}
+    config = hybrid_config(train={"epochs": 3, "ema_decay": ema_decay}, backbone=backbone)
     run_training(config, images, tmp_path / "whole")
-    killed = hybrid_config(train={"epochs": 3, "save_every_steps": 1})
+    killed = config.updated(train={"save_every_steps": 1})
     with pytest.MonkeyPatch.context() as patch:
         from cdtr.training.loop import Trainer
 
@@ -187,6 +257,7 @@ def test_a_resumed_training_keeps_what_was_fitted(images: Path, tmp_path: Path):
         patch.setattr(Trainer, "_step", dies)
         with pytest.raises(KeyboardInterrupt):
             run_training(killed, images, tmp_path / "parts")
+    weights.unlink()
     run_training(killed, images, tmp_path / "parts", resume=True)
     assert_same_weights(tmp_path / "whole", tmp_path / "parts")
 

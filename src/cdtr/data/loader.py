@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -24,6 +24,7 @@ class TrainImages(Dataset[Item]):
     """Training images by key; an augmentation depends on seed, epoch and position alone.
 
     pixels: without, no file is read and images are empty, for a training that has their features.
+    broken: why by id of images that are known to be unreadable.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class TrainImages(Dataset[Item]):
         seed: int,
         maps: PriorMaps | None = None,
         pixels: bool = True,
+        broken: Mapping[str, str] | None = None,
     ) -> None:
         self._samples = tuple(samples)
+        self._known_broken = broken or {}
         self._pixels = pixels
         self._max_pixels = config.max_pixels
         self._seed = seed
@@ -43,11 +46,14 @@ class TrainImages(Dataset[Item]):
 
     def __getitem__(self, key: Key) -> Item:
         epoch, position, index = key
-        if not self._pixels:
-            mirrored = self._transform.mirrors(augmentation_seed(self._seed, epoch, position))
-            return Item(self._samples[index], torch.empty(3, 0, 0), None, (0, 0), mirrored=mirrored)
         broken: list[tuple[Sample, str]] = []
         for sample in self._candidates(index):
+            if sample.image_id in self._known_broken:
+                broken.append((sample, self._known_broken[sample.image_id]))
+                continue
+            if not self._pixels:
+                mirrored = self._transform.mirrors(augmentation_seed(self._seed, epoch, position))
+                return Item(sample, torch.empty(3, 0, 0), None, (0, 0), tuple(broken), mirrored=mirrored)
             try:
                 source = read_image(sample.path, self._max_pixels)
                 prior = None if self._maps is None else self._maps.read(sample)
@@ -109,9 +115,10 @@ class TrainLoader(BatchLoader):
         on_broken: OnBroken | None = None,
         maps: PriorMaps | None = None,
         pixels: bool = True,
+        broken: Mapping[str, str] | None = None,
     ) -> None:
         self._sampler = EpochSampler(len(samples), config, rank, world, [sample.label for sample in samples])
-        images = TrainImages(samples, config.data, config.seed, maps, pixels)
+        images = TrainImages(samples, config.data, config.seed, maps, pixels, broken)
         super().__init__(_data_loader(images, config, batch_sampler=self._sampler), on_broken)
 
     @property
@@ -136,6 +143,7 @@ def train_loader(
     on_broken: OnBroken | None = None,
     maps: PriorMaps | None = None,
     pixels: bool = True,
+    broken: Mapping[str, str] | None = None,
 ) -> TrainLoader | StreamLoader:
     """The training loader of process ``rank`` of ``world``; broken files go to ``on_broken``, else are warned about.
 
@@ -143,10 +151,11 @@ def train_loader(
     the maps of their images as ``prior``.
 
     pixels: without, the batches of single files have images of size 0, for a training that has their features.
+    broken: why by id of single files that are known to be unreadable.
     """
     if samples and in_tar(samples[0].path):
         return StreamLoader(samples, config, rank, world, on_broken, maps)
-    return TrainLoader(samples, config, rank, world, on_broken, maps, pixels)
+    return TrainLoader(samples, config, rank, world, on_broken, maps, pixels, broken)
 
 
 def eval_loader(

@@ -127,8 +127,11 @@ def _augmentation(config: DataConfig) -> tuple[list[Any], list[Any]]:
 class _Flip(nn.Module):
     """Mirror half of the images; the generator's first number decides, so that a seed tells it."""
 
-    def forward(self, image: Any) -> Any:
-        return v2.functional.horizontal_flip(image) if _uniform(torch.default_generator) < 0.5 else image
+    def forward(self, *images: Any) -> Any:
+        moved = images
+        if _uniform(torch.default_generator) < 0.5:
+            moved = tuple(v2.functional.horizontal_flip(image) for image in images)
+        return moved if len(moved) > 1 else moved[0]
 
 
 def _uniform(generator: torch.Generator) -> float:

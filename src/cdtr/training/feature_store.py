@@ -8,6 +8,7 @@ with ``data.augment`` other than ``flip`` and ``none`` the network runs in every
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import time
@@ -20,12 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from cdtr.config import Config, DataConfig
 from cdtr.data.loader import eval_loader
+from cdtr.data.transforms import EvalTransform
 from cdtr.errors import DataError
 from cdtr.files import full_disk_named, hash_file
+from cdtr.image_files.reading import read_image
 from cdtr.model.cnn import CnnFeatures
 from cdtr.records import Batch, Sample
 from cdtr.training.log import Say
@@ -34,20 +38,24 @@ FOLDER_VARIABLE = "CDTR_CACHE"  # names the folder of cached files; by default c
 _FORMAT = b"cdtr features 1"
 _KEPT_S = 30 * 24 * 3600.0  # seconds that the features of a network and size are kept after their last use
 _LARGEST = 255  # of a stored value, a byte
-_FITTED = 600  # images that the statistics and the shared prior are fitted to
 _BATCH = 16  # images whose features are computed at once
+_OVERHEAD = 1_000_000  # bytes that a packed file may have beyond its content, where nothing can be packed
 _SPARSE = 1  # zlib's fastest level: last feature maps are mostly zeros
 
 
 class FeatureStore:
     """Feature maps of images and mirrored images on disk, one file for each content of an image file.
 
-    Values are stored in steps of 1/255 of the range of each channel in each image.
+    Values are stored in steps of 1/255 of the range of each channel in each image. A file that is missing or damaged
+    when it is read is computed again.
 
     Args:
         cnn: The frozen network.
         data: How images are read and resized.
         folder: Where the files lie; None for the user's cache.
+
+    Attributes:
+        broken: Why by id of the images that have no features, as they cannot be read, in all processes.
     """
 
     def __init__(self, cnn: CnnFeatures, data: DataConfig, folder: Path | None = None) -> None:
@@ -55,6 +63,7 @@ class FeatureStore:
         root = (folder or _cache_folder()) / "features"
         self.folder = root / _identity(cnn, data)
         self._names: dict[str, str] = {}
+        self.broken: dict[str, str] = {}
         _drop_unused(root, self.folder)
 
     def fill(self, samples: Sequence[Sample], config: Config, accelerator: Accelerator, say: Say) -> None:
@@ -68,13 +77,12 @@ class FeatureStore:
         if missing:
             say(f"computing the features of {len(missing)} images, once: they are kept in {self.folder}")
         started = time.monotonic()
-        loader = eval_loader(missing, in_small_batches(config), accelerator.process_index, accelerator.num_processes)
-        with torch.no_grad():
-            for batch in loader:
-                images = batch.images.to(accelerator.device)
-                views = [self.cnn.levels(view) for view in (images, images.flip(-1))]
-                for index, sample in enumerate(batch.samples):
-                    self._write(self._file(sample), [[level[index] for level in view] for view in views])
+        # Shared out before looking at files, which other processes write meanwhile.
+        own = samples[accelerator.process_index :: accelerator.num_processes]
+        loader = eval_loader([sample for sample in own if not self._file(sample).is_file()], in_small_batches(config))
+        for batch in loader:
+            self._compute(batch.samples, batch.images)
+        self.broken = dict(gather_object(list(loader.broken.items())))
         accelerator.wait_for_everyone()
         if missing:
             used = sum(self._file(sample).stat().st_size for sample in samples if self._file(sample).is_file())
@@ -89,6 +97,14 @@ class FeatureStore:
         """Add the feature maps to a batch whose images are whole, or mirrored as it says."""
         mirrored = batch.mirrored or (False,) * len(batch.samples)
         return replace(batch, levels=tuple(self.levels(batch.samples, mirrored, batch.labels.device)))
+
+    def _compute(self, samples: Sequence[Sample], images: Tensor) -> None:
+        """Write the feature maps of images (B, 3, H, W) and their mirror images."""
+        images = images.to(next(self.cnn.network.parameters()).device)
+        with torch.no_grad():
+            views = [self.cnn.levels(view) for view in (images, images.flip(-1))]
+        for index, sample in enumerate(samples):
+            self._write(self._file(sample), [[level[index] for level in view] for view in views])
 
     def _file(self, sample: Sample) -> Path:
         name = self._names[sample.image_id]
@@ -112,33 +128,39 @@ class FeatureStore:
             ) from error
 
     def _read(self, sample: Sample, mirrored: bool) -> list[np.ndarray[Any, Any]]:
-        path, shapes = self._file(sample), self._shapes()
-        sizes = [4 * shape[0] * 2 + int(np.prod(shape)) for shape in shapes]
-        try:
-            raw = zlib.decompressobj().decompress(path.read_bytes(), 2 * sum(sizes) + 1)
-        except (OSError, zlib.error) as error:
+        sizes = [4 * shape[0] * 2 + math.prod(shape) for shape in self.cnn.level_shapes]
+        raw = _content(self._file(sample), 2 * sum(sizes))
+        if raw is None:
+            image = EvalTransform(self.data)(read_image(sample.path, self.data.max_pixels))
+            self._compute([sample], image[None])
+            raw = _content(self._file(sample), 2 * sum(sizes))
+        if raw is None:
             raise DataError(
-                f"the kept features of {sample.image_id} in {path} cannot be read ({error}): delete the file"
-            ) from error
-        if len(raw) != 2 * sum(sizes):
-            raise DataError(
-                f"the kept features of {sample.image_id} in {path} have {len(raw)} bytes, expected {2 * sum(sizes)}: "
-                "delete the file"
+                f"the features of {sample.image_id}, kept in {self._file(sample)}, cannot be read: set "
+                f"{FOLDER_VARIABLE} to another folder, or backbone.cnn.cache to false"
             )
         start = sum(sizes) if mirrored else 0
         found = []
-        for shape, size in zip(shapes, sizes, strict=True):
+        for shape, size in zip(self.cnn.level_shapes, sizes, strict=True):
             found.append(_unpacked(raw[start : start + size], shape))
             start += size
         return found
-
-    def _shapes(self) -> list[tuple[int, ...]]:
-        return self.cnn.level_shapes
 
 
 def in_small_batches(config: Config) -> Config:
     """The same settings with smaller batches, over which a CPU computes features faster."""
     return config.updated(evaluation={"batch_size": _BATCH})
+
+
+def _content(path: Path, size: int) -> bytes | None:
+    """What a kept file has packed; None if it is missing or damaged, or has another size, in bytes."""
+    unpacking = zlib.decompressobj()
+    try:
+        with path.open("rb") as file:
+            raw = unpacking.decompress(file.read(size + _OVERHEAD), size + 1)
+    except (OSError, zlib.error):
+        return None
+    return raw if len(raw) == size and unpacking.eof else None
 
 
 def _packed(level: Tensor) -> bytes:
@@ -159,11 +181,16 @@ def _unpacked(raw: bytes, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
 
 
 def _identity(cnn: CnnFeatures, data: DataConfig) -> str:
-    """A name for all that decides an image's features: the network's weights, its maps, and how images are read."""
-    found = hashlib.sha256(_FORMAT)
-    for name, tensor in sorted(cnn.network.state_dict().items()):
+    """A name for all that decides an image's features: the network, its weights and maps, and how images are read.
+
+    Networks with the same weights differ: ``efficientnet_lite2`` pads other sides than ``tf_efficientnet_lite2``.
+    """
+    network: Any = cnn.network
+    found = hashlib.sha256(_FORMAT + repr(network).encode())
+    for name, tensor in sorted(network.state_dict().items()):
         found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     found.update(repr((cnn.reductions, cnn.level_shapes, data.input_size, data.mean, data.std)).encode())
+    found.update(repr([network.pretrained_cfg[key] for key in ("mean", "std")]).encode())
     return found.hexdigest()[:24]
 
 

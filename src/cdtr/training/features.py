@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cdtr.config import Config
 from cdtr.data.loader import eval_loader
+from cdtr.errors import DataError
 from cdtr.image_files.tar_members import in_tar
 from cdtr.model.cnn import CnnFeatures, LevelConv, fine_features
 from cdtr.model.guide import Guide
@@ -22,6 +23,7 @@ from cdtr.training.feature_store import FeatureStore, in_small_batches
 from cdtr.training.log import Say
 from cdtr.training.prepare import Prepared
 from cdtr.training.sba_choice import fair_sample
+from cdtr.training.state import restore_weights
 
 _FITTED = 600  # images that the statistics and the shared prior are fitted to
 _CLASSIFIED = 10_000  # images that the classifier is fitted to
@@ -66,6 +68,9 @@ def prepare_features(
     cnn = getattr(method, "cnn", None)
     if not isinstance(cnn, CnnFeatures) or not cnn.frozen:
         return None
+    if not new:
+        restore_weights(prepared.run, method)  # those of the CNN decide which features are found
+        cnn.settle()
     method.to(accelerator.device)
     store = None
     if can_cache(prepared.config, prepared.fit):
@@ -76,8 +81,6 @@ def prepare_features(
         fit_to_features(cnn, guide if isinstance(guide, Guide) else None, prepared.fit, prepared.config, store, say)
         if isinstance(probe, LevelConv):
             fit_classifier(cnn, probe, prepared.fit, prepared.config, store, say)
-    else:
-        cnn.settle()
     return store
 
 
@@ -126,10 +129,10 @@ def fit_to_features(
                         total += torch.stack([cells.mean(dim=1), cells.square().mean(dim=1)]) * len(images)
             if fine is not None:
                 targets.append(_targets(fine, images, cnn.grid_hw))
-    means = [total[0] / max(seen, 1) for total in sums]
-    variances = [
-        (total[1] / max(seen, 1) - mean.square()).clamp_min(1e-8) for total, mean in zip(sums, means, strict=True)
-    ]
+    if not seen:
+        raise DataError(f"none of the {len(chosen)} training images can be read: replace or delete the files")
+    means = [total[0] / seen for total in sums]
+    variances = [(total[1] / seen - mean.square()).clamp_min(1e-8) for total, mean in zip(sums, means, strict=True)]
     cnn.settle([mean.float() for mean in means], [variance.float() for variance in variances])
     if guide is None or guide.direction is None:
         return

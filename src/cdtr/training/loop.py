@@ -127,7 +127,7 @@ class Trainer:
         maps = PriorMaps.of(self.config, prepared.fit)
         pixels = store is None or needs_pixels(self.config)
         self.loader: TrainLoader | StreamLoader = train_loader(
-            prepared.fit, self.config, rank, world, maps=maps, pixels=pixels
+            prepared.fit, self.config, rank, world, maps=maps, pixels=pixels, broken=store.broken if store else None
         )
         # Tiles would cost five forward passes an image, for a figure that is watched and not reported.
         view: ViewName = "crop" if self.config.evaluation.view == "crop" else "whole"

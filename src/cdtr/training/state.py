@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from accelerate import Accelerator
+from accelerate.utils import SAFE_WEIGHTS_NAME
 from pydantic import Field
 from safetensors.torch import load_file, save
 from torch import nn
@@ -149,17 +151,38 @@ def restore_state(
         say(f"{'; '.join(saved.passed_over)}: going on from {saved.folder.name}")
         content = {"folder": saved.folder.name, "processes": saved.processes, "position": asdict(saved.position)}
         write_json(run.state / POINTER, content)
-    try:
+    with _cannot_be_restored(run, saved):
         accelerator.load_state(str(saved.folder))
         if average is not None:
             average.load_state_dict(load_file(saved.folder / AVERAGE_FILE), strict=True)
+    return saved.position
+
+
+def restore_weights(run: RunFolder, method: nn.Module) -> None:
+    """Load the weights of the last saved state into a method, for what is computed with them before ``restore_state``.
+
+    Raises:
+        CheckpointError: The state does not fit the method.
+    """
+    saved = saved_state(run)
+    if saved is None:
+        return
+    with _cannot_be_restored(run, saved):
+        found = load_file(saved.folder / SAFE_WEIGHTS_NAME)
+        # Several processes save the method within the module that joins their gradients.
+        method.load_state_dict({name.removeprefix("module."): tensor for name, tensor in found.items()}, strict=True)
+
+
+@contextmanager
+def _cannot_be_restored(run: RunFolder, saved: Saved) -> Iterator[None]:
+    """Raise CheckpointError for anything: a missing or damaged file raises almost anything in Accelerate's readers."""
+    try:
+        yield
     except Exception as error:
-        # A missing or damaged file raises almost anything in Accelerate and the readers below it.
         reason = (str(error).splitlines() or [""])[0][:160]
         raise CheckpointError(
             f"{saved.folder} cannot be restored ({type(error).__name__}: {reason}): {_start_again(run)}"
         ) from error
-    return saved.position
 
 
 def _states(run: RunFolder, faults: list[str]) -> Iterator[Saved]:
