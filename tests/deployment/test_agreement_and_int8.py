@@ -52,14 +52,14 @@ def test_no_box_agrees_with_no_box_alone() -> None:
     assert measure_agreement(nothing, something, pictures_of(1), 0.5).iou == 0
 
 
-def test_differences_count_against_the_largest_value_where_all_are_small() -> None:
+def test_differences_count_against_the_largest_value() -> None:
     def answer(scale: float):
         return lambda pixels: Outputs(
             np.full((len(pixels), 2), 8 + scale), np.full((len(pixels), 2, 1, 1), 0.1 * scale)
         )
 
     found = measure_difference(answer(1), answer(1.5), np.zeros((3, 3, 1, 1), dtype=np.float32))
-    assert found.logits == pytest.approx(0.5)
+    assert found.logits == pytest.approx(0.5 / 9)
     assert found.maps == pytest.approx(0.5)
 
 

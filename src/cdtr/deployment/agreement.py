@@ -15,12 +15,13 @@ from cdtr.localization.maps import normalise_maps, place_map
 from cdtr.records import Field, FloatArray
 
 TOLERANCE = 1e-4
+_TINY = float(np.finfo(np.float32).tiny)
 BATCHES = (1, 2, 5, 16)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The largest difference of logits and of maps, as a share of the largest value where that is below 1."""
+    """The largest difference of logits and of maps, as a share of the largest absolute value of each."""
 
     logits: float
     maps: float
@@ -32,11 +33,14 @@ class Difference:
 
 
 def measure_difference(reference: Runner, other: Runner, pixels: Pixels) -> Difference:
-    """Return the largest difference of two runners over batches of several sizes, as far as there are images."""
+    """Return the largest difference of two runners over batches of several sizes, as far as there are images.
+
+    Differences are shares of the largest absolute value of the reference, as rounding in float32 is.
+    """
     found = []
     for size in sorted({min(size, len(pixels)) for size in BATCHES}):
         pairs = zip(reference(pixels[:size]), other(pixels[:size]), strict=True)
-        found.append([np.abs(one - two).max() / min(1.0, np.abs(one).max()) for one, two in pairs])
+        found.append([np.abs(one - two).max() / max(np.abs(one).max(), _TINY) for one, two in pairs])
     return Difference(*np.max(found, axis=0).tolist())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from cdtr.config import recipe_label, uses_prior_maps
+from cdtr.reports.run_facts import cnn_of
 from cdtr.reports.tables import ALL_BASELINE_NAMES, METRIC_NAMES, score_rows
 from cdtr.runs import RunFolder
 from cdtr.threshold import Threshold
@@ -66,6 +67,8 @@ def _opening(run: RunFolder, title: str) -> Iterator[str]:
     height, width = config.data.input_size
     yield f"# {_plain(title)}\n"
     teachers = "image-level labels alone: nobody drew a box for the training"
+    if config.backbone.stem == "cnn" and config.backbone.cnn.weights != "none":
+        teachers += f", on features of {_plain(cnn_of(config.backbone.cnn))}"
     if uses_prior_maps(config):
         words = config.data.prior_maps_taught_with
         teachers = f"image-level labels and the maps of another tool, which was taught with: {words}"

@@ -45,10 +45,10 @@ def start_of(run: RunFolder) -> str:
     pretrained = ((manifest.get("started_from") or {}).get("notes") or {}).get("pretrained_on")
     start = _STARTS.get(weights, f"the file {weights}") + (f", pretrained on {pretrained}" if pretrained else "")
     backbone = run.config().backbone
-    return f"{_cnn_of(backbone.cnn)}; the rest from {start}" if backbone.stem == "cnn" else start
+    return f"{cnn_of(backbone.cnn)}; the rest from {start}" if backbone.stem == "cnn" else start
 
 
-def _cnn_of(cnn: CnnConfig) -> str:
+def cnn_of(cnn: CnnConfig) -> str:
     """The CNN that patches are made from and its weights, in words."""
     package = f"the ImageNet weights of the package {PACKAGES.get(cnn.name, cnn.name).replace('_', '-')}"
     weights = {"package": package, "hub": "the pretrained weights of timm's hub", "none": "random weights"}
