@@ -87,7 +87,7 @@ def test_a_batch_that_is_removed_at_work_stops_quietly(
 ) -> None:
     client = make_client(batch_size=1)
     batch = open_batch(client)
-    answer = Worker._answer
+    answer = Worker._localize
     started, go = threading.Event(), threading.Event()
 
     def wait(self: Worker, *arguments: object) -> bool:
@@ -95,7 +95,7 @@ def test_a_batch_that_is_removed_at_work_stops_quietly(
         assert go.wait(10)
         return answer(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Worker, "_answer", wait)
+    monkeypatch.setattr(Worker, "_localize", wait)
     with ThreadPoolExecutor(3) as pool:
         working = pool.submit(client.post, f"{batch}/images", files=images(1, 2))
         assert started.wait(10)

@@ -68,14 +68,14 @@ def test_only_known_hosts_are_answered(make_client: Maker, host: str, status: in
 def test_only_what_exceeds_the_queue_is_told_to_come_back(make_client: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     client = make_client(limits=Limits(requests=2))
     go, arrived = threading.Event(), threading.Semaphore(0)
-    answer = Worker._answer
+    answer = Worker._localize
 
     def wait(self: Worker, *arguments: object) -> bool:
         arrived.release()
         assert go.wait(10)
         return answer(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Worker, "_answer", wait)
+    monkeypatch.setattr(Worker, "_localize", wait)
     gate_full = threading.Event()
 
     def send(number: int) -> int:
