@@ -161,7 +161,7 @@ def test_a_run_remembers_its_view(tmp_path: Path) -> None:
 
 
 def test_unknown_views_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the view is 'tile': choose one of whole, crop, tiled"):
+    with pytest.raises(ConfigError, match="the view is 'tile': choose one of whole, mirrored, crop, tiled"):
         choose_view(run_of(tmp_path), "tile")
     with pytest.raises(
         CheckpointError, match=r"calibration\.json: view is '3': choose one of .* calibrate` with `view=`"

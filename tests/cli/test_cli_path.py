@@ -99,7 +99,7 @@ def test_a_view_that_does_not_fit_is_refused(
     for more, message in (
         ((), "was calibrated for the view tiled, not whole: leave --view out, give --threshold, or calibrate anew"),
         (("--protocol", "cdtr"), "--view whole: protocol cdtr sees the crop, leave --view out"),
-        (("--view", "tile"), "the view is 'tile': choose one of whole, crop, tiled"),
+        (("--view", "tile"), "the view is 'tile': choose one of whole, mirrored, crop, tiled"),
     ):
         code, _, error = in_process(capsys, *asked, *more)
         assert code == 2

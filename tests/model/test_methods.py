@@ -227,10 +227,11 @@ def test_bf16_autocast_keeps_maps_and_losses_in_float32(make_method, batch):
 @pytest.mark.parametrize("preset", preset_names())
 @pytest.mark.parametrize(("method", "on"), [("tscam", ""), ("catr", "csm ocm"), ("cdtr", "csm ocm ski sba")])
 def test_presets_leave_the_modules_to_the_method(preset: str, method: str, on: str) -> None:
-    paper = load_config(preset, [f"method={method}"]).updated(fidelity="paper")  # tscam has no other bundle
+    changes = [f"method={method}", *(["maps.fuse=attention"] if preset == "imagenet" else [])]  # tscam has no OCM
+    paper = load_config(preset, changes).updated(fidelity="paper")  # tscam has no other bundle
     config = with_switches(paper)
     # Some switch SBA off, others insist on it: their files say why.
-    off = {"sba"} if preset in ("cub-50-small", "tiny-imagenet-small") else set()
+    off = {"sba"} if preset in ("cub-50-small", "imagenet", "tiny-imagenet-small") else set()
     insisted = {"sba"} if preset.removesuffix("-official") in ("neu-det", "brain-tumor") else set()
     expected = set(on.split()) - off | insisted
     assert [name for name in SWITCHES if getattr(config, name).enabled] == [n for n in SWITCHES if n in expected]
