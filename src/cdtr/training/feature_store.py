@@ -1,4 +1,4 @@
-"""Before the first step with a frozen CNN: its feature maps of all images, kept on disk, and what is fitted to them.
+"""Feature maps of a frozen CNN, computed once for each image and kept on disk.
 
 A frozen network returns the same feature maps in every epoch, so they are computed once for each image and its mirror
 image, and kept where the next training on the same images finds them. Crops and shifts would need maps of their own:
