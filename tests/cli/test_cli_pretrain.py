@@ -46,6 +46,12 @@ def test_pretrain_resumed_when_finished_says_so(
     assert "is trained already" in err
 
 
+def training_from(start: Path, data: Path, out: Path) -> tuple[str | Path, ...]:
+    """The words of a tiny training on ``data`` from the backbone of a pretraining."""
+    weights = ("--set", f"backbone.weights={start / 'backbone.safetensors'}")
+    return ("train", data, "--out", out, "--config", "small", *tiny_settings(), *weights)
+
+
 @needs_package
 def test_train_from_a_pretrained_backbone_names_it(
     pretrained: tuple[Path, subprocess.CompletedProcess[str]],
@@ -53,9 +59,7 @@ def test_train_from_a_pretrained_backbone_names_it(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    weights = ("--set", f"backbone.weights={pretrained[0] / 'backbone.safetensors'}")
-    asked = ("train", neu, "--out", tmp_path / "run", "--config", "small", *tiny_settings(), *weights)
-    code, _, err = in_process(capsys, *asked)
+    code, _, err = in_process(capsys, *training_from(pretrained[0], neu, tmp_path / "run"))
     assert code == 0, err
     assert "backbone.safetensors, pretrained on neu_det (" in err
     assert "teacher tf_efficientnet_lite0" in err
@@ -68,9 +72,7 @@ def test_a_backbone_of_another_shape_is_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    weights = ("--set", f"backbone.weights={pretrained[0] / 'backbone.safetensors'}")
-    asked = ("train", neu, "--out", tmp_path / "other", "--config", "small", *tiny_settings(), *weights, *SMALLER)
-    code, _, err = in_process(capsys, *asked)
+    code, _, err = in_process(capsys, *training_from(pretrained[0], neu, tmp_path / "other"), *SMALLER)
     assert code == 2, err
     assert err.splitlines()[-1].startswith("error: ")
     assert "shape" in err.splitlines()[-1]

@@ -54,11 +54,10 @@ class TrainTransform:
         self._finish = v2.Compose([*colours, *_normalise(config)])
         self._mode = config.augment
         self._erase = v2.RandomErasing(p=0.25, value="random") if config.augment == "official" else None
-        self._only_flips = config.augment == "flip"
 
     def mirrors(self, seed: int) -> bool | None:
         """Whether the image is mirrored when torch's generator has this seed; None where more than that is drawn."""
-        return bool(_uniform(torch.Generator().manual_seed(seed)) < 0.5) if self._only_flips else None
+        return bool(_uniform(torch.Generator().manual_seed(seed)) < 0.5) if self._mode == "flip" else None
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor | None]:
         """Return the augmented pixels (3, H, W), and the same without erasing where a part was erased."""

@@ -129,6 +129,10 @@ class CnnFeatures(nn.Module):
         resampled: Tensor = getattr(self, f"_rows_{number}") @ maps.float() @ getattr(self, f"_columns_{number}")
         return resampled
 
+    def add(self, maps: Sequence[Tensor]) -> Tensor:
+        """Resample maps (B, K, h_i, w_i), one a feature map, to the grid and add them, (B, K, h, w) float32."""
+        return torch.stack([self.resample(number, part) for number, part in enumerate(maps)]).sum(dim=0)
+
     def join(self, levels: Sequence[Tensor]) -> Tensor:
         """Resample feature maps (B, C_i, h_i, w_i) to the grid and join them, (B, C, h, w) float32."""
         return torch.cat([self.resample(number, level) for number, level in enumerate(levels)], dim=1)
@@ -238,10 +242,7 @@ class LevelConv(nn.Module):
 
     def forward(self, features: CnnFeatures, levels: Sequence[Tensor]) -> Tensor:
         """Convolve feature maps (B, C_i, h_i, w_i) to (B, K, h, w) on the grid of ``features``."""
-        parts = [
-            features.resample(n, conv(level)) for n, (conv, level) in enumerate(zip(self.convs, levels, strict=True))
-        ]
-        return torch.stack(parts).sum(dim=0)
+        return features.add([conv(level) for conv, level in zip(self.convs, levels, strict=True)])
 
 
 class CnnStem(nn.Module):

@@ -127,11 +127,12 @@ class Guide(nn.Module):
         if self.direction is None:
             weighted = [share * level for share, level in zip(cnn.shares(), levels, strict=True)]
             return self._prior(images, cnn.join(weighted))
-        found = []
-        for number, part in enumerate(torch.split(self.direction, cnn.channels)):
-            along = torch.einsum("bchw,c->bhw", levels[number].detach().float(), part)
-            found.append(cnn.resample(number, along[:, None]))
-        return torch.stack(found).sum(dim=0).squeeze(1)
+        parts = torch.split(self.direction, cnn.channels)
+        along = [
+            torch.einsum("bchw,c->bhw", level.detach().float(), part)[:, None]
+            for level, part in zip(levels, parts, strict=True)
+        ]
+        return cnn.add(along).squeeze(1)
 
     def prior_of(self, computed: Tensor | None, given: Tensor | None) -> Tensor | None:
         """Choose the prior of a batch.

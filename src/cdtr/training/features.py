@@ -18,7 +18,7 @@ from cdtr.model.guide import Guide
 from cdtr.model.linear_probe import fit_probe
 from cdtr.model.priors import border, contrast
 from cdtr.model.shared_prior import shared_direction
-from cdtr.records import Method, Sample
+from cdtr.records import Batch, Method, Sample
 from cdtr.training.feature_store import FeatureStore, in_small_batches
 from cdtr.training.log import Say
 from cdtr.training.prepare import Prepared
@@ -118,10 +118,7 @@ def fit_to_features(
             images = batch.images.to(device)
             seen += len(images)
             for mirrored in (False, True) if shared else (False,):
-                if store is None:
-                    levels = cnn.levels(images.flip(-1) if mirrored else images)
-                else:
-                    levels = store.levels(batch.samples, [mirrored] * len(batch.samples), device)
+                levels = _levels(cnn, store, batch, mirrored)
                 joined[mirrored].append(cnn.join(levels[:coarsest]).half())
                 if not mirrored:
                     for total, level in zip(sums, levels, strict=True):
@@ -168,18 +165,22 @@ def fit_classifier(
     with torch.no_grad():
         for batch in eval_loader(chosen, in_small_batches(config)):
             for mirrored in (False, True):
-                if store is None:
-                    images = batch.images.to(device)
-                    levels = cnn(images.flip(-1) if mirrored else images)
-                else:
-                    kept = store.levels(batch.samples, [mirrored] * len(batch.samples), device)
-                    levels = cnn(batch.images, kept)
+                levels = cnn(batch.images, _levels(cnn, store, batch, mirrored))
                 pooled = [cnn.resample(number, level).mean(dim=(2, 3)) for number, level in enumerate(levels)]
                 rows.append(torch.cat(pooled, dim=1))
                 labels.append(batch.labels.to(device))
     weights, biases = fit_probe(torch.cat(rows), torch.cat(labels), probe.width)
     probe.set_weights(weights, biases)
     say(f"classifier: fitted to the pooled features of {len(chosen)} images")
+
+
+def _levels(cnn: CnnFeatures, store: FeatureStore | None, batch: Batch, mirrored: bool) -> list[Tensor]:
+    """The feature maps of the images of a batch, or of their mirror images, as they are kept or else computed."""
+    device = next(cnn.network.parameters()).device
+    if store is not None:
+        return store.levels(batch.samples, [mirrored] * len(batch.samples), device)
+    images = batch.images.to(device)
+    return cnn.levels(images.flip(-1) if mirrored else images)
 
 
 def _targets(fine: Sequence[CnnFeatures], images: Tensor, grid_hw: tuple[int, int]) -> Tensor:
