@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cdtr.workflows.localize import localize
     from cdtr.workflows.maps import localize_maps
     from cdtr.workflows.pretrain import PretrainedRun, pretrain
+    from cdtr.workflows.priors import PriorComparison, compare_priors, write_prior_config
     from cdtr.workflows.report import Report, report
     from cdtr.workflows.reproduce import ReproductionResult, reproduce
     from cdtr.workflows.score import score
@@ -54,6 +55,7 @@ __all__ = [
     "Method",
     "ModelOutput",
     "PretrainedRun",
+    "PriorComparison",
     "Report",
     "ReproductionResult",
     "Run",
@@ -63,6 +65,7 @@ __all__ = [
     "calibrate",
     "check_data",
     "compare",
+    "compare_priors",
     "describe",
     "evaluate",
     "export",
@@ -75,6 +78,7 @@ __all__ = [
     "reproduce",
     "score",
     "train",
+    "write_prior_config",
 ]
 
 _HOMES = {
@@ -93,6 +97,7 @@ _HOMES = {
     "LocalizedImages": "cdtr.api",
     "Localizer": "cdtr.api",
     "PretrainedRun": "cdtr.workflows.pretrain",
+    "PriorComparison": "cdtr.workflows.priors",
     "Report": "cdtr.workflows.report",
     "ReproductionResult": "cdtr.workflows.reproduce",
     "Run": "cdtr.workflows.train",
@@ -101,6 +106,7 @@ _HOMES = {
     "calibrate": "cdtr.workflows.calibrate",
     "check_data": "cdtr.workflows.check_data",
     "compare": "cdtr.workflows.compare",
+    "compare_priors": "cdtr.workflows.priors",
     "describe": "cdtr.workflows.describe",
     "evaluate": "cdtr.workflows.evaluate",
     "export": "cdtr.workflows.export",
@@ -113,6 +119,7 @@ _HOMES = {
     "reproduce": "cdtr.workflows.reproduce",
     "score": "cdtr.workflows.score",
     "train": "cdtr.workflows.train",
+    "write_prior_config": "cdtr.workflows.priors",
 }
 
 

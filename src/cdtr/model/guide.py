@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import GuideConfig, Padding, Prior
-from cdtr.errors import DataError
+from cdtr.errors import ConfigError, DataError
 from cdtr.model.cnn import CnnFeatures, LevelConv
 from cdtr.model.maps import class_loss, correlation, pooled_logits, standardised
 from cdtr.model.norm import SyncedBatchNorm2d
@@ -110,23 +110,45 @@ class Guide(nn.Module):
         """
         if not self._cnn:
             features = F.adaptive_avg_pool2d(self.layers[:-1](images), self.grid_hw)
-            return Guidance(self.layers[-1](features), self._prior(images, features))
+            return Guidance(self.layers[-1](features), self._own_prior(images, features))
         (cnn,) = self._cnn
         known = cnn(images) if levels is None else levels
-        return Guidance(self.of_levels(cnn, known), self._prior_of_levels(images, cnn, known))
+        computed = self.prior is not None and self.prior != "maps"
+        prior = self.prior_maps(str(self.prior), images, known) if computed else None
+        return Guidance(self.of_levels(cnn, known), prior)
 
-    def _prior(self, images: Tensor, features: Tensor) -> Tensor | None:
+    def _own_prior(self, images: Tensor, features: Tensor) -> Tensor | None:
+        """The prior of the guide's own features (B, D, h, w), or of the colours; None without a computed prior."""
         if self.prior is None or self.prior == "maps":
             return None
-        compared = F.adaptive_avg_pool2d(images, self.grid_hw) if self.prior in OF_COLOURS else features
-        return PRIORS[self.prior](compared)
+        return (
+            _of_patches(self.prior, images, self.grid_hw) if self.prior in OF_COLOURS else PRIORS[self.prior](features)
+        )
 
-    def _prior_of_levels(self, images: Tensor, cnn: CnnFeatures, levels: Sequence[Tensor]) -> Tensor | None:
-        if self.prior is None or self.prior == "maps" or self.prior in OF_COLOURS:
-            return self._prior(images, images)
-        if self.direction is None:
+    def prior_maps(self, prior: str, images: Tensor, levels: Sequence[Tensor]) -> Tensor:
+        """Compute any prior of the CNN's features, whichever the guide trains with.
+
+        Args:
+            prior: A name in ``PRIORS``, or ``shared``, which needs a fitted ``direction``.
+            images: (B, 3, H, W), normalised.
+            levels: (B, C_i, h_i, w_i) each, the normalised features of ``cnn``.
+
+        Returns:
+            (B, h, w), higher on objects.
+
+        Raises:
+            ConfigError: The guide has no CNN, or no direction for ``shared``.
+        """
+        if not self._cnn:
+            raise ConfigError("the guide has features of its own: expected guide.features backbone")
+        (cnn,) = self._cnn
+        if prior in OF_COLOURS:
+            return _of_patches(prior, images, self.grid_hw)
+        if prior != "shared":
             weighted = [share * level for share, level in zip(cnn.shares(), levels, strict=True)]
-            return self._prior(images, cnn.join(weighted))
+            return PRIORS[prior](cnn.join(weighted))
+        if self.direction is None:
+            raise ConfigError("the guide has no direction of the prior shared: expected ocm.prior shared")
         parts = torch.split(self.direction, cnn.channels)
         along = [
             torch.einsum("bchw,c->bhw", level.detach().float(), part)[:, None]
@@ -211,6 +233,11 @@ class Guide(nn.Module):
         counts, sums = batch
         step = 1 - (1 - _MOMENTUM) ** counts
         self.agreement += step * (sums / counts.clamp(min=1) - self.agreement)
+
+
+def _of_patches(prior: str, images: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """A prior of the patches' mean colours, (B, h, w)."""
+    return PRIORS[prior](F.adaptive_avg_pool2d(images, grid_hw))
 
 
 def alignment_loss(maps: Tensor, target: Tensor) -> Tensor:

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cdtr.config import Prior
-
 
 def border(features: Tensor) -> Tensor:
     """Score how much a patch differs from the image's border, which is mostly background.
@@ -66,8 +64,8 @@ def rarity(features: Tensor, blur: int = 3) -> Tensor:
     return -F.avg_pool2d(padded, blur, stride=1).squeeze(1)
 
 
-PRIORS: Mapping[Prior, Callable[[Tensor], Tensor]] = {"border": border, "contrast": contrast, "rarity": rarity}
-OF_COLOURS: frozenset[Prior] = frozenset({"contrast"})  # the others compare learned features
+PRIORS: Mapping[str, Callable[[Tensor], Tensor]] = {"border": border, "contrast": contrast, "rarity": rarity}
+OF_COLOURS: frozenset[str] = frozenset({"contrast"})  # the others compare learned features
 
 
 def _border_mean(descriptors: Tensor) -> Tensor:

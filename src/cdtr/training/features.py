@@ -25,7 +25,7 @@ from cdtr.training.prepare import Prepared
 from cdtr.training.sba_choice import fair_sample
 from cdtr.training.state import restore_weights
 
-_FITTED = 600  # images that the statistics and the shared prior are fitted to
+FITTED = 600  # images that the statistics and the shared prior are fitted to
 _CLASSIFIED = 10_000  # images that the classifier is fitted to
 _COARSEST = 16  # largest stride of the features that the shared prior looks at: larger ones blur the boxes
 
@@ -104,7 +104,7 @@ def fit_to_features(
         store: Where the features of the images are kept; None computes them.
         say: Takes a line for the log.
     """
-    chosen = fair_sample(samples, _FITTED, config.seed)
+    chosen = fair_sample(samples, FITTED, config.seed)
     shared = guide is not None and guide.direction is not None
     fine = fine_features(cnn, config.data) if shared else None
     device = next(cnn.network.parameters()).device
