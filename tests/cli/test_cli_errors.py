@@ -26,7 +26,7 @@ Case = Callable[[Path, Path, Path], tuple[list[object], str]]
 
 
 def _train(data: object, out: Path, *more: object) -> list[object]:
-    return ["train", data, "--out", out, *tiny_settings(), *more]
+    return ["train", data, "--out", out, "--config", "small", *tiny_settings(), *more]
 
 
 def _occupied(tmp: Path) -> Path:

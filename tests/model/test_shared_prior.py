@@ -55,8 +55,8 @@ def test_it_is_the_ridge_regression_that_numpy_finds():
     summed = along + mirrored[:, :, ::-1]
     wanted = np.zeros_like(summed)
     for image, target in zip(summed, wanted, strict=True):
-        low, high = np.quantile(image, [0.55, 0.85])
-        target += (image > high) / 0.15 - (image < low) / 0.55
+        low, high = np.quantile(image, [0.80, 0.92])
+        target += (image > high) / 0.08 - (image < low) / 0.80
     second = ridge(wanted.ravel(), 1.0)
     found = shared_direction(features, features.flip(-1), [prior])
     np.testing.assert_allclose(found.numpy(), second / np.linalg.norm(second), rtol=1e-3, atol=1e-4)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import cdtr.workflows.train as train_module
 from cdtr.config import load_config
 from cdtr.errors import ConfigError
-from cdtr.records import DataSource
+from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder, write_json
 from cdtr.terminal import PlainConsole
 from cdtr.workflows.ablate import plan_ablation
@@ -94,12 +95,32 @@ def test_a_run_shows_its_classes_and_the_scores_of_its_last_epoch(tmp_path: Path
 
 
 def test_settings_go_over_a_configuration_as_over_a_preset(tmp_path: Path) -> None:
+    by_name = choose_config(tmp_path, "small", ["train.epochs=3"], False)
+    assert choose_config(tmp_path, load_config("small"), ["train.epochs=3"], False) == by_name
+
+
+@pytest.mark.parametrize("installed", [True, False], ids=["weights", "no-weights"])
+def test_the_default_is_imagenet_where_its_weights_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    monkeypatch.setattr(train_module, "has_package", lambda _name: installed)
+    expected = load_config("imagenet" if installed else "small")
+    assert choose_config(tmp_path, None, [], False) == expected
+
+
+@pytest.mark.parametrize(
+    ("images", "overrides", "epochs"),
+    [(20, [], 60), (1500, [], 4), (20_000, [], 1), (20_000, ["train.epochs=7"], 7)],
+    ids=["few", "cub-50", "many", "asked-for"],
+)
+def test_the_default_has_epochs_by_the_number_of_images(images: int, overrides: list[str], epochs: int) -> None:
     notes = Notes()
-    by_name = choose_config(tmp_path, "small", ["train.epochs=3"], False, reporter=notes)
-    assert choose_config(tmp_path, load_config("small"), ["train.epochs=3"], False, reporter=notes) == by_name
-    assert not notes.lines
-    assert choose_config(tmp_path, None, ["train.epochs=3"], False, reporter=notes) == by_name
-    assert notes.lines[0].startswith("no `config=`: taking the preset small")
+    samples = [Sample(f"{number}.png", Path(f"{number}.png"), 0) for number in range(images)]
+    source = DataSource("folders", Path("photos"), ("a",), {"train": tuple(samples)}, False, lambda _sample: None)
+    fitted = train_module._fit_epochs(load_config("imagenet", overrides), source, overrides, notes)
+    assert fitted.train.epochs == epochs
+    assert f"{epochs} epochs for {images} images" in notes.lines[0]
+    assert "`cdtr priors`" in notes.lines[0]
 
 
 def test_a_grid_names_an_unknown_row_of_a_list(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def require_file(param: typer.CallbackParam, value: Path | None) -> Path | None:
 RunArgument = Annotated[str, argument("A trained run folder, or a hub id.")]
 DataArgument = Annotated[Path, argument("A folder with one folder of images a class, or a data set's root.")]
 RunOutOption = Annotated[Path, option("The run folder to write.")]
-ConfigOption = Annotated[str | None, option("A preset or a YAML file; without it the preset small.")]
+ConfigOption = Annotated[str | None, option("A preset or a YAML file; by default imagenet.")]
 SetOption = Annotated[list[str] | None, option("One setting, such as train.epochs=20; may be repeated.", "--set")]
 ResumeOption = Annotated[bool, option("Go on with a run that was stopped.")]
 SplitOption = Annotated[

@@ -19,6 +19,11 @@ PACKAGES: Mapping[str, str] = {
 }
 
 
+def has_package(name: str) -> bool:
+    """Whether a package with weights of timm's network ``name`` is installed."""
+    return name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is not None
+
+
 def load_packaged(network: nn.Module, name: str, setting: str) -> None:
     """Load the packaged ImageNet weights into a timm network with its classifier.
 

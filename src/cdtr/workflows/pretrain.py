@@ -57,7 +57,7 @@ def pretrain(
     Example:
         ``cdtr.pretrain("photos", "runs/start").backbone``
     """
-    settings = choose_config(Path(out), config, overrides, resume, DEFAULT_PRESET, reporter)
+    settings = choose_config(Path(out), config, overrides, resume, DEFAULT_PRESET)
     source = open_for_training(data, settings, reporter)
     run = training.pretrain(settings, source, Path(out), resume, console_of(reporter))
     warn_of_training(run, settings, reporter)

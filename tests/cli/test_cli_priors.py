@@ -1,0 +1,104 @@
+"""`cdtr priors`: a sheet of every prior, how far they agree, and with boxes which of them finds the objects."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_helpers import in_process
+from PIL import Image
+
+from cdtr.config import load_config
+from cdtr.model.packaged import PACKAGES
+from cdtr.reports.priors_sheet import PriorScore
+from cdtr.training.priors import COMPARED
+from cdtr.workflows.priors import PriorComparison
+
+SMALL = ("--set", "data.input_size=[64,64]", "--set", "data.resize=[64,64]", "--images", 6)
+with_weights = pytest.mark.skipif(
+    importlib.util.find_spec(PACKAGES["tf_efficientnet_lite2"]) is None, reason="the packaged weights are not installed"
+)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """12 images of two classes with a bright square each, and the squares as boxes in a CSV file."""
+    monkeypatch.setenv("CDTR_CACHE", str(tmp_path / "cache"))
+    noise = np.random.default_rng(0)
+    with (tmp_path / "boxes.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image_id", "x0", "y0", "x1", "y1"])
+        for number in range(12):
+            name, (left, top) = f"{('cat', 'dog')[number % 2]}/{number}.png", noise.integers(12, 28, 2).tolist()
+            pixels = noise.integers(0, 60, (64, 64), dtype=np.uint8)
+            pixels[top : top + 24, left : left + 24] += 180
+            (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name)
+            rows.writerow([name, left, top, left + 24, top + 24])
+    return tmp_path / "photos"
+
+
+@with_weights
+def test_priors_are_drawn_and_compared_without_a_box(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sheet, results = photos.parent / "sheet.png", photos.parent / "priors.json"
+    code, out, err = in_process(capsys, "priors", photos, "--out", sheet, "--json", results, *SMALL)
+    assert code == 0, err
+    found = json.loads(results.read_text())
+    assert set(found["priors"]) == set(COMPARED)
+    assert found["boxed_images"] == 0
+    assert all(one["max_box_acc"] is None for one in found["priors"].values())
+    agreements = [one["agreement"] for one in found["priors"].values()]
+    assert agreements == sorted(agreements, reverse=True)
+    assert f"--set ocm.prior={found['chosen']}" in out
+    assert "a few boxes (--boxes) measure it" in out
+    assert np.asarray(Image.open(sheet)).std() > 20
+
+
+@with_weights
+def test_priors_are_measured_with_boxes_and_the_best_is_written(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet, chosen, results = (photos.parent / name for name in ("sheet.jpg", "chosen.yaml", "priors.json"))
+    asked = ("priors", photos, "--out", sheet, "--boxes", photos.parent / "boxes.csv", "--write-config", chosen)
+    code, out, err = in_process(capsys, *asked, "--json", results, *SMALL)
+    assert code == 0, err
+    found = json.loads(results.read_text())
+    assert found["boxed_images"] == 12
+    assert found["priors"]["contrast"]["max_box_acc"] == 100.0, "the squares differ from the background by colour"
+    settings = load_config(str(chosen))
+    assert settings.ocm.prior == found["chosen"]
+    assert settings.recipe == "imagenet with a prior by 12 boxed images"
+    assert f"--config {chosen}" in out
+
+
+def test_bad_input_of_priors_is_one_line(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos.parent / "none.csv").write_text("image_id,x0,y0,x1,y1\n")
+    cases = [
+        (("--out", photos.parent / "sheet.txt"), "ends in"),
+        (("--out", photos.parent), "is a folder"),
+        (("--out", photos.parent / "sheet.png", "--config", "small"), "frozen CNN"),
+        (("--out", photos.parent / "sheet.png", "--boxes", photos.parent / "none.csv"), "none.csv"),
+    ]
+    for words, expected in cases:
+        code, _, err = in_process(capsys, "priors", photos, *words)
+        lines = [line for line in err.splitlines() if line.startswith("error:")]
+        assert code == 2, words
+        assert len(lines) == 1, err
+        assert expected in lines[0]
+        assert not (photos.parent / "sheet.png").exists()
+
+
+def test_the_reason_says_what_boxes_do_not_tell_apart() -> None:
+    scores = {
+        "shared": PriorScore(0.5, 80.0, (60.0, 95.0)),
+        "border": PriorScore(0.4, 70.0, (50.0, 88.0)),
+        "contrast": PriorScore(0.1, 20.0, (5.0, 40.0)),
+    }
+    found = PriorComparison(None, load_config("imagenet"), scores, (), {}, (), 20, 600)  # type: ignore[arg-type]
+    assert found.chosen == "shared"
+    expected = "shared: it finds most objects, clearly more than contrast; 20 boxed images do not tell it from border"
+    assert found.reason == expected
