@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cdtr
 
-LINES_A_COMMAND = 45  # on average, with what the commands share
+LINES_A_COMMAND = 50  # on average, with what the commands share
 
 
 def test_the_command_line_is_thin() -> None:
