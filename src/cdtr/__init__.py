@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cdtr.workflows.maps import localize_maps
     from cdtr.workflows.pretrain import PretrainedRun, pretrain
     from cdtr.workflows.priors import PriorComparison, compare_priors, write_prior_config
+    from cdtr.workflows.refine import refine
     from cdtr.workflows.report import Report, report
     from cdtr.workflows.reproduce import ReproductionResult, reproduce
     from cdtr.workflows.score import score
@@ -74,6 +75,7 @@ __all__ = [
     "localize",
     "localize_maps",
     "pretrain",
+    "refine",
     "report",
     "reproduce",
     "score",
@@ -115,6 +117,7 @@ _HOMES = {
     "localize": "cdtr.workflows.localize",
     "localize_maps": "cdtr.workflows.maps",
     "pretrain": "cdtr.workflows.pretrain",
+    "refine": "cdtr.workflows.refine",
     "report": "cdtr.workflows.report",
     "reproduce": "cdtr.workflows.reproduce",
     "score": "cdtr.workflows.score",

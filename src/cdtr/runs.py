@@ -36,6 +36,7 @@ from cdtr.run_files import (
 
 LIBRARIES = ("cdtr", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy")
 LOCK_FILE = ".lock"
+TARGETS = "targets"  # folder of the maps that a refined run learned from
 _RESTORE = "restore it, or train again"
 _SCORED = ("data", "split", "protocol")
 _LOCK_TIMEOUT_S = 15.0  # loaders of a killed training may hold the lock so long

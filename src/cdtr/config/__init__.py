@@ -38,14 +38,16 @@ from cdtr.config.sections import (
     EvaluationConfig,
     MapsConfig,
     PretrainConfig,
+    RefineConfig,
     TrainConfig,
     WeightingConfig,
 )
 from cdtr.config.switches import for_inference, is_on, switch_names, switched_by_method, without_modules
-from cdtr.config.types import AttentionReduce, Padding, Prior, ViewName
+from cdtr.config.types import REFINED, AttentionReduce, Padding, Prior, ViewName
 
 __all__ = [
     "PAPER_PROTOCOL",
+    "REFINED",
     "Ablation",
     "AttentionReduce",
     "BackboneConfig",
@@ -67,6 +69,7 @@ __all__ = [
     "PaperTable",
     "PretrainConfig",
     "Prior",
+    "RefineConfig",
     "Reproduction",
     "SbaConfig",
     "Section",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cdtr.config.sections import Config
+from cdtr.config.types import REFINED
 
 _BALANCE = {"sampling": "balanced sampling", "weights": "class weights"}
 _FEATURES_OF_SMALL = 2  # a run without a recipe counts as `small` from this many features beyond the paper on
@@ -27,6 +28,7 @@ def beyond_paper(config: Config) -> dict[str, str]:
         "fuse": None if config.maps.fuse == "product" else f"{config.maps.fuse} maps",
         "padding": "replicate padding" if config.maps.padding == "replicate" else None,
         "balance": _BALANCE.get(config.train.balance),
+        "refine": "a segmenter as second stage" if config.method == REFINED else None,
     }
     return {feature: words for feature, words in found.items() if words is not None}
 
@@ -82,8 +84,8 @@ def switch_conflict(config: Config) -> str:
 
 
 def uses_prior_maps(config: Config) -> bool:
-    """Whether training reads an object prior from the maps of ``data.prior_maps``."""
-    return _prior_in_use(config) == "maps"
+    """Whether training reads the maps of ``data.prior_maps``, as an object prior or as targets of a second stage."""
+    return config.method == REFINED or _prior_in_use(config) == "maps"
 
 
 def _probes(config: Config) -> bool:

@@ -118,6 +118,18 @@ class PretrainConfig(Section):
         return self
 
 
+class RefineConfig(Section):
+    """The second stage of `cdtr refine`, which writes these settings; the other commands do not read them."""
+
+    first: str = ""  # the folder of the first run, whose weights a new training starts from
+    method: str = "catr"  # of the first run
+    threshold: float = Field(0.5, ge=0, lt=1)  # of the targets, between object and background
+    trimap: float = Field(0.08, ge=0, lt=0.5)  # targets that close to the threshold teach nothing
+    side: int = Field(128, ge=32, le=1024)  # longer side in pixels of what the segmenter sees; larger images are shrunk
+    width: int = Field(32, ge=4, le=256)  # channels of the segmenter at stride 2
+    share: float = Field(0.1, ge=0, le=4)  # power of the segmenter's map in the product of both stages
+
+
 class WeightingConfig(Section):
     """The weights of the loss terms (Eq. 2)."""
 
@@ -192,6 +204,7 @@ class Config(Section):
     sba: SbaConfig = SbaConfig()
     guide: GuideConfig = GuideConfig()
     pretrain: PretrainConfig = PretrainConfig()
+    refine: RefineConfig = RefineConfig()
     weighting: WeightingConfig = WeightingConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -19,3 +19,5 @@ Prior = Literal["border", "contrast", "rarity", "shared"]
 AttentionReduce = Literal["mean", "sum_heads", "sum_blocks"]
 ViewName = Literal["whole", "mirrored", "crop", "tiled"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+
+REFINED = "refined"  # the method of a second stage, which learns from the maps of a first run

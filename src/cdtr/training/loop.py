@@ -36,6 +36,7 @@ from cdtr.training.held_out import HeldOut, measure_held_out
 from cdtr.training.log import TrainingLog
 from cdtr.training.optimiser import build_optimiser, learning_rate
 from cdtr.training.prepare import Prepared, finish_run, prepare_run, start_run
+from cdtr.training.start import load_first_run
 from cdtr.training.state import Position, restore_state, save_state, saved_state
 
 STEPS_BETWEEN_LINES = 10
@@ -94,6 +95,8 @@ def _train(
     # A saved state brings its own weights, so that going on needs no hub.
     load_weights = saved_state(run) is None
     method = build_method(prepared.config, len(source.class_names), prepared.sba, load_weights)
+    if load_weights:
+        load_first_run(method, prepared.config)
     if load_weights and prepared.start is not None:
         say(prepared.start.line(method))
     if teacher is not None:

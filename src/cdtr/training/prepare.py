@@ -22,7 +22,7 @@ from cdtr.image_files.reading import check_images
 from cdtr.model.methods import with_switches
 from cdtr.model.sba import Sba
 from cdtr.records import DataSource, Sample
-from cdtr.runs import LOCK_FILE, RunFolder, hash_names, library_versions, write_atomic, write_json
+from cdtr.runs import LOCK_FILE, TARGETS, RunFolder, hash_names, library_versions, write_atomic, write_json
 from cdtr.training.clip_fit import ClipFit
 from cdtr.training.log import Say
 from cdtr.training.prior_maps import check_prior_maps
@@ -131,7 +131,7 @@ def finish_run(run: RunFolder, method: nn.Module, broken: Mapping[str, str]) -> 
 
 
 def _check_folder(run: RunFolder, resume: bool) -> None:
-    found = {entry.name for entry in run.path.iterdir()} - {LOCK_FILE} if run.path.is_dir() else set()
+    found = {entry.name for entry in run.path.iterdir()} - {LOCK_FILE, TARGETS} if run.path.is_dir() else set()
     if found and not resume:
         raise ConfigError(f"{run.path} is not empty: choose another `out=`, or go on with `resume=True`")
     own = {run.manifest_file.name, run.classes_file.name}  # a run killed before its first step

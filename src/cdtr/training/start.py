@@ -10,8 +10,9 @@ from torch import nn
 
 from cdtr.config import Config
 from cdtr.model.backbone import VitBackbone
+from cdtr.model.methods.refined import Refined, load_first
 from cdtr.model.notes import noted_grid, read_notes
-from cdtr.runs import hash_file
+from cdtr.runs import RunFolder, hash_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,16 @@ def find_start(config: Config) -> Start | None:
     if config.backbone.weights in {"hub", "none"} or not path.is_file():
         return None
     return Start(str(path), hash_file(path), read_notes(path), config.data.input_size)
+
+
+def load_first_run(method: nn.Module, config: Config) -> None:
+    """Give a refined method the weights of its first run; other methods have none.
+
+    Raises:
+        CheckpointError: The first run is not there, or its weights do not fit.
+    """
+    if isinstance(method, Refined):
+        load_first(method, RunFolder(config.refine.first).require_trained().weights)
 
 
 def _by(size_hw: tuple[int, int]) -> str:

@@ -146,10 +146,25 @@ def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
         CheckpointError: the manifest does not say which images were held out.
         DataError: the run held no image out, or other images than those of this data set.
     """
+    return _checked_split(run, source, "held_out")
+
+
+def fitted_samples(run: RunFolder, source: DataSource) -> list[Sample]:
+    """Return the training images that the run was fitted to, as ``held_out_samples`` returns the others.
+
+    Raises:
+        CheckpointError: the manifest does not say which images they were.
+        DataError: they are not those of this data set.
+    """
+    return _checked_split(run, source, "fit")
+
+
+def _checked_split(run: RunFolder, source: DataSource, name: str) -> list[Sample]:
+    """Split the training images again as training did and check a part, ``fit`` or ``held_out``."""
     config = run.config()
     good, _ = check_images(training_samples(source), config.data.max_pixels)
-    _, held = hold_out(good, config.data.holdout, config.seed)
-    noted = (run.manifest().get("splits") or {}).get("held_out") or {}
+    found = dict(zip(("fit", "held_out"), hold_out(good, config.data.holdout, config.seed), strict=True))[name]
+    noted = (run.manifest().get("splits") or {}).get(name) or {}
     if noted.get("sha256") is None:
         raise CheckpointError(f"{run.manifest_file} does not say which images were held out: give `split=NAME`")
     images, sha256 = noted["images"], noted["sha256"]
@@ -157,12 +172,13 @@ def held_out_samples(run: RunFolder, source: DataSource) -> list[Sample]:
         raise DataError(
             f"{run.path} held no image out: name other images with `split=`, or train with data.holdout above 0"
         )
-    if hash_names(sample.image_id for sample in held) != sha256:
+    if hash_names(sample.image_id for sample in found) != sha256:
+        done = "held out" if name == "held_out" else "was fitted to"
         raise DataError(
-            f"the images that {run.path} held out ({images}) are not those of {source.root} ({len(held)}): "
+            f"the images that {run.path} {done} ({images}) are not those of {source.root} ({len(found)}): "
             "point `data=` at the set it was trained on, unchanged"
         )
-    return held
+    return found
 
 
 def find_split(run: RunFolder, source: DataSource, split: str) -> Sequence[Sample]:

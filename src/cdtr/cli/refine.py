@@ -1,0 +1,36 @@
+"""Command line of `cdtr refine`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cdtr.cli._options import BoxesOption, ResumeOption, RunArgument, RunOutOption, SetOption, option
+
+
+def command(
+    run: RunArgument,
+    data: Annotated[Path, option("The data set that the run was trained on.")],
+    out: RunOutOption,
+    boxes: BoxesOption = None,
+    overrides: SetOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train a second stage on a run's own maps, for sharper boxes, and write both as a new run.
+
+    No true box is looked at, unless --boxes names some of training images: these then replace the run's maps.
+
+    Example: cdtr refine runs/one --data photos/ --out runs/two
+    """
+    from cdtr.cli._output import TERMINAL, localize_step, next_steps
+    from cdtr.workflows.opening import HELD_OUT, find_test_split
+    from cdtr.workflows.refine import refine
+    from cdtr.workflows.train import is_main_process
+
+    found = refine(run, data, out, overrides=overrides or (), boxes=boxes, resume=resume, reporter=TERMINAL)
+    if not is_main_process():
+        return
+    print(f"wrote {found.path}: both stages in {found.weights.name}")
+    split = found.calibration_split
+    how = ["--split", str(split)] if split != HELD_OUT else [] if found.source.annotated else ["--label-free"]
+    calibrate = [("calibrate", found.path, "--data", data, *how)] if split else []
+    evaluate = [("evaluate", out, "--data", data)] if find_test_split(found.source) else []
+    next_steps(*calibrate, *evaluate, localize_step(out, "--overlays"))

@@ -1,0 +1,206 @@
+"""Train a second stage on the maps of a trained run: sharper boxes, still from class labels alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cdtr.api import as_seen, choose_threshold, find_device, load_model
+from cdtr.config import REFINED, Config, ViewName, load_config
+from cdtr.data.loader import eval_loader
+from cdtr.data.pixels import View
+from cdtr.errors import ConfigError, DataError
+from cdtr.evaluation.calibration import halfway_threshold
+from cdtr.evaluation.forward import predict
+from cdtr.files import atomic_folder
+from cdtr.records import Annotation, DataSource, FloatArray, Sample
+from cdtr.runs import TARGETS, RunFolder
+from cdtr.training import loop
+from cdtr.workflows.opening import DataLike, RunLike, fitted_samples, resolve_data, resolve_run
+from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
+from cdtr.workflows.train import Run, console_of, warn_of_training
+
+_THRESHOLD = "threshold.txt"  # of the targets, beside them
+_VIEW: ViewName = "mirrored"
+_IMAGES_SEEN = 11_000  # over all epochs
+_MOST_EPOCHS = 60
+_LARGER = 9 / 8  # the side of images before they are cropped
+_FAINTEST = 0.02  # deviation of a map's values over the image, below which it shows nothing
+
+
+def refine(
+    run: RunLike,
+    data: DataLike,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    boxes: str | None = None,
+    resume: bool = False,
+    reporter: Reporter = SILENT,
+) -> Run:
+    """Train a segmenter on a run's own maps of its training images, and join both in a new run.
+
+    The targets are the maps of the images' labels, averaged with those of the mirrored images. No true box is looked
+    at, unless ``boxes`` names some.
+
+    Args:
+        run: the first run: its folder, or a hub id.
+        data: the data set that it was trained on.
+        out: the run folder to write; it is used as any other run.
+        overrides: settings over those of the second stage, such as ``train.epochs=4``.
+        boxes: a file or folder of boxes of some training images, such as reviewed ones: they replace the first run's
+            maps of these images, and the recipe's label says so.
+        resume: go on with a training that was stopped.
+        reporter: takes notes and progress.
+
+    Returns:
+        The new run.
+
+    Raises:
+        ConfigError: a setting is wrong, or something is in the way of ``out``.
+        CheckpointError: the first run is not finished.
+        DataError: the data set is not that of the first run, or the first run's maps show nothing.
+
+    Example:
+        ``cdtr.refine("runs/one", "photos", "runs/two")``
+    """
+    first, folder = resolve_run(run), RunFolder(out)
+    source = resolve_data(first, data, boxes, None, reporter)
+    fit = fitted_samples(first, source)
+    if first.path.resolve() == folder.path.resolve():
+        raise ConfigError(f"{folder.path} is the first run itself: choose another `out=`")
+    if not resume and folder.path.is_dir() and any(folder.path.iterdir()):
+        raise ConfigError(f"{folder.path} is not empty: choose another `out=`, or go on with `resume=True`")
+    targets = folder.path / TARGETS
+    boxed = {} if boxes is None else _annotations(source, fit)
+    if boxes is not None and not boxed:
+        raise DataError(f"no image that {first.path} was fitted to has a box in {boxes}: expected boxes of such images")
+    if not (targets / _THRESHOLD).is_file():
+        write_targets(first, fit, boxed, targets, reporter)
+    threshold = float((targets / _THRESHOLD).read_text(encoding="utf-8"))
+    settings = second_stage(first, targets, threshold, len(fit), len(boxed), overrides)
+    refined = Run(loop.train(settings, source, folder.path, resume, console_of(reporter)).path, source)
+    warn_of_training(refined, settings, reporter)
+    return refined
+
+
+def second_stage(
+    first: RunFolder, targets: Path, threshold: float, images: int, boxed: int, overrides: Sequence[str] = ()
+) -> Config:
+    """Return the settings of a second stage.
+
+    Args:
+        first: the first run.
+        targets: the folder of its maps.
+        threshold: of the targets, between object and background.
+        images: the number of training images.
+        boxed: how many of them have true boxes as targets.
+        overrides: settings over these.
+
+    Raises:
+        ConfigError: a setting is unknown or wrong.
+    """
+    before = first.config()
+    inner = before.refine.method if before.method == REFINED else before.method
+    height, width = before.data.input_size
+    taught = before.data.prior_maps_taught_with if before.data.prior_maps is not None else "labels"
+    settings = before.updated(
+        method=REFINED,
+        sba={"enabled": False},
+        refine={"first": str(first.path), "method": inner, "threshold": threshold},
+        data={
+            "prior_maps": str(targets),
+            "prior_maps_taught_with": f"{taught} and {boxed} boxed images" if boxed else taught,
+            "augment": "crop_flip",
+            "resize": [round(height * _LARGER), round(width * _LARGER)],
+        },
+        train={
+            "epochs": min(_MOST_EPOCHS, max(1, round(_IMAGES_SEEN / max(1, images)))),
+            "batch_size": 32,
+            "accumulation": 1,
+            "lr": 2.0e-3,
+            "lr_rule": "as_given",
+            "min_lr": 1.0e-6,
+            "weight_decay": 0.01,
+            "schedule": "cosine",
+            "warmup_epochs": 0.5,
+            "balance": "none",
+        },
+        evaluation={"view": _VIEW, "threshold": None},
+    )
+    return load_config(None, overrides, settings.model_dump(mode="json")) if overrides else settings
+
+
+def write_targets(
+    first: RunFolder,
+    samples: Sequence[Sample],
+    boxed: Mapping[str, Annotation],
+    folder: Path,
+    reporter: Reporter = SILENT,
+) -> None:
+    """Write the map of each image's label as an 8-bit PNG, and the threshold between object and background.
+
+    All or none is written. The threshold is the run's own, or where it has none, the mean over the maps of the value
+    halfway from their mean to their brightest fifth.
+
+    Args:
+        first: the run whose maps they are.
+        samples: its training images.
+        boxed: true boxes by image id, which replace the maps of these images.
+        folder: where to write.
+        reporter: takes progress.
+
+    Raises:
+        DataError: the maps show nothing.
+    """
+    config, device = first.config(), find_device(None)
+    view = View.of(_VIEW, config.data)
+    method = as_seen(load_model(first.path, device), view)
+    batches = eval_loader(samples, config, view=_VIEW, on_broken=warn_of_left_out(reporter))
+    own = choose_threshold(first)
+    halves, faint = [], 0
+    with (
+        atomic_folder(folder, _THRESHOLD) as temporary,
+        reporter.progress("maps of the first run", len(samples)) as done,
+    ):
+        for found in predict(method, batches, device):
+            values = _scaled(np.asarray(found.label_map, dtype=np.float64))
+            faint += bool(values.std() < _FAINTEST)
+            halves.append(halfway_threshold(values.astype(np.float32)))
+            if found.sample.image_id in boxed:
+                values = _filled(boxed[found.sample.image_id], found.size_hw, (values.shape[0], values.shape[1]))
+            path = temporary / f"{found.sample.image_id}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
+            done(1)
+        if not halves or faint == len(halves):
+            raise DataError(f"the maps of {first.path} show nothing on its training images: train it again first")
+        threshold = float(np.mean(halves)) if own is None else own.value
+        (temporary / _THRESHOLD).write_text(f"{threshold}\n", encoding="utf-8")
+
+
+def _annotations(source: DataSource, samples: Sequence[Sample]) -> dict[str, Annotation]:
+    found = {sample.image_id: source.annotate(sample) for sample in samples}
+    return {name: one for name, one in found.items() if one is not None and len(one.boxes_xyxy)}
+
+
+def _scaled(values: FloatArray) -> FloatArray:
+    """From the minimum and maximum to [0, 1]; a constant map becomes zeros."""
+    values = values - values.min()
+    scaled: FloatArray = values / (values.max() or 1.0)
+    return scaled
+
+
+def _filled(annotation: Annotation, size_hw: tuple[int, int], cells_hw: tuple[int, int]) -> FloatArray:
+    """A map of (h, w) cells: the share of each cell that lies in a true box."""
+    height, width = size_hw
+    mask = np.zeros((height, width), dtype=np.float32)
+    for x0, y0, x1, y1 in np.rint(annotation.boxes_xyxy).astype(int):
+        mask[max(0, y0) : y1, max(0, x0) : x1] = 1
+    cells = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(mask)[None], cells_hw)
+    found: FloatArray = cells[0].numpy().astype(np.float64)
+    return found
