@@ -28,7 +28,7 @@ def beyond_paper(config: Config) -> dict[str, str]:
         "fuse": None if config.maps.fuse == "product" else f"{config.maps.fuse} maps",
         "padding": "replicate padding" if config.maps.padding == "replicate" else None,
         "balance": _BALANCE.get(config.train.balance),
-        "refine": "a segmenter as second stage" if config.method == REFINED else None,
+        "refine": _second_stage(config),
     }
     return {feature: words for feature, words in found.items() if words is not None}
 
@@ -90,6 +90,12 @@ def uses_prior_maps(config: Config) -> bool:
 
 def _probes(config: Config) -> bool:
     return config.backbone.stem == "cnn" and config.backbone.cnn.classifier == "features"
+
+
+def _second_stage(config: Config) -> str | None:
+    taught = config.data.prior_maps_taught_with
+    of_boxes = "" if taught == "labels" else f" ({taught})"
+    return f"a segmenter as second stage{of_boxes}" if config.method == REFINED else None
 
 
 def _stem(config: Config) -> str | None:

@@ -79,6 +79,7 @@ def refine(
     boxed = {} if boxes is None else _annotations(source, fit)
     if boxes is not None and not boxed:
         raise DataError(f"no image that {first.path} was fitted to has a box in {boxes}: expected boxes of such images")
+    second_stage(first, targets, 0.5, len(fit), len(boxed), overrides)  # a wrong setting is named before any work
     if not (targets / _THRESHOLD).is_file():
         write_targets(first, fit, boxed, targets, reporter)
     threshold = float((targets / _THRESHOLD).read_text(encoding="utf-8"))

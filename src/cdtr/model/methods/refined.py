@@ -67,10 +67,10 @@ class Refined(Method):
         with torch.no_grad():
             output = self.first(images, auxiliary=False)
         found = output.maps[:, :1] if self.same_map else output.maps
-        scaled = F.interpolate(scale_maps(found.float()), size=seen.shape[1:], mode="bilinear", align_corners=False)
-        maps = scaled * seen.sigmoid()[:, None] ** self.config.share
+        maps = _resized(scale_maps(found.float()), seen) * seen.sigmoid()[:, None] ** self.config.share
+        attention = _resized(output.attention[:, None].float(), seen)[:, 0]
         maps = maps.expand(-1, output.logits.shape[1], -1, -1)
-        return ModelOutput(output.logits, maps, output.attention, {"segmentation": seen})
+        return ModelOutput(output.logits, maps, attention, {"segmentation": seen})
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """Compute the cross-entropy of object and background where the targets are sure.
@@ -101,6 +101,11 @@ class Refined(Method):
             return images
         size = max(16, round(height * scale)), max(16, round(width * scale))
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+
+def _resized(maps: Tensor, like: Tensor) -> Tensor:
+    """Resize maps (B, K, h, w) to the last two sides of ``like``."""
+    return F.interpolate(maps, size=(like.shape[-2], like.shape[-1]), mode="bilinear", align_corners=False)
 
 
 def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> Refined:
