@@ -80,7 +80,7 @@ def runs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs")
     for method in ("cam", "tscam"):
         settings = [word for setting in (f"method={method}", *SETTINGS) for word in ("--set", setting)]
-        run_cdtr("train", photos, "--out", out / method, *settings)
+        run_cdtr("train", photos, "--out", out / method, "--config", "small", *settings)
     return out
 
 

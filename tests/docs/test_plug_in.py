@@ -77,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
             Image.fromarray(picture.image).save(root / name / f"{index}.png")
     settings = [word for setting in ("method=focus", "focus.weight=0.3", *TINY) for word in ("--set", setting)]
     with pytest.raises(SystemExit) as stopped:
-        main(["train", str(root), "--out", str(out), *settings])
+        main(["train", str(root), "--out", str(out), "--config", "small", *settings])
     assert not stopped.value.code
     return RunFolder(out)
 

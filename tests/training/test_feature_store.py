@@ -27,7 +27,7 @@ from training_helpers import (
     write_classes,
 )
 
-from cdtr.config import Config
+from cdtr.config import Config, beyond_paper
 from cdtr.data.datasets import load_source
 from cdtr.data.loader import eval_loader, train_loader
 from cdtr.data.split import hold_out
@@ -308,8 +308,12 @@ def test_the_pseudo_map_may_be_the_map_of_every_class():
     method = build_method(hybrid_config(maps={"fuse": "pseudo"}), 2).eval()
     output = method(torch.randn(1, 3, 64, 64))
     torch.testing.assert_close(output.maps, output.aux["m_ocm"][:, None].expand(1, 2, 8, 8))
-    with pytest.raises(ConfigError, match="pseudo needs ocm"):
-        hybrid_config(maps={"fuse": "pseudo"}, method="tscam", ocm={"enabled": False}, guide={"attention": "shared"})
+    without = hybrid_config(
+        maps={"fuse": "pseudo"}, method="tscam", ocm={"enabled": False}, guide={"attention": "shared"}
+    )
+    found = build_method(without, 2).eval()(torch.randn(1, 3, 64, 64))
+    torch.testing.assert_close(found.maps, found.attention[:, None].expand(1, 2, 8, 8))
+    assert beyond_paper(without)["fuse"] == "attention maps"
 
 
 def _trained_on(config: Config, samples: list) -> set[str]:

@@ -119,7 +119,7 @@ def test_the_default_has_epochs_by_the_number_of_images(images: int, overrides: 
     source = DataSource("folders", Path("photos"), ("a",), {"train": tuple(samples)}, False, lambda _sample: None)
     fitted = train_module._fit_epochs(load_config("imagenet", overrides), source, overrides, notes)
     assert fitted.train.epochs == epochs
-    assert f"{epochs} epochs for {images} images" in notes.lines[0]
+    assert f"{epochs} epoch{'' if epochs == 1 else 's'} for {images} images" in notes.lines[0]
     assert "`cdtr priors`" in notes.lines[0]
 
 

@@ -25,7 +25,7 @@ def beyond_paper(config: Config) -> dict[str, str]:
         "prior": None if prior is None else words,
         "stem": _stem(config),
         "classifier": "classifier of CNN features" if _probes(config) else None,
-        "fuse": None if config.maps.fuse == "product" else f"{config.maps.fuse} maps",
+        "fuse": None if config.maps.fuse == "product" else f"{_fused(config)} maps",
         "padding": "replicate padding" if config.maps.padding == "replicate" else None,
         "balance": _BALANCE.get(config.train.balance),
         "refine": _second_stage(config),
@@ -70,8 +70,6 @@ def switch_conflict(config: Config) -> str:
             "the prior shared needs guide.features backbone, backbone.stem cnn and backbone.cnn.frozen true: it is a "
             "direction in the features of a frozen CNN"
         )
-    if config.maps.fuse == "pseudo" and config.ocm.enabled is False:
-        return "maps.fuse pseudo needs ocm.enabled: it is the pseudo map of OCM"
     if _probes(config) and not config.backbone.cnn.frozen:
         return "backbone.cnn.classifier features needs backbone.cnn.frozen true: it is fitted once, before training"
     if config.guide.attention != "evidence" and not config.guide.enabled:
@@ -90,6 +88,11 @@ def uses_prior_maps(config: Config) -> bool:
 
 def _probes(config: Config) -> bool:
     return config.backbone.stem == "cnn" and config.backbone.cnn.classifier == "features"
+
+
+def _fused(config: Config) -> str:
+    """The map that ``maps.fuse`` stands for: without OCM its pseudo map is the attention that it is made of."""
+    return "attention" if config.maps.fuse == "pseudo" and config.ocm.enabled is False else config.maps.fuse
 
 
 def _second_stage(config: Config) -> str | None:

@@ -177,10 +177,11 @@ def _fit_epochs(config: Config, source: DataSource, overrides: Sequence[str], re
     if not any(setting.startswith("train.epochs") for setting in overrides):
         config = config.updated(train={"epochs": epochs})
     if is_main_process():
+        epochs = config.train.epochs
         reporter.note(
             f"no `config=`: taking the preset {WITH_WEIGHTS}, features of an ImageNet network that a package brings, "
-            f"{config.train.epochs} epochs for {count} images. `cdtr priors` shows what it learns from; for textures, "
-            f"such as defects of steel, try `config={FROM_SCRATCH}`"
+            f"{epochs} {'epoch' if epochs == 1 else 'epochs'} for {count} images. `cdtr priors` shows what it learns "
+            f"from; for textures, such as defects of steel, try `config={FROM_SCRATCH}`"
         )
     return config
 

@@ -189,15 +189,14 @@ def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig, m_ocm: Tensor | Non
             that of a class that is not recognised, the product is inverted attention; ``softplus`` of the class maps
             avoids that. ``attention`` and ``pseudo`` leave the class maps out: every class has the same map, the
             attention or OCM's pseudo map, as sharp as the patches.
-        m_ocm: (B, h, w), the pseudo map of OCM, if there is one.
+        m_ocm: (B, h, w), the pseudo map of OCM; without OCM ``pseudo`` is the attention that it would be made of.
 
     Returns:
         (B, C, h, w).
     """
-    if config.fuse == "attention":
-        return m_ca[:, None].expand_as(evidence)
-    if config.fuse == "pseudo" and m_ocm is not None:
-        return m_ocm[:, None].expand_as(evidence)
+    if config.fuse in {"attention", "pseudo"}:
+        found = m_ocm if config.fuse == "pseudo" and m_ocm is not None else m_ca
+        return found[:, None].expand_as(evidence)
     return m_ca[:, None] * (F.softplus(evidence) if config.fuse == "softplus" else evidence)
 
 
