@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from cdtr.config import Config, parse_config, recipe_label
 from cdtr.data.balance import settle_balance
+from cdtr.data.batches import WarnOnce
 from cdtr.data.datasets import check_class_names
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
@@ -51,6 +52,7 @@ class Prepared:
         sba: SBA with its CLIP, where it takes part.
         manifest: what is written about the run.
         start: the weights file that the transformer of a new run starts from.
+        on_broken: takes images that cannot be decoded, of every loader of the training.
     """
 
     run: RunFolder
@@ -60,6 +62,7 @@ class Prepared:
     sba: Sba | None
     manifest: Mapping[str, Any]
     start: Start | None = None
+    on_broken: WarnOnce = field(default_factory=WarnOnce)
 
 
 def prepare_run(
