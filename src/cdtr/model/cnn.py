@@ -268,14 +268,16 @@ class CnnStem(nn.Module):
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         self.features = build_cnn_features(config, data, self.grid_size, load_weights)
         self.proj = LevelConv(self.features, embed_dim)
-        self._loaded = {name: tensor.clone() for name, tensor in self.features.network.state_dict().items()}
+        weights = self.features.network.state_dict() if load_weights else {}
+        self._loaded = {name: tensor.clone() for name, tensor in weights.items()}
 
     def restore(self) -> None:
-        """Give the CNN the weights back that it was built with.
+        """Give the CNN the weights back that it was built with, unless a run's own weights follow.
 
         timm initialises every linear layer of a transformer once it is put together, those of its patches included.
         """
-        self.features.network.load_state_dict(self._loaded)
+        if self._loaded:
+            self.features.network.load_state_dict(self._loaded)
         self._loaded = {}
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
