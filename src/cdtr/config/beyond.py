@@ -69,7 +69,10 @@ def switch_conflict(config: Config) -> str:
             "direction in the features of a frozen CNN"
         )
     if config.maps.fuse == "pseudo" and config.ocm.enabled is False:
-        return "maps.fuse pseudo needs ocm.enabled: it is the pseudo map of OCM"
+        return (
+            "maps.fuse pseudo needs ocm.enabled, as it is the pseudo map of OCM: for a method without OCM, such as "
+            "tscam, set maps.fuse=attention as well"
+        )
     if _probes(config) and not config.backbone.cnn.frozen:
         return "backbone.cnn.classifier features needs backbone.cnn.frozen true: it is fitted once, before training"
     if config.guide.attention != "evidence" and not config.guide.enabled:
