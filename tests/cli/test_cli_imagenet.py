@@ -1,4 +1,4 @@
-"""The preset ``imagenet`` from training to boxes without a connection, and without the package of its weights."""
+"""Presets with knowledge of ImageNet: ``imagenet`` without a connection and without its package, others offline."""
 
 from __future__ import annotations
 
@@ -83,3 +83,19 @@ def test_without_the_package_one_line_names_it(
     small = ("train", photos, "--out", run, "--config", "small", *OVERRIDES)
     assert in_process(capsys, *small)[0] == 0
     shutil.rmtree(run)
+
+
+def test_offline_a_preset_of_the_hub_says_what_it_would_fetch_and_stops(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fetch(*_: object, **__: object) -> None:
+        raise ConnectionError("no connection in a test")
+
+    monkeypatch.setattr("timm.create_model", fetch)
+    run = tmp_path / "run"
+    code, _, said = in_process(capsys, "train", photos, "--out", run, "--config", "dinov2-s", "--set", "data.workers=0")
+    assert code == 2
+    lines = " ".join(said.split())
+    assert "timm/vit_small_patch14_dinov2.lvd142m on the Hugging Face hub" in lines
+    assert said.splitlines()[-1].startswith("error: the weights of vit_small_patch14_dinov2 cannot be fetched from")
+    assert not run.exists()

@@ -12,7 +12,7 @@ from cdtr.model import methods
 from cdtr.model.methods import SWITCHES, build_method, catr, cdtr, check_bundle, method_names, tscam, with_switches
 from oracles import model_oracles as oracle
 
-PSEUDO = ("imagenet",)  # presets whose map is OCM's pseudo map
+PSEUDO = ("dinov2-s", "dinov3-s", "imagenet")  # presets whose map is OCM's pseudo map
 OFF = {name: {"enabled": False} for name in ("csm", "ocm", "ski", "sba")}
 
 
@@ -242,6 +242,21 @@ def test_presets_leave_the_modules_to_the_method(preset: str, method: str, on: s
 def test_a_method_without_ocm_is_told_both_settings(preset: str) -> None:
     with pytest.raises(ConfigError, match=r"such as tscam, set maps\.fuse=attention as well"):
         with_switches(load_config(preset, ["method=tscam"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["backbone.weights=none"], "random weights would never learn"),
+        (
+            ["backbone.stem=cnn", "backbone.weights=x.pth", "backbone.cnn.frozen=false"],
+            "needs backbone.cnn.frozen",
+        ),
+    ],
+)
+def test_what_cannot_be_frozen(changes: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        with_switches(load_config("cub", ["backbone.frozen=true", *changes]))
 
 
 @pytest.mark.parametrize("name", ["cdtr", "catr"])

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cdtr.config import CnnConfig, DataConfig
-from cdtr.errors import CheckpointError, ConfigError
+from cdtr.errors import ConfigError
 from cdtr.model.cells import probe_cells, resampling
+from cdtr.model.hub_weights import not_fetched
 from cdtr.model.norm import SyncedBatchNorm2d
 from cdtr.model.packaged import load_packaged
 from cdtr.model.weights import check_fit, read_state_dict
@@ -168,11 +169,10 @@ def build_cnn_features(
     hub = load_weights and config.weights == "hub"
     try:
         network: Any = timm.create_model(config.name, pretrained=hub)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"the weights of {config.name} cannot be fetched from the hub ({type(error).__name__}): go online, or set "
-            "backbone.cnn.weights to package or to a file"
-        ) from error
+    except Exception as error:
+        if not hub:
+            raise
+        raise not_fetched(config.name, error, "backbone.cnn.weights to package or to a file") from error
     found = sorted({int(info["reduction"]) for info in getattr(network, "feature_info", [])})
     if not hasattr(network, "forward_intermediates") or hasattr(network, "cls_token") or len(found) < 2:
         raise ConfigError(

@@ -39,6 +39,7 @@ def start_of(run: RunFolder) -> str:
     pretrained = ((manifest.get("started_from") or {}).get("notes") or {}).get("pretrained_on")
     start = _STARTS.get(weights, f"the file {weights}") + (f", pretrained on {pretrained}" if pretrained else "")
     backbone = run.config().backbone
+    start += ", frozen" if backbone.frozen else ""
     return f"{cnn_of(backbone.cnn)}; the rest from {start}" if backbone.stem == "cnn" else start
 
 

@@ -20,6 +20,7 @@ from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.files import is_stray
 from cdtr.image_files.reading import check_images
+from cdtr.model.hub_weights import hub_lines
 from cdtr.model.methods import with_switches
 from cdtr.model.sba import Sba
 from cdtr.records import DataSource, Sample
@@ -100,6 +101,8 @@ def prepare_run(
     balanced = settle_balance(config, fit, source.class_names, say)
     settled, sba, clip_fit = agree_on_sba(accelerator, balanced, source, fit, held_out, say)
     start = find_start(config)
+    for line in hub_lines(settled):
+        say(line)
     manifest = {
         **_manifest(config, source, fit, held_out, clip_fit, broken, start),
         "recipe": recipe_label(balanced),
