@@ -98,4 +98,5 @@ def test_offline_a_preset_of_the_hub_says_what_it_would_fetch_and_stops(
     lines = " ".join(said.split())
     assert "timm/vit_small_patch14_dinov2.lvd142m on the Hugging Face hub" in lines
     assert said.splitlines()[-1].startswith("error: the weights of vit_small_patch14_dinov2 cannot be fetched from")
+    assert said.splitlines()[-1].endswith("or set backbone.weights to a .pth or .safetensors file")  # none would not do
     assert not run.exists()

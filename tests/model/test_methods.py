@@ -247,7 +247,7 @@ def test_a_method_without_ocm_is_told_both_settings(preset: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["backbone.weights=none"], "random weights would never learn"),
+        (["backbone.weights=none"], r"random weights would never learn: set backbone\.frozen=false"),
         (
             ["backbone.stem=cnn", "backbone.weights=x.pth", "backbone.cnn.frozen=false"],
             "needs backbone.cnn.frozen",

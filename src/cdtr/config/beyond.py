@@ -75,7 +75,10 @@ def switch_conflict(config: Config) -> str:
             "tscam, set maps.fuse=attention as well"
         )
     if config.backbone.frozen and config.backbone.weights == "none":
-        return "backbone.frozen true needs backbone.weights hub or a file: random weights would never learn"
+        return (
+            "backbone.frozen true needs backbone.weights hub or a file, as random weights would never learn: set "
+            "backbone.frozen=false for a start from scratch"
+        )
     if config.backbone.frozen and config.backbone.stem == "cnn" and not config.backbone.cnn.frozen:
         return "backbone.frozen true needs backbone.cnn.frozen true: the CNN is a part of what stays as it is"
     if _probes(config) and not config.backbone.cnn.frozen:

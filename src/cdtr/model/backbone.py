@@ -295,6 +295,6 @@ def _create(config: BackboneConfig, data: DataConfig, padding: Padding, load_wei
         if isinstance(error, RuntimeError):
             raise ConfigError(f"{unfit} ({first_mismatch(str(error))})") from error
         # The hub's own errors, and whatever a damaged file raises.
-        others = "backbone.weights to a .pth or .safetensors file, or to none for a start from scratch"
-        raise not_fetched(config.name, error, others) from error
+        scratch = "" if config.frozen else ", or to none for a start from scratch"
+        raise not_fetched(config.name, error, f"backbone.weights to a .pth or .safetensors file{scratch}") from error
     return model
