@@ -36,7 +36,8 @@ def test_a_configuration_is_the_papers_unless_it_says_otherwise() -> None:
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_names_its_recipe(name: str) -> None:
-    own = {"pretrain-small": "pretrain-small", "quickstart": "small", "imagenet": "imagenet"}
+    own = {"pretrain-small": "pretrain-small", "quickstart": "small"}
+    own |= {name: name for name in ("imagenet", "deit-s", "dinov2-s", "dinov3-s")}
     kind = "official" if name.endswith("-official") else "small" if name.endswith("small") else "paper"
     expected = own.get(name, kind)
     assert load_config(name).recipe == expected
@@ -54,6 +55,8 @@ def test_every_preset_names_its_recipe(name: str) -> None:
         ("cub", ["maps.fuse=softplus"], "paper + softplus maps"),
         ("cub", ["maps.padding=replicate"], "paper + replicate padding"),
         ("cub", ["backbone.stem=conv"], "paper + convolutional stem"),
+        ("cub", ["backbone.frozen=true"], "paper + frozen transformer"),
+        ("dinov2-s", ["backbone.frozen=false"], "dinov2-s without frozen transformer"),
         ("cub", ["fidelity=official"], "official"),
         ("cub", ["fidelity=official", "recipe=paper"], "paper with fidelity official"),
         ("cub-official", ["recipe=official", "fidelity=paper"], "official with fidelity paper"),
@@ -120,6 +123,7 @@ def test_every_switch_beyond_the_paper_is_in_the_label_and_in_the_docs() -> None
         "maps.fuse": "softplus",
         "maps.padding": "replicate",
         "backbone.stem": "conv",
+        "backbone.frozen": "true",
     }
     assert documented == set(changes)
     guided = label("cub", "guide.enabled=true")

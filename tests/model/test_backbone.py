@@ -67,6 +67,20 @@ def test_tokens_equal_timm(name, size, overrides, stem, grid, prefix):
             torch.testing.assert_close(tokens.patches[:, :, row, column], features[:, prefix + row * grid[1] + column])
 
 
+@pytest.mark.parametrize(("name", "size", "overrides", "stem", "grid", "prefix"), CASES)
+def test_a_frozen_one_has_no_gradients_and_trains_as_it_is_evaluated(name, size, overrides, stem, grid, prefix):
+    backbone = make(name, size, overrides, stem)
+    images = torch.randn(2, 3, *size)
+    before = backbone(images)
+    state = {key: value.clone() for key, value in backbone.state_dict().items()}
+    backbone.freeze()
+    after = backbone.train()(images)
+    for part in ("patches", "class_token", "attention"):
+        torch.testing.assert_close(getattr(before, part).detach(), getattr(after, part))
+        assert not getattr(after, part).requires_grad
+    assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
+
+
 @torch.no_grad()
 def test_attention_equals_a_softmax_by_hand():
     backbone = make("vit_tiny_patch16_224", (32, 32), {"patch_size": 8})

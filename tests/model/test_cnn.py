@@ -154,6 +154,19 @@ def test_networks_that_cannot_be_had(settings, error, message):
         build_cnn_features(CnnConfig(**{**TINY, **settings}), DATA, (4, 6))
 
 
+@pytest.mark.parametrize(("load_weights", "restored"), [(True, 1), (False, 0)])
+def test_weights_are_kept_over_timms_initialisation_unless_others_follow(monkeypatch, load_weights, restored):
+    restore, calls = torch.nn.Module.load_state_dict, []
+
+    def counted(self, state, *args, **kwargs):
+        calls.append(len(state))
+        return restore(self, state, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", counted)
+    build_method(Config().updated(**HYBRID), 3, load_weights=load_weights)
+    assert len(calls) == restored
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec(PACKAGES["tf_efficientnet_lite2"]) is None, reason="the package is not installed"
 )

@@ -12,6 +12,7 @@ from cdtr.model import methods
 from cdtr.model.methods import SWITCHES, build_method, catr, cdtr, check_bundle, method_names, tscam, with_switches
 from oracles import model_oracles as oracle
 
+PSEUDO = ("dinov2-s", "dinov3-s", "imagenet")  # presets whose map is OCM's pseudo map
 OFF = {name: {"enabled": False} for name in ("csm", "ocm", "ski", "sba")}
 
 
@@ -227,14 +228,35 @@ def test_bf16_autocast_keeps_maps_and_losses_in_float32(make_method, batch):
 @pytest.mark.parametrize("preset", preset_names())
 @pytest.mark.parametrize(("method", "on"), [("tscam", ""), ("catr", "csm ocm"), ("cdtr", "csm ocm ski sba")])
 def test_presets_leave_the_modules_to_the_method(preset: str, method: str, on: str) -> None:
-    changes = [f"method={method}", *(["maps.fuse=attention"] if preset == "imagenet" else [])]  # tscam has no OCM
+    changes = [f"method={method}", *(["maps.fuse=attention"] if preset in PSEUDO else [])]  # tscam has no OCM
     paper = load_config(preset, changes).updated(fidelity="paper")  # tscam has no other bundle
     config = with_switches(paper)
     # Some switch SBA off, others insist on it: their files say why.
-    off = {"sba"} if preset in ("cub-50-small", "imagenet", "tiny-imagenet-small") else set()
+    off = {"sba"} if preset in (*PSEUDO, "cub-50-small", "tiny-imagenet-small") else set()
     insisted = {"sba"} if preset.removesuffix("-official") in ("neu-det", "brain-tumor") else set()
     expected = set(on.split()) - off | insisted
     assert [name for name in SWITCHES if getattr(config, name).enabled] == [n for n in SWITCHES if n in expected]
+
+
+@pytest.mark.parametrize("preset", PSEUDO)
+def test_a_method_without_ocm_is_told_both_settings(preset: str) -> None:
+    with pytest.raises(ConfigError, match=r"such as tscam, set maps\.fuse=attention as well"):
+        with_switches(load_config(preset, ["method=tscam"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["backbone.weights=none"], r"random weights would never learn: set backbone\.frozen=false"),
+        (
+            ["backbone.stem=cnn", "backbone.weights=x.pth", "backbone.cnn.frozen=false"],
+            "needs backbone.cnn.frozen",
+        ),
+    ],
+)
+def test_what_cannot_be_frozen(changes: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        with_switches(load_config("cub", ["backbone.frozen=true", *changes]))
 
 
 @pytest.mark.parametrize("name", ["cdtr", "catr"])

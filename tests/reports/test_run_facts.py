@@ -41,3 +41,9 @@ def test_a_hybrid_says_where_its_cnn_is_from(tmp_path: Path, cnn: dict[str, obje
     config = Config().updated(backbone={"weights": "none", "stem": "cnn", "cnn": cnn})
     run.config_file.write_text(config.to_yaml(), encoding="utf-8")
     assert start_of(run).startswith(words)
+
+
+def test_a_frozen_transformer_is_said(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.config_file.write_text(Config().updated(backbone={"frozen": True}).to_yaml(), encoding="utf-8")
+    assert start_of(run) == "the pretrained weights of timm's hub, frozen"

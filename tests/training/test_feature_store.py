@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
 import warnings
 import zlib
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -18,6 +21,7 @@ from safetensors.torch import save_file
 from training_helpers import (
     assert_same_weights,
     cut_jpeg,
+    fill_together,
     noise_image,
     quiet_console,
     run_training,
@@ -28,13 +32,16 @@ from training_helpers import (
 )
 
 from cdtr.config import Config, beyond_paper
+from cdtr.data import loader
 from cdtr.data.datasets import load_source
 from cdtr.data.loader import eval_loader, train_loader
+from cdtr.data.shards import write_shards
 from cdtr.data.split import hold_out
 from cdtr.errors import ConfigError, DataError
+from cdtr.image_files.reading import read_image
 from cdtr.model.methods import build_method, with_switches
 from cdtr.model.methods.cdtr import Cdtr
-from cdtr.training import feature_store
+from cdtr.training import feature_store, features
 from cdtr.training.feature_store import FeatureStore
 from cdtr.training.features import fit_classifier, fit_to_features
 from cdtr.training.loop import train
@@ -314,6 +321,107 @@ def test_the_pseudo_map_may_be_the_map_of_every_class():
     found = build_method(without, 2).eval()(torch.randn(1, 3, 64, 64))
     torch.testing.assert_close(found.maps, found.attention[:, None].expand(1, 2, 8, 8))
     assert beyond_paper(without)["fuse"] == "attention maps"
+
+
+def test_a_broken_image_is_warned_of_once(images: Path, tmp_path: Path):
+    for path in sorted(images.rglob("*.png"))[3:8]:  # held out and trained on, of both classes
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+        cut_jpeg(path.with_suffix(".jpg"))
+    config = hybrid_config(backbone={"cnn": {"classifier": "features"}}, maps={"fuse": "pseudo"}, data={"holdout": 0.4})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = run_training(config, images, tmp_path / "run")
+    told = Counter(str(one.message).split(":")[0] for one in caught if str(one.message).startswith("left out "))
+    assert set(told.values()) == {1}
+    assert {line.removeprefix("left out ") for line in told} == set(run.manifest()["broken_images"])
+    assert len(told) == 5
+
+
+def test_images_are_not_decoded_where_their_features_do(images: Path, monkeypatch: pytest.MonkeyPatch):
+    config = hybrid_config(
+        backbone={"cnn": {"classifier": "features"}}, maps={"fuse": "pseudo"}, ocm={"prior": "border"}
+    )
+    decoded: list[Path] = []
+
+    def counted(path: Path, limit: int) -> Image.Image:
+        decoded.append(path)
+        return read_image(path, limit)
+
+    monkeypatch.setattr(loader, "read_image", counted)
+    found, counts = [], []
+    batches = features._batches
+    for decode in (False, True):
+        method, store, samples = _store(config, images)
+        decoded.clear()
+        if decode:
+            monkeypatch.setattr(
+                features, "_batches", lambda chosen, config, _, warn: batches(chosen, config, None, warn)
+            )
+        fit_to_features(method.cnn, method.guide, samples, config, store, lambda _: None)
+        fit_classifier(method.cnn, method.probe, samples, config, store, lambda _: None)
+        counts.append(len(decoded))
+        found.append(method.state_dict())
+    assert counts == [0, 2 * len(samples)]
+    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
+
+
+def test_unfinished_files_are_deleted_after_a_day(images: Path, own_cache: Path):
+    config = hybrid_config()
+    _, store, samples = _store(config, images)
+    other = own_cache / "features" / "other network" / "ab"
+    other.mkdir(parents=True)
+    path = store._file(samples[0])
+    old, young = path.with_name(f"{path.name}.1.tmp"), path.with_name(f"{path.name}.2.tmp")
+    files = [old, young, other / "cd.3.tmp", other / "cd"]
+    for file in files:
+        file.write_bytes(b"part")
+    for file in (old, *files[2:]):
+        os.utime(file, (time.time() - 90_000,) * 2)
+    FeatureStore(store.cnn, config.data)
+    assert [file for file in files if file.exists()] == [young, other / "cd"]
+    assert path.is_file()
+
+
+def test_a_folder_that_cannot_be_written_does_where_nothing_is_missing(images: Path, monkeypatch: pytest.MonkeyPatch):
+    config = hybrid_config()
+    _, store, samples = _store(config, images)
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "mkdir", lambda self, **_: None if self.is_dir() else refuse())
+    again = FeatureStore(store.cnn, config.data)
+    again.fill(samples, config, Accelerator(cpu=True), lambda _: None)
+    assert _largest_error(again, config, samples) <= 0.51 / 255
+    again._file(samples[0]).unlink()
+    with pytest.raises(DataError, match=r"^the features of .* cannot be kept in .*Permission denied.*CDTR_CACHE.*$"):
+        again.fill(samples, config, Accelerator(cpu=True), lambda _: None)
+    with pytest.raises(DataError, match=r"^.* cannot be made for .*Permission denied.*CDTR_CACHE.*$"):
+        FeatureStore(store.cnn, config.data.model_copy(update={"input_size": (96, 96)}))
+
+
+def test_two_processes_may_fill_it_at_once(images: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch):
+    config = hybrid_config()
+    assert fill_together(config, images, own_cache) == [0, 0]
+    monkeypatch.setattr(FeatureStore, "_write", None)  # all is there, so nothing is written
+    _, store, samples = _store(config, images)
+    assert _largest_error(store, config, samples) <= 0.51 / 255
+    assert {path for path in own_cache.rglob("*") if path.is_file()} == {store._file(sample) for sample in samples}
+
+
+def test_images_in_tar_shards_train_without_kept_features(images: Path, tmp_path: Path, own_cache: Path):
+    pytest.importorskip("webdataset")
+    write_shards(load_source(images), tmp_path / "shards", images_per_shard=6)
+    config = hybrid_config(backbone={"cnn": {"classifier": "features"}}, maps={"fuse": "pseudo"}, data={"holdout": 0.2})
+    console = quiet_console()
+    run = train(config, load_source(tmp_path / "shards"), tmp_path / "run", False, console)
+    assert "classifier: fitted to the pooled features of 10 images" in text_of(console)
+    assert "prior shared: a direction in" in text_of(console)
+    assert run.weights.is_file()
+    assert not own_cache.exists()
 
 
 def _trained_on(config: Config, samples: list) -> set[str]:

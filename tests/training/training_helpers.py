@@ -175,6 +175,33 @@ def train_group(
     return [found.get(rank, {"error": f"exit code {code}", "held_out": []}) for rank, code in enumerate(ended)]
 
 
+def fill_together(config: Config, root: Path, cache: Path, count: int = 2) -> list[int | None]:
+    """Fill one feature store from ``count`` fresh processes that start at the same moment; their exit codes."""
+    gate = FRESH.Barrier(count)
+    processes = [FRESH.Process(target=_fill, args=(config.to_yaml(), root, cache, gate)) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    return [process.exitcode for process in processes]
+
+
+def _fill(config_yaml: str, root: Path, cache: Path, gate: Any) -> None:
+    from accelerate import Accelerator
+
+    from cdtr.config import parse_config
+    from cdtr.model.methods import build_method
+    from cdtr.training.feature_store import FeatureStore
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config, source = parse_config(config_yaml, "test"), load_source(root)
+    method: Any = build_method(config, len(source.class_names))
+    store = FeatureStore(method.cnn, config.data, cache)
+    gate.wait(60)
+    store.fill(source.splits["train"], config, Accelerator(cpu=True), lambda _: None)
+
+
 def _child(config_yaml: str, root: str, out: str, resume: bool, change: str) -> None:
     from cdtr.config import parse_config
 

@@ -24,6 +24,7 @@ def beyond_paper(config: Config) -> dict[str, str]:
         "guide": "guide" if config.guide.enabled else None,
         "prior": None if prior is None else words,
         "stem": _stem(config),
+        "frozen": "frozen transformer" if config.backbone.frozen else None,
         "classifier": "classifier of CNN features" if _probes(config) else None,
         "fuse": None if config.maps.fuse == "product" else f"{_fused(config)} maps",
         "padding": "replicate padding" if config.maps.padding == "replicate" else None,
@@ -70,6 +71,13 @@ def switch_conflict(config: Config) -> str:
             "the prior shared needs guide.features backbone, backbone.stem cnn and backbone.cnn.frozen true: it is a "
             "direction in the features of a frozen CNN"
         )
+    if config.backbone.frozen and config.backbone.weights == "none":
+        return (
+            "backbone.frozen true needs backbone.weights hub or a file, as random weights would never learn: set "
+            "backbone.frozen=false for a start from scratch"
+        )
+    if config.backbone.frozen and config.backbone.stem == "cnn" and not config.backbone.cnn.frozen:
+        return "backbone.frozen true needs backbone.cnn.frozen true: the CNN is a part of what stays as it is"
     if _probes(config) and not config.backbone.cnn.frozen:
         return "backbone.cnn.classifier features needs backbone.cnn.frozen true: it is fitted once, before training"
     if config.guide.attention != "evidence" and not config.guide.enabled:

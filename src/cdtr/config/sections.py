@@ -77,6 +77,7 @@ class BackboneConfig(Section):
 
     name: str = "deit_small_patch16_224"
     weights: str = "hub"  # hub, none, or a .pth or .safetensors file
+    frozen: bool = False  # the weights of the transformer stay as they are; heads and guide learn
     stem: Literal["patch", "conv", "cnn"] = "patch"
     cnn: CnnConfig = CnnConfig()  # for stem: cnn
     overrides: dict[str, Any] = Field(default_factory=dict)  # embed_dim, depth, ...: see architecture.py

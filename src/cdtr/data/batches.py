@@ -105,5 +105,22 @@ def one_thread(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
+class WarnOnce:
+    """Warns of each broken file once, for several loaders of the same images.
+
+    Attributes:
+        known: Ids of the images that were warned about, in this process or another.
+    """
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def __call__(self, sample: Sample, reason: str) -> None:
+        """Warn unless the image is known."""
+        if sample.image_id not in self.known:
+            self.known.add(sample.image_id)
+            _warn(sample, reason)
+
+
 def _warn(sample: Sample, reason: str) -> None:
     warnings.warn(f"left out {sample.image_id}: {reason}", stacklevel=3)

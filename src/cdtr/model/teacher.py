@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import DataConfig, PretrainConfig
-from cdtr.errors import CheckpointError, ConfigError
+from cdtr.errors import ConfigError
+from cdtr.model.hub_weights import not_fetched
 from cdtr.model.packaged import load_packaged
 from cdtr.model.weights import check_fit, read_state_dict
 
@@ -108,11 +109,10 @@ def load_teacher(config: PretrainConfig, data: DataConfig) -> Teacher:
         )
     try:
         model = timm.create_model(name, pretrained=weights == "hub")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"the weights of {name} cannot be fetched from the hub ({type(error).__name__}): go online, or set "
-            "pretrain.teacher_weights to a file"
-        ) from error
+    except Exception as error:
+        if weights != "hub":
+            raise
+        raise not_fetched(name, error, "pretrain.teacher_weights to a file") from error
     if weights == "package":
         load_packaged(model, name, "pretrain.teacher_weights")
     elif weights != "hub":

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cdtr.config import CnnConfig, Config, beyond_paper, is_on, recipe_label, specs_of
 from cdtr.evaluation.run_view import choose_view
-from cdtr.model.packaged import PACKAGES
+from cdtr.model.packaged import distribution_of
 from cdtr.runs import RunFolder
 
 _CLASSES_SHOWN = 20
@@ -15,12 +15,6 @@ _VIEWS = {
     "mirrored": "the whole image at that size, and its mirror image",
     "crop": "the centre of the image, its short side resized to {0} pixels",
     "tiled": "tiles of that size from the image at {0}×{1} pixels, their maps stitched",
-}
-_STARTS = {
-    "none": "",
-    "border": ", starts from what is unlike the image's border",
-    "contrast": ", starts from what is of another colour than the image's border",
-    "rarity": ", starts from what is rare in the image",
 }
 _STARTS = {"none": "random weights", "hub": "the pretrained weights of timm's hub"}
 
@@ -45,12 +39,13 @@ def start_of(run: RunFolder) -> str:
     pretrained = ((manifest.get("started_from") or {}).get("notes") or {}).get("pretrained_on")
     start = _STARTS.get(weights, f"the file {weights}") + (f", pretrained on {pretrained}" if pretrained else "")
     backbone = run.config().backbone
+    start += ", frozen" if backbone.frozen else ""
     return f"{cnn_of(backbone.cnn)}; the rest from {start}" if backbone.stem == "cnn" else start
 
 
 def cnn_of(cnn: CnnConfig) -> str:
     """The CNN that patches are made from and its weights, in words."""
-    package = f"the ImageNet weights of the package {PACKAGES.get(cnn.name, cnn.name).replace('_', '-')}"
+    package = f"the ImageNet weights of the package {distribution_of(cnn.name)}"
     weights = {"package": package, "hub": "the pretrained weights of timm's hub", "none": "random weights"}
     return f"{cnn.name}{', frozen,' if cnn.frozen else ''} with {weights.get(cnn.weights, f'the file {cnn.weights}')}"
 

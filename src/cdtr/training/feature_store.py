@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import secrets
 import shutil
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from cdtr.config import Config, DataConfig
+from cdtr.data.batches import OnBroken
 from cdtr.data.loader import eval_loader
 from cdtr.data.transforms import EvalTransform
 from cdtr.errors import DataError
@@ -37,6 +40,8 @@ from cdtr.training.log import Say
 FOLDER_VARIABLE = "CDTR_CACHE"  # names the folder of cached files; by default cdtr in XDG_CACHE_HOME or ~/.cache
 _FORMAT = b"cdtr features 1"
 _KEPT_S = 30 * 24 * 3600.0  # seconds that the features of a network and size are kept after their last use
+_UNFINISHED = ".tmp"  # ends the names of files that are being written
+_ABANDONED_S = 24 * 3600.0  # seconds after which an unfinished file is one of a killed process
 _LARGEST = 255  # of a stored value, a byte
 _BATCH = 16  # images whose features are computed at once
 _OVERHEAD = 1_000_000  # bytes that a packed file may have beyond its content, where nothing can be packed
@@ -66,8 +71,15 @@ class FeatureStore:
         self.broken: dict[str, str] = {}
         _drop_unused(root, self.folder)
 
-    def fill(self, samples: Sequence[Sample], config: Config, accelerator: Accelerator, say: Say) -> None:
-        """Compute what is missing; several processes share the work.
+    def fill(
+        self,
+        samples: Sequence[Sample],
+        config: Config,
+        accelerator: Accelerator,
+        say: Say,
+        on_broken: OnBroken | None = None,
+    ) -> None:
+        """Compute what is missing; several processes share the work. Images that break go to ``on_broken``.
 
         Raises:
             DataError: The folder cannot be written, or the disk is full.
@@ -79,7 +91,8 @@ class FeatureStore:
         started = time.monotonic()
         # Shared out before looking at files, which other processes write meanwhile.
         own = samples[accelerator.process_index :: accelerator.num_processes]
-        loader = eval_loader([sample for sample in own if not self._file(sample).is_file()], in_small_batches(config))
+        absent = [sample for sample in own if not self._file(sample).is_file()]
+        loader = eval_loader(absent, in_small_batches(config), on_broken=on_broken)
         for batch in loader:
             self._compute(batch.samples, batch.images)
         self.broken = dict(gather_object(list(loader.broken.items())))
@@ -114,7 +127,8 @@ class FeatureStore:
         packed = zlib.compress(b"".join(_packed(level) for view in views for level in view), _SPARSE)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            # Several machines may share the folder, so that a number of a process is not enough.
+            temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{_UNFINISHED}")
             try:
                 with full_disk_named(path):
                     temporary.write_bytes(packed)
@@ -124,7 +138,7 @@ class FeatureStore:
         except OSError as error:
             raise DataError(
                 f"the features of images cannot be kept in {self.folder} ({error.strerror or error}): set "
-                f"{FOLDER_VARIABLE} to a folder with space, or backbone.cnn.cache to false"
+                f"{FOLDER_VARIABLE} to a folder that can be written and has space, or backbone.cnn.cache to false"
             ) from error
 
     def _read(self, sample: Sample, mirrored: bool) -> list[np.ndarray[Any, Any]]:
@@ -202,15 +216,26 @@ def _cache_folder() -> Path:
 
 
 def _drop_unused(root: Path, own: Path) -> None:
-    """Delete the features of networks and sizes that nobody has used for a month, and mark ``own`` as used."""
+    """Delete the features of networks and sizes that nobody has used for a month, and what killed processes left.
+
+    ``own`` is marked as used. A folder that is there and cannot be written stays as it is: it may hold all that is
+    needed.
+    """
     try:
         own.mkdir(parents=True, exist_ok=True)
-        os.utime(own)
-        for folder in root.iterdir():
-            if folder != own and folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_S:
-                shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise DataError(
             f"{own} cannot be made for the features of images ({error.strerror or error}): set {FOLDER_VARIABLE} to "
             "a folder that can be written, or backbone.cnn.cache to false"
         ) from error
+    now = time.time()
+    with suppress(OSError):
+        os.utime(own)
+    with suppress(OSError):
+        for folder in root.iterdir():
+            if folder != own and folder.is_dir() and now - folder.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(folder, ignore_errors=True)
+    for unfinished in root.glob(f"*/*/*{_UNFINISHED}"):
+        with suppress(OSError):
+            if now - unfinished.stat().st_mtime > _ABANDONED_S:
+                unfinished.unlink()

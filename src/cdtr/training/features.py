@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from cdtr.config import Config
+from cdtr.data.batches import OnBroken
 from cdtr.data.loader import eval_loader
 from cdtr.errors import DataError
 from cdtr.image_files.tar_members import in_tar
@@ -75,12 +76,14 @@ def prepare_features(
     store = None
     if can_cache(prepared.config, prepared.fit):
         store = FeatureStore(cnn, prepared.config.data)
-        store.fill([*prepared.fit, *prepared.held_out], prepared.config, accelerator, say)
+        store.fill([*prepared.fit, *prepared.held_out], prepared.config, accelerator, say, prepared.on_broken)
+        prepared.on_broken.known.update(store.broken)  # other processes have warned of theirs
     if new:
         guide, probe = getattr(method, "guide", None), getattr(method, "probe", None)
-        fit_to_features(cnn, guide if isinstance(guide, Guide) else None, prepared.fit, prepared.config, store, say)
+        taught, warn = guide if isinstance(guide, Guide) else None, prepared.on_broken
+        fit_to_features(cnn, taught, prepared.fit, prepared.config, store, say, warn)
         if isinstance(probe, LevelConv):
-            fit_classifier(cnn, probe, prepared.fit, prepared.config, store, say)
+            fit_classifier(cnn, probe, prepared.fit, prepared.config, store, say, warn)
     return store
 
 
@@ -91,6 +94,7 @@ def fit_to_features(
     config: Config,
     store: FeatureStore | None,
     say: Say,
+    on_broken: OnBroken | None = None,
 ) -> None:
     """Fit the normalisation of a frozen CNN's features, and the prior ``shared`` where the guide has it.
 
@@ -103,6 +107,7 @@ def fit_to_features(
         config: The settings of the training.
         store: Where the features of the images are kept; None computes them.
         say: Takes a line for the log.
+        on_broken: Takes images that cannot be decoded.
     """
     chosen = fair_sample(samples, FITTED, config.seed)
     shared = guide is not None and guide.direction is not None
@@ -114,7 +119,7 @@ def fit_to_features(
     targets: list[Tensor] = []
     seen = 0
     with torch.no_grad():
-        for batch in eval_loader(chosen, in_small_batches(config)):
+        for batch in _batches(chosen, config, store if fine is None else None, on_broken):
             images = batch.images.to(device)
             seen += len(images)
             for mirrored in (False, True) if shared else (False,):
@@ -147,7 +152,13 @@ def fit_to_features(
 
 
 def fit_classifier(
-    cnn: CnnFeatures, probe: LevelConv, samples: Sequence[Sample], config: Config, store: FeatureStore | None, say: Say
+    cnn: CnnFeatures,
+    probe: LevelConv,
+    samples: Sequence[Sample],
+    config: Config,
+    store: FeatureStore | None,
+    say: Say,
+    on_broken: OnBroken | None = None,
 ) -> None:
     """Fit a linear classifier to the pooled features of the images and of the mirrored images.
 
@@ -158,12 +169,13 @@ def fit_classifier(
         config: The settings of the training.
         store: Where the features of the images are kept; None computes them.
         say: Takes a line for the log.
+        on_broken: Takes images that cannot be decoded.
     """
     chosen = fair_sample(samples, _CLASSIFIED, config.seed)
     device = next(cnn.network.parameters()).device
     rows, labels = [], []
     with torch.no_grad():
-        for batch in eval_loader(chosen, in_small_batches(config)):
+        for batch in _batches(chosen, config, store, on_broken):
             for mirrored in (False, True):
                 levels = cnn(batch.images, _levels(cnn, store, batch, mirrored))
                 pooled = [cnn.resample(number, level).mean(dim=(2, 3)) for number, level in enumerate(levels)]
@@ -172,6 +184,22 @@ def fit_classifier(
     weights, biases = fit_probe(torch.cat(rows), torch.cat(labels), probe.width)
     probe.set_weights(weights, biases)
     say(f"classifier: fitted to the pooled features of {len(chosen)} images")
+
+
+def _batches(
+    samples: Sequence[Sample], config: Config, store: FeatureStore | None, on_broken: OnBroken | None
+) -> Iterator[Batch]:
+    """Batches of the images that can be read; without pixels where ``store`` keeps their features."""
+    config = in_small_batches(config)
+    if store is None:
+        yield from eval_loader(samples, config, on_broken=on_broken)
+        return
+    size = config.evaluation.batch_size
+    for start in range(0, len(samples), size):
+        part = [sample for sample in samples[start : start + size] if sample.image_id not in store.broken]
+        if part:
+            labels = torch.tensor([sample.label for sample in part], dtype=torch.int64)
+            yield Batch(torch.empty(len(part), 3, 0, 0), labels, tuple(part), ((0, 0),) * len(part))
 
 
 def _levels(cnn: CnnFeatures, store: FeatureStore | None, batch: Batch, mirrored: bool) -> list[Tensor]:

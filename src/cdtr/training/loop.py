@@ -128,13 +128,13 @@ class Trainer:
         self.accelerator = accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
         maps = PriorMaps.of(self.config, prepared.fit)
-        pixels = store is None or needs_pixels(self.config)
+        pixels, broken = store is None or needs_pixels(self.config), store.broken if store else None
         self.loader: TrainLoader | StreamLoader = train_loader(
-            prepared.fit, self.config, rank, world, maps=maps, pixels=pixels, broken=store.broken if store else None
+            prepared.fit, self.config, rank, world, prepared.on_broken, maps, pixels, broken
         )
         # Tiles would cost five forward passes an image, for a figure that is watched and not reported.
         view: ViewName = "crop" if self.config.evaluation.view == "crop" else "whole"
-        self.held_out: EvalLoader = eval_loader(prepared.held_out, self.config, rank, world, view=view)
+        self.held_out: EvalLoader = eval_loader(prepared.held_out, self.config, rank, world, prepared.on_broken, view)
         self.class_weights: Tensor | None = None
         if self.config.train.balance == "weights":
             self.class_weights = class_weights(prepared.fit, len(class_names)).to(accelerator.device)

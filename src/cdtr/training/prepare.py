@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from torch import nn
 
 from cdtr.config import Config, parse_config, recipe_label
 from cdtr.data.balance import settle_balance
+from cdtr.data.batches import WarnOnce
 from cdtr.data.datasets import check_class_names
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.files import is_stray
 from cdtr.image_files.reading import check_images
+from cdtr.model.hub_weights import hub_lines
 from cdtr.model.methods import with_switches
 from cdtr.model.sba import Sba
 from cdtr.records import DataSource, Sample
@@ -51,6 +53,7 @@ class Prepared:
         sba: SBA with its CLIP, where it takes part.
         manifest: what is written about the run.
         start: the weights file that the transformer of a new run starts from.
+        on_broken: takes images that cannot be decoded, of every loader of the training.
     """
 
     run: RunFolder
@@ -60,6 +63,7 @@ class Prepared:
     sba: Sba | None
     manifest: Mapping[str, Any]
     start: Start | None = None
+    on_broken: WarnOnce = field(default_factory=WarnOnce)
 
 
 def prepare_run(
@@ -97,6 +101,8 @@ def prepare_run(
     balanced = settle_balance(config, fit, source.class_names, say)
     settled, sba, clip_fit = agree_on_sba(accelerator, balanced, source, fit, held_out, say)
     start = find_start(config)
+    for line in hub_lines(settled):
+        say(line)
     manifest = {
         **_manifest(config, source, fit, held_out, clip_fit, broken, start),
         "recipe": recipe_label(balanced),

@@ -8,6 +8,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save
 
 from cdtr.config import Config, without_modules
+from cdtr.errors import ConfigError
 from cdtr.model.notes import with_notes
 from cdtr.model.teacher import load_teacher
 from cdtr.records import DataSource
@@ -32,8 +33,10 @@ def pretrain(
     those of ``loop.train``.
 
     Raises:
-        ConfigError: the package of the teacher is not installed.
+        ConfigError: the package of the teacher is not installed, or the student is frozen.
     """
+    if config.backbone.frozen:
+        raise ConfigError("backbone.frozen true: pretraining teaches the transformer, set backbone.frozen=false")
     config = pretrain_config(config)
     run = train(config, source, out, resume, console, load_teacher(config.pretrain, config.data))
     if run.weights.is_file():

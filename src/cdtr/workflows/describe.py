@@ -67,6 +67,7 @@ class Description:
             "method": self.config.method,
             "fidelity": self.config.fidelity,
             "backbone": self.config.backbone.name,
+            "started_from": start_of(self.run),
             "parameters": self.parameters,
             "classes": list(self.class_names),
             "view": self.view,

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cdtr.config import Config
+from cdtr.model.hub_weights import hub_line
 from cdtr.training import pretrain as training
 from cdtr.training.pretrain import BACKBONE_FILE
 from cdtr.workflows.opening import DataLike
 from cdtr.workflows.reporting import SILENT, Reporter
-from cdtr.workflows.train import Run, choose_config, console_of, open_for_training, warn_of_training
+from cdtr.workflows.train import Run, choose_config, console_of, is_main_process, open_for_training, warn_of_training
 
 DEFAULT_PRESET = "pretrain-small"
 
@@ -59,6 +60,9 @@ def pretrain(
     """
     settings = choose_config(Path(out), config, overrides, resume, DEFAULT_PRESET)
     source = open_for_training(data, settings, reporter)
+    fetched = hub_line(settings.pretrain.teacher) if settings.pretrain.teacher_weights == "hub" else ""
+    if fetched and is_main_process():
+        reporter.note(fetched)
     run = training.pretrain(settings, source, Path(out), resume, console_of(reporter))
     warn_of_training(run, settings, reporter)
     return PretrainedRun(run.path, source)
