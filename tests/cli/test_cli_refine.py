@@ -59,7 +59,7 @@ def test_a_refined_run_says_what_it_is_and_keeps_its_targets(first: Path, refine
     targets = sorted((refined / TARGETS).rglob("*.png"))
     assert len(targets) == fit
     assert all(np.asarray(Image.open(path)).max() == 255 for path in targets), "each map is scaled"
-    assert config.refine.threshold == float((refined / TARGETS / "threshold.txt").read_text())
+    assert config.refine.threshold == json.loads((refined / TARGETS / "targets.json").read_text())["threshold"]
     assert 0.2 < config.refine.threshold < 0.9
 
 

@@ -17,7 +17,7 @@ from cdtr.model.methods import build_method
 from cdtr.records import Sample
 from cdtr.training.accelerator import make_accelerator
 from cdtr.training.feature_store import FeatureStore, in_small_batches
-from cdtr.training.features import fit_to_features
+from cdtr.training.features import can_cache, fit_to_features
 from cdtr.training.log import Say
 
 COMPARED = ("shared", "border", "contrast", "rarity")
@@ -55,7 +55,7 @@ def priors_of_images(
         )
     method.to(accelerator.device).eval()
     store = None
-    if config.backbone.cnn.cache:
+    if can_cache(config, fitted):
         store = FeatureStore(cnn, config.data)
         unique = {sample.image_id: sample for sample in (*fitted, *shown)}
         store.fill(list(unique.values()), config, accelerator, say)

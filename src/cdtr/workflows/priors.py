@@ -13,7 +13,7 @@ import torch
 from cdtr.config import Config, load_config
 from cdtr.data.opening import open_data
 from cdtr.data.split import training_samples
-from cdtr.errors import DataError
+from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation import Tally, find_protocol, tally_predictions
 from cdtr.evaluation.forward import ImagePrediction
 from cdtr.files import write_atomic
@@ -128,6 +128,8 @@ def compare_priors(
     Example:
         ``cdtr.compare_priors("photos").chosen``
     """
+    if images < 1:
+        raise ConfigError(f"`images={images}`: expected at least one image to show")
     changes = {} if boxes is None else {"data": {"boxes": boxes}}
     if isinstance(config, Config):
         settings = load_config(None, overrides, config.updated(**changes).model_dump(mode="json"))

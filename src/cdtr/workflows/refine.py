@@ -16,15 +16,16 @@ from cdtr.data.pixels import View
 from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation.calibration import halfway_threshold
 from cdtr.evaluation.forward import predict
-from cdtr.files import atomic_folder
+from cdtr.files import atomic_folder, hash_file, write_json
+from cdtr.json_tree import load_json
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 from cdtr.runs import TARGETS, RunFolder
 from cdtr.training import loop
-from cdtr.workflows.opening import DataLike, RunLike, fitted_samples, resolve_data, resolve_run
+from cdtr.workflows.opening import DataLike, RunLike, fitted_samples, process_state, resolve_data, resolve_run
 from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 from cdtr.workflows.train import Run, console_of, warn_of_training
 
-_THRESHOLD = "threshold.txt"  # of the targets, beside them
+_NOTES = "targets.json"  # beside the targets: their threshold, and how many come from boxes
 _VIEW: ViewName = "mirrored"
 _IMAGES_SEEN = 11_000  # over all epochs
 _MOST_EPOCHS = 60
@@ -80,10 +81,11 @@ def refine(
     if boxes is not None and not boxed:
         raise DataError(f"no image that {first.path} was fitted to has a box in {boxes}: expected boxes of such images")
     second_stage(first, targets, 0.5, len(fit), len(boxed), overrides)  # a wrong setting is named before any work
-    if not (targets / _THRESHOLD).is_file():
-        write_targets(first, fit, boxed, targets, reporter)
-    threshold = float((targets / _THRESHOLD).read_text(encoding="utf-8"))
-    settings = second_stage(first, targets, threshold, len(fit), len(boxed), overrides)
+    with process_state().main_process_first():
+        if not (targets / _NOTES).is_file():
+            write_targets(first, fit, boxed, targets, reporter)
+    notes = load_json(targets / _NOTES, "notes on targets")
+    settings = second_stage(first, targets, float(notes["threshold"]), len(fit), int(notes["boxed"]), overrides)
     refined = Run(loop.train(settings, source, folder.path, resume, console_of(reporter)).path, source)
     warn_of_training(refined, settings, reporter)
     return refined
@@ -165,7 +167,7 @@ def write_targets(
     own = choose_threshold(first)
     halves, faint = [], 0
     with (
-        atomic_folder(folder, _THRESHOLD) as temporary,
+        atomic_folder(folder, _NOTES) as temporary,
         reporter.progress("maps of the first run", len(samples)) as done,
     ):
         for found in predict(method, batches, device):
@@ -181,7 +183,8 @@ def write_targets(
         if not halves or faint == len(halves):
             raise DataError(f"the maps of {first.path} show nothing on its training images: train it again first")
         threshold = float(np.mean(halves)) if own is None else own.value
-        (temporary / _THRESHOLD).write_text(f"{threshold}\n", encoding="utf-8")
+        used = sum(sample.image_id in boxed for sample in samples)
+        write_json(temporary / _NOTES, {"threshold": threshold, "boxed": used, "first": hash_file(first.weights)})
 
 
 def _annotations(source: DataSource, samples: Sequence[Sample]) -> dict[str, Annotation]:
