@@ -61,7 +61,8 @@ class Input(_Part):
     filter widens when it shrinks an image; elsewhere called antialiased bilinear, with half-pixel centres, rounded to
     8 bits before ``scale``. ``short-side-bicubic-crop``: the short side resized to ``short_side`` by Pillow's BICUBIC,
     the long side in proportion, cut off to a whole number; then the central ``size_hw``, its corner rounded half to
-    even. The maps then cover the crop. view: what the run's network saw; a ``tiled`` network cuts its tiles itself.
+    even. The maps then cover the crop. trained_hw: typical height and width of the training images, the scale of tiles
+    of large images; None in files from before there were such. view: what the run's network saw; a ``tiled`` network cuts its tiles itself.
     """
 
     name: Literal["images"] = "images"
@@ -70,6 +71,7 @@ class Input(_Part):
     resize: Literal["bilinear-antialiased", "short-side-bicubic-crop"] = "bilinear-antialiased"
     short_side: Side | None = None
     view: ViewName = "whole"
+    trained_hw: tuple[Side, Side] | None = None
     scale: float = Field(1 / 255, ge=1 / 256, le=1 / 255)
     mean: Means
     std: Deviations
@@ -174,6 +176,7 @@ def run_facts(run: RunFolder, threshold: Threshold | None, view: ViewName = "who
             resize="short-side-bicubic-crop" if cropped else "bilinear-antialiased",
             short_side=min(seen.resize_hw) if cropped else None,
             view=view,
+            trained_hw=run.trained_hw(),
             mean=config.data.mean,
             std=config.data.std,
             max_pixels=config.data.max_pixels,

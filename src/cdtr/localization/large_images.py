@@ -1,0 +1,336 @@
+"""Large images: overlapping tiles at the scale of training, whose maps are stitched to one map of the whole image.
+
+Each tile is localized as an image of its own, by any model and view, and its map is scaled to [0, 1] as that of an
+image is. An empty tile's map would then be as bright as a full one's, and its class as certain: a network without a
+class for nothing is no judge of that. But the raw map of an empty tile is flat. So a tile counts by its contrast, the
+span of its raw map beside the widest span in the image (docs/large-images.md has the measurements).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from cdtr.errors import ConfigError
+from cdtr.localization.boxes import component_boxes, component_masks
+from cdtr.localization.maps import normalise_maps, resize_map
+from cdtr.localization.postprocess import SCORED_HW, MapPostProcessor, class_probabilities
+from cdtr.localization.prediction import LocalizationModel, check_images, localize_batch
+from cdtr.localization.quality import BoxQuality, box_features
+from cdtr.localization.tile_grid import cell_shares, grid_side, tile_offsets
+from cdtr.records import Field, FloatArray, Localization, UInt8Array
+
+MOST_TILES = 10_000  # of one image: an hour on one core with a small network
+_LARGE = 1.5  # an image up to so many times as high and wide as a tile is localized whole
+_OVERLAP = 0.5  # an object of up to half a tile lies wholly in a tile
+_EMPTY, _FULL = 0.25, 0.4  # shares of the widest span up to which a tile counts nothing, and from which on it counts
+_FINER = 4  # times as many points along a side as the map has cells: boxes lie between cells
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How large images are cut.
+
+    Attributes:
+        tile_hw: height and width of a tile in pixels of the image.
+        at_a_time: tiles in one forward pass.
+    """
+
+    tile_hw: tuple[int, int]
+    at_a_time: int = 8
+
+    def cuts(self, size_hw: tuple[int, int]) -> bool:
+        """Whether an image is large enough to be cut: more than 1.5 tiles high or wide."""
+        return any(side > _LARGE * tile for side, tile in zip(size_hw, self.tile_hw, strict=True))
+
+    def fault(self, size_hw: tuple[int, int]) -> str | None:
+        """Return why an image is not localized: it has too many tiles. None for one that is."""
+        tops, lefts = self._offsets(size_hw)
+        count = len(tops) * len(lefts)
+        if count <= MOST_TILES:
+            return None
+        tiles = f"{self.tile_hw[1]} x {self.tile_hw[0]}"
+        return (
+            f"{size_hw[1]} x {size_hw[0]} pixels are {count} tiles of {tiles}, more than {MOST_TILES}: "
+            "give larger ones as `tiles=`, or scale the image down"
+        )
+
+    def tiles(self, size_hw: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+        """Return left, top, right and bottom of each tile of an image, row by row; none reaches out of it."""
+        height, width = (min(side, tile) for side, tile in zip(size_hw, self.tile_hw, strict=True))
+        tops, lefts = self._offsets(size_hw)
+        return [(left, top, left + width, top + height) for top in tops for left in lefts]
+
+    def _offsets(self, size_hw: tuple[int, int]) -> tuple[list[int], list[int]]:
+        rows, columns = (tile_offsets(tile, side, _OVERLAP) for tile, side in zip(self.tile_hw, size_hw, strict=True))
+        return rows, columns
+
+
+@dataclass(frozen=True, slots=True)
+class TileScale:
+    """What chooses the size of tiles.
+
+    Attributes:
+        input_hw: height and width that the network sees of an image.
+        trained_hw: typical height and width of the training images.
+    """
+
+    input_hw: tuple[int, int]
+    trained_hw: tuple[int, int]
+
+    def tiling(self, tiles: int | str, at_a_time: int = 8) -> Tiling:
+        """Return the tiling of ``LocalizeOptions.tiles``; ``auto`` takes tiles as large as the training images.
+
+        Raises:
+            ConfigError: tiles are smaller than the input.
+        """
+        if tiles == "auto":
+            return Tiling(self.trained_hw, at_a_time)
+        side = int(tiles)
+        if side < max(self.input_hw):
+            raise ConfigError(
+                f"tiles of {side} pixels are smaller than the network's input of {self.input_hw[1]} x "
+                f"{self.input_hw[0]}: expected `tiles=auto` or a side of at least {max(self.input_hw)}"
+            )
+        return Tiling((side, side), at_a_time)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tiles:
+    """What a model predicts for the T tiles of an image.
+
+    Attributes:
+        covered: for each tile what its map covers, in pixels of the image.
+        probabilities: (T, C).
+        maps: (T, h, w), not normalised, each of the tile's most probable class or the class asked for.
+        mirrored: the same for the mirrored tiles, mirrored back; None where they were not asked for.
+    """
+
+    covered: list[Field]
+    probabilities: FloatArray
+    maps: FloatArray
+    mirrored: FloatArray | None
+
+
+def localize_any(
+    model: LocalizationModel,
+    processor: MapPostProcessor,
+    tiling: Tiling | None,
+    images: Sequence[Image.Image],
+    image_ids: Sequence[str],
+    labels: Sequence[int] | None = None,
+) -> list[Localization]:
+    """Localize RGB images, large ones in tiles and the others in one forward pass; see ``localize_batch``."""
+    large = [tiling is not None and tiling.cuts((image.height, image.width)) for image in images]
+    if tiling is None or not any(large):
+        return localize_batch(model, processor, images, image_ids, labels)
+    check_images(images, image_ids, labels)
+    small = [index for index, cut in enumerate(large) if not cut]
+    given = None if labels is None else [labels[index] for index in small]
+    of_small = iter(
+        localize_batch(model, processor, [images[index] for index in small], [image_ids[i] for i in small], given)
+    )
+    return [
+        localize_large(model, processor, tiling, image, image_id, None if labels is None else labels[index])
+        if large[index]
+        else next(of_small)
+        for index, (image, image_id) in enumerate(zip(images, image_ids, strict=True))
+    ]
+
+
+def localize_large(
+    model: LocalizationModel,
+    processor: MapPostProcessor,
+    tiling: Tiling,
+    image: Image.Image,
+    image_id: str,
+    label: int | None = None,
+) -> Localization:
+    """Localize an RGB image tile by tile.
+
+    Every region above the threshold gets a box, whose class is that of the tiles that show it.
+
+    Args:
+        model: predicts the maps of tiles.
+        processor: holds the threshold, the options and the scores of boxes; its smallest region is a share of a tile.
+        tiling: how the image is cut.
+        image: of any size.
+        image_id: its id.
+        label: the class to look for; by default the most probable one of each tile.
+
+    Returns:
+        As for an image that is not cut, but ``map`` has the resolution of the stitched map and not of the image.
+    """
+    size_hw = image.height, image.width
+    tiles = _predict(model, processor, tiling, image, image_id, label)
+    score_map = _stitched(tiles, tiles.maps, size_hw)
+    scale = np.tile([size_hw[1] / score_map.shape[1], size_hw[0] / score_map.shape[0]], 2)
+    share = min(processor.options.min_area_share * tiling.tile_hw[0] * tiling.tile_hw[1] / (size_hw[0] * size_hw[1]), 1)
+    on_map = component_boxes(score_map, processor.threshold, share)
+    boxes = (on_map * scale).astype(np.float32)
+    probabilities = _class_probabilities(tiles, boxes)
+    labels = np.full(len(boxes), label) if label is not None else probabilities[:-1].argmax(axis=1)
+    labels, doubts = labels.astype(np.int64), None
+    scores = probabilities[np.arange(len(boxes)), labels].astype(np.float32)
+    if processor.quality is not None:
+        turned = None if tiles.mirrored is None else _stitched(tiles, tiles.mirrored, size_hw)
+        found, maps = (boxes, labels, scores), (score_map, turned)
+        scores, doubts = _score(processor.quality, processor.threshold, tiling, maps, size_hw, found)
+        kept = scores >= processor.options.min_score
+        on_map, boxes, labels, scores = on_map[kept], boxes[kept], labels[kept], scores[kept]
+        doubts = tuple(some for some, keep in zip(doubts, kept, strict=True) if keep)
+    return Localization(
+        image_id=image_id,
+        size_hw=size_hw,
+        boxes_xyxy=boxes,
+        labels=labels,
+        scores=scores,
+        map=score_map,
+        map_label=int(probabilities[-1].argmax()) if label is None else label,
+        class_probs=probabilities[-1].astype(np.float32),
+        class_names=processor.class_names,
+        doubts=doubts,
+        masks=_masks(score_map, processor.threshold, on_map, size_hw) if processor.options.masks else None,
+    )
+
+
+def _predict(
+    model: LocalizationModel,
+    processor: MapPostProcessor,
+    tiling: Tiling,
+    image: Image.Image,
+    image_id: str,
+    label: int | None,
+) -> _Tiles:
+    """Predict a few tiles at a time. Their maps are kept, which are small; their pixels are not."""
+    corners = tiling.tiles((image.height, image.width))
+    covered: list[Field] = []
+    probabilities, maps, mirrored = [], [], []
+    for start in range(0, len(corners), tiling.at_a_time):
+        some = corners[start : start + tiling.at_a_time]
+        select = partial(processor.select_classes, labels=None if label is None else [label] * len(some))
+        found = model.predict(
+            [image.crop(one) for one in some], [image_id] * len(some), select, processor.needs_mirrored
+        )
+        probabilities.append(found.selection.probabilities)
+        maps += [of_classes[0] for of_classes in found.maps]
+        mirrored += [] if found.mirrored is None else [of_classes[0] for of_classes in found.mirrored]
+        for (left, top, right, bottom), field in zip(some, found.fields, strict=True):
+            x0, y0, x1, y1 = field or (0, 0, right - left, bottom - top)
+            covered.append((left + x0, top + y0, left + x1, top + y1))
+    return _Tiles(covered, np.concatenate(probabilities), np.stack(maps), np.stack(mirrored) if mirrored else None)
+
+
+def _contrasts(maps: FloatArray) -> FloatArray:
+    """Return how much each of maps (T, h, w) counts, in [0, 1], by its span beside the widest one."""
+    spans = maps.max(axis=(1, 2)) - maps.min(axis=(1, 2))
+    shares = spans / max(float(spans.max()), 1e-12)
+    counts: FloatArray = ((shares - _EMPTY) / (_FULL - _EMPTY)).clip(0, 1)
+    return counts
+
+
+def _stitched(tiles: _Tiles, maps: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    """Stitch maps (T, h, w) to one (H', W') float32 in [0, 1], four points to a cell, at most the image's size.
+
+    Each is scaled to [0, 1] and counts by its contrast. Where tiles overlap a point is their mean, in which a tile
+    weighs less towards its border, beyond which its network saw nothing.
+    """
+    left, top, right, bottom = tiles.covered[0]
+    rows = grid_side(bottom - top, size_hw[0], maps.shape[1])
+    columns = grid_side(right - left, size_hw[1], maps.shape[2])
+    total, weight = np.zeros((rows, columns), dtype=np.float32), np.zeros((rows, columns), dtype=np.float32)
+    scaled = normalise_maps(maps.astype(np.float32)) * _contrasts(maps)[:, None, None].astype(np.float32)
+    for (x0, y0, x1, y1), one in zip(tiles.covered, scaled, strict=True):
+        down, by_row = cell_shares(y0, y1 - y0, one.shape[0], size_hw[0], rows)
+        across, by_column = cell_shares(x0, x1 - x0, one.shape[1], size_hw[1], columns)
+        fade = _fade(len(by_row))[:, None] * _fade(len(by_column))[None]
+        total[down, across] += fade * (by_row @ one @ by_column.T)
+        weight[down, across] += fade
+    stitched = total / np.maximum(weight, 1e-12)  # the view crop leaves the border of the image unseen: 0 there
+    finer = min(_FINER * rows, size_hw[0]), min(_FINER * columns, size_hw[1])
+    return normalise_maps(resize_map(stitched, finer))
+
+
+def _fade(cells: int) -> npt.NDArray[np.float32]:
+    """Weights (n,) that fall linearly from the middle to the borders, above 0."""
+    steps = np.arange(cells, dtype=np.float32) + 1
+    return np.minimum(steps, steps[::-1])
+
+
+def _class_probabilities(tiles: _Tiles, boxes: FloatArray) -> FloatArray:
+    """Return the class probabilities (N + 1, C) of the regions of boxes (N, 4), and last of the whole image.
+
+    They are the softmax of the mean of the tiles' class scores, in which a tile weighs as much as it shows of a box,
+    squared, and in any case by its contrast.
+    """
+    covered = np.array(tiles.covered)
+    sides = np.minimum(covered[:, None, 2:], boxes[None, :, 2:]) - np.maximum(covered[:, None, :2], boxes[None, :, :2])
+    shown = sides.clip(0, None).prod(axis=2) / np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-12)
+    contrasts = _contrasts(tiles.maps)
+    weights = np.concatenate([contrasts[:, None] * shown**2, contrasts[:, None] + 1e-6], axis=1)
+    # Up to a constant of each tile, which a softmax does not see, the logarithm of a softmax is its input.
+    scores = np.log(np.maximum(tiles.probabilities, 1e-30))
+    return class_probabilities((weights / np.maximum(weights.sum(axis=0), 1e-12)).T @ scores)
+
+
+def _score(
+    quality: BoxQuality,
+    threshold: float,
+    tiling: Tiling,
+    maps: tuple[FloatArray, FloatArray | None],
+    size_hw: tuple[int, int],
+    found: tuple[FloatArray, npt.NDArray[np.int64], FloatArray],
+) -> tuple[FloatArray, tuple[tuple[str, ...], ...]]:
+    """Scores (N,) and doubts of boxes (N, 4): each is judged in a window around it, as large as a tile or the box.
+
+    Args:
+        quality: scores boxes of images of the scale of a tile.
+        threshold: of the boxes.
+        tiling: how the image was cut.
+        maps: the stitched map, and that of the mirrored tiles if there is one.
+        size_hw: height and width of the image.
+        found: boxes (N, 4), their classes (N,), and the probabilities (N,) of these.
+    """
+    (score_map, mirrored), (boxes, labels, probabilities) = maps, found
+    scores, doubts = [], []
+    for box, label, probability in zip(boxes, labels.tolist(), probabilities.tolist(), strict=True):
+        window, in_frame = _window(box, tiling.tile_hw, score_map.shape, size_hw)
+        frame = normalise_maps(resize_map(score_map[window], SCORED_HW))
+        turned = None if mirrored is None else normalise_maps(resize_map(mirrored[window], SCORED_HW))
+        features = box_features(frame, in_frame, probability, threshold, turned)
+        scores.append(quality.score(features, label))
+        doubts.append(quality.doubts(features, label))
+    return np.array(scores, dtype=np.float32), tuple(doubts)
+
+
+def _window(
+    box: FloatArray, tile_hw: tuple[int, int], map_hw: tuple[int, ...], size_hw: tuple[int, int]
+) -> tuple[tuple[slice, slice], FloatArray]:
+    """The part of a map around a box (4,) in pixels of the image, and the box in that part at ``SCORED_HW``."""
+    slices, corners = [], np.zeros(4)
+    for axis in (0, 1):
+        start, end = (float(box[1 - axis + 2 * index]) for index in (0, 1))
+        image, points = size_hw[axis], map_hw[axis]
+        side = min(max(tile_hw[axis], end - start), image)
+        first = min(max((start + end - side) / 2, 0), image - side)
+        low, high = round(first / image * points), round((first + side) / image * points)
+        slices.append(slice(low, high))
+        for index, place in enumerate((start, end)):
+            inside = (place / image * points - low) / (high - low) * SCORED_HW[axis]
+            corners[1 - axis + 2 * index] = min(max(inside, 0), SCORED_HW[axis])
+    return (slices[0], slices[1]), corners
+
+
+def _masks(score_map: FloatArray, threshold: float, boxes: npt.NDArray[np.int64], size_hw: tuple[int, int]) -> UInt8Array:
+    """Regions (N, H, W) at the size of the image, of boxes (N, 4) that were found in the map."""
+    size_wh = size_hw[1], size_hw[0]
+    masks = np.zeros((len(boxes), *size_hw), dtype=np.uint8)
+    for mask, region in zip(masks, component_masks(score_map, threshold, boxes), strict=True):
+        cv2.resize(region, size_wh, dst=mask, interpolation=cv2.INTER_NEAREST)
+    return masks
