@@ -154,3 +154,99 @@ def _paste(canvas: Grey, defect: Defect, x: int, y: int) -> None:
     part += share * (defect.pixels + shift - part)
 
 
+class Found(NamedTuple):
+    """Boxes (N, 4) that were found in an image, and their classes."""
+
+    boxes: Boxes
+    labels: list[int]
+
+
+def localize_file(run: str, image: Path, out: Path, options: Sequence[str]) -> tuple[Found, dict[str, float]]:
+    """What the command finds in an image, and its seconds and highest resident memory."""
+    command = [sys.executable, "-m", "cdtr", "localize", run, str(image), "--out", str(out), "--overwrite", *options]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit("the command failed: see its line above")
+    cost = {"seconds": round(time.perf_counter() - start, 1), "peak_mb": round(usage.ru_maxrss / 1024)}
+    content = json.loads((out / "coco.json").read_text(encoding="utf-8"))
+    corners = np.array([one["bbox"] for one in content["annotations"]], dtype=np.float64).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    return Found(corners, [one["category_id"] - 1 for one in content["annotations"]]), cost
+
+
+def localize_crops(localizer: Localizer, drawn: Drawn, side: int, multi: bool) -> Found:
+    """What a localizer finds in a window around each defect, in pixels of the large image."""
+    image = Image.fromarray(drawn.pixels).convert("RGB")
+    corners = []
+    for x0, y0, x1, y1 in drawn.boxes:
+        left = int(min(max((x0 + x1 - side) / 2, 0), image.width - side))
+        top = int(min(max((y0 + y1 - side) / 2, 0), image.height - side))
+        corners.append((left, top))
+    crops = [image.crop((left, top, left + side, top + side)) for left, top in corners]
+    boxes, labels = [np.zeros((0, 4))], []
+    for (left, top), one in zip(corners, localizer(crops, multi=multi), strict=True):
+        boxes.append(one.boxes_xyxy + np.array([left, top, left, top]))
+        labels += one.labels.tolist()
+    return Found(np.concatenate(boxes), labels)
+
+
+def measure(found: Found, drawn: Drawn) -> dict[str, Any]:
+    """Counts of the defects and boxes that meet, by which ``summarise`` knows recall and precision."""
+    overlap = iou_half_open(drawn.boxes, found.boxes) if len(found.boxes) else np.zeros((len(drawn.boxes), 1))
+    met = overlap.max(axis=1) >= 0.5
+    best = overlap.argmax(axis=1)
+    right = sum(found.labels[best[index]] == drawn.labels[index] for index in np.flatnonzero(met))
+    return {
+        "defects": len(drawn.boxes),
+        "found": int(met.sum()),
+        "of_right_class": int(right),
+        "boxes": len(found.boxes),
+        "meeting": int((overlap.max(axis=0) >= 0.5).sum()) if len(found.boxes) else 0,
+    }
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Recall and precision in percent over all images, and the highest cost."""
+    total = {key: sum(row[key] for row in rows) for key in ("defects", "found", "of_right_class", "boxes", "meeting")}
+    shares = {
+        "recall": round(100 * total["found"] / max(total["defects"], 1), 1),
+        "precision": round(100 * total["meeting"] / max(total["boxes"], 1), 1),
+    }
+    return total | shares | {key: max(row[key] for row in rows) for key in ("seconds", "peak_mb") if key in rows[0]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="a run trained on NEU-DET")
+    parser.add_argument("data", help="NEU-DET")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the images and what was found in them")
+    parser.add_argument("--split", default="val", help="where steel and defects come from (default: %(default)s)")
+    parser.add_argument("--size", default="4000x3000", help="width and height (default: %(default)s)")
+    parser.add_argument("--defects", type=int, default=60, help="of an image (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=1, help="images to draw (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first image (default: %(default)s)")
+    parser.add_argument("--tiles", default="auto", help="of the command (default: %(default)s)")
+    parser.add_argument("--side", type=int, default=200, help="of the crops, in pixels (default: %(default)s)")
+    args = parser.parse_args()
+    width, height = (int(side) for side in args.size.split("x"))
+    parts, localizer = read_parts(load_source(args.data), args.split), Localizer.from_pretrained(args.run)
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for seed in range(args.seed, args.seed + args.images):
+        drawn = draw((height, width), args.defects, parts, np.random.default_rng(seed))
+        path = args.out / f"steel-{args.size}-{seed}.png"
+        Image.fromarray(drawn.pixels).save(path)
+        for name, options in {"whole": ["--multi"], "tiles": ["--tiles", args.tiles, "--overlays"]}.items():
+            found, cost = localize_file(args.run, path, args.out / f"{path.stem}-{name}", options)
+            rows.setdefault(name, []).append(measure(found, drawn) | cost)
+        for name, multi in {"crops": False, "crops_multi": True}.items():
+            crops = localize_crops(localizer, drawn, args.side, multi)
+            rows.setdefault(name, []).append(measure(crops, drawn))
+    show({name: summarise(some) for name, some in rows.items()} | {"machine": machine_facts()})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

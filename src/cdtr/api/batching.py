@@ -9,7 +9,7 @@ from PIL import Image
 
 from cdtr.api.input_images import OnBroken
 from cdtr.errors import DataError
-from cdtr.localization.large_images import Tiling
+from cdtr.localization.tile_grid import Tiling
 
 # A map of an image's size takes as much memory as the image, and several times that while boxes are found in it. So the
 # workers share this many pixels, and as many wait for the caller; a larger image is taken alone.
@@ -67,9 +67,9 @@ def batches_of(
 
 
 def few_tiles(
-    read: Iterable[tuple[str, Image.Image | DataError]], tiling: Tiling
+    read: Iterable[tuple[str, Image.Image | DataError]], tiling: Tiling | None
 ) -> Iterator[tuple[str, Image.Image | DataError]]:
     """Yield (image id, image or error) pairs with an error in the place of an image of too many tiles."""
     for image_id, image in read:
-        fault = None if isinstance(image, DataError) else tiling.fault((image.height, image.width))
+        fault = None if tiling is None or isinstance(image, DataError) else tiling.fault((image.height, image.width))
         yield image_id, image if fault is None else DataError(f"{image_id}: {fault}")

@@ -28,11 +28,12 @@ from cdtr.api.thresholds import (
 from cdtr.config import Config
 from cdtr.deployment.session import OnnxModel, is_exported
 from cdtr.errors import ConfigError
-from cdtr.localization.large_images import TileScale, Tiling, localize_any
+from cdtr.localization.large_images import localize_any
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions, OptionChanges
 from cdtr.localization.postprocess import MapPostProcessor
 from cdtr.localization.prediction import LocalizationModel
 from cdtr.localization.quality import BoxQuality
+from cdtr.localization.tile_grid import TileScale, Tiling
 from cdtr.parallel import map_in_order
 from cdtr.records import Localization
 from cdtr.runs import RunFolder
@@ -270,22 +271,26 @@ class Localizer:
         chosen = options.updated(**changes)
         threshold = self.threshold if chosen.threshold is None else chosen.threshold
         processor = MapPostProcessor(self.class_names, threshold, chosen, self.quality)
-        workers, tiling = self.model.workers, self._tiling(chosen.tiles, size)
+        workers, tiling = self.model.workers, self.tiling(chosen.tiles, size)
 
         def localize(batch: ImageBatch) -> list[tuple[Image.Image, Localization]]:
             labels = None if chosen.label is None else [chosen.label] * len(batch.ids)
             found = localize_any(self.model, processor, tiling, batch.images, batch.ids, labels)
             return list(zip(batch.images, found, strict=True))
 
-        read = read_ahead(items, self.model.max_pixels, size * workers)
-        batches = batches_of(read if tiling is None else few_tiles(read, tiling), size, on_broken, PIXELS_AT_WORK // workers)
+        read = few_tiles(read_ahead(items, self.model.max_pixels, size * workers), tiling)
+        batches = batches_of(read, size, on_broken, PIXELS_AT_WORK // workers)
         localized = map_in_order(localize, batches, workers, ahead=workers, too_much=exceeds_pixels)
         with closing(localized):
             for pairs in localized:
                 yield from pairs
 
-    def _tiling(self, tiles: int | str | None, at_a_time: int) -> Tiling | None:
-        """Return how large images are cut; ConfigError where they cannot be."""
+    def tiling(self, tiles: int | str | None, at_a_time: int = 8) -> Tiling | None:
+        """Return how large images are cut, as ``LocalizeOptions.tiles`` says; None where they are not.
+
+        Raises:
+            ConfigError: they cannot be cut like that.
+        """
         if tiles is None:
             return None
         if self.scale is None:

@@ -61,8 +61,9 @@ class Input(_Part):
     filter widens when it shrinks an image; elsewhere called antialiased bilinear, with half-pixel centres, rounded to
     8 bits before ``scale``. ``short-side-bicubic-crop``: the short side resized to ``short_side`` by Pillow's BICUBIC,
     the long side in proportion, cut off to a whole number; then the central ``size_hw``, its corner rounded half to
-    even. The maps then cover the crop. trained_hw: typical height and width of the training images, the scale of tiles
-    of large images; None in files from before there were such. view: what the run's network saw; a ``tiled`` network cuts its tiles itself.
+    even. The maps then cover the crop. view: what the run's network saw; a ``tiled`` network cuts its tiles itself.
+    trained_hw: typical height and width of the training images, which are the scale of tiles of large images; None in
+    files from before it was noted.
     """
 
     name: Literal["images"] = "images"

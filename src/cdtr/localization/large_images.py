@@ -12,93 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cdtr.errors import ConfigError
 from cdtr.localization.boxes import component_boxes, component_masks
 from cdtr.localization.maps import normalise_maps, resize_map
 from cdtr.localization.postprocess import SCORED_HW, MapPostProcessor, class_probabilities
 from cdtr.localization.prediction import LocalizationModel, check_images, localize_batch
 from cdtr.localization.quality import BoxQuality, box_features
-from cdtr.localization.tile_grid import cell_shares, grid_side, tile_offsets
+from cdtr.localization.tile_grid import Tiling, cell_shares, grid_side
 from cdtr.records import Field, FloatArray, Localization, UInt8Array
 
-MOST_TILES = 10_000  # of one image: an hour on one core with a small network
-_LARGE = 1.5  # an image up to so many times as high and wide as a tile is localized whole
-_OVERLAP = 0.5  # an object of up to half a tile lies wholly in a tile
 _EMPTY, _FULL = 0.25, 0.4  # shares of the widest span up to which a tile counts nothing, and from which on it counts
 _FINER = 4  # times as many points along a side as the map has cells: boxes lie between cells
-
-
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """How large images are cut.
-
-    Attributes:
-        tile_hw: height and width of a tile in pixels of the image.
-        at_a_time: tiles in one forward pass.
-    """
-
-    tile_hw: tuple[int, int]
-    at_a_time: int = 8
-
-    def cuts(self, size_hw: tuple[int, int]) -> bool:
-        """Whether an image is large enough to be cut: more than 1.5 tiles high or wide."""
-        return any(side > _LARGE * tile for side, tile in zip(size_hw, self.tile_hw, strict=True))
-
-    def fault(self, size_hw: tuple[int, int]) -> str | None:
-        """Return why an image is not localized: it has too many tiles. None for one that is."""
-        tops, lefts = self._offsets(size_hw)
-        count = len(tops) * len(lefts)
-        if count <= MOST_TILES:
-            return None
-        tiles = f"{self.tile_hw[1]} x {self.tile_hw[0]}"
-        return (
-            f"{size_hw[1]} x {size_hw[0]} pixels are {count} tiles of {tiles}, more than {MOST_TILES}: "
-            "give larger ones as `tiles=`, or scale the image down"
-        )
-
-    def tiles(self, size_hw: tuple[int, int]) -> list[tuple[int, int, int, int]]:
-        """Return left, top, right and bottom of each tile of an image, row by row; none reaches out of it."""
-        height, width = (min(side, tile) for side, tile in zip(size_hw, self.tile_hw, strict=True))
-        tops, lefts = self._offsets(size_hw)
-        return [(left, top, left + width, top + height) for top in tops for left in lefts]
-
-    def _offsets(self, size_hw: tuple[int, int]) -> tuple[list[int], list[int]]:
-        rows, columns = (tile_offsets(tile, side, _OVERLAP) for tile, side in zip(self.tile_hw, size_hw, strict=True))
-        return rows, columns
-
-
-@dataclass(frozen=True, slots=True)
-class TileScale:
-    """What chooses the size of tiles.
-
-    Attributes:
-        input_hw: height and width that the network sees of an image.
-        trained_hw: typical height and width of the training images.
-    """
-
-    input_hw: tuple[int, int]
-    trained_hw: tuple[int, int]
-
-    def tiling(self, tiles: int | str, at_a_time: int = 8) -> Tiling:
-        """Return the tiling of ``LocalizeOptions.tiles``; ``auto`` takes tiles as large as the training images.
-
-        Raises:
-            ConfigError: tiles are smaller than the input.
-        """
-        if tiles == "auto":
-            return Tiling(self.trained_hw, at_a_time)
-        side = int(tiles)
-        if side < max(self.input_hw):
-            raise ConfigError(
-                f"tiles of {side} pixels are smaller than the network's input of {self.input_hw[1]} x "
-                f"{self.input_hw[0]}: expected `tiles=auto` or a side of at least {max(self.input_hw)}"
-            )
-        return Tiling((side, side), at_a_time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,14 +196,17 @@ def _class_probabilities(tiles: _Tiles, boxes: FloatArray) -> FloatArray:
     They are the softmax of the mean of the tiles' class scores, in which a tile weighs as much as it shows of a box,
     squared, and in any case by its contrast.
     """
-    covered = np.array(tiles.covered)
-    sides = np.minimum(covered[:, None, 2:], boxes[None, :, 2:]) - np.maximum(covered[:, None, :2], boxes[None, :, :2])
-    shown = sides.clip(0, None).prod(axis=2) / np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-12)
-    contrasts = _contrasts(tiles.maps)
-    weights = np.concatenate([contrasts[:, None] * shown**2, contrasts[:, None] + 1e-6], axis=1)
+    covered, contrasts = np.array(tiles.covered), _contrasts(tiles.maps)
     # Up to a constant of each tile, which a softmax does not see, the logarithm of a softmax is its input.
     scores = np.log(np.maximum(tiles.probabilities, 1e-30))
-    return class_probabilities((weights / np.maximum(weights.sum(axis=0), 1e-12)).T @ scores)
+    means = []
+    for box in boxes:
+        sides = np.minimum(covered[:, 2:], box[2:]) - np.maximum(covered[:, :2], box[:2])
+        weights = contrasts * sides.clip(0, None).prod(axis=1) ** 2
+        means.append(weights @ scores / max(weights.sum(), 1e-12))
+    weights = contrasts + 1e-6
+    means.append(weights @ scores / weights.sum())
+    return class_probabilities(np.stack(means))
 
 
 def _score(
@@ -327,10 +257,20 @@ def _window(
     return (slices[0], slices[1]), corners
 
 
-def _masks(score_map: FloatArray, threshold: float, boxes: npt.NDArray[np.int64], size_hw: tuple[int, int]) -> UInt8Array:
-    """Regions (N, H, W) at the size of the image, of boxes (N, 4) that were found in the map."""
-    size_wh = size_hw[1], size_hw[0]
+def _masks(
+    score_map: FloatArray, threshold: float, boxes: npt.NDArray[np.int64], size_hw: tuple[int, int]
+) -> UInt8Array:
+    """Regions (N, H, W) at the size of the image, of boxes (N, 4) that were found in the map.
+
+    Only the boxes are written to, and the system gives no memory to what stays 0.
+    """
     masks = np.zeros((len(boxes), *size_hw), dtype=np.uint8)
-    for mask, region in zip(masks, component_masks(score_map, threshold, boxes), strict=True):
-        cv2.resize(region, size_wh, dst=mask, interpolation=cv2.INTER_NEAREST)
+    for mask, region, box in zip(masks, component_masks(score_map, threshold, boxes), boxes.tolist(), strict=True):
+        places, points = [], []
+        for axis in (0, 1):
+            scale = size_hw[axis] / score_map.shape[axis]
+            here = np.arange(round(box[1 - axis] * scale), round(box[3 - axis] * scale))
+            places.append(here)
+            points.append(((here + 0.5) / scale).astype(np.int64))
+        mask[np.ix_(*places)] = region[np.ix_(*points)]
     return masks
