@@ -64,6 +64,27 @@ def test_file_localizes_as_its_run(
     assert_same(of_workers(pictures, batch_size=1, **rules), of_file(pictures, batch_size=1, **rules))
 
 
+def test_a_file_cuts_large_images_as_its_run(run: RunFolder, exported: Path) -> None:
+    """Its metadata have the size of the training images."""
+    (run.path / "manifest.json").write_text('{"data": {"image_hw": [50, 60]}}')
+    noted = onnx.load(exported)
+    facts = run_facts(run, Threshold(0.4))
+    assert facts.input.trained_hw == (50, 60)
+    target = exported.with_name("noted.onnx")
+    target.write_bytes(model_bytes(noted, facts))
+    (run.path / "manifest.json").unlink()
+    coarse = np.random.default_rng(7).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    picture = Image.fromarray(coarse).resize((300, 180))
+    of_run = cdtr.Localizer.from_pretrained(run.path, threshold=0.4)
+    of_file = cdtr.Localizer.from_pretrained(target)
+    found = of_file([picture], tiles=60)
+    assert found[0].map.shape < picture.size[::-1]
+    assert len(found[0].boxes_xyxy) > 1
+    assert_same(found, of_run([picture], tiles=60))
+    assert of_file.tiling("auto") != of_run.tiling("auto"), "a run from before has none"
+    assert_same(of_file([picture], tiles="auto", multi=True), of_file([picture], tiles="auto"))
+
+
 @pytest.mark.parametrize("view", ["whole", "crop", "tiled"])
 def test_a_file_of_each_view_localizes_as_its_run(
     run: RunFolder,

@@ -38,10 +38,7 @@ def command(
     ] = None,
     flat: Annotated[bool, option("Of the format yolo, no folders below a split.")] = False,
     copies: Annotated[bool, option("Of the format yolo, copies of the images, no links.", "--copy")] = False,
-    tiles: Annotated[
-        str | None,
-        option("Cut large images into tiles: auto, as large as the training images, or a side in pixels."),
-    ] = None,
+    tiles: Annotated[str | None, option("Cut large images into tiles: auto, or a side in pixels.")] = None,
     maps: Annotated[
         Path | None, option("Boxes of anybody's maps, a folder of .npy or PNG files named as the images, no run.")
     ] = None,
@@ -74,12 +71,7 @@ def command(
     if maps is not None and (view is not None or device is not None):
         raise ConfigError("--view and --device are of a network, and --maps takes the maps as they are")
     options = LocalizeOptions(
-        threshold=threshold,
-        top_k=top_k,
-        multi=multi,
-        min_area_share=min_area,
-        min_score=min_score,
-        tiles=int(tiles) if tiles is not None and tiles.isdecimal() else tiles,
+        threshold=threshold, top_k=top_k, multi=multi, min_area_share=min_area, min_score=min_score, tiles=tiles
     )
     output: dict[str, Any] = {
         "out": out,

@@ -23,8 +23,8 @@ class LocalizeOptions:
         min_score: boxes of a lower calibrated score are left out, in [0, 1]; needs a run with calibrated scores.
         masks: whether the region of each box is returned as well.
         tiles: how images much larger than the network's input are cut: None not at all, ``auto`` into tiles as large
-            as the training images, a number into square tiles of so many pixels a side. In such an image every region
-            gets a box, and the smallest is a share of a tile.
+            as the training images, a number (or its digits) into square tiles of so many pixels a side. In such an
+            image every region gets a box, and the smallest is a share of a tile.
 
     Raises:
         ConfigError: ``tiles`` is no size, or goes with several classes an image.
@@ -64,7 +64,9 @@ class LocalizeOptions:
 
 
 def _check_tiles(tiles: Any) -> None:
-    if tiles != "auto" and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
+    digits = isinstance(tiles, str) and tiles.isascii() and tiles.isdecimal() and len(tiles) < 10
+    number = int(tiles) if digits or (isinstance(tiles, int) and not isinstance(tiles, bool)) else 0
+    if tiles != "auto" and number < 1:
         raise ConfigError(f"tiles {tiles!r}: expected auto, or the side of a tile in pixels such as 512")
 
 
