@@ -114,6 +114,7 @@ class CalibrationFile(Tree):
     by_protocol: dict[str, ByProtocol] | None = None
     contents: list[str] | None = None
     box_scores: dict[str, Any] | None = None
+    map_span: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class Baseline(Tree):

@@ -113,6 +113,20 @@ def test_an_image_of_one_value_has_no_box() -> None:
     assert found.class_probs.sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("noise", [2, 6], ids=["calm", "loud"])
+def test_clean_steel_has_no_box_where_the_span_of_a_typical_image_is_known(noise: int) -> None:
+    """Without it the noise is all that there is to compare with."""
+    pixels = np.random.default_rng(0).integers(20, 20 + 4 * noise, (*SIZE_HW, 1)).repeat(3, axis=2).astype(np.uint8)
+    known = Tiling((TILE, TILE), 4, map_span=7.0)
+    clean = localize_large(Counting(), processor(), known, Image.fromarray(pixels), "a")
+    assert clean.boxes_xyxy.shape == (0, 4)
+    assert clean.map.max() < 0.5
+    assert len(large(Image.fromarray(pixels)).boxes_xyxy) > 0
+    found = localize_large(Counting(), processor(), known, drawn(SQUARES), "a")
+    assert min(overlap for overlap, _ in by_overlap(found, SQUARES)) > 0.75
+    assert len(found.boxes_xyxy) == len(SQUARES)
+
+
 def test_tiles_are_predicted_a_few_at_a_time_and_the_map_is_coarser_than_the_image() -> None:
     model = Counting()
     found = localize_large(model, processor(), TILING, drawn(SQUARES, (400, 600)), "a")

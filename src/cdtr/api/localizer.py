@@ -23,6 +23,7 @@ from cdtr.api.thresholds import (
     choose_threshold,
     choose_view,
     given_threshold,
+    tile_scale,
     view_threshold,
 )
 from cdtr.config import Config
@@ -117,7 +118,7 @@ class Localizer:
             model = OnnxModel(Path(run), None if map_location is None else str(map_location), workers=workers)
             chosen = model.facts.threshold if threshold is None else given_threshold(threshold)
             quality = model.facts.box_quality()
-            scale = TileScale(model.facts.input.size_hw, model.facts.input.trained_hw or model.facts.input.size_hw)
+            scale = model.facts.tile_scale()
         else:
             device = find_device(map_location)
             from cdtr.api.run_model import RunModel
@@ -130,7 +131,7 @@ class Localizer:
             at_a_time = share_cores(workers, device)
             model = RunModel(method, config, names, device, folder, half=half, workers=at_a_time, view=seen)
             quality = box_quality(folder) if calibrated_view(folder) == seen else None
-            scale = TileScale(model.transform.view.size_hw, folder.trained_hw())
+            scale = tile_scale(folder, seen)
         if chosen is None:
             chosen = DEFAULT_THRESHOLD
             warnings.warn(

@@ -17,6 +17,7 @@ from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError
 from cdtr.json_tree import parse_json
 from cdtr.localization.quality import BoxQuality
+from cdtr.localization.tile_grid import TileScale
 from cdtr.runs import RunFolder, hash_file
 from cdtr.threshold import Threshold
 
@@ -104,7 +105,8 @@ class Facts(_Part):
 
     threshold: share of a map's maximum that the object reaches, once the map is resized to the image and scaled to
     [0, 1]; None where the run has none. box_scores: of ``BoxQuality``, None for a run calibrated without boxes.
-    calibrated_threshold: the one that ``box_scores`` were fitted at; None in files from before. precision: how the
+    calibrated_threshold: the one that ``box_scores`` were fitted at; None in files from before. map_span: the span of a
+    typical image's map, by which tiles of large images are judged; None in files from before. precision: how the
     weights are stored.
     """
 
@@ -118,6 +120,7 @@ class Facts(_Part):
     threshold_source: str | None = None
     box_scores: dict[str, Any] | None = None
     calibrated_threshold: float | None = Field(None, ge=0, lt=1)
+    map_span: float | None = Field(None, ge=0)
     precision: Precision = FLOAT32
 
     def map_threshold(self) -> Threshold | None:
@@ -127,6 +130,10 @@ class Facts(_Part):
     def box_quality(self) -> BoxQuality | None:
         """What scores the boxes, if anything."""
         return None if self.box_scores is None else BoxQuality.from_json(self.box_scores, len(self.class_names))
+
+    def tile_scale(self) -> TileScale:
+        """What chooses the tiles of large images."""
+        return TileScale(self.input.size_hw, self.input.trained_hw or self.input.size_hw, self.map_span)
 
     def to_json(self) -> str:
         """Return the facts as JSON, as the file's metadata holds them."""
@@ -186,4 +193,5 @@ def run_facts(run: RunFolder, threshold: Threshold | None, view: ViewName = "who
         threshold_source=None if threshold is None else str(threshold),
         box_scores=calibration.get("box_scores"),
         calibrated_threshold=calibration.get("threshold"),
+        map_span=calibration.get("map_span"),
     )

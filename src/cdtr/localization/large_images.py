@@ -3,7 +3,8 @@
 Each tile is localized as an image of its own, by any model and view, and its map is scaled to [0, 1] as that of an
 image is. An empty tile's map would then be as bright as a full one's, and its class as certain: a network without a
 class for nothing is no judge of that. But the raw map of an empty tile is flat. So a tile counts by its contrast, the
-span of its raw map beside the widest span in the image (docs/large-images.md has the measurements).
+span of its raw map beside that of a typical image, which calibration notes, or else beside the widest span in the image
+(docs/large-images.md has the measurements).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from cdtr.localization.quality import BoxQuality, box_features
 from cdtr.localization.tile_grid import Tiling, cell_shares, grid_side
 from cdtr.records import Field, FloatArray, Localization, UInt8Array
 
-_EMPTY, _FULL = 0.25, 0.4  # shares of the widest span up to which a tile counts nothing, and from which on it counts
+# Shares of a typical image's span up to which a tile counts nothing, and from which on it counts fully; where that span
+# is not known, of so much of the widest in the image.
+_EMPTY, _FULL, _OF_WIDEST = 0.4, 0.65, 0.62
 _FINER = 4  # times as many points along a side as the map has cells: boxes lie between cells
 
 
@@ -37,12 +40,14 @@ class _Tiles:
         probabilities: (T, C).
         maps: (T, h, w), not normalised, each of the tile's most probable class or the class asked for.
         mirrored: the same for the mirrored tiles, mirrored back; None where they were not asked for.
+        map_span: as of ``Tiling``.
     """
 
     covered: list[Field]
     probabilities: FloatArray
     maps: FloatArray
     mirrored: FloatArray | None
+    map_span: float | None
 
 
 def localize_any(
@@ -97,9 +102,10 @@ def localize_large(
     size_hw = image.height, image.width
     tiles = _predict(model, processor, tiling, image, image_id, label)
     score_map = _stitched(tiles, tiles.maps, size_hw)
+    threshold = min(processor.threshold / max(float(score_map.max()), 1e-12), 1.0)  # of what a map can reach, not does
     scale = np.tile([size_hw[1] / score_map.shape[1], size_hw[0] / score_map.shape[0]], 2)
     share = min(processor.options.min_area_share * tiling.tile_hw[0] * tiling.tile_hw[1] / (size_hw[0] * size_hw[1]), 1)
-    on_map = component_boxes(score_map, processor.threshold, share)
+    on_map = component_boxes(score_map, threshold, share)
     boxes = (on_map * scale).astype(np.float32)
     probabilities = _class_probabilities(tiles, boxes)
     labels = np.full(len(boxes), label) if label is not None else probabilities[:-1].argmax(axis=1)
@@ -123,7 +129,7 @@ def localize_large(
         class_probs=probabilities[-1].astype(np.float32),
         class_names=processor.class_names,
         doubts=doubts,
-        masks=_masks(score_map, processor.threshold, on_map, size_hw) if processor.options.masks else None,
+        masks=_masks(score_map, threshold, on_map, size_hw) if processor.options.masks else None,
     )
 
 
@@ -151,13 +157,15 @@ def _predict(
         for (left, top, right, bottom), field in zip(some, found.fields, strict=True):
             x0, y0, x1, y1 = field or (0, 0, right - left, bottom - top)
             covered.append((left + x0, top + y0, left + x1, top + y1))
-    return _Tiles(covered, np.concatenate(probabilities), np.stack(maps), np.stack(mirrored) if mirrored else None)
+    turned = np.stack(mirrored) if mirrored else None
+    return _Tiles(covered, np.concatenate(probabilities), np.stack(maps), turned, tiling.map_span)
 
 
-def _contrasts(maps: FloatArray) -> FloatArray:
-    """Return how much each of maps (T, h, w) counts, in [0, 1], by its span beside the widest one."""
+def _contrasts(maps: FloatArray, map_span: float | None) -> FloatArray:
+    """Return how much each of maps (T, h, w) counts, in [0, 1], by its span beside that of a typical image."""
     spans = maps.max(axis=(1, 2)) - maps.min(axis=(1, 2))
-    shares = spans / max(float(spans.max()), 1e-12)
+    typical = _OF_WIDEST * float(spans.max()) if map_span is None else map_span
+    shares = spans / max(typical, 1e-12)
     counts: FloatArray = ((shares - _EMPTY) / (_FULL - _EMPTY)).clip(0, 1)
     return counts
 
@@ -172,7 +180,8 @@ def _stitched(tiles: _Tiles, maps: FloatArray, size_hw: tuple[int, int]) -> Floa
     rows = grid_side(bottom - top, size_hw[0], maps.shape[1])
     columns = grid_side(right - left, size_hw[1], maps.shape[2])
     total, weight = np.zeros((rows, columns), dtype=np.float32), np.zeros((rows, columns), dtype=np.float32)
-    scaled = normalise_maps(maps.astype(np.float32)) * _contrasts(maps)[:, None, None].astype(np.float32)
+    counts = _contrasts(maps, tiles.map_span).astype(np.float32)
+    scaled = normalise_maps(maps.astype(np.float32)) * counts[:, None, None]
     for (x0, y0, x1, y1), one in zip(tiles.covered, scaled, strict=True):
         down, by_row = cell_shares(y0, y1 - y0, one.shape[0], size_hw[0], rows)
         across, by_column = cell_shares(x0, x1 - x0, one.shape[1], size_hw[1], columns)
@@ -181,7 +190,8 @@ def _stitched(tiles: _Tiles, maps: FloatArray, size_hw: tuple[int, int]) -> Floa
         weight[down, across] += fade
     stitched = total / np.maximum(weight, 1e-12)  # the view crop leaves the border of the image unseen: 0 there
     finer = min(_FINER * rows, size_hw[0]), min(_FINER * columns, size_hw[1])
-    return normalise_maps(resize_map(stitched, finer))
+    fine = resize_map(stitched, finer)
+    return normalise_maps(fine) if tiles.map_span is None else fine.clip(0, 1)
 
 
 def _fade(cells: int) -> npt.NDArray[np.float32]:
@@ -196,7 +206,7 @@ def _class_probabilities(tiles: _Tiles, boxes: FloatArray) -> FloatArray:
     They are the softmax of the mean of the tiles' class scores, in which a tile weighs as much as it shows of a box,
     squared, and in any case by its contrast.
     """
-    covered, contrasts = np.array(tiles.covered), _contrasts(tiles.maps)
+    covered, contrasts = np.array(tiles.covered), _contrasts(tiles.maps, tiles.map_span)
     # Up to a constant of each tile, which a softmax does not see, the logarithm of a softmax is its input.
     scores = np.log(np.maximum(tiles.probabilities, 1e-30))
     means = []

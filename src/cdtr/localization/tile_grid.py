@@ -72,10 +72,12 @@ class Tiling:
     Attributes:
         tile_hw: height and width of a tile in pixels of the image.
         at_a_time: tiles in one forward pass.
+        map_span: highest less lowest value of a typical image's map; None where it is not known.
     """
 
     tile_hw: tuple[int, int]
     at_a_time: int = 8
+    map_span: float | None = None
 
     def cuts(self, size_hw: tuple[int, int]) -> bool:
         """Whether an image is large enough to be cut: more than 1.5 tiles high or wide."""
@@ -111,10 +113,12 @@ class TileScale:
     Attributes:
         input_hw: height and width that the network sees of an image.
         trained_hw: typical height and width of the training images.
+        map_span: as of ``Tiling``.
     """
 
     input_hw: tuple[int, int]
     trained_hw: tuple[int, int]
+    map_span: float | None = None
 
     def tiling(self, tiles: int | str, at_a_time: int = 8) -> Tiling:
         """Return the tiling of ``LocalizeOptions.tiles``; ``auto`` takes tiles as large as the training images.
@@ -123,11 +127,11 @@ class TileScale:
             ConfigError: tiles are smaller than the input.
         """
         if tiles == "auto":
-            return Tiling(self.trained_hw, at_a_time)
+            return Tiling(self.trained_hw, at_a_time, self.map_span)
         side = int(tiles)
         if side < max(self.input_hw):
             raise ConfigError(
                 f"tiles of {side} pixels are smaller than the network's input of {self.input_hw[1]} x "
                 f"{self.input_hw[0]}: expected `tiles=auto` or a side of at least {max(self.input_hw)}"
             )
-        return Tiling((side, side), at_a_time)
+        return Tiling((side, side), at_a_time, self.map_span)
