@@ -9,6 +9,7 @@ span of its raw map beside that of a typical image, which calibration notes, or 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -103,10 +104,11 @@ def localize_large(
     tiles = _predict(model, processor, tiling, image, image_id, label)
     score_map = _stitched(tiles, tiles.maps, size_hw)
     threshold = min(processor.threshold / max(float(score_map.max()), 1e-12), 1.0)  # of what a map can reach, not does
-    scale = np.tile([size_hw[1] / score_map.shape[1], size_hw[0] / score_map.shape[0]], 2)
+    corner = np.tile([size_hw[1], size_hw[0]], 2)
+    scale = corner / np.tile(score_map.shape[::-1], 2)
     share = min(processor.options.min_area_share * tiling.tile_hw[0] * tiling.tile_hw[1] / (size_hw[0] * size_hw[1]), 1)
     on_map = component_boxes(score_map, threshold, share)
-    boxes = (on_map * scale).astype(np.float32)
+    boxes = np.minimum(on_map * scale, corner).astype(np.float32)
     probabilities = _class_probabilities(tiles, boxes)
     labels = np.full(len(boxes), label) if label is not None else probabilities[:-1].argmax(axis=1)
     labels, doubts = labels.astype(np.int64), None
@@ -259,7 +261,7 @@ def _window(
         image, points = size_hw[axis], map_hw[axis]
         side = min(max(tile_hw[axis], end - start), image)
         first = min(max((start + end - side) / 2, 0), image - side)
-        low, high = round(first / image * points), round((first + side) / image * points)
+        low, high = int(first / image * points), min(math.ceil((first + side) / image * points), points)
         slices.append(slice(low, high))
         for index, place in enumerate((start, end)):
             inside = (place / image * points - low) / (high - low) * SCORED_HW[axis]
