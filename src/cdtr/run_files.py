@@ -21,6 +21,7 @@ _LARGEST = 2**53  # whole numbers up to here are floats too
 _MOST_BYTES = 256 * 1024 * 1024
 
 Count = Annotated[int, Field(ge=0, le=_LARGEST)]
+Side = Annotated[int, Field(ge=1, le=_LARGEST)]
 Threshold = Annotated[float, Field(ge=0, lt=1)]
 Numbers = Annotated[dict[str, float], BeforeValidator(lambda value: {} if value is None else value)]
 Content = TypeVar("Content", bound="Tree")
@@ -45,6 +46,7 @@ class Data(Tree):
     format: str | None = None
     classes: Count | None = None
     root: str | None = None
+    image_hw: Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
 
 
 class Started(Tree):
@@ -112,6 +114,7 @@ class CalibrationFile(Tree):
     by_protocol: dict[str, ByProtocol] | None = None
     contents: list[str] | None = None
     box_scores: dict[str, Any] | None = None
+    map_span: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class Baseline(Tree):

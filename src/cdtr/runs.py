@@ -154,6 +154,11 @@ class RunFolder:
         """The manifest, empty where the run has none."""
         return self.manifest() if self.manifest_file.is_file() else {}
 
+    def trained_hw(self) -> tuple[int, int]:
+        """Typical height and width of the training images; ``data.resize`` for runs from before that was noted."""
+        noted = (self.known_manifest().get("data") or {}).get("image_hw")
+        return self.config().data.resize if noted is None else (noted[0], noted[1])
+
     def calibration(self) -> dict[str, Any] | None:
         """The stored threshold and what it was chosen on, or None before `cdtr calibrate`."""
         if not self.calibration_file.is_file():

@@ -140,6 +140,22 @@ CASES: dict[str, Case] = {
         ["localize", run, neu / "IMAGES", "--out", tmp / "out", "--threshold", "2"],
         "from 0 up to",
     ),
+    "tiles of no size": lambda run, neu, tmp: (
+        ["localize", run, neu / "IMAGES", "--out", tmp / "out", "--tiles", "big"],
+        "tiles 'big': expected auto",
+    ),
+    "tiles smaller than the input": lambda run, neu, tmp: (
+        ["localize", run, neu / "IMAGES", "--out", tmp / "out", "--tiles", "64", "--threshold", "0.4"],
+        "tiles of 64 pixels are smaller than the network's input of 72 x 72: expected --tiles auto",
+    ),
+    "tiles and several classes": lambda run, neu, tmp: (
+        ["localize", run, neu / "IMAGES", "--out", tmp / "out", "--tiles", "auto", "--top-k", "2"],
+        "leave --top-k out",
+    ),
+    "tiles of maps of your own": lambda run, neu, tmp: (
+        ["localize", neu / "IMAGES", "--maps", neu / "IMAGES", "--out", tmp / "out", "--tiles", "auto"],
+        "leave --tiles out",
+    ),
     "no such device": lambda run, neu, tmp: (
         ["localize", run, neu / "IMAGES", "--out", tmp / "out", "--device", "abacus"],
         "no device 'abacus'",

@@ -22,6 +22,7 @@ from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.localization.postprocess import MapPostProcessor
 from cdtr.localization.prediction import localize_batch
 from cdtr.localization.quality import FEATURES, MIRROR, BoxQuality
+from cdtr.localization.tile_grid import Tiling
 from cdtr.localization.tiles import tiled
 from cdtr.records import Localization
 from cdtr.runs import RunFolder
@@ -62,6 +63,33 @@ def test_file_localizes_as_its_run(
     assert of_file([]) == []
     of_workers = cdtr.Localizer.from_pretrained(exported, workers=2)
     assert_same(of_workers(pictures, batch_size=1, **rules), of_file(pictures, batch_size=1, **rules))
+
+
+def test_a_file_cuts_large_images_as_its_run(run: RunFolder, exported: Path) -> None:
+    """Its metadata have the size of the training images."""
+    (run.path / "manifest.json").write_text('{"data": {"image_hw": [50, 60]}}')
+    run.calibration_file.write_text('{"threshold": 0.4, "view": "whole", "map_span": 0.01}')
+    noted = onnx.load(exported)
+    facts = run_facts(run, Threshold(0.4))
+    assert facts.input.trained_hw == (50, 60)
+    assert facts.map_span == 0.01
+    target = exported.with_name("noted.onnx")
+    target.write_bytes(model_bytes(noted, facts))
+    coarse = np.random.default_rng(7).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    picture = Image.fromarray(coarse).resize((300, 180))
+    of_run = cdtr.Localizer.from_pretrained(run.path)
+    of_file = cdtr.Localizer.from_pretrained(target)
+    assert of_file.scale == of_run.scale
+    assert of_run.tiling("auto") == Tiling((50, 60), map_span=0.01)
+    found = of_file([picture], tiles=60)
+    assert found[0].map.shape < picture.size[::-1]
+    assert len(found[0].boxes_xyxy) > 1
+    assert_same(found, of_run([picture], tiles=60))
+    assert_same(of_file([picture], tiles="auto"), of_run([picture], tiles="auto", multi=True))
+    (run.path / "manifest.json").unlink()
+    run.calibration_file.unlink()
+    of_old = cdtr.Localizer.from_pretrained(run.path, threshold=0.4)
+    assert of_old.tiling("auto") == Tiling((40, 60)), "what a run from before says: data.resize"
 
 
 @pytest.mark.parametrize("view", ["whole", "crop", "tiled"])

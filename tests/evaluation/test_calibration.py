@@ -118,6 +118,14 @@ def test_label_free_is_halfway_up_the_maps_and_looks_at_no_box():
     assert tree["images_sha256"] == hash_names(["image 0", "image 1"])
 
 
+def test_the_span_of_a_typical_map_is_noted_before_it_is_scaled():
+    data = batches(nested(1, 0.6, 0.2), 5 * nested(1, 0.6, 0.2), 3 * nested(1, 0.6, 0.2) - 2)
+    boxes = {f"image {number}": [OBJECT] for number in range(3)}
+    assert calibrate_wsol(ImageIsMap(), data, annotate_from(boxes)).map_span == pytest.approx(3)
+    (found,) = calibrate_label_free(ImageIsMap(), data[:2], [WSOL])
+    assert found.to_json()["map_span"] == pytest.approx(3), "the mean of 1 and 5"
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [([0, 0, 0, 0, 1], 0.6), ([0, 0, 0, 0, 0], 0.0), ([0, 0.5, 0.5, 1, 1], 0.8), ([1], 1.0)],

@@ -46,7 +46,7 @@ MANIFEST: dict[str, Any] = {
     "git_revision": "ee65aa3",
     "recipe": "small",
     "seed": 0,
-    "data": {"format": "folder", "classes": 2, "root": "data/photos"},
+    "data": {"format": "folder", "classes": 2, "root": "data/photos", "image_hw": [30, 40]},
     "splits": {"fit": SPLIT, "held_out": SPLIT},
     "started_from": {"file": "w.safetensors", "sha256": SHA256, "notes": {"pretrained_on": "x"}, "input_size": [8, 8]},
     "clip_fit": {"images": 3, "fit": 0.5, "zero_shot": 0.7},
@@ -98,6 +98,7 @@ CALIBRATION = {
     "by_protocol": {"cdtr": {"threshold": 0.3, "gt_known_loc": 1.0, "view": "whole"}},
     "box_scores": QUALITY.to_json(),
     "contents": [SHA256],
+    "map_span": 0.03,
 }
 POSITION = {"epoch": 1, "step_in_epoch": 0, "step": 2, "sums": {"cls": 0.5}}
 STATE = {"folder": "step-00000002", "processes": 1, "position": POSITION}

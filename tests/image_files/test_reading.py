@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cdtr.errors import DataError
-from cdtr.image_files.reading import IMAGE_SUFFIXES, check_images, read_image, read_size
+from cdtr.image_files.reading import IMAGE_SUFFIXES, check_images, read_image, read_size, typical_size
 from cdtr.records import Sample
 
 MANY = 1_000_000
@@ -185,6 +185,33 @@ def test_check_images_reports_broken_and_keeps_order(tmp_path: Path) -> None:
     assert [(s.image_id, "empty" in reason) for s, reason in broken] == [("1.png", True), ("4.png", False)]
     assert check_images(samples, 24)[0] == []
     assert check_images([], MANY) == ([], [])
+
+
+def test_typical_size_is_the_median_of_those_that_can_be_read(tmp_path: Path) -> None:
+    samples = []
+    for index, size in enumerate([(40, 30), (60, 30), (50, 80), (9000, 1)]):
+        path = tmp_path / f"{index}.png"
+        Image.new("L", size).save(path)
+        samples.append(Sample(path.name, path, 0))
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    broken = Sample("broken.png", tmp_path / "broken.png", 0)
+    assert typical_size([*samples[:3], broken], MANY) == (30, 50)
+    assert typical_size([broken, samples[3]], 8000) is None
+    assert typical_size([], MANY) is None
+
+
+def test_typical_size_opens_a_few_headers_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def sized(path: Path, _max_pixels: int) -> tuple[int, int]:
+        opened.append(path)
+        return 20, 30
+
+    monkeypatch.setattr("cdtr.image_files.reading.read_size", sized)
+    many = [Sample(str(index), tmp_path / str(index), 0) for index in range(1999)]
+    assert typical_size(many, MANY) == (20, 30)
+    assert len(opened) < 250
+    assert int(opened[-1].name) > 1980, "from all of them"
 
 
 def test_suffixes_are_known_to_pillow() -> None:

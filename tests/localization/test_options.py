@@ -21,6 +21,22 @@ def test_single_options_are_changed_by_name() -> None:
         DEFAULT_OPTIONS.updated(mutli=True)  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize("tiles", [None, "auto", 512, "512"])
+def test_sizes_of_tiles(tiles: int | str | None) -> None:
+    assert LocalizeOptions(tiles=tiles).tiles == tiles
+
+
+@pytest.mark.parametrize("tiles", [0, -3, True, 2.5, "small", "", "-5", "9" * 5000])
+def test_other_sizes_of_tiles_are_refused(tiles: int | str) -> None:
+    with pytest.raises(ConfigError, match="expected auto, or the side of a tile in pixels"):
+        LocalizeOptions(tiles=tiles)
+
+
+def test_tiles_have_one_class_each() -> None:
+    with pytest.raises(ConfigError, match="leave `top_k=` out"):
+        LocalizeOptions(tiles="auto", top_k=2)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from cdtr.errors import DataError
 from cdtr.records import Localization
-from cdtr.reports.overlays import PREDICTED_COLOUR, TRUTH_COLOUR, heat_map, overlay
+from cdtr.reports.overlays import PREDICTED_COLOUR, TRUTH_COLOUR, heat_map, overlay, small_overlay
 
 
 def localization(boxes, size_hw=(120, 160), names=("Black footed Albatross", "b")):
@@ -69,3 +71,19 @@ def test_any_size_can_be_drawn(size_hw):
 def test_picture_of_another_size_is_refused():
     with pytest.raises(DataError, match="source image"):
         overlay(Image.new("RGB", (10, 10)), localization([]))
+
+
+def test_an_image_that_was_cut_into_tiles_is_scaled_down():
+    found = localization([[2048, 512, 3072, 1024]], (2048, 4096))
+    coarse = replace(found, map=found.map[::8, ::8])
+    drawn = small_overlay(Image.new("RGB", (4096, 2048)), coarse)
+    assert drawn.size == (2048, 1024)
+    rows, columns = np.nonzero(has_colour(drawn, PREDICTED_COLOUR))
+    assert [columns.min(), rows.min(), columns.max(), rows.max()] == [1024, 256, 1535, 511]
+    small = small_overlay(Image.new("RGB", (160, 120)), localization([]))
+    assert small.size == (160, 120)
+
+
+def test_an_image_that_was_not_cut_keeps_its_size():
+    drawn = small_overlay(Image.new("RGB", (3000, 30)), localization([], (30, 3000)))
+    assert drawn.size == (3000, 30)

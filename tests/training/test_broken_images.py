@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from training_helpers import (
     assert_same_weights,
     cut_jpeg,
@@ -39,6 +40,8 @@ def test_broken_headers_are_left_out_before_the_split(tmp_path: Path) -> None:
     assert "is empty" in broken["green/empty.png"]
     assert "no image" in broken["red/text.jpg"]
     assert {name: split["images"] for name, split in run.manifest()["splits"].items()} == {"fit": 12, "held_out": 4}
+    with Image.open(next((sound / "red").iterdir())) as image:
+        assert run.trained_hw() == (image.height, image.width) != run.config().data.resize
     said = text_of(console)
     assert "left out green/empty.png: " in said
     assert "12 training images of 2 classes, 4 held out, 2 broken left out" in said

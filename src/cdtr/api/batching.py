@@ -9,6 +9,7 @@ from PIL import Image
 
 from cdtr.api.input_images import OnBroken
 from cdtr.errors import DataError
+from cdtr.localization.tile_grid import Tiling
 
 # A map of an image's size takes as much memory as the image, and several times that while boxes are found in it. So the
 # workers share this many pixels, and as many wait for the caller; a larger image is taken alone.
@@ -63,3 +64,12 @@ def batches_of(
             batch, pixels = ImageBatch(), 0
     if batch.ids:
         yield batch
+
+
+def few_tiles(
+    read: Iterable[tuple[str, Image.Image | DataError]], tiling: Tiling | None
+) -> Iterator[tuple[str, Image.Image | DataError]]:
+    """Yield (image id, image or error) pairs with an error in the place of an image of too many tiles."""
+    for image_id, image in read:
+        fault = None if tiling is None or isinstance(image, DataError) else tiling.fault((image.height, image.width))
+        yield image_id, image if fault is None else DataError(f"{image_id}: {fault}")

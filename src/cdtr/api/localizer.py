@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from PIL import Image
 
-from cdtr.api.batching import PIXELS_AT_WORK, ImageBatch, batches_of, exceeds_pixels
+from cdtr.api.batching import PIXELS_AT_WORK, ImageBatch, batches_of, exceeds_pixels, few_tiles
 from cdtr.api.input_images import ImageLike, OnBroken, each_image, image_name, read_ahead
 from cdtr.api.models import find_device, find_run, load_method, share_cores
 from cdtr.api.results import LocalizedImage, LocalizedImages
@@ -23,15 +23,18 @@ from cdtr.api.thresholds import (
     choose_threshold,
     choose_view,
     given_threshold,
+    tile_scale,
     view_threshold,
 )
 from cdtr.config import Config
 from cdtr.deployment.session import OnnxModel, is_exported
 from cdtr.errors import ConfigError
+from cdtr.localization.large_images import localize_any
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions, OptionChanges
 from cdtr.localization.postprocess import MapPostProcessor
-from cdtr.localization.prediction import LocalizationModel, localize_batch
+from cdtr.localization.prediction import LocalizationModel
 from cdtr.localization.quality import BoxQuality
+from cdtr.localization.tile_grid import TileScale, Tiling
 from cdtr.parallel import map_in_order
 from cdtr.records import Localization
 from cdtr.runs import RunFolder
@@ -52,6 +55,7 @@ class Localizer:
         model: predicts the maps of images.
         threshold: share of a map's maximum that a box's region exceeds, in [0, 1).
         quality: scores the boxes; None for a run that was not calibrated with boxes.
+        scale: chooses the tiles of large images; None for a model that cannot be asked for tiles.
 
     Example:
         >>> localizer = cdtr.Localizer.from_pretrained("runs/neu")  # doctest: +SKIP
@@ -59,8 +63,15 @@ class Localizer:
         array([[ 24.,  20., 115.,  72.]], dtype=float32)
     """
 
-    def __init__(self, model: LocalizationModel, threshold: float, quality: BoxQuality | None = None) -> None:
+    def __init__(
+        self,
+        model: LocalizationModel,
+        threshold: float,
+        quality: BoxQuality | None = None,
+        scale: TileScale | None = None,
+    ) -> None:
         self.model = model
+        self.scale = scale
         self.threshold = threshold
         self.quality = quality
 
@@ -107,6 +118,7 @@ class Localizer:
             model = OnnxModel(Path(run), None if map_location is None else str(map_location), workers=workers)
             chosen = model.facts.threshold if threshold is None else given_threshold(threshold)
             quality = model.facts.box_quality()
+            scale = model.facts.tile_scale()
         else:
             device = find_device(map_location)
             from cdtr.api.run_model import RunModel
@@ -119,6 +131,7 @@ class Localizer:
             at_a_time = share_cores(workers, device)
             model = RunModel(method, config, names, device, folder, half=half, workers=at_a_time, view=seen)
             quality = box_quality(folder) if calibrated_view(folder) == seen else None
+            scale = tile_scale(folder, seen)
         if chosen is None:
             chosen = DEFAULT_THRESHOLD
             warnings.warn(
@@ -126,7 +139,7 @@ class Localizer:
                 "run `cdtr calibrate`, or give a threshold",
                 stacklevel=2,
             )
-        return cls(model, chosen, quality)
+        return cls(model, chosen, quality, scale)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -259,16 +272,28 @@ class Localizer:
         chosen = options.updated(**changes)
         threshold = self.threshold if chosen.threshold is None else chosen.threshold
         processor = MapPostProcessor(self.class_names, threshold, chosen, self.quality)
-        workers = self.model.workers
+        workers, tiling = self.model.workers, self.tiling(chosen.tiles, size)
 
         def localize(batch: ImageBatch) -> list[tuple[Image.Image, Localization]]:
             labels = None if chosen.label is None else [chosen.label] * len(batch.ids)
-            found = localize_batch(self.model, processor, batch.images, batch.ids, labels)
+            found = localize_any(self.model, processor, tiling, batch.images, batch.ids, labels)
             return list(zip(batch.images, found, strict=True))
 
-        read = read_ahead(items, self.model.max_pixels, size * workers)
+        read = few_tiles(read_ahead(items, self.model.max_pixels, size * workers), tiling)
         batches = batches_of(read, size, on_broken, PIXELS_AT_WORK // workers)
         localized = map_in_order(localize, batches, workers, ahead=workers, too_much=exceeds_pixels)
         with closing(localized):
             for pairs in localized:
                 yield from pairs
+
+    def tiling(self, tiles: int | str | None, at_a_time: int = 8) -> Tiling | None:
+        """Return how large images are cut, as ``LocalizeOptions.tiles`` says; None where they are not.
+
+        Raises:
+            ConfigError: they cannot be cut like that.
+        """
+        if tiles is None:
+            return None
+        if self.scale is None:
+            raise ConfigError("maps of your own are of whole images: leave `tiles=` out")
+        return self.scale.tiling(tiles, at_a_time)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cdtr.config import ViewName, beyond_paper
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.localization.quality import BoxQuality
+from cdtr.localization.tile_grid import TileScale
 from cdtr.runs import RunFolder
 from cdtr.threshold import Threshold, ThresholdSource
 
@@ -192,6 +193,15 @@ def box_quality(run: RunFolder) -> BoxQuality | None:
     """
     stored = (run.calibration() or {}).get("box_scores")
     return None if stored is None else BoxQuality.from_json(stored, len(run.class_names()))
+
+
+def tile_scale(run: RunFolder, view: ViewName) -> TileScale:
+    """Return what chooses the tiles of large images under a view.
+
+    The span of a typical map is that of the calibration, if it was made under the same view.
+    """
+    span = (run.calibration() or {}).get("map_span") if calibrated_view(run) == view else None
+    return TileScale(find_view(run, view).size_hw, run.trained_hw(), span)
 
 
 def _calibrated(value: float, calibration: Mapping[str, Any]) -> Threshold:

@@ -24,7 +24,7 @@ def command(
     overlays: Annotated[bool, option("Write each image with heat map and boxes.")] = False,
     multi: Annotated[bool, option("A box for every region, not only the largest.")] = False,
     min_area: Annotated[
-        float, option("With --multi, the smallest region, as a share of the image.", min=0, max=1)
+        float, option("With --multi or --tiles, the smallest region, as a share of the image or tile.", min=0, max=1)
     ] = 0.01,
     top_k: Annotated[int, option("Look for the so many most probable classes.", min=1)] = 1,
     min_score: Annotated[
@@ -38,6 +38,7 @@ def command(
     ] = None,
     flat: Annotated[bool, option("Of the format yolo, no folders below a split.")] = False,
     copies: Annotated[bool, option("Of the format yolo, copies of the images, no links.", "--copy")] = False,
+    tiles: Annotated[str | None, option("Cut large images into tiles: auto, or a side in pixels.")] = None,
     maps: Annotated[
         Path | None, option("Boxes of anybody's maps, a folder of .npy or PNG files named as the images, no run.")
     ] = None,
@@ -70,7 +71,7 @@ def command(
     if maps is not None and (view is not None or device is not None):
         raise ConfigError("--view and --device are of a network, and --maps takes the maps as they are")
     options = LocalizeOptions(
-        threshold=threshold, top_k=top_k, multi=multi, min_area_share=min_area, min_score=min_score
+        threshold=threshold, top_k=top_k, multi=multi, min_area_share=min_area, min_score=min_score, tiles=tiles
     )
     output: dict[str, Any] = {
         "out": out,

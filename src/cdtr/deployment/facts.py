@@ -17,6 +17,7 @@ from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError
 from cdtr.json_tree import parse_json
 from cdtr.localization.quality import BoxQuality
+from cdtr.localization.tile_grid import TileScale
 from cdtr.runs import RunFolder, hash_file
 from cdtr.threshold import Threshold
 
@@ -62,6 +63,8 @@ class Input(_Part):
     8 bits before ``scale``. ``short-side-bicubic-crop``: the short side resized to ``short_side`` by Pillow's BICUBIC,
     the long side in proportion, cut off to a whole number; then the central ``size_hw``, its corner rounded half to
     even. The maps then cover the crop. view: what the run's network saw; a ``tiled`` network cuts its tiles itself.
+    trained_hw: typical height and width of the training images, which are the scale of tiles of large images; None in
+    files from before it was noted.
     """
 
     name: Literal["images"] = "images"
@@ -70,6 +73,7 @@ class Input(_Part):
     resize: Literal["bilinear-antialiased", "short-side-bicubic-crop"] = "bilinear-antialiased"
     short_side: Side | None = None
     view: ViewName = "whole"
+    trained_hw: tuple[Side, Side] | None = None
     scale: float = Field(1 / 255, ge=1 / 256, le=1 / 255)
     mean: Means
     std: Deviations
@@ -101,7 +105,8 @@ class Facts(_Part):
 
     threshold: share of a map's maximum that the object reaches, once the map is resized to the image and scaled to
     [0, 1]; None where the run has none. box_scores: of ``BoxQuality``, None for a run calibrated without boxes.
-    calibrated_threshold: the one that ``box_scores`` were fitted at; None in files from before. precision: how the
+    calibrated_threshold: the one that ``box_scores`` were fitted at; None in files from before. map_span: the span of a
+    typical image's map, by which tiles of large images are judged; None in files from before. precision: how the
     weights are stored.
     """
 
@@ -115,6 +120,7 @@ class Facts(_Part):
     threshold_source: str | None = None
     box_scores: dict[str, Any] | None = None
     calibrated_threshold: float | None = Field(None, ge=0, lt=1)
+    map_span: float | None = Field(None, ge=0)
     precision: Precision = FLOAT32
 
     def map_threshold(self) -> Threshold | None:
@@ -124,6 +130,10 @@ class Facts(_Part):
     def box_quality(self) -> BoxQuality | None:
         """What scores the boxes, if anything."""
         return None if self.box_scores is None else BoxQuality.from_json(self.box_scores, len(self.class_names))
+
+    def tile_scale(self) -> TileScale:
+        """What chooses the tiles of large images."""
+        return TileScale(self.input.size_hw, self.input.trained_hw or self.input.size_hw, self.map_span)
 
     def to_json(self) -> str:
         """Return the facts as JSON, as the file's metadata holds them."""
@@ -174,6 +184,7 @@ def run_facts(run: RunFolder, threshold: Threshold | None, view: ViewName = "who
             resize="short-side-bicubic-crop" if cropped else "bilinear-antialiased",
             short_side=min(seen.resize_hw) if cropped else None,
             view=view,
+            trained_hw=run.trained_hw(),
             mean=config.data.mean,
             std=config.data.std,
             max_pixels=config.data.max_pixels,
@@ -182,4 +193,5 @@ def run_facts(run: RunFolder, threshold: Threshold | None, view: ViewName = "who
         threshold_source=None if threshold is None else str(threshold),
         box_scores=calibration.get("box_scores"),
         calibrated_threshold=calibration.get("threshold"),
+        map_span=calibration.get("map_span"),
     )

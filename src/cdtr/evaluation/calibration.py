@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ class Calibration:
         protocol: Name of the protocol.
         images_sha256: Hash of the images' ids.
         curve: (threshold, GT-known Loc in percent) over the sweep; None if no box was used.
+        map_span: Median over the images of the span, highest less lowest, of the predicted class's map before it is
+            scaled to [0, 1]; an image with a much smaller one holds nothing that the method knows.
     """
 
     threshold: float
@@ -46,6 +48,7 @@ class Calibration:
     protocol: str
     images_sha256: str
     curve: tuple[tuple[float, float], ...] | None
+    map_span: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values, as ``calibration.json`` holds them."""
@@ -57,6 +60,7 @@ class Calibration:
             "protocol": self.protocol,
             "images_sha256": self.images_sha256,
             "curve": None if self.curve is None else [list(point) for point in self.curve],
+            "map_span": self.map_span,
         }
 
 
@@ -108,8 +112,9 @@ def calibrate_predictions(
     thresholds = sweep_thresholds(delta)
     metrics = [MaxBoxAcc(thresholds, (LOC_LEVEL,)) for _ in protocols]
     seen: set[str] = set()
+    spans: list[float] = []
 
-    def sweep(prediction: ImagePrediction) -> tuple[str, list[npt.NDArray[np.float64]] | None]:
+    def sweep(prediction: ImagePrediction) -> tuple[str, float, list[npt.NDArray[np.float64]] | None]:
         annotation = annotate(prediction.sample)
         truths = [
             (protocol, true_boxes(prediction.sample, prediction.size_hw, annotation, protocol))
@@ -120,13 +125,14 @@ def calibrate_predictions(
             for protocol, boxes in truths
             if boxes is not None
         ]
-        return prediction.sample.image_id, ious or None
+        return prediction.sample.image_id, _span(prediction), ious or None
 
-    for image_id, ious in map_in_order(sweep, found, workers):
+    for image_id, span, ious in map_in_order(sweep, found, workers):
         if ious is not None and image_id not in seen:
             for metric, best_iou in zip(metrics, ious, strict=True):
                 metric.update_ious(best_iou)
             seen.add(image_id)
+            spans.append(span)
         if progress is not None:
             progress(1)
     if not seen:
@@ -134,7 +140,8 @@ def calibrate_predictions(
             "no image has a box to calibrate on: expected boxes for some held-out images, annotate a few dozen or give "
             "a threshold"
         )
-    return [_choose(metric, protocol, hash_names(seen)) for metric, protocol in zip(metrics, protocols, strict=True)]
+    chosen = [_choose(metric, protocol, hash_names(seen)) for metric, protocol in zip(metrics, protocols, strict=True)]
+    return [replace(one, map_span=float(np.median(spans))) for one in chosen]
 
 
 def calibrate_label_free(
@@ -175,24 +182,31 @@ def calibrate_predictions_label_free(
     """
     totals = np.zeros(len(protocols))
     seen: set[str] = set()
+    spans: list[float] = []
 
-    def thresholds(prediction: ImagePrediction) -> tuple[str, list[float]]:
-        return prediction.sample.image_id, [
-            halfway_threshold(score_map(prediction, protocol)) for protocol in protocols
-        ]
+    def thresholds(prediction: ImagePrediction) -> tuple[str, float, list[float]]:
+        chosen = [halfway_threshold(score_map(prediction, protocol)) for protocol in protocols]
+        return prediction.sample.image_id, _span(prediction), chosen
 
-    for image_id, chosen in map_in_order(thresholds, found, workers):
+    for image_id, span, chosen in map_in_order(thresholds, found, workers):
         if image_id not in seen:
             seen.add(image_id)
+            spans.append(span)
             totals += chosen
         if progress is not None:
             progress(1)
     if not seen:
         raise DataError("no image to calibrate on: expected some held-out images that can be read")
     return [
-        Calibration(float(total) / len(seen), None, len(seen), protocol.name, hash_names(seen), None)
+        Calibration(
+            float(total) / len(seen), None, len(seen), protocol.name, hash_names(seen), None, float(np.median(spans))
+        )
         for total, protocol in zip(totals, protocols, strict=True)
     ]
+
+
+def _span(prediction: ImagePrediction) -> float:
+    return float(prediction.predicted_map.max() - prediction.predicted_map.min())
 
 
 def halfway_threshold(score_map: npt.NDArray[np.floating[Any]]) -> float:

@@ -31,6 +31,7 @@ Admit: TypeAlias = Callable[[int], None]
 _DECODING = PixelBudget(128_000_000)  # at up to 12 bytes a pixel while it is decoded, turned and converted
 
 _ORIENTATION = 0x0112  # EXIF tag; from 5 on the image lies on its side
+_MOST_SIZES = 200
 _TIFF_WIDTH, _TIFF_LENGTH = 256, 257
 
 
@@ -101,6 +102,24 @@ def check_images(
     good = [sample for sample, reason in zip(samples, reasons, strict=True) if reason is None]
     broken = [(sample, reason) for sample, reason in zip(samples, reasons, strict=True) if reason is not None]
     return good, broken
+
+
+def typical_size(samples: Sequence[Sample], max_pixels: int) -> tuple[int, int] | None:
+    """Median height and width of images, of at most 200 of them at even distances, by their headers.
+
+    Members of tar files are not opened for it. None where no size is known.
+    """
+    sizes = []
+    for sample in samples[:: max(len(samples) // _MOST_SIZES, 1)]:
+        try:
+            if not in_tar(sample.path):
+                sizes.append(read_size(sample.path, max_pixels))
+        except DataError:
+            continue
+    if not sizes:
+        return None
+    height, width = np.median(np.array(sizes), axis=0).round().astype(int).tolist()
+    return height, width
 
 
 def _header_fault(path: Path, max_pixels: int) -> str | None:

@@ -22,8 +22,12 @@ class LocalizeOptions:
         min_area_share: with ``multi``, smallest region as a share of the image's pixels, in [0, 1].
         min_score: boxes of a lower calibrated score are left out, in [0, 1]; needs a run with calibrated scores.
         masks: whether the region of each box is returned as well.
+        tiles: how images much larger than the network's input are cut: None not at all, ``auto`` into tiles as large
+            as the training images, a number (or its digits) into square tiles of so many pixels a side. In such an
+            image every region gets a box, and the smallest is a share of a tile.
 
     Raises:
+        ConfigError: ``tiles`` is no size, or goes with several classes an image.
         DataError: a value is out of its range.
     """
 
@@ -34,6 +38,7 @@ class LocalizeOptions:
     min_area_share: float = 0.01
     min_score: float = 0.0
     masks: bool = False
+    tiles: int | str | None = None
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold < 1:
@@ -43,6 +48,10 @@ class LocalizeOptions:
         check_area_share(self.min_area_share)
         if not 0 <= self.min_score <= 1:
             raise DataError(f"smallest score {self.min_score}: expected a probability from 0 to 1")
+        if self.tiles is not None:
+            _check_tiles(self.tiles)
+            if self.top_k > 1:
+                raise ConfigError("each region has the class of its tiles: leave `top_k=` out, or `tiles=`")
 
     def updated(self, **changes: Unpack[OptionChanges]) -> LocalizeOptions:
         """Return the options with some of them changed; ConfigError for an unknown name."""
@@ -52,6 +61,13 @@ class LocalizeOptions:
                 raise ConfigError(f"unknown option {name!r}{did_you_mean(name, known)}: choose from {', '.join(known)}")
         values: dict[str, Any] = dict(changes)
         return replace(self, **values) if values else self
+
+
+def _check_tiles(tiles: Any) -> None:
+    digits = isinstance(tiles, str) and tiles.isascii() and tiles.isdecimal() and len(tiles) < 10
+    number = int(tiles) if digits or (isinstance(tiles, int) and not isinstance(tiles, bool)) else 0
+    if tiles != "auto" and number < 1:
+        raise ConfigError(f"tiles {tiles!r}: expected auto, or the side of a tile in pixels such as 512")
 
 
 DEFAULT_OPTIONS = LocalizeOptions()
@@ -67,3 +83,4 @@ class OptionChanges(TypedDict, total=False):
     min_area_share: float
     min_score: float
     masks: bool
+    tiles: int | str | None

@@ -18,7 +18,7 @@ from cdtr.localization.quality import BoxQuality, box_features
 from cdtr.records import Field, FloatArray, Localization, UInt8Array
 
 # A box is scored in a map of this size, as in evaluation: it hardly matters, but large images would cost time.
-_SCORED_HW = (224, 224)
+SCORED_HW = (224, 224)
 
 
 class _ImagePrediction(NamedTuple):
@@ -150,11 +150,11 @@ class MapPostProcessor:
         predicted: _ImagePrediction,
     ) -> tuple[FloatArray, tuple[tuple[str, ...], ...]]:
         """Scores (N,) and doubts of boxes (N, 4), each found in the map ``which`` (N,) of the selected classes."""
-        frames = predicted.placed(predicted.maps, _SCORED_HW, size_hw)
+        frames = predicted.placed(predicted.maps, SCORED_HW, size_hw)
         turned: Sequence[FloatArray | None] = [None] * len(frames)
         if predicted.mirrored is not None:
-            turned = predicted.placed(predicted.mirrored, _SCORED_HW, size_hw)
-        scaled = boxes * np.tile([_SCORED_HW[1] / size_hw[1], _SCORED_HW[0] / size_hw[0]], 2)
+            turned = predicted.placed(predicted.mirrored, SCORED_HW, size_hw)
+        scaled = boxes * np.tile([SCORED_HW[1] / size_hw[1], SCORED_HW[0] / size_hw[0]], 2)
         scores, doubts = [], []
         for box, index in zip(scaled, which, strict=True):
             label = int(predicted.classes[index])

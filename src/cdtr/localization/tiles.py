@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from cdtr.errors import ConfigError
+from cdtr.localization.tile_grid import cell_shares, grid_side, tile_offsets
 from cdtr.records import Batch, Method, ModelOutput
 
 _AT_A_TIME = 5  # tiles of an image in one forward pass, so that memory does not grow with their number
@@ -88,19 +88,11 @@ class TiledMethod(Method):
     def _interpolation(self, axis: int, cells: int) -> Tensor:
         """(T, G, cells): each tile's cells to the image's along an axis, linear; 0 where the tile does not show it."""
         tile, image = self.tile_hw[axis], self.image_hw[axis]
-        size = tile / cells
-        grid = max(round(image / size), cells)
-        centres = (torch.arange(grid) + 0.5) * image / grid
+        grid = grid_side(tile, image, cells)
         matrices = torch.zeros(len(self.corners), grid, cells)
         for matrix, corner in zip(matrices, self.corners, strict=True):
-            at = (centres - corner[axis]) / size - 0.5
-            inside = (centres > corner[axis]) & (centres < corner[axis] + tile)
-            at = at.clamp(0, cells - 1)
-            low = at.floor().long().clamp(max=max(cells - 2, 0))
-            share = at - low
-            index = torch.arange(grid)
-            matrix[index, low] += torch.where(inside, 1 - share, 0.0)
-            matrix[index, (low + 1).clamp(max=cells - 1)] += torch.where(inside, share, 0.0)
+            shown, shares = cell_shares(corner[axis], tile, cells, image, grid)
+            matrix[shown] = torch.from_numpy(shares)
         return matrices
 
 
@@ -121,15 +113,10 @@ def _joined(outputs: list[ModelOutput]) -> ModelOutput:
 
 def tile_corners(tile_hw: tuple[int, int], image_hw: tuple[int, int]) -> list[tuple[int, int]]:
     """Top and left of each tile, row by row, and last the middle one where none of them lies there."""
-    tops, lefts = (_offsets(tile, image) for tile, image in zip(tile_hw, image_hw, strict=True))
+    tops, lefts = (tile_offsets(tile, image) for tile, image in zip(tile_hw, image_hw, strict=True))
     corners = [(top, left) for top in tops for left in lefts]
     middle = (image_hw[0] - tile_hw[0]) // 2, (image_hw[1] - tile_hw[1]) // 2
     return corners if middle in corners else [*corners, middle]
-
-
-def _offsets(tile: int, image: int) -> list[int]:
-    count = math.ceil(image / tile)
-    return [0] if count == 1 else [round(index * (image - tile) / (count - 1)) for index in range(count)]
 
 
 def tiled(method: Method, tile_hw: tuple[int, int], image_hw: tuple[int, int]) -> Method:

@@ -185,7 +185,8 @@ class Localization:
         labels: (N,) int64, class indices.
         scores: (N,) float32 in [0, 1]: the probability that the box's IoU is at least 0.5 if ``doubts`` is given, else
             the class probability.
-        map: (H, W) float32 in [0, 1] at the source size, of the class ``map_label``.
+        map: (H, W) float32 in [0, 1] at the source size, of the class ``map_label``. Of an image that was cut into
+            tiles it is coarser, and shows the most probable class of each place.
         map_label: Class index of the map.
         class_probs: (C,) float32.
         class_names: In the order of the class indices.

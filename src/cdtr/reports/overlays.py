@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,8 @@ HEAT_SHARE = 0.45
 PREDICTED_COLOUR = (60, 220, 90)
 TRUTH_COLOUR = (235, 50, 50)
 _PLATE_COLOUR = (20, 20, 20)
+_LONGEST = 2048  # side of the overlay of an image that was cut into tiles
+_MANY = 3  # times as fine as in other images: such an image may have dozens of boxes
 
 
 def heat_map(score_map: FloatArray, size_hw: tuple[int, int] | None = None) -> Image.Image:
@@ -37,12 +41,26 @@ def overlay(
     if image.size != (width, height):
         raise DataError(f"image of {image.size} for a localization of {(width, height)}: pass the source image")
     canvas = Image.blend(image.convert("RGB"), heat_map(localization.map, localization.size_hw), HEAT_SHARE)
-    draw_boxes(canvas, localization.boxes_xyxy, ground_truth_xyxy)
-    draw = ImageDraw.Draw(canvas)
+    fine = _MANY if localization.map.shape != localization.size_hw else 1
+    draw_boxes(canvas, localization.boxes_xyxy, ground_truth_xyxy, _line_width(canvas, fine))
+    draw, text_size = ImageDraw.Draw(canvas), max(9, round(min(canvas.size) / 22 / fine))
     # Labels come last, so that no box crosses one.
     for box, label, score in zip(localization.boxes_xyxy, localization.labels, localization.scores, strict=True):
-        _label(draw, box, f"{_name(localization, int(label))} {score:.2f}", canvas.size)
+        _label(draw, box, f"{_name(localization, int(label))} {score:.2f}", canvas.size, text_size)
     return canvas
+
+
+def small_overlay(image: Image.Image, localization: Localization) -> Image.Image:
+    """Draw ``overlay``; an image that was cut into tiles is scaled down to at most 2,048 pixels a side before."""
+    height, width = localization.size_hw
+    factor = _LONGEST / max(height, width)
+    if factor >= 1 or localization.map.shape == localization.size_hw:
+        return overlay(image, localization)
+    size_hw = max(round(height * factor), 1), max(round(width * factor), 1)
+    scale = np.tile([size_hw[1] / width, size_hw[0] / height], 2)
+    boxes = (localization.boxes_xyxy * scale).astype(np.float32)
+    small = image.resize((size_hw[1], size_hw[0]), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return overlay(small, replace(localization, size_hw=size_hw, boxes_xyxy=boxes, masks=None))
 
 
 def _name(localization: Localization, label: int) -> str:
@@ -59,7 +77,7 @@ def draw_boxes(
 
     line_width: in pixels; by default it goes with the image's size.
     """
-    draw, line_width = ImageDraw.Draw(image), line_width or max(1, round(min(image.size) / 150))
+    draw, line_width = ImageDraw.Draw(image), line_width or _line_width(image)
     if ground_truth_xyxy is not None:
         for box in np.asarray(ground_truth_xyxy, dtype=float).reshape(-1, 4):
             _dashed_rectangle(draw, box, TRUTH_COLOUR, line_width)
@@ -68,6 +86,10 @@ def draw_boxes(
         if min(x1 - x0, y1 - y0) > 4 * line_width:  # a dark line inside, so that green shows on green too
             draw.rectangle((x0 + line_width, y0 + line_width, x1 - line_width, y1 - line_width), outline=(0, 0, 0))
         draw.rectangle((x0, y0, x1, y1), outline=PREDICTED_COLOUR, width=line_width)
+
+
+def _line_width(image: Image.Image, fine: int = 1) -> int:
+    return max(1, round(min(image.size) / 150 / fine))
 
 
 def _corners(box: FloatArray) -> tuple[float, float, float, float]:
@@ -98,10 +120,10 @@ def _dashes(start: float, end: float, length: int) -> list[tuple[float, float]]:
     return [(float(edges[index]), float(edges[index + 1])) for index in range(0, len(edges) - 1, 2)]
 
 
-def _label(draw: ImageDraw.ImageDraw, box: FloatArray, text: str, size_wh: tuple[int, int]) -> None:
+def _label(draw: ImageDraw.ImageDraw, box: FloatArray, text: str, size_wh: tuple[int, int], text_size: int) -> None:
     """Text on a dark plate above the box, or inside its top where there is no room; moved to stay in the image."""
     width, height = size_wh
-    font = ImageFont.load_default(size=max(9, round(min(width, height) / 22)))
+    font = ImageFont.load_default(size=text_size)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     pad = max(1, round((bottom - top) / 5))
     plate_width, plate_height = right - left + 2 * pad, bottom - top + 2 * pad

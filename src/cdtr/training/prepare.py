@@ -19,7 +19,7 @@ from cdtr.data.datasets import check_class_names
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.files import is_stray
-from cdtr.image_files.reading import check_images
+from cdtr.image_files.reading import check_images, typical_size
 from cdtr.model.hub_weights import hub_lines
 from cdtr.model.methods import with_switches
 from cdtr.model.sba import Sba
@@ -223,7 +223,12 @@ def _manifest(
         "versions": library_versions(),
         "git_revision": _git_revision(),
         "seed": requested.seed,
-        "data": {"format": source.name, "classes": len(source.class_names), "root": str(source.root.resolve())},
+        "data": {
+            "format": source.name,
+            "classes": len(source.class_names),
+            "root": str(source.root.resolve()),
+            "image_hw": typical_size(fit, requested.data.max_pixels),
+        },
         "splits": {"fit": _describe(fit), "held_out": _describe(held_out)},
         "started_from": None if start is None else asdict(start),
         "clip_fit": None if clip_fit is None else asdict(clip_fit),

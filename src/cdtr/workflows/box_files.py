@@ -244,7 +244,7 @@ def localize_images(
     Returns:
         The localizations without their maps.
     """
-    from cdtr.reports.overlays import heat_map, overlay
+    from cdtr.reports.overlays import heat_map, small_overlay
 
     found = []
     with reporter.progress("localizing images", len(images)) as move:
@@ -266,7 +266,7 @@ def localize_images(
             if heatmaps:
                 write_image(heat_map(one.map), out / "heatmaps" / f"{one.image_id}.png", reporter)
             if overlays:
-                write_image(overlay(image, one), out / "overlays" / f"{one.image_id}.jpg", reporter)
+                write_image(small_overlay(image, one), out / "overlays" / f"{one.image_id}.jpg", reporter)
             found.append(_without_map(one))
             move(1)
     return found

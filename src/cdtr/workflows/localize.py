@@ -59,7 +59,7 @@ def localize(
         copies: for the format yolo, copy the images rather than link them.
         device: cpu, cuda, ...; by default CUDA where there is one.
         view: what the network sees of an image; by default as the run was calibrated.
-        batch_size: images in one forward pass.
+        batch_size: images in one forward pass, and tiles of a large image.
         workers: batches at a time on a CPU; by default one a core, up to 8.
         reporter: takes notes and progress.
         options: how to localize.
@@ -92,6 +92,7 @@ def localize(
     at_a_time = workers or default_workers(len(found), batch_size)
     localizer = Localizer.from_pretrained(run, device, chosen.threshold, workers=at_a_time, view=view)
     require_scores(localizer, output, chosen, run)
+    localizer.tiling(chosen.tiles, batch_size)  # refused before anything is written
     if localizer.quality is not None and chosen.threshold is not None:
         _warn_of_misfit(localizer, reporter)
     return write_localizations(localizer, found, output, chosen, batch_size, f"cdtr/{Path(run).name}", reporter)

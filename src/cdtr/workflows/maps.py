@@ -83,6 +83,8 @@ def localize_maps(
         copies=copies,
     )
     chosen = options.updated(**changes)
+    if chosen.tiles is not None:
+        raise ConfigError("maps of your own are of whole images: leave `tiles=` out")
     found = expand_images(as_arguments(images))
     folder = Path(maps)
     localizer = maps_localizer(folder, found, class_scores, boxes, chosen.threshold, reporter)
