@@ -100,6 +100,12 @@ class ByProtocol(Tree):
     view: str | None = None
 
 
+class HasObject(Tree):
+    """The probability of an object from which an image gets a box, where some classes have no object."""
+
+    threshold: Threshold
+
+
 class CalibrationFile(Tree):
     """``calibration.json``; ``BoxQuality`` checks its scores of boxes."""
 
@@ -112,6 +118,7 @@ class CalibrationFile(Tree):
     by_protocol: dict[str, ByProtocol] | None = None
     contents: list[str] | None = None
     box_scores: dict[str, Any] | None = None
+    has_object: HasObject | None = None
 
 
 class Baseline(Tree):

@@ -22,6 +22,7 @@ from cdtr.api.thresholds import (
     calibrated_view,
     choose_threshold,
     choose_view,
+    empty_classes,
     given_threshold,
     view_threshold,
 )
@@ -31,6 +32,7 @@ from cdtr.errors import ConfigError
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions, OptionChanges
 from cdtr.localization.postprocess import MapPostProcessor
 from cdtr.localization.prediction import LocalizationModel, localize_batch
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import BoxQuality
 from cdtr.parallel import map_in_order
 from cdtr.records import Localization
@@ -52,6 +54,7 @@ class Localizer:
         model: predicts the maps of images.
         threshold: share of a map's maximum that a box's region exceeds, in [0, 1).
         quality: scores the boxes; None for a run that was not calibrated with boxes.
+        empty: the classes without an object, which get no box; None where every class has one.
 
     Example:
         >>> localizer = cdtr.Localizer.from_pretrained("runs/neu")  # doctest: +SKIP
@@ -59,10 +62,17 @@ class Localizer:
         array([[ 24.,  20., 115.,  72.]], dtype=float32)
     """
 
-    def __init__(self, model: LocalizationModel, threshold: float, quality: BoxQuality | None = None) -> None:
+    def __init__(
+        self,
+        model: LocalizationModel,
+        threshold: float,
+        quality: BoxQuality | None = None,
+        empty: EmptyClasses | None = None,
+    ) -> None:
         self.model = model
         self.threshold = threshold
         self.quality = quality
+        self.empty = empty
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:3]) + (", ..." if len(self.class_names) > 3 else "")
@@ -106,7 +116,7 @@ class Localizer:
                 raise ConfigError(f"{run} has the view that it was exported with: leave view out")
             model = OnnxModel(Path(run), None if map_location is None else str(map_location), workers=workers)
             chosen = model.facts.threshold if threshold is None else given_threshold(threshold)
-            quality = model.facts.box_quality()
+            quality, empty = model.facts.box_quality(), model.facts.empty()
         else:
             device = find_device(map_location)
             from cdtr.api.run_model import RunModel
@@ -119,6 +129,7 @@ class Localizer:
             at_a_time = share_cores(workers, device)
             model = RunModel(method, config, names, device, folder, half=half, workers=at_a_time, view=seen)
             quality = box_quality(folder) if calibrated_view(folder) == seen else None
+            empty = empty_classes(folder, seen)
         if chosen is None:
             chosen = DEFAULT_THRESHOLD
             warnings.warn(
@@ -126,7 +137,7 @@ class Localizer:
                 "run `cdtr calibrate`, or give a threshold",
                 stacklevel=2,
             )
-        return cls(model, chosen, quality)
+        return cls(model, chosen, quality, empty)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -258,7 +269,7 @@ class Localizer:
             raise ConfigError(f"batch size {size}: expected 1 or more")
         chosen = options.updated(**changes)
         threshold = self.threshold if chosen.threshold is None else chosen.threshold
-        processor = MapPostProcessor(self.class_names, threshold, chosen, self.quality)
+        processor = MapPostProcessor(self.class_names, threshold, chosen, self.quality, self.empty)
         workers = self.model.workers
 
         def localize(batch: ImageBatch) -> list[tuple[Image.Image, Localization]]:

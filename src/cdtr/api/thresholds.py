@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cdtr.config import ViewName, beyond_paper
-from cdtr.errors import CheckpointError, ConfigError
+from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import BoxQuality
 from cdtr.runs import RunFolder
 from cdtr.threshold import Threshold, ThresholdSource
@@ -192,6 +193,33 @@ def box_quality(run: RunFolder) -> BoxQuality | None:
     """
     stored = (run.calibration() or {}).get("box_scores")
     return None if stored is None else BoxQuality.from_json(stored, len(run.class_names()))
+
+
+def empty_classes(run: RunFolder, view: ViewName) -> EmptyClasses | None:
+    """Return a run's classes without an object, and the rule by which an image gets no box.
+
+    Args:
+        run: A run folder.
+        view: What the network sees; the calibrated probability counts for the view of the calibration alone.
+
+    Returns:
+        The classes; None where every class has an object.
+
+    Raises:
+        CheckpointError: The run has no such classes, or the stored probability is damaged.
+    """
+    names = run.config().data.empty_classes
+    if not names:
+        return None
+    stored = (run.calibration() or {}).get("has_object") if calibrated_view(run) == view else None
+    threshold = None
+    if stored is not None:
+        value, origin = stored.get("threshold"), f"{run.calibration_file} (has_object)"
+        threshold = _checked_threshold(value, origin, CheckpointError)
+    try:
+        return EmptyClasses.of(names, run.class_names(), str(run.path), threshold)
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _calibrated(value: float, calibration: Mapping[str, Any]) -> Threshold:

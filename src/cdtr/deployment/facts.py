@@ -14,14 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from cdtr.config import ViewName, recipe_label
 from cdtr.config.types import Deviations, Means, Side
 from cdtr.data.pixels import View
-from cdtr.errors import CheckpointError
+from cdtr.errors import CheckpointError, DataError
 from cdtr.json_tree import parse_json
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import BoxQuality
 from cdtr.runs import RunFolder, hash_file
 from cdtr.threshold import Threshold
 
 METADATA_KEY = "cdtr"
-FORMAT: Final = 2  # goes up when a reader of the old format would go wrong
+FORMAT: Final = 3  # goes up when a reader of the old format would go wrong
+_WITHOUT_EMPTY: Final = 2  # what readers before classes without an object understand
 _WITHOUT_CROPS: Final = 1  # what readers before the view crop understand
 
 # int8-static is no longer written; files of it can still be read.
@@ -102,10 +104,11 @@ class Facts(_Part):
     threshold: share of a map's maximum that the object reaches, once the map is resized to the image and scaled to
     [0, 1]; None where the run has none. box_scores: of ``BoxQuality``, None for a run calibrated without boxes.
     calibrated_threshold: the one that ``box_scores`` were fitted at; None in files from before. precision: how the
-    weights are stored.
+    weights are stored. empty_classes: those without an object, whose images get no box; object_threshold: probability
+    of an object from which an image gets one, None where the most probable class decides.
     """
 
-    format: Literal[1, 2] = _WITHOUT_CROPS
+    format: Literal[1, 2, 3] = _WITHOUT_CROPS
     cdtr_version: str
     run: Run
     class_names: tuple[ClassName, ...] = Field(min_length=1)
@@ -116,6 +119,8 @@ class Facts(_Part):
     box_scores: dict[str, Any] | None = None
     calibrated_threshold: float | None = Field(None, ge=0, lt=1)
     precision: Precision = FLOAT32
+    empty_classes: tuple[ClassName, ...] = ()
+    object_threshold: float | None = Field(None, ge=0, lt=1)
 
     def map_threshold(self) -> Threshold | None:
         """The threshold and where it is from."""
@@ -124,6 +129,10 @@ class Facts(_Part):
     def box_quality(self) -> BoxQuality | None:
         """What scores the boxes, if anything."""
         return None if self.box_scores is None else BoxQuality.from_json(self.box_scores, len(self.class_names))
+
+    def empty(self) -> EmptyClasses | None:
+        """The classes without an object and the rule by which an image gets no box, if there are such classes."""
+        return EmptyClasses.of(self.empty_classes, self.class_names, "the file", self.object_threshold)
 
     def to_json(self) -> str:
         """Return the facts as JSON, as the file's metadata holds them."""
@@ -143,6 +152,9 @@ class Facts(_Part):
                 )
             facts = cls.model_validate(tree)
             facts.box_quality()
+            facts.empty()
+        except DataError as error:
+            raise CheckpointError(f"{origin}: {error}: export the run again") from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -158,8 +170,10 @@ def run_facts(run: RunFolder, threshold: Threshold | None, view: ViewName = "who
     calibration = run.calibration() or {}
     seen = View.of(view, config.data)
     cropped = seen.name == "crop"
+    names = config.data.empty_classes
+    of_view = (calibration.get("has_object") or {}) if calibration.get("view", "whole") == view else {}
     return Facts(
-        format=FORMAT if cropped else _WITHOUT_CROPS,
+        format=FORMAT if names else _WITHOUT_EMPTY if cropped else _WITHOUT_CROPS,
         cdtr_version=version("cdtr"),
         run=Run(
             name=run.path.resolve().name,
@@ -182,4 +196,6 @@ def run_facts(run: RunFolder, threshold: Threshold | None, view: ViewName = "who
         threshold_source=None if threshold is None else str(threshold),
         box_scores=calibration.get("box_scores"),
         calibrated_threshold=calibration.get("threshold"),
+        empty_classes=names,
+        object_threshold=of_view.get("threshold") if names else None,
     )

@@ -78,7 +78,8 @@ def prepare_features(
         store.fill([*prepared.fit, *prepared.held_out], prepared.config, accelerator, say)
     if new:
         guide, probe = getattr(method, "guide", None), getattr(method, "probe", None)
-        fit_to_features(cnn, guide if isinstance(guide, Guide) else None, prepared.fit, prepared.config, store, say)
+        guide = guide if isinstance(guide, Guide) else None
+        fit_to_features(cnn, guide, prepared.fit, prepared.config, store, say, prepared.empty)
         if isinstance(probe, LevelConv):
             fit_classifier(cnn, probe, prepared.fit, prepared.config, store, say)
     return store
@@ -91,6 +92,7 @@ def fit_to_features(
     config: Config,
     store: FeatureStore | None,
     say: Say,
+    empty: Sequence[int] = (),
 ) -> None:
     """Fit the normalisation of a frozen CNN's features, and the prior ``shared`` where the guide has it.
 
@@ -103,6 +105,7 @@ def fit_to_features(
         config: The settings of the training.
         store: Where the features of the images are kept; None computes them.
         say: Takes a line for the log.
+        empty: Labels of classes without an object: the prior is fitted without their images.
     """
     chosen = fair_sample(samples, _FITTED, config.seed)
     shared = guide is not None and guide.direction is not None
@@ -117,15 +120,16 @@ def fit_to_features(
         for batch in eval_loader(chosen, in_small_batches(config)):
             images = batch.images.to(device)
             seen += len(images)
+            kept = ~torch.isin(batch.labels, torch.tensor(empty, dtype=torch.int64)).to(device) if empty else ...
             for mirrored in (False, True) if shared else (False,):
                 levels = _levels(cnn, store, batch, mirrored)
-                joined[mirrored].append(cnn.join(levels[:coarsest]).half())
+                joined[mirrored].append(cnn.join(levels[:coarsest])[kept].half())
                 if not mirrored:
                     for total, level in zip(sums, levels, strict=True):
                         cells = level.double().transpose(0, 1).flatten(1)
                         total += torch.stack([cells.mean(dim=1), cells.square().mean(dim=1)]) * len(images)
             if fine is not None:
-                targets.append(_targets(fine, images, cnn.grid_hw))
+                targets.append(_targets(fine, images, cnn.grid_hw)[kept])
     if not seen:
         raise DataError(f"none of the {len(chosen)} training images can be read: replace or delete the files")
     means = [total[0] / seen for total in sums]
@@ -133,6 +137,9 @@ def fit_to_features(
     cnn.settle([mean.float() for mean in means], [variance.float() for variance in variances])
     if guide is None or guide.direction is None:
         return
+    fitted = sum(map(len, joined[0]))
+    if not fitted:
+        raise DataError("no training image has an object: leave a class with images out of data.empty_classes")
     shares = torch.cat([torch.full_like(mean, share) for mean, share in zip(means, cnn.shares(), strict=True)])
     channels = joined[0][0].shape[1]
     weights = (shares / (torch.cat(variances) + cnn.eps).sqrt())[:channels].float()[:, None, None]
@@ -143,7 +150,7 @@ def fit_to_features(
     found = shared_direction(torch.cat(joined[0]), torch.cat(joined[1]), torch.cat(targets).unbind(1))
     guide.direction.zero_()
     guide.direction[:channels] = found * shares[:channels].float()
-    say(f"prior shared: a direction in {channels} features of {seen} images")
+    say(f"prior shared: a direction in {channels} features of {fitted} images")
 
 
 def fit_classifier(

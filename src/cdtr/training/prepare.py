@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from cdtr.config import Config, parse_config, recipe_label
 from cdtr.data.balance import settle_balance
 from cdtr.data.datasets import check_class_names
+from cdtr.data.empty_classes import empty_labels
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.files import is_stray
@@ -51,6 +53,7 @@ class Prepared:
         sba: SBA with its CLIP, where it takes part.
         manifest: what is written about the run.
         start: the weights file that the transformer of a new run starts from.
+        empty: the labels of the classes without an object.
     """
 
     run: RunFolder
@@ -60,6 +63,13 @@ class Prepared:
     sba: Sba | None
     manifest: Mapping[str, Any]
     start: Start | None = None
+    empty: tuple[int, ...] = ()
+
+    def has_object(self, classes: int, device: torch.device) -> Tensor | None:
+        """Return for each of the classes (C,) whether it has an object; None where all have one."""
+        if not self.empty:
+            return None
+        return ~torch.isin(torch.arange(classes), torch.tensor(self.empty)).to(device)
 
 
 def prepare_run(
@@ -73,6 +83,7 @@ def prepare_run(
     """
     config = with_switches(config)
     check_class_names(source)
+    empty = empty_labels(config.data.empty_classes, source.class_names, str(source.root))
     _check_folder(run, resume)
     samples, broken = check_images(training_samples(source), config.data.max_pixels)
     for sample, reason in broken:
@@ -92,7 +103,7 @@ def prepare_run(
         _check_same_maps(run, maps)
         config, manifest = _with_new_values(run, config)
         sba = load_sba(accelerator, config, source.class_names) if config.sba.enabled else None
-        return Prepared(run, config, fit, held_out, sba, {**manifest, "prior_maps": maps})
+        return Prepared(run, config, fit, held_out, sba, {**manifest, "prior_maps": maps}, empty=empty)
     maps = check_prior_maps(accelerator, config, fit, say)
     balanced = settle_balance(config, fit, source.class_names, say)
     settled, sba, clip_fit = agree_on_sba(accelerator, balanced, source, fit, held_out, say)
@@ -102,7 +113,7 @@ def prepare_run(
         "recipe": recipe_label(balanced),
         "prior_maps": maps,
     }
-    return Prepared(run, settled, fit, held_out, sba, manifest, start)
+    return Prepared(run, settled, fit, held_out, sba, manifest, start, empty)
 
 
 def start_run(accelerator: Accelerator, prepared: Prepared, class_names: Sequence[str]) -> None:
