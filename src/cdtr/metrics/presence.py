@@ -51,11 +51,12 @@ def _auroc(found: Presences, weights: Float64Array) -> Float64Array:
     return 100 * weighted_auroc(found.prob, found.true, weights)
 
 
+# object_auroc: of the probability of an object. false_boxes: share of the images without an object that get a box.
+# missing_boxes: share of the images with one that get none.
 METRICS = (
     PresenceMetric(
         key="object_auroc",
-        title="AUROC of having an object",
-        column="AUROC object",
+        title="object AUROC",
         order=200,
         of_images=_auroc,
         needs_class=True,
@@ -63,8 +64,7 @@ METRICS = (
     ),
     PresenceMetric(
         key="false_boxes",
-        title="empty images with a box",
-        column="false boxes",
+        title="false boxes",
         order=210,
         of_images=lambda found, weights: _share(found.boxed, ~found.true, weights),
         needs_class=True,
@@ -72,8 +72,7 @@ METRICS = (
     ),
     PresenceMetric(
         key="missing_boxes",
-        title="images with an object and no box",
-        column="missing boxes",
+        title="missing boxes",
         order=220,
         of_images=lambda found, weights: _share(~found.boxed, found.true, weights),
         needs_class=True,
