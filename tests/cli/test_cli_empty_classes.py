@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -125,6 +126,16 @@ def test_an_image_without_an_object_is_in_every_format_without_a_box(outputs: Pa
         labels = (outputs / "yolo" / "labels" / row["file"].removeprefix("images/")).with_suffix(".txt").read_text()
         assert bool(labels) == (row["image"] in boxed)
         assert not labels.startswith("1 ")
+
+
+def test_a_report_draws_no_box_on_them(run: Path, data: Path, tmp_path: Path) -> None:
+    cdtr.report(run, data, out=tmp_path / "report.html", images=24)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "classes without an object: good" in html
+    assert "false boxes" in html
+    for name, count in (("good", 0), ("crack", 1)):
+        shown = re.findall(rf"{name}/\d+\.png \(boxes found: (\d)", html)
+        assert shown.count(str(count)) > len(shown) / 2
 
 
 def test_an_exported_file_knows_them(run: Path, data: Path, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -69,3 +71,12 @@ def test_any_size_can_be_drawn(size_hw):
 def test_picture_of_another_size_is_refused():
     with pytest.raises(DataError, match="source image"):
         overlay(Image.new("RGB", (10, 10)), localization([]))
+
+
+def test_an_image_without_an_object_is_shown_as_it_is_with_its_class():
+    image = Image.new("RGB", (160, 120), (200, 10, 10))
+    drawn = np.asarray(overlay(image, replace(localization([]), empty=True, object_prob=0.02)))
+    assert (drawn[60:] == (200, 10, 10)).all(), "no heat map and no box"
+    assert (drawn[:20] != (200, 10, 10)).any(axis=2).sum() > 100, "the class in the corner"
+    heated = np.asarray(overlay(image, localization([])))
+    assert (heated[60:] != (200, 10, 10)).any()
