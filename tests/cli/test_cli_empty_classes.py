@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +17,7 @@ from cli_helpers import in_fixture, in_process
 from PIL import Image
 
 import cdtr
+from cdtr.data.opening import open_data
 from cdtr.deployment.facts import METADATA_KEY
 from cdtr.runs import RunFolder
 
@@ -162,6 +165,36 @@ def test_another_view_or_no_calibration_leaves_it_to_the_most_probable_class(run
     tiled = cdtr.Localizer.from_pretrained(run, threshold=0.4, view="mirrored")
     assert tiled.empty is not None
     assert tiled.empty.threshold is None
+
+
+def test_without_boxes_the_threshold_is_that_of_images_with_an_object(run: Path, data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    before = json.loads((run / "calibration.json").read_text())["has_object"]
+    done = cdtr.calibrate(copy, data, boxes="none", label_free=True)
+    assert done.has_object is not None
+    assert done.has_object.to_json() == before, "it needs no box"
+    assert done.calibration.n_images == before["n_objects"]
+
+
+def test_a_probability_is_not_scored_on_the_images_that_it_was_chosen_on(run: Path, data: Path) -> None:
+    (found,) = cdtr.evaluate(run, data, split="held-out", threshold=0.4)
+    assert any("was chosen on 18 of these images, so it is not used" in note for note in found.notes)
+    assert any("where another class is the most probable" in note for note in found.notes)
+    (found,) = cdtr.evaluate(run, data, split="held-out", allow_leak=True)
+    assert any("which flatters the false and missing boxes" in note for note in found.notes)
+    stored = json.loads((run / "calibration.json").read_text())["has_object"]
+    assert found.metrics["missing_boxes"] == pytest.approx(100 - stored["kept"])
+    assert found.metrics["false_boxes"] == pytest.approx(stored["false_boxes"])
+
+
+def test_images_of_one_kind_alone_give_no_probability(run: Path, data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    source = open_data(data, RunFolder(run).config().data)
+    objects = tuple(one for one in source.splits["val"] if source.class_names[one.label] != "good")
+    with pytest.warns(UserWarning, match="are not of both kinds, with an object and without"):
+        done = cdtr.calibrate(copy, replace(source, splits={"val": objects}), split="val", label_free=True)
+    assert done.has_object is None
+    assert "has_object" not in json.loads((copy / "calibration.json").read_text())
 
 
 @pytest.mark.parametrize(
