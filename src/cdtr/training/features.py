@@ -120,7 +120,7 @@ def fit_to_features(
         for batch in eval_loader(chosen, in_small_batches(config)):
             images = batch.images.to(device)
             seen += len(images)
-            kept = ~torch.isin(batch.labels, torch.tensor(empty, dtype=torch.int64)).to(device) if empty else ...
+            kept = ~torch.isin(batch.labels, torch.tensor(empty)).to(device) if empty else slice(None)
             for mirrored in (False, True) if shared else (False,):
                 levels = _levels(cnn, store, batch, mirrored)
                 joined[mirrored].append(cnn.join(levels[:coarsest])[kept].half())
