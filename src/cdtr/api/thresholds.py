@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cdtr.config import ViewName, beyond_paper
+from cdtr.data.empty_classes import empty_labels
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import BoxQuality
@@ -217,7 +218,7 @@ def empty_classes(run: RunFolder, view: ViewName) -> EmptyClasses | None:
         value, origin = stored.get("threshold"), f"{run.calibration_file} (has_object)"
         threshold = _checked_threshold(value, origin, CheckpointError)
     try:
-        return EmptyClasses.of(names, run.class_names(), str(run.path), threshold)
+        return EmptyClasses(empty_labels(names, run.class_names(), str(run.path)), threshold)
     except DataError as error:
         raise CheckpointError(str(error)) from error
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cdtr.config import ViewName, recipe_label
 from cdtr.config.types import Deviations, Means, Side
+from cdtr.data.empty_classes import empty_labels
 from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError, DataError
 from cdtr.json_tree import parse_json
@@ -132,7 +133,8 @@ class Facts(_Part):
 
     def empty(self) -> EmptyClasses | None:
         """The classes without an object and the rule by which an image gets no box, if there are such classes."""
-        return EmptyClasses.of(self.empty_classes, self.class_names, "the file", self.object_threshold)
+        labels = empty_labels(self.empty_classes, self.class_names, "the file")
+        return EmptyClasses(labels, self.object_threshold) if labels else None
 
     def to_json(self) -> str:
         """Return the facts as JSON, as the file's metadata holds them."""

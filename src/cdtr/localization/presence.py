@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cdtr.data.empty_classes import empty_labels
 from cdtr.records import FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
@@ -26,18 +25,6 @@ class EmptyClasses:
 
     labels: tuple[int, ...]
     threshold: float | None = None
-
-    @classmethod
-    def of(
-        cls, names: Sequence[str], class_names: Sequence[str], origin: str, threshold: float | None = None
-    ) -> EmptyClasses | None:
-        """Return the rule for classes of these names; None where no class is named.
-
-        Raises:
-            DataError: A name is no class of ``class_names``, or all classes are named.
-        """
-        labels = empty_labels(names, class_names, origin)
-        return cls(labels, threshold) if labels else None
 
     def object_probability(self, probabilities: FloatArray) -> FloatArray:
         """Sum the probabilities of the classes with an object.
