@@ -34,7 +34,7 @@ from cdtr.localization.boxes import iou_half_open, largest_box
 from cdtr.model.clip import load_clip
 from cdtr.records import Batch, DataSource, Method
 from cdtr.runs import RunFolder
-from cdtr.workflows.calibrate import calibration_samples
+from cdtr.workflows.calibration_images import calibration_samples
 from cdtr.workflows.opening import choose_split, open_source
 
 Array = npt.NDArray[np.float64]

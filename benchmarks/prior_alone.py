@@ -26,7 +26,7 @@ from cdtr.model.priors import PRIORS
 from cdtr.records import DataSource
 from cdtr.runs import RunFolder, write_json
 from cdtr.threshold import Threshold, ThresholdSource
-from cdtr.workflows.calibrate import calibration_samples, describe_split
+from cdtr.workflows.calibration_images import calibration_samples, describe_split
 from cdtr.workflows.opening import HELD_OUT, choose_split, find_test_split, open_source
 from collect_results import PRIOR
 from object_priors import PriorMaps, trained_guide

@@ -102,6 +102,12 @@ class ByProtocol(Tree):
     view: str | None = None
 
 
+class HasObject(Tree):
+    """The probability of an object from which an image gets a box, where some classes have no object."""
+
+    threshold: Threshold
+
+
 class CalibrationFile(Tree):
     """``calibration.json``; ``BoxQuality`` checks its scores of boxes."""
 
@@ -115,6 +121,7 @@ class CalibrationFile(Tree):
     contents: list[str] | None = None
     box_scores: dict[str, Any] | None = None
     map_span: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    has_object: HasObject | None = None
 
 
 class Baseline(Tree):

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from cdtr.api import choose_view, protocol_threshold, view_threshold
+from cdtr.api import choose_view, empty_classes, protocol_threshold, view_threshold
 from cdtr.config import Config
 from cdtr.errors import CheckpointError, ConfigError
 from cdtr.evaluation import PROTOCOLS, find_protocol
+from cdtr.localization.presence import EmptyClasses
 from cdtr.runs import RunFolder
 from cdtr.threshold import Threshold, ThresholdSource
 
@@ -167,3 +168,20 @@ def test_unknown_views_are_refused(tmp_path: Path) -> None:
         CheckpointError, match=r"calibration\.json: view is '3': choose one of .* calibrate` with `view=`"
     ):
         choose_view(run_of(tmp_path, calibration={**CALIBRATED, "view": "3"}))
+
+
+def test_classes_without_an_object_and_the_probability_of_the_calibrated_view(tmp_path: Path) -> None:
+    empty = {"data": {"empty_classes": ["1"]}}
+    assert empty_classes(run_of(tmp_path, calibration=CALIBRATED | {"has_object": {"threshold": 0.3}}), "whole") is None
+    assert empty_classes(run_of(tmp_path, **empty), "whole") == EmptyClasses((1,), 0.3)
+    assert empty_classes(run_of(tmp_path, **empty), "crop") == EmptyClasses((1,))
+    assert empty_classes(run_of(tmp_path, calibration=CALIBRATED, **empty), "whole") == EmptyClasses((1,))
+
+
+def test_damaged_classes_without_an_object_get_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"data\.empty_classes has '7', no class of"):
+        empty_classes(run_of(tmp_path, data={"empty_classes": ["7"]}), "whole")
+    for damaged in ({"threshold": 1.5}, {"threshold": "high"}, {}, 7):
+        run = run_of(tmp_path, calibration=CALIBRATED | {"has_object": damaged}, data={"empty_classes": ["1"]})
+        with pytest.raises(CheckpointError, match="has_object"):
+            empty_classes(run, "whole")

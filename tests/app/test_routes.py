@@ -23,6 +23,7 @@ from cdtr.app.examples import Examples
 from cdtr.app.limits import Limits
 from cdtr.formats import format_names
 from cdtr.localization.boxes import to_uint8
+from cdtr.localization.presence import EmptyClasses
 
 PHOTO = encoded(picture())
 
@@ -63,6 +64,8 @@ def test_answers_are_the_localizers(client: TestClient, localizer: Localizer, fi
     assert list(found["probabilities"].values()) == pytest.approx(wanted.class_probs.tolist(), abs=1e-5)
     assert found["threshold"] == fields.get("threshold", THRESHOLD)
     assert found["map_label"] == CLASSES[wanted.map_label]
+    assert found["empty"] is False
+    assert found["object_probability"] is None
     assert found["width"] == 90
     assert found["height"] == 60
     assert found["map"] is None
@@ -277,3 +280,19 @@ def test_limits_are_told(make_client: Callable[..., TestClient]) -> None:
     assert info["upload_bytes"] == 1000
     assert info["pixels"] == 2000
     assert info["images"] == 3
+
+
+def test_an_image_of_a_class_without_an_object_gets_no_box(client: TestClient, localizer: Localizer) -> None:
+    probabilities = localize(client)["probabilities"]
+    best = max(probabilities, key=lambda name: probabilities[name])
+    localizer.empty = EmptyClasses((CLASSES.index(best),))
+    try:
+        found, other = localize(client), localize(client, label=min(CLASSES, key=lambda name: name == best))
+    finally:
+        localizer.empty = None
+    assert found["empty"] is True
+    assert found["boxes"] == []
+    assert found["map_label"] == best
+    assert found["object_probability"] == pytest.approx(1 - probabilities[best], abs=1e-5)
+    assert other["empty"] is False
+    assert len(other["boxes"]) == 1

@@ -109,6 +109,19 @@ def test_reviewed_boxes_replace_maps_and_are_named(first: Path, capsys: pytest.C
     assert taught in run.manifest()["recipe"]
 
 
+def test_images_of_classes_without_an_object_teach_background(tmp_path: Path) -> None:
+    photos = draw(tmp_path / "data")
+    first = tmp_path / "one"
+    in_fixture("train", photos, "--out", first, "--config", "small", "--empty", "dog", *tiny_settings())
+    in_fixture("refine", first, "--data", photos, "--out", tmp_path / "two", *SECOND)
+    highest = {path.parent.name: [] for path in (tmp_path / "two" / TARGETS).rglob("*.png")}
+    for path in (tmp_path / "two" / TARGETS).rglob("*.png"):
+        highest[path.parent.name].append(int(np.asarray(Image.open(path)).max()))
+    assert set(highest["cat"]) == {255}
+    assert set(highest["dog"]) == {0}
+    assert RunFolder(tmp_path / "two").config().data.empty_classes == ("dog",)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -15,6 +15,7 @@ from cdtr.localization.large_images import localize_any, localize_large
 from cdtr.localization.options import LocalizeOptions
 from cdtr.localization.postprocess import MapPostProcessor
 from cdtr.localization.prediction import localize_batch
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import FEATURES, MIRROR, BoxQuality
 from cdtr.localization.tile_grid import Tiling
 from cdtr.localization.torch_model import TorchModel
@@ -205,3 +206,25 @@ def test_a_view_of_the_middle_of_each_tile_is_put_where_it_is() -> None:
         assert overlap > 0.6
         assert label == true_label
     assert not found.map[:10].any()
+
+
+def test_tiles_of_a_class_without_an_object_get_no_box() -> None:
+    blue = CLASSES.index("blue")
+    chooses = MapPostProcessor(CLASSES, 0.5, LocalizeOptions(), None, EmptyClasses((blue,)))
+    squares = [(0, (30, 40, 54, 64)), (blue, (200, 100, 230, 130))]
+    found = localize_large(Counting(), chooses, TILING, drawn(squares), "a")
+    assert not found.empty
+    assert {CLASSES[label] for label in found.labels} == {"red"}
+    assert by_overlap(found, squares[:1])[0][0] > 0.5
+    assert by_overlap(found, squares[1:])[0][0] == 0
+    of_blue = localize_large(Counting(), chooses, TILING, drawn(squares[1:]), "a")
+    assert (of_blue.labels != blue).all()
+
+
+def test_an_image_whose_tiles_are_all_without_an_object_is_empty() -> None:
+    chooses = MapPostProcessor(CLASSES, 0.5, LocalizeOptions(), None, EmptyClasses((1, 2), 0.99))
+    found = localize_large(Counting(), chooses, TILING, drawn([(1, (30, 40, 54, 64))]), "a")
+    assert found.empty
+    assert not len(found.boxes_xyxy)
+    assert found.object_prob is not None
+    assert found.object_prob < 0.99

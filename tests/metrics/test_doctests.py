@@ -10,7 +10,17 @@ import pytest
 
 import cdtr.metrics
 
-EXAMPLES = {"baselines", "bootstrap", "loc_accuracy", "max_box_acc", "outcomes", "pxap", "registry", "selective"}
+EXAMPLES = {
+    "baselines",
+    "bootstrap",
+    "loc_accuracy",
+    "max_box_acc",
+    "outcomes",
+    "presence",
+    "pxap",
+    "registry",
+    "selective",
+}
 
 
 @pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(cdtr.metrics.__path__)])

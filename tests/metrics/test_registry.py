@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cdtr.errors import ConfigError
-from cdtr.metrics import ImageRow, all_metrics, image_metrics, localized, metric_titles, sweep_metrics
+from cdtr.metrics import ImageRow, all_metrics, image_metrics, localized, metric_titles, presence_metrics, sweep_metrics
 from cdtr.metrics import registry as registry_module
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -104,9 +104,10 @@ def test_keys_and_order_are_those_of_the_contract() -> None:
     assert list(metric_titles()) == [
         *("gt_known_loc", "gt_known_loc_iou70", "top1_loc", "top5_loc", "top1_cls", "mean_recall", "top5_cls"),
         *("max_box_acc", "max_box_acc_v2", "pxap", "mean_iou", "median_iou"),
+        *("object_auroc", "false_boxes", "missing_boxes"),
     ]
     assert {metric.key for metric in sweep_metrics()} == {"max_box_acc", "max_box_acc_v2", "pxap"}
-    assert len(image_metrics()) + len(sweep_metrics()) == len(all_metrics())
+    assert len(image_metrics()) + len(sweep_metrics()) + len(presence_metrics()) == len(all_metrics())
 
 
 def test_metrics_that_choose_a_box_or_a_threshold_are_known_hits() -> None:

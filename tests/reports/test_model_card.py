@@ -98,3 +98,10 @@ def test_maps_of_another_tool_are_named_as_teachers(run: RunFolder) -> None:
     assert "image-level labels and the maps of another tool, which was taught with: masks" in opening()
     assert "prior maps (masks)" in opening()
     assert "alone" not in opening()
+
+
+def test_card_names_the_classes_without_an_object(run: RunFolder) -> None:
+    line = "Images of these classes have no object and get no box: `dent`"
+    assert line not in model_card(run, None, "maria/steel", "maria/steel")
+    run.config_file.write_text(load_config("small", ["data.empty_classes=[dent]"]).to_yaml())
+    assert line in model_card(run, None, "maria/steel", "maria/steel")

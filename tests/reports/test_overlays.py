@@ -87,3 +87,12 @@ def test_an_image_that_was_cut_into_tiles_is_scaled_down():
 def test_an_image_that_was_not_cut_keeps_its_size():
     drawn = small_overlay(Image.new("RGB", (3000, 30)), localization([], (30, 3000)))
     assert drawn.size == (3000, 30)
+
+
+def test_an_image_without_an_object_is_shown_as_it_is_with_its_class():
+    image = Image.new("RGB", (160, 120), (200, 10, 10))
+    drawn = np.asarray(overlay(image, replace(localization([]), empty=True, object_prob=0.02)))
+    assert (drawn[60:] == (200, 10, 10)).all(), "no heat map and no box"
+    assert (drawn[:20] != (200, 10, 10)).any(axis=2).sum() > 100, "the class in the corner"
+    heated = np.asarray(overlay(image, localization([])))
+    assert (heated[60:] != (200, 10, 10)).any()

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.torch_model import TorchModel
 from cdtr.records import Annotation, ModelOutput, Sample
 from cdtr.reports.panels import SIDE, Panel, attention_row, panel_row
@@ -90,3 +91,10 @@ def test_attention_before_and_after_is_that_of_each_method() -> None:
     assert after.calls == 1
     alone = attention_row(None, predictor_of(after), half_green((16, 8)), sample, None)
     assert [panel.kind for panel in alone] == ["image", "after"]
+
+
+def test_an_image_without_an_object_gets_no_box_in_any_panel() -> None:
+    sample, image = Sample("x.png", Path("x.png"), 1), half_green((80, 40))
+    row = panel_row(predictor_of(WithFactors()), 0.5, image, sample, None, None, EmptyClasses((1,)))
+    assert row.panels[0].alt == "x.png (boxes found: 0, no true box known)"
+    assert row.predicted == "b"

@@ -22,6 +22,7 @@ from cdtr.api.thresholds import (
     calibrated_view,
     choose_threshold,
     choose_view,
+    empty_classes,
     given_threshold,
     tile_scale,
     view_threshold,
@@ -33,6 +34,7 @@ from cdtr.localization.large_images import localize_any
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions, OptionChanges
 from cdtr.localization.postprocess import MapPostProcessor
 from cdtr.localization.prediction import LocalizationModel
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import BoxQuality
 from cdtr.localization.tile_grid import TileScale, Tiling
 from cdtr.parallel import map_in_order
@@ -56,6 +58,7 @@ class Localizer:
         threshold: share of a map's maximum that a box's region exceeds, in [0, 1).
         quality: scores the boxes; None for a run that was not calibrated with boxes.
         scale: chooses the tiles of large images; None for a model that cannot be asked for tiles.
+        empty: the classes without an object, which get no box; None where every class has one.
 
     Example:
         >>> localizer = cdtr.Localizer.from_pretrained("runs/neu")  # doctest: +SKIP
@@ -69,11 +72,13 @@ class Localizer:
         threshold: float,
         quality: BoxQuality | None = None,
         scale: TileScale | None = None,
+        empty: EmptyClasses | None = None,
     ) -> None:
         self.model = model
         self.scale = scale
         self.threshold = threshold
         self.quality = quality
+        self.empty = empty
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:3]) + (", ..." if len(self.class_names) > 3 else "")
@@ -117,7 +122,7 @@ class Localizer:
                 raise ConfigError(f"{run} has the view that it was exported with: leave view out")
             model = OnnxModel(Path(run), None if map_location is None else str(map_location), workers=workers)
             chosen = model.facts.threshold if threshold is None else given_threshold(threshold)
-            quality = model.facts.box_quality()
+            quality, empty = model.facts.box_quality(), model.facts.empty()
             scale = model.facts.tile_scale()
         else:
             device = find_device(map_location)
@@ -131,7 +136,7 @@ class Localizer:
             at_a_time = share_cores(workers, device)
             model = RunModel(method, config, names, device, folder, half=half, workers=at_a_time, view=seen)
             quality = box_quality(folder) if calibrated_view(folder) == seen else None
-            scale = tile_scale(folder, seen)
+            scale, empty = tile_scale(folder, seen), empty_classes(folder, seen)
         if chosen is None:
             chosen = DEFAULT_THRESHOLD
             warnings.warn(
@@ -139,7 +144,7 @@ class Localizer:
                 "run `cdtr calibrate`, or give a threshold",
                 stacklevel=2,
             )
-        return cls(model, chosen, quality, scale)
+        return cls(model, chosen, quality, scale, empty)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -271,7 +276,7 @@ class Localizer:
             raise ConfigError(f"batch size {size}: expected 1 or more")
         chosen = options.updated(**changes)
         threshold = self.threshold if chosen.threshold is None else chosen.threshold
-        processor = MapPostProcessor(self.class_names, threshold, chosen, self.quality)
+        processor = MapPostProcessor(self.class_names, threshold, chosen, self.quality, self.empty)
         workers, tiling = self.model.workers, self.tiling(chosen.tiles, size)
 
         def localize(batch: ImageBatch) -> list[tuple[Image.Image, Localization]]:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cdtr.config import ViewName, beyond_paper
-from cdtr.errors import CheckpointError, ConfigError
+from cdtr.data.empty_classes import empty_labels
+from cdtr.errors import CheckpointError, ConfigError, DataError
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import BoxQuality
 from cdtr.localization.tile_grid import TileScale
 from cdtr.runs import RunFolder
@@ -202,6 +204,33 @@ def tile_scale(run: RunFolder, view: ViewName) -> TileScale:
     """
     span = (run.calibration() or {}).get("map_span") if calibrated_view(run) == view else None
     return TileScale(find_view(run, view).size_hw, run.trained_hw(), span)
+
+
+def empty_classes(run: RunFolder, view: ViewName) -> EmptyClasses | None:
+    """Return a run's classes without an object, and the rule by which an image gets no box.
+
+    Args:
+        run: A run folder.
+        view: What the network sees; the calibrated probability counts for the view of the calibration alone.
+
+    Returns:
+        The classes; None where every class has an object.
+
+    Raises:
+        CheckpointError: The run has no such classes, or the stored probability is damaged.
+    """
+    names = run.config().data.empty_classes
+    if not names:
+        return None
+    stored = (run.calibration() or {}).get("has_object") if calibrated_view(run) == view else None
+    threshold = None
+    if stored is not None:
+        value, origin = stored.get("threshold"), f"{run.calibration_file} (has_object)"
+        threshold = _checked_threshold(value, origin, CheckpointError)
+    try:
+        return EmptyClasses(empty_labels(names, run.class_names(), str(run.path)), threshold)
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _calibrated(value: float, calibration: Mapping[str, Any]) -> Threshold:

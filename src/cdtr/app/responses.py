@@ -43,6 +43,10 @@ class Found(BaseModel):
     threshold: float = Field(description="share of the map's maximum that a box's region exceeds")
     map_label: str = Field(description="the class that the map shows: the one asked for, or the most probable")
     boxes: list[FoundBox]
+    empty: bool = Field(description="true: there is no box, as `map_label` is a class without an object")
+    object_probability: float | None = Field(
+        description="that the image has an object, in [0, 1]; null where every class of the run has one"
+    )
     scored: bool = Field(
         description="true: a box's score is the probability that its IoU with the object is at least 0.5; "
         "false: the run has no calibrated scores, and it is the class probability"
@@ -73,6 +77,8 @@ def describe(localization: Localization, threshold: float, note: str | None) -> 
         threshold=threshold,
         map_label=names[localization.map_label],
         boxes=boxes,
+        empty=localization.empty,
+        object_probability=localization.object_prob,
         scored=doubts is not None,
         probabilities=dict(zip(names, localization.class_probs.tolist(), strict=True)),
         note=note,

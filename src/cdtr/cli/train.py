@@ -14,6 +14,7 @@ def command(
     overrides: SetOption = None,
     resume: ResumeOption = False,
     deduplicate: Annotated[bool, option("Do not train on images that are also in val or test.")] = False,
+    empty: Annotated[list[str] | None, option("A class without an object, as good; may be repeated.")] = None,
     prior_maps: Annotated[
         Path | None, option("Maps of another tool as the object prior, .npy or PNG by image id.")
     ] = None,
@@ -30,6 +31,7 @@ def command(
     changes = [*(overrides or []), *(["data.deduplicate=true"] if deduplicate else [])]
     if prior_maps is not None:
         changes += ["ocm.prior=maps", f"data.prior_maps={json.dumps(str(prior_maps))}"]
+    changes += [f"data.empty_classes={json.dumps(empty)}"] if empty else []
     if taught_with is not None:
         changes.append(f"data.prior_maps_taught_with={json.dumps(taught_with)}")
     run = train(data, out, config, overrides=changes, resume=resume, reporter=TERMINAL)

@@ -15,7 +15,7 @@ from cdtr.errors import ConfigError
 
 # A small CLIP has its own input size and never sees a box.
 _SEEN_BY_CLIP = ("data.holdout", "data.format", "data.deduplicate", "sba.templates")  # images, and words for them
-_WITHOUT_EFFECT_ON_CLIP = ("input_size", "resize", "workers", "boxes", "unboxed_classes")
+_WITHOUT_EFFECT_ON_CLIP = ("input_size", "resize", "workers", "boxes", "unboxed_classes", "empty_classes")
 
 
 class Ablation(Section):

@@ -20,7 +20,7 @@ from cdtr.errors import ConfigError
 from cdtr.text import did_you_mean
 from cdtr.yaml_tree import MAX_BYTES, parse_yaml
 
-_NAMES = "unboxed_classes"  # in the section data: names of classes, such as yes, null or 01, which stay text
+_NAMES = ("unboxed_classes", "empty_classes")  # of the section data: class names as yes, null or 01, which stay text
 
 
 def preset_names() -> list[str]:
@@ -129,8 +129,9 @@ def _parse_yaml(text: str, origin: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{origin} holds a {type(tree).__name__}, expected keys and values such as 'method: cdtr'")
     data = tree.get("data")
-    if isinstance(data, dict) and isinstance(data.get(_NAMES), list):
-        data[_NAMES] = parse_yaml(text, as_text=True)["data"][_NAMES]
+    for name in _NAMES:
+        if isinstance(data, dict) and isinstance(data.get(name), list):
+            data[name] = parse_yaml(text, as_text=True)["data"][name]
     return tree
 
 
@@ -142,7 +143,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         tree: Any = parse_yaml(value)
     except ValueError as error:
         raise ConfigError(f"`overrides=[{text[:80]!r}]`: the value {error}") from error
-    if isinstance(tree, list) and key.strip() == f"data.{_NAMES}":
+    if isinstance(tree, list) and key.strip() in {f"data.{name}" for name in _NAMES}:
         tree = parse_yaml(value, as_text=True)
     if isinstance(tree, str):
         tree = _as_number(tree)

@@ -30,6 +30,7 @@ class DataConfig(Section):
     format: str = "auto"  # a file name of cdtr.data.datasets, or auto
     boxes: str = "auto"  # auto: those of the set or beside the images; none; or a file or folder
     unboxed_classes: tuple[str, ...] = ()  # classes whose boxes do not count, such as NoTumor
+    empty_classes: tuple[str, ...] = ()  # classes without an object: classified, never boxed (docs/empty-classes.md)
     deduplicate: bool = False  # leave out training images that are also in a split for scores
     input_size: Size = (224, 224)  # height, width that the model sees
     resize: Size = (256, 256)  # before the random crop of training

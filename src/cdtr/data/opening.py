@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +13,8 @@ from cdtr.account import Account
 from cdtr.config import DataConfig
 from cdtr.data.datasets import load_source
 from cdtr.data.duplicates import describe_copies, find_copies, without
-from cdtr.errors import AnnotationError, DataError
+from cdtr.data.empty_classes import without_boxes
+from cdtr.errors import AnnotationError
 from cdtr.formats import Annotate, Images, no_annotation, open_boxes
 from cdtr.records import Annotation, DataSource, Sample
 
@@ -67,8 +67,7 @@ def open_data(
         source = replace(source, annotated=True, annotate=annotate, accounts=(*source.accounts[:1], account))
     if not strict:
         source = replace(source, annotate=Forgiving(source.annotate, source.accounts))
-    if config.unboxed_classes:
-        source = replace(source, annotate=_without_classes(source, config.unboxed_classes))
+    source = without_boxes(source, config.unboxed_classes, config.empty_classes)
     say = say or (lambda line: warnings.warn(line, stacklevel=3))
     if config.deduplicate:
         copies = find_copies(source)
@@ -119,18 +118,3 @@ def _find(named: str, root: Path) -> Path:
     """Return the path relative to the working folder, or else to the root of the data."""
     path = Path(named).expanduser()
     return path if path.exists() or not (root / path).exists() else root / path
-
-
-def _without_classes(source: DataSource, names: tuple[str, ...]) -> Annotate:
-    for name in names:
-        if name not in source.class_names:
-            close = difflib.get_close_matches(name, source.class_names, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else f": it has {', '.join(source.class_names[:5])}"
-            raise DataError(f"data.unboxed_classes has {name!r}, no class of {source.root}{hint}")
-    labels = {source.class_names.index(name) for name in names}
-    annotate = source.annotate
-
-    def of_other_classes(sample: Sample) -> Annotation | None:
-        return None if sample.label in labels else annotate(sample)
-
-    return of_other_classes

@@ -13,16 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cdtr.config import ViewName, recipe_label
 from cdtr.config.types import Deviations, Means, Side
+from cdtr.data.empty_classes import empty_labels
 from cdtr.data.pixels import View
-from cdtr.errors import CheckpointError
+from cdtr.errors import CheckpointError, DataError
 from cdtr.json_tree import parse_json
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import BoxQuality
 from cdtr.localization.tile_grid import TileScale
 from cdtr.runs import RunFolder, hash_file
 from cdtr.threshold import Threshold
 
 METADATA_KEY = "cdtr"
-FORMAT: Final = 2  # goes up when a reader of the old format would go wrong
+FORMAT: Final = 3  # goes up when a reader of the old format would go wrong
+_WITHOUT_EMPTY: Final = 2  # what readers before classes without an object understand
 _WITHOUT_CROPS: Final = 1  # what readers before the view crop understand
 
 # int8-static is no longer written; files of it can still be read.
@@ -107,10 +110,11 @@ class Facts(_Part):
     [0, 1]; None where the run has none. box_scores: of ``BoxQuality``, None for a run calibrated without boxes.
     calibrated_threshold: the one that ``box_scores`` were fitted at; None in files from before. map_span: the span of a
     typical image's map, by which tiles of large images are judged; None in files from before. precision: how the
-    weights are stored.
+    weights are stored. empty_classes: those without an object, whose images get no box; object_threshold: probability
+    of an object from which an image gets one, None where the most probable class decides.
     """
 
-    format: Literal[1, 2] = _WITHOUT_CROPS
+    format: Literal[1, 2, 3] = _WITHOUT_CROPS
     cdtr_version: str
     run: Run
     class_names: tuple[ClassName, ...] = Field(min_length=1)
@@ -122,6 +126,8 @@ class Facts(_Part):
     calibrated_threshold: float | None = Field(None, ge=0, lt=1)
     map_span: float | None = Field(None, ge=0)
     precision: Precision = FLOAT32
+    empty_classes: tuple[ClassName, ...] = ()
+    object_threshold: float | None = Field(None, ge=0, lt=1)
 
     def map_threshold(self) -> Threshold | None:
         """The threshold and where it is from."""
@@ -134,6 +140,11 @@ class Facts(_Part):
     def tile_scale(self) -> TileScale:
         """What chooses the tiles of large images."""
         return TileScale(self.input.size_hw, self.input.trained_hw or self.input.size_hw, self.map_span)
+
+    def empty(self) -> EmptyClasses | None:
+        """The classes without an object and the rule by which an image gets no box, if there are such classes."""
+        labels = empty_labels(self.empty_classes, self.class_names, "the file")
+        return EmptyClasses(labels, self.object_threshold) if labels else None
 
     def to_json(self) -> str:
         """Return the facts as JSON, as the file's metadata holds them."""
@@ -153,6 +164,9 @@ class Facts(_Part):
                 )
             facts = cls.model_validate(tree)
             facts.box_quality()
+            facts.empty()
+        except DataError as error:
+            raise CheckpointError(f"{origin}: {error}: export the run again") from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -168,8 +182,10 @@ def run_facts(run: RunFolder, threshold: Threshold | None, view: ViewName = "who
     calibration = run.calibration() or {}
     seen = View.of(view, config.data)
     cropped = seen.name == "crop"
+    names = config.data.empty_classes
+    of_view = (calibration.get("has_object") or {}) if calibration.get("view", "whole") == view else {}
     return Facts(
-        format=FORMAT if cropped else _WITHOUT_CROPS,
+        format=FORMAT if names else _WITHOUT_EMPTY if cropped else _WITHOUT_CROPS,
         cdtr_version=version("cdtr"),
         run=Run(
             name=run.path.resolve().name,
@@ -194,4 +210,6 @@ def run_facts(run: RunFolder, threshold: Threshold | None, view: ViewName = "who
         box_scores=calibration.get("box_scores"),
         calibrated_threshold=calibration.get("threshold"),
         map_span=calibration.get("map_span"),
+        empty_classes=names,
+        object_threshold=of_view.get("threshold") if names else None,
     )

@@ -16,6 +16,7 @@ from cdtr.evaluation.calibration import (
 )
 from cdtr.evaluation.evaluate import gather_tallies, tally_images, tally_predictions
 from cdtr.evaluation.outputs import ImageMaps, image_maps
+from cdtr.evaluation.presence import ObjectScores, ObjectThreshold
 from cdtr.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from cdtr.evaluation.result import Evaluation
 from cdtr.evaluation.scored_images import ScoredImage, scored_images
@@ -28,6 +29,8 @@ __all__ = [
     "Evaluation",
     "ImageMaps",
     "KindShares",
+    "ObjectScores",
+    "ObjectThreshold",
     "Protocol",
     "ScoredImage",
     "Tally",

@@ -11,6 +11,7 @@ from cdtr.evaluation.evaluate import Progress
 from cdtr.evaluation.forward import ImagePrediction, predict
 from cdtr.evaluation.measure import Annotate, box_ious, place_prediction, predicted_features, true_boxes
 from cdtr.evaluation.protocols import Protocol
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import BoxQuality, Features
 from cdtr.metrics import localized
 from cdtr.parallel import map_in_order
@@ -29,6 +30,7 @@ def fit_box_scores(
     *,
     mirrored: bool = False,
     workers: int | None = None,
+    empty: EmptyClasses | None = None,
 ) -> BoxQuality:
     """Fit the scores on images with true boxes.
 
@@ -43,6 +45,7 @@ def fit_box_scores(
         progress: Called with 1 for each image.
         mirrored: Whether to run the method on mirrored images too, for one more feature.
         workers: Number of threads; None to choose by the cores.
+        empty: The classes without an object, and the rule by which an image gets no box; None if every class has one.
 
     Returns:
         The fitted scores. Images in which the method finds no box are left out.
@@ -53,7 +56,7 @@ def fit_box_scores(
 
     def describe(prediction: ImagePrediction) -> tuple[str, Features | None, int, bool]:
         gt_boxes = true_boxes(prediction.sample, prediction.size_hw, annotate(prediction.sample), protocol)
-        if gt_boxes is None:
+        if gt_boxes is None or not prediction.gets_box:
             return prediction.sample.image_id, None, 0, False
         frame_map = place_prediction(prediction.predicted_map, prediction, protocol)
         (iou,) = box_ious(frame_map, gt_boxes, np.array([threshold]), protocol)
@@ -61,7 +64,8 @@ def fit_box_scores(
         return prediction.sample.image_id, features, prediction.predicted, bool(localized(iou))
 
     found: dict[str, tuple[Features, int, bool]] = {}
-    for image_id, features, label, hit in map_in_order(describe, predict(method, batches, device, mirrored), workers):
+    predictions = predict(method, batches, device, mirrored, empty)
+    for image_id, features, label, hit in map_in_order(describe, predictions, workers):
         if features is not None:
             found[image_id] = features, label, hit
         if progress is not None:

@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 from cdtr.evaluation.forward import ImagePrediction, predict
 from cdtr.evaluation.measure import Annotate, Measures, measure
 from cdtr.evaluation.tally import Tally
+from cdtr.localization.presence import EmptyClasses
 from cdtr.parallel import map_in_order
 from cdtr.records import Batch, Method
 
@@ -25,6 +26,7 @@ def tally_images(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
     workers: int | None = None,
+    empty: EmptyClasses | None = None,
 ) -> None:
     """Run a method over batches and count every image in each tally.
 
@@ -39,13 +41,14 @@ def tally_images(
         device: Where the method runs; it is moved there.
         progress: Called with 1 for each image.
         workers: Number of threads that compare images with their annotations; None to choose by the cores.
+        empty: The classes without an object, and the rule by which an image gets no box; None if every class has one.
 
     Raises:
         CheckpointError: If the method has fewer classes than the data, or its output is not finite.
         DataError: If an annotation is broken; the message names the image.
     """
     mirrored = any(tally.quality is not None and tally.quality.mirrored for tally in tallies)
-    tally_predictions(tallies, predict(method, batches, device, mirrored), annotate, progress, workers)
+    tally_predictions(tallies, predict(method, batches, device, mirrored, empty), annotate, progress, workers)
 
 
 def tally_predictions(

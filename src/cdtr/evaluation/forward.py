@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from cdtr.errors import CheckpointError
 from cdtr.localization.maps import check_outputs, class_maps, mirrored_maps
+from cdtr.localization.presence import EmptyClasses
+from cdtr.metrics import Presence
 from cdtr.records import Batch, Field, FloatArray, Method, ModelOutput, Sample
 
 
@@ -31,6 +33,9 @@ class ImagePrediction:
         mirrored_map: (h, w) map of the predicted class in the mirrored image, mirrored back; None unless asked for.
         attention: (h, w) of the class token; None for maps from elsewhere.
         field: Part of the image that the maps cover; None for all of it.
+        presence: Whether the image has an object; None if every class has one.
+        gets_box: Whether localizing gives the box of the predicted class: its class has an object, and so has the image
+            by the rule of the run.
     """
 
     sample: Sample
@@ -45,10 +50,16 @@ class ImagePrediction:
     mirrored_map: FloatArray | None = None
     attention: FloatArray | None = None
     field: Field | None = None
+    presence: Presence | None = None
+    gets_box: bool = True
 
 
 def predict(
-    method: Method, batches: Iterable[Batch], device: torch.device | str, mirrored: bool = False
+    method: Method,
+    batches: Iterable[Batch],
+    device: torch.device | str,
+    mirrored: bool = False,
+    empty: EmptyClasses | None = None,
 ) -> Iterator[ImagePrediction]:
     """Run a method in evaluation mode over batches.
 
@@ -57,6 +68,7 @@ def predict(
         batches: Of an evaluation loader.
         device: Where the method runs; it is moved there.
         mirrored: Whether to run it on the mirrored images as well.
+        empty: The classes without an object; None if every class has one.
 
     Yields:
         The prediction for each image, in the order of the batches.
@@ -66,7 +78,7 @@ def predict(
     """
     with in_evaluation(method, device):
         for batch in batches:
-            yield from _predict_batch(method, batch, device, mirrored)
+            yield from _predict_batch(method, batch, device, mirrored, empty)
 
 
 @contextmanager
@@ -83,7 +95,9 @@ def in_evaluation(method: Method, device: torch.device | str) -> Iterator[None]:
             module.train(was_training)
 
 
-def _predict_batch(method: Method, batch: Batch, device: torch.device | str, mirrored: bool) -> list[ImagePrediction]:
+def _predict_batch(
+    method: Method, batch: Batch, device: torch.device | str, mirrored: bool, empty: EmptyClasses | None
+) -> list[ImagePrediction]:
     with torch.inference_mode():
         images = batch.images.to(device, non_blocking=True)
         output = method(images, auxiliary=False)
@@ -97,6 +111,7 @@ def _predict_batch(method: Method, batch: Batch, device: torch.device | str, mir
         attention = output.attention.float().cpu().numpy()
     in_top5 = (best == labels[:, None]).any(dim=1).tolist()
     predicted = best[:, 0].tolist()
+    presences = _presences(empty, probabilities.cpu(), labels)
     return [
         ImagePrediction(
             sample=sample,
@@ -110,9 +125,21 @@ def _predict_batch(method: Method, batch: Batch, device: torch.device | str, mir
             mirrored_map=None if turned is None else turned[i],
             attention=attention[i],
             field=batch.field_of(i),
+            presence=presences[i] if presences else None,
+            gets_box=empty is None or (presences[i].boxed and predicted[i] not in empty.labels),
         )
         for i, sample in enumerate(batch.samples)
     ]
+
+
+def _presences(empty: EmptyClasses | None, probabilities: Tensor, labels: Tensor) -> list[Presence]:
+    """Whether each image has an object; nothing where every class has one."""
+    if empty is None:
+        return []
+    values = probabilities.double().numpy()
+    true = ~empty.is_empty(labels.numpy())
+    columns = empty.object_probability(values).tolist(), empty.has_object(values).tolist(), true.tolist()
+    return [Presence(*parts) for parts in zip(*columns, strict=True)]
 
 
 def _check(output: ModelOutput, labels: Tensor) -> None:

@@ -7,11 +7,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cdtr.metrics import ImageMetric, ImageRow, Outcomes, SweepCounts, image_metrics, sweep_metrics
-from cdtr.metrics.bootstrap import BootstrapSum, Interval, percentile_interval
+from cdtr.metrics import (
+    ImageMetric,
+    ImageRow,
+    Outcomes,
+    Presences,
+    SweepCounts,
+    image_metrics,
+    presence_metrics,
+    sweep_metrics,
+)
+from cdtr.metrics.bootstrap import BootstrapSum, Interval, image_weights, percentile_interval
 from cdtr.metrics.max_box_acc import box_hits
 from cdtr.metrics.outcomes import mean_over_classes
 
+_REPLICATES_AT_A_TIME = 50  # of all images, as floats
 _BINS = 1000  # of the histogram from which the interval of a median is read
 
 Intervals = dict[str, Interval | None]
@@ -69,7 +79,8 @@ class IntervalTally:
             pixels=self._pixels.sums.reshape(len(hits), 2, -1),
         )
         swept = {metric.key: percentile_interval(metric.of_counts(counts)) for metric in sweep_metrics()}
-        return swept | _row_intervals(rows)
+        listed = list(rows)
+        return swept | _row_intervals(listed) | _presence_intervals(listed)
 
 
 def _row_intervals(rows: Iterable[ImageRow]) -> Intervals:
@@ -92,6 +103,22 @@ def _row_intervals(rows: Iterable[ImageRow]) -> Intervals:
             if metric.summary == "class_mean"
         }
     return found
+
+
+def _presence_intervals(rows: Sequence[ImageRow]) -> Intervals:
+    """The intervals of the metrics of whether images have an object; None where every class has one."""
+    known = [row for row in rows if row.presence is not None]
+    metrics = presence_metrics()
+    if not known:
+        return dict.fromkeys(metric.key for metric in metrics)
+    found, weights = Presences.of_rows(known), image_weights([row.image_id for row in known]).T
+    parts = np.array_split(weights, len(weights) // _REPLICATES_AT_A_TIME + 1)
+    return {
+        metric.key: percentile_interval(
+            np.concatenate([metric.of_images(found, part.astype(np.float64)) for part in parts])
+        )
+        for metric in metrics
+    }
 
 
 def _mean_intervals(metrics: Sequence[ImageMetric], ids: Sequence[str], outcomes: Outcomes) -> Intervals:

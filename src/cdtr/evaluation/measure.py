@@ -174,7 +174,7 @@ def measure(
         if not correct and protocol.map_of == "label":
             other_map = place_prediction(prediction.predicted_map, prediction, protocol)
             of_predicted = float(box_ious(other_map, gt_boxes, np.array([threshold]), protocol)[0])
-        if quality is not None:
+        if quality is not None and prediction.gets_box:
             features = predicted_features(other_map, prediction, protocol, threshold)
             score = quality.score(features, prediction.predicted) if features is not None else 0.0
     ratio = None
@@ -288,4 +288,5 @@ def _row(
         error=error,
         score=score,
         attention_ratio=attention_ratio,
+        presence=prediction.presence,
     )

@@ -23,6 +23,7 @@ from cdtr.metrics import (
     SweepCounts,
     image_metrics,
     localized,
+    presence_metrics,
     sweep_metrics,
 )
 from cdtr.metrics.attention import summarise_attention
@@ -164,7 +165,7 @@ class Tally:
             n_images=self.accuracy.count,
             n_annotated=self.baselines.count,
             map_threshold=self.map_threshold,
-            metrics={**self.accuracy.compute(), **self._sweeps()},
+            metrics={**self.accuracy.compute(), **self._sweeps(), **self._presence()},
             intervals=self.intervals.compute(self.accuracy.rows),
             baselines={
                 **(self.baselines.compute() if annotated else dict.fromkeys((FULL_IMAGE, CENTRE_BOX))),
@@ -191,6 +192,9 @@ class Tally:
             pixels=self.pxap.histograms[None].astype(np.float64),
         )
         return {metric.key: metric.compute(counts) for metric in sweep_metrics()}
+
+    def _presence(self) -> dict[str, float | None]:
+        return {metric.key: metric.compute(self.accuracy.rows) for metric in presence_metrics()}
 
     def _box_scores(self) -> Selective | None:
         pairs = [

@@ -57,7 +57,8 @@ def write_config(path: Path, class_names: tuple[str, ...]) -> None:
 
 def _task(localization: Localization, target: Target) -> dict[str, Any]:
     height, width = localization.size_hw
-    regions, scores = [], [0.0]
+    # Label Studio shows tasks of low scores first.
+    regions, scores = [], [1 - (localization.object_prob or 0.0) if localization.empty else 0.0]
     for number, box in enumerate(boxes_of(localization, target.class_names), start=1):
         x0, y0, x1, y1 = box.xyxy
         place = {

@@ -16,6 +16,7 @@ from cdtr.records import Localization
 from cdtr.runs import write_atomic
 
 FILE_NAME = "review.csv"
+_DOUBT_FROM = 0.1  # of the probability of an object, in an image that is said to have none
 COLUMNS = ("image", "help", "label", "score", "boxes", "reasons")
 
 
@@ -24,7 +25,8 @@ def open_writer(target: Target) -> Iterator[Add]:
     """Write the list.
 
     ``help`` is the probability that the best box's IoU is below 0.5, and 1 where there is no box. ``score`` and
-    ``label`` are those of the box with the highest score.
+    ``label`` are those of the box with the highest score. Of an image of a class without an object ``help`` is the
+    probability that it has one after all, and ``score`` that it has none.
 
     Raises:
         DataError: The boxes have no calibrated scores.
@@ -42,6 +44,10 @@ def open_writer(target: Target) -> Iterator[Add]:
 def _row(localization: Localization, class_names: Sequence[str]) -> tuple[str, ...]:
     if localization.doubts is None:
         raise DataError("the boxes have no calibrated scores: run `cdtr calibrate` with boxes before a review")
+    if localization.empty:
+        name, doubt = class_names[localization.map_label], localization.object_prob or 0.0
+        reason = "no object, but the class is in doubt" if doubt >= _DOUBT_FROM else "no object"
+        return localization.image_id, f"{doubt:.4f}", name, f"{1 - doubt:.4f}", "0", reason
     if not len(localization.scores):
         name = class_names[localization.map_label]
         return localization.image_id, "1.0000", name, "", "0", "no box, or none with a high enough score"

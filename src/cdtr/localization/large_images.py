@@ -42,6 +42,8 @@ class _Tiles:
         maps: (T, h, w), not normalised, each of the tile's most probable class or the class asked for.
         mirrored: the same for the mirrored tiles, mirrored back; None where they were not asked for.
         map_span: as of ``Tiling``.
+        boxed: (T,) whether the tile has an object, where some classes are without one.
+        object_prob: the largest probability of an object of a tile; None where every class has one.
     """
 
     covered: list[Field]
@@ -49,6 +51,8 @@ class _Tiles:
     maps: FloatArray
     mirrored: FloatArray | None
     map_span: float | None
+    boxed: npt.NDArray[np.bool_]
+    object_prob: float | None
 
 
 def localize_any(
@@ -109,7 +113,7 @@ def localize_large(
     share = min(processor.options.min_area_share * tiling.tile_hw[0] * tiling.tile_hw[1] / (size_hw[0] * size_hw[1]), 1)
     on_map = component_boxes(score_map, threshold, share)
     boxes = np.minimum(on_map * scale, corner).astype(np.float32)
-    probabilities = _class_probabilities(tiles, boxes)
+    probabilities = _class_probabilities(tiles, boxes, () if processor.empty is None else processor.empty.labels)
     labels = np.full(len(boxes), label) if label is not None else probabilities[:-1].argmax(axis=1)
     labels, doubts = labels.astype(np.int64), None
     scores = probabilities[np.arange(len(boxes)), labels].astype(np.float32)
@@ -132,6 +136,8 @@ def localize_large(
         class_names=processor.class_names,
         doubts=doubts,
         masks=_masks(score_map, threshold, on_map, size_hw) if processor.options.masks else None,
+        object_prob=tiles.object_prob,
+        empty=not tiles.boxed.any(),
     )
 
 
@@ -147,6 +153,8 @@ def _predict(
     corners = tiling.tiles((image.height, image.width))
     covered: list[Field] = []
     probabilities, maps, mirrored = [], [], []
+    boxed: list[npt.NDArray[np.bool_]] = []
+    object_probs: list[float] = []
     for start in range(0, len(corners), tiling.at_a_time):
         some = corners[start : start + tiling.at_a_time]
         select = partial(processor.select_classes, labels=None if label is None else [label] * len(some))
@@ -155,12 +163,17 @@ def _predict(
         )
         probabilities.append(found.selection.probabilities)
         maps += [of_classes[0] for of_classes in found.maps]
+        chosen = found.selection
+        every = np.ones((len(some), 1), dtype=bool) if chosen.boxed is None else chosen.boxed
+        boxed.append(np.asarray(every.any(axis=1)))
+        object_probs += [] if chosen.object_probs is None else chosen.object_probs.tolist()
         mirrored += [] if found.mirrored is None else [of_classes[0] for of_classes in found.mirrored]
         for (left, top, right, bottom), field in zip(some, found.fields, strict=True):
             x0, y0, x1, y1 = field or (0, 0, right - left, bottom - top)
             covered.append((left + x0, top + y0, left + x1, top + y1))
     turned = np.stack(mirrored) if mirrored else None
-    return _Tiles(covered, np.concatenate(probabilities), np.stack(maps), turned, tiling.map_span)
+    of_object = np.concatenate(boxed), max(object_probs, default=None)
+    return _Tiles(covered, np.concatenate(probabilities), np.stack(maps), turned, tiling.map_span, *of_object)
 
 
 def _contrasts(maps: FloatArray, map_span: float | None) -> FloatArray:
@@ -182,7 +195,7 @@ def _stitched(tiles: _Tiles, maps: FloatArray, size_hw: tuple[int, int]) -> Floa
     rows = grid_side(bottom - top, size_hw[0], maps.shape[1])
     columns = grid_side(right - left, size_hw[1], maps.shape[2])
     total, weight = np.zeros((rows, columns), dtype=np.float32), np.zeros((rows, columns), dtype=np.float32)
-    counts = _contrasts(maps, tiles.map_span).astype(np.float32)
+    counts = _contrasts(maps, tiles.map_span).astype(np.float32) * tiles.boxed
     scaled = normalise_maps(maps.astype(np.float32)) * counts[:, None, None]
     for (x0, y0, x1, y1), one in zip(tiles.covered, scaled, strict=True):
         down, by_row = cell_shares(y0, y1 - y0, one.shape[0], size_hw[0], rows)
@@ -202,8 +215,10 @@ def _fade(cells: int) -> npt.NDArray[np.float32]:
     return np.minimum(steps, steps[::-1])
 
 
-def _class_probabilities(tiles: _Tiles, boxes: FloatArray) -> FloatArray:
+def _class_probabilities(tiles: _Tiles, boxes: FloatArray, empty: Sequence[int] = ()) -> FloatArray:
     """Return the class probabilities (N + 1, C) of the regions of boxes (N, 4), and last of the whole image.
+
+    Regions are of a class with an object; ``empty`` are the labels of the others.
 
     They are the softmax of the mean of the tiles' class scores, in which a tile weighs as much as it shows of a box,
     squared, and in any case by its contrast.
@@ -212,10 +227,12 @@ def _class_probabilities(tiles: _Tiles, boxes: FloatArray) -> FloatArray:
     # Up to a constant of each tile, which a softmax does not see, the logarithm of a softmax is its input.
     scores = np.log(np.maximum(tiles.probabilities, 1e-30))
     means = []
+    objects = scores.copy()
+    objects[:, list(empty)] = -1e9
     for box in boxes:
         sides = np.minimum(covered[:, 2:], box[2:]) - np.maximum(covered[:, :2], box[:2])
         weights = contrasts * sides.clip(0, None).prod(axis=1) ** 2
-        means.append(weights @ scores / max(weights.sum(), 1e-12))
+        means.append(weights @ objects / max(weights.sum(), 1e-12))
     weights = contrasts + 1e-6
     means.append(weights @ scores / weights.sum())
     return class_probabilities(np.stack(means))

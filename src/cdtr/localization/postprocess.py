@@ -14,6 +14,7 @@ from cdtr.localization.boxes import BoxArray, component_boxes, component_masks, 
 from cdtr.localization.maps import normalise_maps, place_map
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions
 from cdtr.localization.prediction import ClassSelection, RawPrediction
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import BoxQuality, box_features
 from cdtr.records import Field, FloatArray, Localization, UInt8Array
 
@@ -22,13 +23,15 @@ SCORED_HW = (224, 224)
 
 
 class _ImagePrediction(NamedTuple):
-    """One image of a ``RawPrediction``: classes (K,), probabilities (C,), maps (K, h, w)."""
+    """One image of a ``RawPrediction``: classes (K,), probabilities (C,), maps (K, h, w), boxed (K,)."""
 
     classes: npt.NDArray[np.int64]
     probabilities: FloatArray
     maps: FloatArray
     mirrored: FloatArray | None
     field: Field | None
+    boxed: npt.NDArray[np.bool_]
+    object_prob: float | None
 
     def placed(self, maps: FloatArray, size_hw: tuple[int, int], source_hw: tuple[int, int]) -> list[FloatArray]:
         """Place maps (K, h, w) of this image, of ``source_hw`` pixels, at ``size_hw``, each scaled to [0, 1]."""
@@ -45,6 +48,7 @@ class MapPostProcessor:
         options: what the caller chose; its threshold and label do not count here.
         quality: scores the boxes, where the run was calibrated with boxes. It was fitted on the largest box of the most
             probable class, and extrapolates for others.
+        empty: the classes without an object, which get no box; None where every class has one.
 
     Raises:
         DataError: the threshold is out of range, or ``options.min_score`` is above 0 without ``quality``.
@@ -54,6 +58,7 @@ class MapPostProcessor:
     threshold: float
     options: LocalizeOptions = DEFAULT_OPTIONS
     quality: BoxQuality | None = None
+    empty: EmptyClasses | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < 1:
@@ -73,7 +78,8 @@ class MapPostProcessor:
 
         Args:
             logits: (B, C).
-            labels: B classes, one an image; by default the ``options.top_k`` most probable ones.
+            labels: B classes, one an image; by default the ``options.top_k`` most probable ones. A class without an
+                object gets no box either way; where a class is given, the image is taken to be of it.
 
         Raises:
             CheckpointError: the logits are of another number of classes than there are names.
@@ -86,15 +92,26 @@ class MapPostProcessor:
             )
         probabilities = class_probabilities(logits)
         if labels is None:
-            ranked = np.argsort(-logits, axis=1, kind="stable")
-            return ClassSelection(ranked[:, : self.options.top_k], probabilities)
+            return self._select_probable(logits, probabilities)
         classes = np.asarray(labels, dtype=np.int64).reshape(n_images, 1)
         if n_images and not 0 <= classes.min() <= classes.max() < n_classes:
             raise DataError(
                 f"labels from {classes.min()} to {classes.max()}, the method has maps of {n_classes} classes: "
                 "use data with the classes that it was trained on"
             )
-        return ClassSelection(classes, probabilities)
+        if self.empty is None:
+            return ClassSelection(classes, probabilities)
+        object_probs = self.empty.object_probability(probabilities)
+        return ClassSelection(classes, probabilities, ~self.empty.is_empty(classes), object_probs)
+
+    def _select_probable(self, logits: FloatArray, probabilities: FloatArray) -> ClassSelection:
+        ranked = np.argsort(-logits, axis=1, kind="stable")
+        if self.empty is None:
+            return ClassSelection(ranked[:, : self.options.top_k], probabilities)
+        has_object = self.empty.has_object(probabilities)
+        classes = self.empty.reorder(ranked, has_object)[:, : self.options.top_k]
+        boxed = has_object[:, None] & ~self.empty.is_empty(classes)
+        return ClassSelection(classes, probabilities, boxed, self.empty.object_probability(probabilities))
 
     def process(
         self, prediction: RawPrediction, image_ids: Sequence[str], sizes_hw: Sequence[tuple[int, int]]
@@ -102,9 +119,10 @@ class MapPostProcessor:
         """Return the localizations of B images of the given ids and sizes in pixels."""
         selection = prediction.selection
         mirrored = [None] * len(image_ids) if prediction.mirrored is None else prediction.mirrored
-        images = zip(
-            selection.classes, selection.probabilities, prediction.maps, mirrored, prediction.fields, strict=True
-        )
+        boxed = np.ones(selection.classes.shape, dtype=bool) if selection.boxed is None else selection.boxed
+        object_probs = [None] * len(image_ids) if selection.object_probs is None else selection.object_probs.tolist()
+        of_classes = selection.classes, selection.probabilities, prediction.maps, mirrored, prediction.fields
+        images = zip(*of_classes, boxed, object_probs, strict=True)
         return [
             self._localize(image_id, size_hw, _ImagePrediction(*parts))
             for image_id, size_hw, parts in zip(image_ids, sizes_hw, images, strict=True)
@@ -112,7 +130,8 @@ class MapPostProcessor:
 
     def _localize(self, image_id: str, size_hw: tuple[int, int], predicted: _ImagePrediction) -> Localization:
         source_maps = predicted.placed(predicted.maps, size_hw, size_hw)
-        found = [self._boxes(source_map) for source_map in source_maps]
+        searched = zip(source_maps, predicted.boxed, strict=True)
+        found = [self._boxes(one) if boxed else np.zeros((0, 4), dtype=np.float32) for one, boxed in searched]
         boxes = np.concatenate(found).astype(np.float32)
         which = np.repeat(np.arange(len(predicted.classes)), [len(some) for some in found])
         labels = predicted.classes[which].astype(np.int64)
@@ -134,6 +153,8 @@ class MapPostProcessor:
             class_names=self.class_names,
             doubts=doubts,
             masks=self._masks(source_maps, boxes, which) if self.options.masks else None,
+            object_prob=predicted.object_prob,
+            empty=not predicted.boxed.any(),
         )
 
     def _masks(self, source_maps: Sequence[FloatArray], boxes: FloatArray, which: npt.NDArray[np.int64]) -> UInt8Array:

@@ -25,10 +25,14 @@ class ClassSelection:
     Attributes:
         classes: (B, K) class indices, the most probable first.
         probabilities: (B, C) of all classes.
+        boxed: (B, K), whether boxes are searched in the map of each class; None where they are in all of them.
+        object_probs: (B,), the probability of an object; None where every class has one.
     """
 
     classes: npt.NDArray[np.int64]
     probabilities: FloatArray
+    boxed: npt.NDArray[np.bool_] | None = None
+    object_probs: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ another part of the data set, ``compute`` returns the result.
 from cdtr.metrics.baselines import CentredBoxes
 from cdtr.metrics.loc_accuracy import LocAccuracy
 from cdtr.metrics.max_box_acc import MaxBoxAcc
-from cdtr.metrics.outcomes import LOC_IOU, STRICT_LOC_IOU, ImageRow, Outcomes, localized
+from cdtr.metrics.outcomes import LOC_IOU, STRICT_LOC_IOU, ImageRow, Outcomes, Presence, localized
 from cdtr.metrics.pxap import PxAP
-from cdtr.metrics.record import ImageMetric, Metric, SweepCounts, SweepMetric
-from cdtr.metrics.registry import all_metrics, image_metrics, metric_titles, sweep_metrics
+from cdtr.metrics.record import ImageMetric, Metric, PresenceMetric, Presences, SweepCounts, SweepMetric
+from cdtr.metrics.registry import all_metrics, image_metrics, metric_titles, presence_metrics, sweep_metrics
 
 __all__ = [
     "LOC_IOU",
@@ -24,6 +24,9 @@ __all__ = [
     "MaxBoxAcc",
     "Metric",
     "Outcomes",
+    "Presence",
+    "PresenceMetric",
+    "Presences",
     "PxAP",
     "SweepCounts",
     "SweepMetric",
@@ -31,5 +34,6 @@ __all__ = [
     "image_metrics",
     "localized",
     "metric_titles",
+    "presence_metrics",
     "sweep_metrics",
 ]

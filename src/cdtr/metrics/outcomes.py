@@ -17,6 +17,21 @@ STRICT_LOC_IOU = 0.7
 
 
 @dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether an image has an object, where some classes are without one (``data.empty_classes``).
+
+    Attributes:
+        prob: Predicted probability of an object, in [0, 1].
+        boxed: Whether the image gets a box, by the rule of the run.
+        true: Whether the image's class is one with an object.
+    """
+
+    prob: float
+    boxed: bool
+    true: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRow:
     """Prediction for one image and its comparison with the ground truth.
 
@@ -32,6 +47,7 @@ class ImageRow:
         error: Kind of error of the true class's box, see ``cdtr.metrics.loc_errors``; None like ``iou_label``.
         score: Estimated probability that the predicted class's box is a hit; None if boxes have no scores.
         attention_ratio: Mean attention inside the true boxes over the mean outside; None if either is unknown.
+        presence: Whether it has an object; None if every class has one.
     """
 
     image_id: str
@@ -44,6 +60,7 @@ class ImageRow:
     error: str | None = None
     score: float | None = None
     attention_ratio: float | None = None
+    presence: Presence | None = None
 
 
 def localized(iou: npt.ArrayLike, class_correct: npt.ArrayLike = True, level: npt.ArrayLike = LOC_IOU) -> BoolArray:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cdtr.metrics.outcomes import ImageRow, Outcomes, mean_over_classes
+from cdtr.metrics.outcomes import BoolArray, ImageRow, Outcomes, mean_over_classes
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -27,6 +27,7 @@ class Metric:
         column: Shorter title for narrow columns; empty to use ``title``.
         unit: Unit of the metric; ``"percent"`` for shares.
         needs_class: Whether the metric depends on the predicted class, and is unknown without class scores.
+        optional: Whether tables leave it out where it has no value.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Metric:
     column: str = ""
     unit: str = PERCENT
     needs_class: bool = False
+    optional: bool = False
 
     @property
     def label(self) -> str:
@@ -135,4 +137,54 @@ class SweepMetric(Metric):
             The metric in its unit; None if it is not defined.
         """
         (value,) = self.of_counts(counts).tolist()
+        return None if np.isnan(value) else float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Presences:
+    """Which of n images have an object and which get a box, where some classes are without an object.
+
+    Attributes:
+        prob: (n,) predicted probability of an object, in [0, 1].
+        boxed: (n,) whether the image gets a box.
+        true: (n,) whether the image has an object.
+    """
+
+    prob: Float64Array
+    boxed: BoolArray
+    true: BoolArray
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[ImageRow]) -> Presences:
+        """Collect those of the images that have a ``presence``, in their order."""
+        known = [row.presence for row in rows if row.presence is not None]
+        return cls(
+            prob=np.array([one.prob for one in known], dtype=np.float64),
+            boxed=np.array([one.boxed for one in known], dtype=bool),
+            true=np.array([one.true for one in known], dtype=bool),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresenceMetric(Metric):
+    """A metric of whether images have an object, computed over all images, with and without one.
+
+    Attributes:
+        of_images: Maps n images and R weightings of them, (R, n), to (R,) values in the metric's unit; NaN where it is
+            not defined.
+    """
+
+    of_images: Callable[[Presences, Float64Array], Float64Array]
+
+    def compute(self, rows: Iterable[ImageRow]) -> float | None:
+        """Compute the metric of a data set.
+
+        Args:
+            rows: Images.
+
+        Returns:
+            The metric in its unit; None if it is not defined, as where every class has an object.
+        """
+        found = Presences.of_rows(rows)
+        (value,) = self.of_images(found, np.ones((1, len(found.prob)))).tolist()
         return None if np.isnan(value) else float(value)

@@ -1,6 +1,7 @@
 """All metrics, found by their files: in this package and through the entry points ``cdtr.metrics``.
 
-A module defines ``METRICS``, a tuple of ``ImageMetric`` and ``SweepMetric`` records. Nothing else names them.
+A module defines ``METRICS``, a tuple of ``ImageMetric``, ``SweepMetric`` and ``PresenceMetric`` records. Nothing else
+names them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 
 from cdtr.errors import ConfigError
-from cdtr.metrics.record import ImageMetric, Metric, SweepMetric
+from cdtr.metrics.record import ImageMetric, Metric, PresenceMetric, SweepMetric
 
 _PACKAGE = "cdtr.metrics"
 ENTRY_POINTS = "cdtr.metrics"
@@ -50,6 +51,11 @@ def image_metrics() -> tuple[ImageMetric, ...]:
 def sweep_metrics() -> tuple[SweepMetric, ...]:
     """List the metrics of a whole data set, in the order of tables."""
     return tuple(metric for metric in all_metrics() if isinstance(metric, SweepMetric))
+
+
+def presence_metrics() -> tuple[PresenceMetric, ...]:
+    """List the metrics of whether images have an object, in the order of tables."""
+    return tuple(metric for metric in all_metrics() if isinstance(metric, PresenceMetric))
 
 
 def metric_titles() -> dict[str, str]:

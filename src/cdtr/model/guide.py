@@ -183,6 +183,7 @@ class Guide(nn.Module):
         labels: Tensor,
         m_ocm: Tensor | None = None,
         weights: Tensor | None = None,
+        has_object: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the terms of the guide.
 
@@ -196,17 +197,21 @@ class Guide(nn.Module):
             labels: (B,) int64.
             m_ocm: (B, h, w), the pseudo map of OCM; None to leave it alone.
             weights: (B,), of the images in the guide's own classification; None if all weigh the same.
+            has_object: (B,) booleans, which images are aligned with where their object may be; None for all. The
+                classification learns from the others too.
 
         Returns:
-            Scalars by the name of the term, means over the batch.
+            Scalars by the name of the term, means over the images that it learns from.
         """
+        terms = {"guide": class_loss(pooled_logits(seen.x_guide.float()), labels, weights)}
+        if has_object is not None:
+            seen = Guidance(seen.x_guide[has_object], None if seen.prior is None else seen.prior[has_object])
+            m_ca, evidence, labels = m_ca[has_object], evidence[has_object], labels[has_object]
+            m_ocm = None if m_ocm is None else m_ocm[has_object]
         own = seen.x_guide.float()[torch.arange(len(labels)), labels]
         objects, agreed = (own, own) if seen.prior is None else self._targets(own, seen.prior, labels)
-        terms = {
-            "guide": class_loss(pooled_logits(seen.x_guide.float()), labels, weights),
-            "guide_attention": self.weight * alignment_loss(m_ca, objects),
-            "guide_maps": self.weight * alignment_loss(evidence, agreed),
-        }
+        terms["guide_attention"] = self.weight * alignment_loss(m_ca, objects)
+        terms["guide_maps"] = self.weight * alignment_loss(evidence, agreed)
         if m_ocm is not None:
             terms["guide_ocm"] = self.weight * alignment_loss(m_ocm, objects)
         return terms
@@ -248,6 +253,8 @@ def alignment_loss(maps: Tensor, target: Tensor) -> Tensor:
         target: (B, h, w), detached here.
 
     Returns:
-        A scalar in [0, 2], the mean over the batch; a constant map counts as 1.
+        A scalar in [0, 2], the mean over the batch; a constant map counts as 1. 0 if B is 0.
     """
+    if not len(maps):
+        return 0 * maps.float().sum()
     return 1 - correlation(maps, target.detach()).mean()

@@ -51,17 +51,22 @@ class Ocm(nn.Module):
             maps = [conv(block) for conv, block in zip(self.per_block, blocks, strict=True)]
             return torch.sigmoid(self.join(torch.cat(maps, dim=1)).squeeze(1))
 
-    def losses(self, m_ca: Tensor, m_ocm: Tensor) -> dict[str, Tensor]:
+    def losses(self, m_ca: Tensor, m_ocm: Tensor, has_object: Tensor | None = None) -> dict[str, Tensor]:
         """Compute ``L_ocm^s`` (Eqs. 6 and 7) and ``L_ocm^a`` (Eq. 8).
 
         Args:
             m_ca: (B, h, w), the mean attention ``M*_ca``.
             m_ocm: (B, h, w) in [0, 1], the pseudo map.
+            has_object: (B,) booleans, which images count: both losses assume an object; None if all of them do.
 
         Returns:
-            Scalars, means over the batch, by the names ``ocm_suppress`` and ``ocm_awaken``. Eq. 9 is what
-            ``AutomaticWeightedLoss`` makes of them.
+            Scalars, means over the images that count, 0 where none does, by the names ``ocm_suppress`` and
+            ``ocm_awaken``. Eq. 9 is what ``AutomaticWeightedLoss`` makes of them.
         """
+        if has_object is not None:
+            if not has_object.any():
+                return dict.fromkeys(("ocm_suppress", "ocm_awaken"), 0 * (m_ca.sum() + m_ocm.sum()))
+            m_ca, m_ocm = m_ca[has_object], m_ocm[has_object]
         return {"ocm_suppress": self._suppress(m_ca), "ocm_awaken": self.awakening_loss(m_ca, m_ocm)}
 
     def _suppress(self, m_ca: Tensor) -> Tensor:

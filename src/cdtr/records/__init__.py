@@ -138,6 +138,7 @@ class Batch:
         prior: (B, H, W) in [0, 1], maps of another tool as the images are cropped and flipped; None without such maps.
         weights: (B,) float, of the images in the losses that learn their labels (``train.balance: weights``), with a
             mean of 1 over the training images; None if all weigh the same.
+        has_object: (B,) booleans, False for images of ``data.empty_classes``; None if every class has an object.
     """
 
     images: Tensor
@@ -150,6 +151,7 @@ class Batch:
     levels: tuple[Tensor, ...] = ()
     prior: Tensor | None = None
     weights: Tensor | None = None
+    has_object: Tensor | None = None
 
     def field_of(self, index: int) -> Field | None:
         """Return the part of the source that an image of the batch shows; None for all of it."""
@@ -192,6 +194,8 @@ class Localization:
         class_names: In the order of the class indices.
         doubts: For each box the reasons for a low score; None if the run has no calibrated scores of boxes.
         masks: (N, H, W) uint8, 1 in the region of a box, else 0; None unless asked for.
+        object_prob: Probability that the image has an object; None if every class has one (``data.empty_classes``).
+        empty: Whether there is no box because the image is of a class without an object, which is ``map_label``.
     """
 
     image_id: str
@@ -205,10 +209,15 @@ class Localization:
     class_names: tuple[str, ...] = ()
     doubts: tuple[tuple[str, ...], ...] | None = None
     masks: UInt8Array | None = None
+    object_prob: float | None = None
+    empty: bool = False
 
     def __repr__(self) -> str:
-        """The image, its size, and each box's class and score; arrays are left out."""
+        """The image, its size, and each box's class and score, or the class without an object; no arrays."""
         height, width = self.size_hw
+        if self.empty:
+            name = self.class_names[self.map_label] if self.class_names else f"class {self.map_label}"
+            return f"{type(self).__name__}({self.image_id!r}, {width} x {height}, no object: {name})"
         names = [self.class_names[label] if self.class_names else f"class {label}" for label in self.labels.tolist()]
         boxes = ", ".join(f"{name} {score:.2f}" for name, score in zip(names, self.scores.tolist(), strict=True))
         count = f"{len(names)} box{'' if len(names) == 1 else 'es'}"

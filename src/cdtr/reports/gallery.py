@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from cdtr.image_files.reading import read_image
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.torch_model import TorchModel
 from cdtr.metrics import ImageRow
 from cdtr.metrics.loc_errors import KINDS
@@ -29,13 +30,17 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class PanelDrawer:
-    """Where images come from, and what localizes them. threshold: of the map. max_pixels: larger images are refused."""
+    """Where images come from, and what localizes them.
+
+    threshold: of the map. max_pixels: larger images are refused. empty: the classes without an object.
+    """
 
     source: DataSource
     samples: Mapping[str, Sample]
     predictor: TorchModel
     threshold: float
     max_pixels: int
+    empty: EmptyClasses | None = None
 
     def gallery(self, title: str, note: str, rows: Sequence[ImageRow]) -> Gallery:
         """Draw one row of panels for each image."""
@@ -44,7 +49,7 @@ class PanelDrawer:
     def _row(self, row: ImageRow) -> PanelRow:
         sample = self.samples[row.image_id]
         image, annotation = read_image(sample.path, self.max_pixels), self.source.annotate(sample)
-        return panel_row(self.predictor, self.threshold, image, sample, annotation, row.iou_predicted)
+        return panel_row(self.predictor, self.threshold, image, sample, annotation, row.iou_predicted, self.empty)
 
     def attention(self, before: TorchModel | None, image_ids: Sequence[str]) -> list[tuple[Panel, ...]]:
         """The attention before and after the training."""

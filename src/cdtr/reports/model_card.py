@@ -101,6 +101,9 @@ def _data(run: RunFolder, manifest: Mapping[str, Any]) -> Iterator[str]:
     names = run.class_names()
     more = f", and {len(names) - _CLASSES_SHOWN} more (classes.txt)" if len(names) > _CLASSES_SHOWN else ""
     yield f"- {len(names)} classes: {', '.join(f'`{_code(name)}`' for name in names[:_CLASSES_SHOWN])}{more}\n"
+    empty = ", ".join(f"`{_code(name)}`" for name in run.config().data.empty_classes)
+    if empty:
+        yield f"- Images of these classes have no object and get no box: {empty}\n"
 
 
 def _threshold(run: RunFolder, threshold: Threshold | None) -> Iterator[str]:

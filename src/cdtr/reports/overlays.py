@@ -35,18 +35,25 @@ def overlay(
     """Draw an image under its heat map with its boxes.
 
     Predicted boxes are green with class and score; ground truth (N, 4) is red and dashed, so that the two differ
-    without their colours too.
+    without their colours too. An image of a class without an object is drawn without a heat map, which would light up
+    some part of it all the same; the class stands in its corner.
     """
     height, width = localization.size_hw
     if image.size != (width, height):
         raise DataError(f"image of {image.size} for a localization of {(width, height)}: pass the source image")
-    canvas = Image.blend(image.convert("RGB"), heat_map(localization.map, localization.size_hw), HEAT_SHARE)
+    canvas = image.convert("RGB")
+    if not localization.empty:
+        canvas = Image.blend(canvas, heat_map(localization.map, localization.size_hw), HEAT_SHARE)
     fine = _MANY if localization.map.shape != localization.size_hw else 1
     draw_boxes(canvas, localization.boxes_xyxy, ground_truth_xyxy, _line_width(canvas, fine))
     draw, text_size = ImageDraw.Draw(canvas), max(9, round(min(canvas.size) / 22 / fine))
     # Labels come last, so that no box crosses one.
     for box, label, score in zip(localization.boxes_xyxy, localization.labels, localization.scores, strict=True):
         _label(draw, box, f"{_name(localization, int(label))} {score:.2f}", canvas.size, text_size)
+    if localization.empty:
+        certain = 1 - (localization.object_prob or 0.0)
+        text = f"no object: {_name(localization, localization.map_label)} {certain:.2f}"
+        _label(draw, np.zeros(4), text, canvas.size, text_size)
     return canvas
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cdtr.localization.maps import normalise_maps, resize_map
 from cdtr.localization.postprocess import MapPostProcessor
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.torch_model import TorchModel
 from cdtr.model.maps import class_evidence
 from cdtr.records import Annotation, FloatArray, ModelOutput, Sample
@@ -48,11 +49,15 @@ def panel_row(
     sample: Sample,
     annotation: Annotation | None,
     iou: float | None,
+    empty: EmptyClasses | None = None,
 ) -> PanelRow:
-    """Localize an image and draw its maps for the predicted class. iou: of its box, as the evaluation found it."""
+    """Localize an image and draw its maps for the predicted class.
+
+    iou: of its box, as the evaluation found it. empty: the classes without an object, which get no box.
+    """
     # One pass over the image as it is, so that all panels show the very maps that the boxes come from.
     output = predictor.forward([image])
-    processor = MapPostProcessor(predictor.class_names, threshold)
+    processor = MapPostProcessor(predictor.class_names, threshold, empty=empty)
     prediction = predictor.select_maps(output, [image], processor.select_classes)
     (localized,) = processor.process(prediction, [sample.image_id], [(image.height, image.width)])
     small, scale = _shrink(image)

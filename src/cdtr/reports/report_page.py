@@ -13,6 +13,7 @@ import numpy as np
 
 from cdtr.config import recipe_label
 from cdtr.evaluation import AttentionNoise, Evaluation
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.torch_model import TorchModel
 from cdtr.metrics.baselines import CENTRE_BOX, LARGEST_CLASS
 from cdtr.records import DataSource, Sample
@@ -54,8 +55,8 @@ class Measured:
     """What the images add to a report.
 
     samples: those that the evaluation looked at, of a split. threshold: of the map, for the boxes drawn.
-    images: how many each gallery shows. before: the method as
-    training started with it, None where that cannot be had; before_note says what it is, or why not.
+    images: how many each gallery shows. before: the method as training started with it, None where that cannot be had;
+    before_note says what it is, or why not. empty: the classes without an object, whose images get no box.
     """
 
     source: DataSource
@@ -68,6 +69,7 @@ class Measured:
     noise: AttentionNoise | None
     before: TorchModel | None
     before_note: str
+    empty: EmptyClasses | None = None
 
 
 class ClassRow(NamedTuple):
@@ -148,6 +150,7 @@ def _with_images(run: RunFolder, measured: Measured) -> dict[str, Any]:
         measured.predictor,
         measured.threshold,
         run.config().data.max_pixels,
+        measured.empty,
     )
     return {
         "headline": list(_headline(evaluation)),

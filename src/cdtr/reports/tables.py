@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cdtr.csv_cells import to_cell
 from cdtr.evaluation import Evaluation
-from cdtr.metrics import metric_titles
+from cdtr.metrics import all_metrics, metric_titles
 from cdtr.metrics.baselines import BASELINE_TITLES, CLASS_BASELINE_TITLES
 from cdtr.metrics.loc_errors import ERROR_TITLES
 from cdtr.metrics.paired import PairedDifference
@@ -21,6 +21,7 @@ from cdtr.reports.columns import add_number, add_text
 from cdtr.text import printable
 
 METRIC_NAMES = metric_titles()
+_OPTIONAL = {metric.key for metric in all_metrics() if metric.optional}
 INTERVAL_NAME = "95% interval"
 BASELINE_NAMES = BASELINE_TITLES
 ALL_BASELINE_NAMES = {**BASELINE_TITLES, **CLASS_BASELINE_TITLES}
@@ -77,10 +78,15 @@ def score_rows(
     """
     of_baselines: list[Mapping[str, Any]] = [baselines.get(name) or {} for name in ALL_BASELINE_NAMES]
     for key, name in METRIC_NAMES.items():
-        if key in metrics:
+        if key in metrics and is_shown(key, metrics[key]):
             interval = intervals.get(key)
             between = "-" if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
             yield name, [percent(metrics[key]), between, *(percent(scores.get(key)) for scores in of_baselines)]
+
+
+def is_shown(key: str, *values: float | None) -> bool:
+    """Whether tables show a metric of these values: an optional one needs a value in one of them."""
+    return key not in _OPTIONAL or any(value is not None for value in values)
 
 
 def of_recipe(*evaluations: Evaluation) -> str:
@@ -115,7 +121,9 @@ def protocols_table(evaluations: Sequence[Evaluation]) -> Table:
     for evaluation in evaluations:
         add_number(table, evaluation.protocol)
     for key, name in METRIC_NAMES.items():
-        table.add_row(name, *(percent(evaluation.metrics.get(key)) for evaluation in evaluations))
+        values = [evaluation.metrics.get(key) for evaluation in evaluations]
+        if is_shown(key, *values):
+            table.add_row(name, *map(percent, values))
     table.add_section()
     for key, name in BASELINE_NAMES.items():
         scores = [(evaluation.baselines.get(key) or {}).get("gt_known_loc") for evaluation in evaluations]

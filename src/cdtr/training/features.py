@@ -81,7 +81,7 @@ def prepare_features(
     if new:
         guide, probe = getattr(method, "guide", None), getattr(method, "probe", None)
         taught, warn = guide if isinstance(guide, Guide) else None, prepared.on_broken
-        fit_to_features(cnn, taught, prepared.fit, prepared.config, store, say, warn)
+        fit_to_features(cnn, taught, prepared.fit, prepared.config, store, say, warn, prepared.empty)
         if isinstance(probe, LevelConv):
             fit_classifier(cnn, probe, prepared.fit, prepared.config, store, say, warn)
     return store
@@ -95,6 +95,7 @@ def fit_to_features(
     store: FeatureStore | None,
     say: Say,
     on_broken: OnBroken | None = None,
+    empty: Sequence[int] = (),
 ) -> None:
     """Fit the normalisation of a frozen CNN's features, and the prior ``shared`` where the guide has it.
 
@@ -108,6 +109,7 @@ def fit_to_features(
         store: Where the features of the images are kept; None computes them.
         say: Takes a line for the log.
         on_broken: Takes images that cannot be decoded.
+        empty: Labels of classes without an object: the prior is fitted without their images.
     """
     chosen = fair_sample(samples, FITTED, config.seed)
     shared = guide is not None and guide.direction is not None
@@ -122,15 +124,16 @@ def fit_to_features(
         for batch in _batches(chosen, config, store if fine is None else None, on_broken):
             images = batch.images.to(device)
             seen += len(images)
+            kept = ~torch.isin(batch.labels, torch.tensor(empty)).to(device) if empty else slice(None)
             for mirrored in (False, True) if shared else (False,):
                 levels = _levels(cnn, store, batch, mirrored)
-                joined[mirrored].append(cnn.join(levels[:coarsest]).half())
+                joined[mirrored].append(cnn.join(levels[:coarsest])[kept].half())
                 if not mirrored:
                     for total, level in zip(sums, levels, strict=True):
                         cells = level.double().transpose(0, 1).flatten(1)
                         total += torch.stack([cells.mean(dim=1), cells.square().mean(dim=1)]) * len(images)
             if fine is not None:
-                targets.append(_targets(fine, images, cnn.grid_hw))
+                targets.append(_targets(fine, images, cnn.grid_hw)[kept])
     if not seen:
         raise DataError(f"none of the {len(chosen)} training images can be read: replace or delete the files")
     means = [total[0] / seen for total in sums]
@@ -138,6 +141,9 @@ def fit_to_features(
     cnn.settle([mean.float() for mean in means], [variance.float() for variance in variances])
     if guide is None or guide.direction is None:
         return
+    fitted = sum(map(len, joined[0]))
+    if not fitted:
+        raise DataError("no training image has an object: leave a class with images out of data.empty_classes")
     shares = torch.cat([torch.full_like(mean, share) for mean, share in zip(means, cnn.shares(), strict=True)])
     channels = joined[0][0].shape[1]
     weights = (shares / (torch.cat(variances) + cnn.eps).sqrt())[:channels].float()[:, None, None]
@@ -148,7 +154,7 @@ def fit_to_features(
     found = shared_direction(torch.cat(joined[0]), torch.cat(joined[1]), torch.cat(targets).unbind(1))
     guide.direction.zero_()
     guide.direction[:channels] = found * shares[:channels].float()
-    say(f"prior shared: a direction in {channels} features of {seen} images")
+    say(f"prior shared: a direction in {channels} features of {fitted} images")
 
 
 def fit_classifier(

@@ -138,6 +138,7 @@ class Trainer:
         self.class_weights: Tensor | None = None
         if self.config.train.balance == "weights":
             self.class_weights = class_weights(prepared.fit, len(class_names)).to(accelerator.device)
+        self.has_object = prepared.has_object(len(class_names), accelerator.device)
         self.measured: HeldOut | None = None  # by the last validation
         self.model, self.optimiser = accelerator.prepare(method, build_optimiser(method, self.config))
         self.ema: AveragedModel | None = None
@@ -238,6 +239,8 @@ class Trainer:
         batch = on_device(batch, self.accelerator.device)
         if self.class_weights is not None:
             batch = replace(batch, weights=self.class_weights[batch.labels])
+        if self.has_object is not None:
+            batch = replace(batch, has_object=self.has_object[batch.labels])
         return batch if self.store is None or any(batch.fields) else self.store.attach(batch)
 
     def _require_finite(self, terms: Mapping[str, Tensor], position: Position) -> None:

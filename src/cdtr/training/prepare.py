@@ -8,14 +8,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from cdtr.config import Config, parse_config, recipe_label
 from cdtr.data.balance import settle_balance
 from cdtr.data.batches import WarnOnce
 from cdtr.data.datasets import check_class_names
+from cdtr.data.empty_classes import empty_labels
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
 from cdtr.files import is_stray
@@ -54,6 +56,7 @@ class Prepared:
         manifest: what is written about the run.
         start: the weights file that the transformer of a new run starts from.
         on_broken: takes images that cannot be decoded, of every loader of the training.
+        empty: the labels of the classes without an object.
     """
 
     run: RunFolder
@@ -64,6 +67,13 @@ class Prepared:
     manifest: Mapping[str, Any]
     start: Start | None = None
     on_broken: WarnOnce = field(default_factory=WarnOnce)
+    empty: tuple[int, ...] = ()
+
+    def has_object(self, classes: int, device: torch.device) -> Tensor | None:
+        """Return for each of the classes (C,) whether it has an object; None where all have one."""
+        if not self.empty:
+            return None
+        return ~torch.isin(torch.arange(classes), torch.tensor(self.empty)).to(device)
 
 
 def prepare_run(
@@ -77,6 +87,7 @@ def prepare_run(
     """
     config = with_switches(config)
     check_class_names(source)
+    empty = empty_labels(config.data.empty_classes, source.class_names, str(source.root))
     _check_folder(run, resume)
     samples, broken = check_images(training_samples(source), config.data.max_pixels)
     for sample, reason in broken:
@@ -96,7 +107,7 @@ def prepare_run(
         _check_same_maps(run, maps)
         config, manifest = _with_new_values(run, config)
         sba = load_sba(accelerator, config, source.class_names) if config.sba.enabled else None
-        return Prepared(run, config, fit, held_out, sba, {**manifest, "prior_maps": maps})
+        return Prepared(run, config, fit, held_out, sba, {**manifest, "prior_maps": maps}, empty=empty)
     maps = check_prior_maps(accelerator, config, fit, say)
     balanced = settle_balance(config, fit, source.class_names, say)
     settled, sba, clip_fit = agree_on_sba(accelerator, balanced, source, fit, held_out, say)
@@ -108,7 +119,7 @@ def prepare_run(
         "recipe": recipe_label(balanced),
         "prior_maps": maps,
     }
-    return Prepared(run, settled, fit, held_out, sba, manifest, start)
+    return Prepared(run, settled, fit, held_out, sba, manifest, start, empty=empty)
 
 
 def start_run(accelerator: Accelerator, prepared: Prepared, class_names: Sequence[str]) -> None:

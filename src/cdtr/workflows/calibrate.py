@@ -2,48 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 
 import torch
 
-from cdtr.api import as_seen, choose_view, find_device, load_model
-from cdtr.data.duplicates import find_copies
+from cdtr.api import as_seen, choose_view, empty_classes, find_device, load_model
 from cdtr.data.loader import EvalLoader, eval_loader
 from cdtr.data.pixels import View
 from cdtr.errors import ConfigError, DataError
-from cdtr.evaluation import PROTOCOLS, Calibration, Protocol, calibrate_label_free, find_protocol, fit_box_scores
-from cdtr.evaluation import calibrate as calibrate_method
+from cdtr.evaluation import (
+    PROTOCOLS,
+    Calibration,
+    ObjectScores,
+    ObjectThreshold,
+    Protocol,
+    calibrate_predictions,
+    calibrate_predictions_label_free,
+    find_protocol,
+    fit_box_scores,
+)
+from cdtr.evaluation.forward import ImagePrediction, predict
+from cdtr.evaluation.presence import with_objects
 from cdtr.image_files.paths import content_hash
+from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import BoxQuality
 from cdtr.records import DataSource, Method, Sample
 from cdtr.reports.charts import threshold_charts
 from cdtr.reports.notebook import html_charts, html_table
 from cdtr.reports.tables import percent
 from cdtr.runs import RunFolder, write_json
+from cdtr.workflows.calibration_images import calibration_samples, describe_split
 from cdtr.workflows.opening import (
-    TEST_SPLITS,
     DataLike,
     RunLike,
-    find_split,
     group_by_view,
-    held_out_samples,
     report_reading,
     resolve_data,
     resolve_run,
 )
 from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
-
-HELD_OUT_IMAGES = "held-out training images"
-_REFUSED_SPLITS = {
-    "test": "a threshold chosen on it would flatter the scores",
-    "train": "the run was fitted to it",
-}
-_CHOSEN_ON = "the images to choose on"  # a name that no split has; it follows the splits that are measured on
-
-HashOf = Callable[[Path], str | None]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -58,6 +57,8 @@ class CalibratedRun:
         view: what the network saw of each image under that protocol.
         box_scores: what scores the boxes; None for a label-free calibration and where too few boxes were found.
         by_protocol: each protocol's calibration and the view that it was made under.
+        has_object: from which probability of an object an image gets a box; None where every class has one, and where
+            the images are not of both kinds.
     """
 
     run: RunFolder
@@ -67,6 +68,7 @@ class CalibratedRun:
     view: View
     box_scores: BoxQuality | None
     by_protocol: Mapping[str, tuple[Calibration, View]]
+    has_object: ObjectThreshold | None = None
 
     @property
     def threshold(self) -> float:
@@ -147,12 +149,15 @@ def calibrate(
     hash_of = cache(content_hash)
     samples = calibration_samples(folder, source, split, hash_of, reporter)
     where = find_device(device)
-    work = _Calibrator(folder, source, samples, describe_split(split), load_model(folder.path, where), where, reporter)
+    module, empty = load_model(folder.path, where), empty_classes(folder, own_view.name)
+    empty = None if empty is None else empty.without_threshold()
+    work = _Calibrator(folder, source, samples, describe_split(split), module, where, reporter, own_view, empty)
     others = [protocol for protocol in PROTOCOLS.values() if protocol != own]
     by_protocol = work.choose_thresholds([own, *others], view, label_free)
     chosen, _ = by_protocol[own.name]
+    has_object = work.choose_object_threshold()
     quality = None if label_free else work.fit_box_scores(own, own_view, chosen.threshold, mirror)
-    found = CalibratedRun(folder, source, describe_split(split), chosen, own_view, quality, by_protocol)
+    found = CalibratedRun(folder, source, describe_split(split), chosen, own_view, quality, by_protocol, has_object)
     contents = sorted({hash_of(sample.path) or "unreadable" for sample in samples} - {"unreadable"})
     _write(found, contents)
     if source is not data:
@@ -173,6 +178,7 @@ def _write(found: CalibratedRun, contents: Sequence[str]) -> None:
         "by_protocol": by_protocol,
         "box_scores": None if found.box_scores is None else found.box_scores.to_json(),
         "contents": list(contents),
+        **({} if found.has_object is None else {"has_object": found.has_object.to_json()}),
     }
     write_json(found.run.calibration_file, tree)
 
@@ -191,9 +197,12 @@ def _own_protocol(run: RunFolder, view: str | None, reporter: Reporter) -> tuple
     return own, seen
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Calibrator:
-    """A run with its method, loaded once, and the images to calibrate it on. images: what these are, in words."""
+    """A run with its method, loaded once, and the images to calibrate it on.
+
+    images: what these are, in words. own_view: that of the run's own protocol. empty: the classes without an object.
+    """
 
     run: RunFolder
     source: DataSource
@@ -202,6 +211,9 @@ class _Calibrator:
     module: Method
     device: torch.device
     reporter: Reporter
+    own_view: View
+    empty: EmptyClasses | None
+    object_scores: ObjectScores = field(default_factory=ObjectScores)
 
     def choose_thresholds(
         self, protocols: Sequence[Protocol], view: str | None, label_free: bool
@@ -211,13 +223,37 @@ class _Calibrator:
         found: dict[str, tuple[Calibration, View]] = {}
         for seen, members in groups.items():
             title = f"calibrating on {self.images}" + (f", {seen.name}" if len(groups) > 1 else "")
-            method, batches = self._method_and_batches(seen)
             with self.reporter.progress(title, len(self.samples)) as advance:
+                predictions = self._predictions(seen)
                 if label_free:
-                    some = calibrate_label_free(method, batches, members, self.device, advance)
+                    some = calibrate_predictions_label_free(with_objects(predictions, advance), members, advance)
                 else:
-                    some = calibrate_method(method, batches, self.source.annotate, members, self.device, advance)
+                    some = calibrate_predictions(predictions, self.source.annotate, members, advance)
             found |= {one.protocol: (one, seen) for one in some}
+        return found
+
+    def _predictions(self, view: View) -> Iterator[ImagePrediction]:
+        """Those for the images; their probabilities of an object are noted under the run's own view."""
+        method, batches = self._method_and_batches(view)
+        found = predict(method, batches, self.device, empty=self.empty)
+        return self.object_scores.watch(found) if view == self.own_view else found
+
+    def choose_object_threshold(self) -> ObjectThreshold | None:
+        """From which probability of an object an image gets a box; None where every class has an object.
+
+        None as well, with a note, where the images are not of both kinds. What is fitted afterwards follows the rule.
+        """
+        if self.empty is None:
+            return None
+        found = self.object_scores.choose()
+        if found is None:
+            self.reporter.warn(
+                f"the {self.images} are not of both kinds, with an object and without: an image gets a box where its "
+                "most probable class has an object"
+            )
+            return None
+        self.empty = replace(self.empty, threshold=found.threshold)
+        self.reporter.note(str(found))
         return found
 
     def fit_box_scores(self, protocol: Protocol, view: View, threshold: float, mirror: bool) -> BoxQuality | None:
@@ -235,6 +271,7 @@ class _Calibrator:
                     self.device,
                     advance,
                     mirrored=mirror,
+                    empty=self.empty,
                 )
         except DataError as error:
             self.reporter.warn(f"no scores of boxes: {error}")
@@ -244,55 +281,3 @@ class _Calibrator:
         on_broken = warn_of_left_out(self.reporter)
         batches = eval_loader(self.samples, self.run.config(), on_broken=on_broken, view=view.name)
         return as_seen(self.module, view), batches
-
-
-def calibration_samples(
-    run: RunFolder,
-    source: DataSource,
-    split: str | None,
-    hash_of: HashOf = content_hash,
-    reporter: Reporter = SILENT,
-) -> Sequence[Sample]:
-    """Return the images to choose a threshold on.
-
-    Args:
-        run: the run.
-        source: the data set that it was trained on.
-        split: a split by name; None takes the training images that were held out.
-        hash_of: hashes a file, for a caller that caches the hashes.
-        reporter: takes a note of the images that are left out.
-
-    Raises:
-        DataError: the split is the test set, or what the run was fitted to, or it has no image.
-    """
-    if split in _REFUSED_SPLITS:
-        reason = _REFUSED_SPLITS[split]
-        raise DataError(f"`split={split}`: {reason}; choose a held-out split, or leave `split=` out")
-    samples = held_out_samples(run, source) if split is None else find_split(run, source, split)
-    return _without_scored(samples, source, split, hash_of, reporter)
-
-
-def _without_scored(
-    samples: Sequence[Sample], source: DataSource, split: str | None, hash_of: HashOf, reporter: Reporter
-) -> Sequence[Sample]:
-    """Without the images that are in a split for scores as well: with them in, that split could not be scored.
-
-    DataError where none is left.
-    """
-    scored = {name: source.splits[name] for name in TEST_SPLITS if name in source.splits and name != split}
-    copies = find_copies(replace(source, splits={**scored, _CHOSEN_ON: tuple(samples)}), hash_of)
-    copies = [copy for copy in copies if copy.split == _CHOSEN_ON]
-    copied = {copy.sample.path for copy in copies}
-    left = [sample for sample in samples if sample.path not in copied]
-    if copied:
-        count, kept_split = len(samples) - len(left), copies[0].kept_split
-        found = f"{count} of the {len(samples)} {describe_split(split)} are also in {kept_split}"
-        if not left:
-            raise DataError(f"{found}: give another `split=`, or train with `deduplicate=True`")
-        reporter.note(f"{found}: the threshold is not chosen on them")
-    return left
-
-
-def describe_split(split: str | None) -> str:
-    """Return what a threshold was chosen on, in words; None is the run's held-out images."""
-    return HELD_OUT_IMAGES if split is None else f"images of {split}"

@@ -14,6 +14,7 @@ from cdtr.data.check.box_findings import find_box_faults
 from cdtr.data.check.copies import compare_images, find_duplicates
 from cdtr.data.check.image_findings import find_class_gaps, find_faults, find_odd_images
 from cdtr.data.check.scan import BoxFacts, scan_boxes, scan_images
+from cdtr.data.empty_classes import empty_labels, suggested_empty, suggestion
 from cdtr.data.near_copies import NEAR
 from cdtr.data.opening import open_data
 from cdtr.evaluation import Protocol, find_protocol
@@ -84,12 +85,15 @@ def check_data(
     ):
         copies = compare_images(facts, NEAR if distance is None else distance, advance)
     baselines = _score_splits(source, found, protocol)
+    empty = empty_labels(settings.data.empty_classes, source.class_names, str(source.root))
+    hint = suggestion(source.class_names)
     findings = [
         *(Finding("reading", line) for line in said),
         *find_faults(facts),
         *find_class_gaps(source, facts),
         *find_duplicates(source, facts, copies),
-        *find_box_faults(found),
+        *find_box_faults(found, empty),
+        *([] if empty or hint is None else [Finding("no-object", hint, tuple(suggested_empty(source.class_names)))]),
         *find_easy_boxes(baselines),
         *find_odd_images(facts),
     ]

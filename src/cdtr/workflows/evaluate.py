@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TypeGuard
@@ -12,14 +12,11 @@ from accelerate.utils import gather_object
 
 from cdtr.api import (
     as_seen,
-    box_quality,
-    calibrated_threshold,
     choose_view,
     find_device,
     load_model,
     protocol_threshold,
     require_view,
-    scores_misfit,
 )
 from cdtr.config import recipe_label
 from cdtr.data.loader import eval_loader
@@ -27,10 +24,11 @@ from cdtr.data.pixels import View
 from cdtr.errors import CheckpointError, DataError
 from cdtr.evaluation import PROTOCOLS, Evaluation, Protocol, Tally, find_protocol, gather_tallies, tally_images
 from cdtr.image_files.paths import content_hash
-from cdtr.localization.quality import BoxQuality
+from cdtr.localization.presence import EmptyClasses
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder
 from cdtr.threshold import Threshold, ThresholdSource
+from cdtr.workflows.fair_scores import fair_empty, fair_quality
 from cdtr.workflows.opening import (
     DataLike,
     RunLike,
@@ -187,18 +185,20 @@ def evaluate_samples(
             raise _leak_error(run, leaks(), leak_advice)
         thresholds = {name: _mark_leak(found, leaks()) for name, found in thresholds.items()}
     own = run.config().evaluation.protocol
-    scored = _fair_quality(run, thresholds.get(own), leaks, allow_leak)
+    scored = fair_quality(run, thresholds.get(own), leaks, allow_leak)
     tallies = [
         Tally(rules, thresholds[rules.name], quality=scored.quality if rules.name == own else None)
         for rules in protocols
     ]
-    counted, n_left_out = _count_images(run, source, samples, tallies, seen_by, device, reporter)
+    rules_of = {seen.name: fair_empty(run, seen.name, leaks, allow_leak) for seen in groups}
+    empty_by: dict[str, EmptyClasses | None] = {name: empty for name, (empty, _) in rules_of.items()}
+    counted, n_left_out = _count_images(run, source, samples, tallies, seen_by, empty_by, device, reporter)
     left_out = (f"{n_left_out} images are left out, as they cannot be read",) if n_left_out else ()
     results, recipe = [], recipe_label(run.config())
     for tally in counted:
         found = tally.finish()
-        notes = (*found.notes, *(scored.notes if found.protocol == own else ()), *left_out)
         seen = seen_by[found.protocol].name
+        notes = (*found.notes, *rules_of[seen][1], *(scored.notes if found.protocol == own else ()), *left_out)
         results.append(replace(found, view=seen, recipe=recipe, notes=notes, n_left_out=n_left_out))
     return results
 
@@ -209,12 +209,14 @@ def _count_images(
     samples: Sequence[Sample],
     tallies: Sequence[Tally],
     seen_by: Mapping[str, View],
+    empty_by: Mapping[str, EmptyClasses | None],
     device: str | None,
     reporter: Reporter,
 ) -> tuple[Sequence[Tally], int]:
     """Count the images in the tallies, and those that cannot be read; with one forward pass for each view.
 
-    seen_by: the view of each protocol, by name. The counts of all processes are merged.
+    seen_by: the view of each protocol, by name. empty_by: the classes without an object, by view. The counts of all
+    processes are merged.
     """
     state = process_state()
     alone = state.num_processes == 1
@@ -229,41 +231,11 @@ def _count_images(
         members = [tally for tally in tallies if seen_by[tally.protocol.name] == seen]
         title = "evaluating images" + (f", {seen.name}" if len(views) > 1 else "")
         with reporter.progress(title, share) as advance:
-            tally_images(members, as_seen(module, seen), batches, source.annotate, where, advance)
+            method, empty = as_seen(module, seen), empty_by[seen.name]
+            tally_images(members, method, batches, source.annotate, where, advance, empty=empty)
     if alone:
         return tallies, len(broken)
     return gather_tallies(tallies), sum(gather_object([len(broken)]))
-
-
-@dataclass(frozen=True, slots=True)
-class _FairQuality:
-    """What scores the boxes, None where that cannot be measured fairly; and what to note of it."""
-
-    quality: BoxQuality | None = None
-    notes: tuple[str, ...] = ()
-
-
-def _fair_quality(
-    run: RunFolder, threshold: Threshold | None, leaks: Callable[[], int], allow_leak: bool
-) -> _FairQuality:
-    """What scores the run's boxes at a threshold, where the measured images allow it.
-
-    threshold: in use under the run's own protocol; None where that is not asked for. leaks: counts the images that the
-    scores were fitted on.
-    """
-    quality = None if threshold is None else box_quality(run)
-    if quality is None or threshold is None:
-        return _FairQuality()
-    misfit = scores_misfit(calibrated_threshold(run), threshold.value)
-    if misfit is not None:
-        return _FairQuality(notes=(f"the scores of boxes are not measured: {misfit}",))
-    if not leaks():
-        return _FairQuality(quality)
-    found = f"fitted on {leaks()} of these images"
-    if allow_leak:
-        return _FairQuality(quality, (f"the scores of boxes were {found}, which flatters them",))
-    note = f"the scores of boxes are not measured: they were {found}, `allow_leak=True` measures them all the same"
-    return _FairQuality(notes=(note,))
 
 
 def _is_calibrated(threshold: Threshold | None) -> TypeGuard[Threshold]:

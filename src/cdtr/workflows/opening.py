@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from cdtr.account import Account, account_lines
+from cdtr.data.empty_classes import without_boxes
 from cdtr.data.opening import open_data
 from cdtr.data.split import hold_out, training_samples
 from cdtr.errors import CheckpointError, ConfigError, DataError
@@ -67,7 +68,8 @@ def resolve_data(
     if boxes is not None:
         raise ConfigError("boxes are named for a data set that is open already: give its path, or leave boxes out")
     check_classes(run, data)
-    return data
+    empty = run.config().data.empty_classes
+    return without_boxes(data, (), empty) if empty else data
 
 
 def open_source(

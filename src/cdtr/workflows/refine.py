@@ -11,6 +11,7 @@ from PIL import Image
 
 from cdtr.api import as_seen, choose_threshold, find_device, load_model
 from cdtr.config import REFINED, Config, ViewName, load_config
+from cdtr.data.empty_classes import empty_labels
 from cdtr.data.loader import eval_loader
 from cdtr.data.pixels import View
 from cdtr.errors import ConfigError, DataError
@@ -165,6 +166,7 @@ def write_targets(
     method = as_seen(load_model(first.path, device), view)
     batches = eval_loader(samples, config, view=_VIEW, on_broken=warn_of_left_out(reporter))
     own = choose_threshold(first)
+    empty = empty_labels(config.data.empty_classes, first.class_names(), str(first.path))
     halves, faint = [], 0
     with (
         atomic_folder(folder, _NOTES) as temporary,
@@ -172,8 +174,11 @@ def write_targets(
     ):
         for found in predict(method, batches, device):
             values = _scaled(np.asarray(found.label_map, dtype=np.float64))
-            faint += bool(values.std() < _FAINTEST)
-            halves.append(halfway_threshold(values.astype(np.float32)))
+            if found.label in empty:
+                values = np.zeros_like(values)  # all of it is background
+            else:
+                faint += bool(values.std() < _FAINTEST)
+                halves.append(halfway_threshold(values.astype(np.float32)))
             if found.sample.image_id in boxed:
                 values = _filled(boxed[found.sample.image_id], found.size_hw, (values.shape[0], values.shape[1]))
             path = temporary / f"{found.sample.image_id}.png"

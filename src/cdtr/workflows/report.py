@@ -170,7 +170,8 @@ def examine(
     noise = _measure_attention(localizer, start, source, samples, evaluation, reporter)
     after = _run_model(localizer, localizer.method)
     before = None if start is None else _run_model(localizer, start)
-    return Measured(source, split, samples, evaluation, after, localizer.threshold, images, noise, before, start_note)
+    drawn = after, localizer.threshold, images, noise, before, start_note, localizer.empty
+    return Measured(source, split, samples, evaluation, *drawn)
 
 
 def _run_model(localizer: Localizer, method: Method) -> TorchModel:

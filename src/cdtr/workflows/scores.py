@@ -9,7 +9,7 @@ from typing import Any
 from cdtr.evaluation import Evaluation
 from cdtr.records import DataSource
 from cdtr.reports.notebook import html_evaluation, html_table
-from cdtr.reports.tables import METRIC_NAMES, percent
+from cdtr.reports.tables import METRIC_NAMES, is_shown, percent
 
 _IN_REPR = ("gt_known_loc", "top1_loc", "top1_cls")
 
@@ -67,6 +67,7 @@ class Scores:
         rows = [
             [name, *(percent(found.metrics.get(key)) for found in self.evaluations)]
             for key, name in METRIC_NAMES.items()
+            if is_shown(key, *(found.metrics.get(key) for found in self.evaluations))
         ]
         return html_table(caption, header, rows)
 

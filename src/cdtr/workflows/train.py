@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cdtr.config import Config, load_config, parse_config, recipe_label
+from cdtr.data.empty_classes import suggestion
 from cdtr.data.opening import open_data
 from cdtr.data.split import training_samples
 from cdtr.model.packaged import has_package
@@ -119,6 +120,9 @@ def train(
         settings = _fit_epochs(settings, source, overrides, reporter)
     if is_main_process():
         report_reading(source, reporter)
+        hint = None if settings.data.empty_classes else suggestion(source.class_names)
+        if hint is not None:
+            reporter.note(hint)
         if source.annotated:
             reporter.note("read: no boxes, as training needs none (`cdtr data check` reads them)")
     run = Run(loop.train(settings, source, out, resume, console_of(reporter)).path, source)

@@ -87,3 +87,9 @@ def test_what_is_wrong_is_told_by_split() -> None:
 def test_a_split_without_any_box_lacks_none() -> None:
     assert not list(find_box_faults([_facts("a", None, "train"), _facts("b", _boxes(), "train")]))
     assert not list(find_box_faults([]))
+
+
+def test_images_of_classes_without_an_object_need_no_box() -> None:
+    facts = [_facts("a", _boxes((1, 2, 30, 40))), _facts("b", None)]
+    assert [one.kind for one in find_box_faults(facts)] == ["boxes-missing"]
+    assert not list(find_box_faults(facts, empty={facts[1].image.sample.label}))

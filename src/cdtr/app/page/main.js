@@ -142,7 +142,7 @@ async function pictureOf(wanted, found, signal) {
 
 /** The boxes at the slider's threshold, at once; their scores come from the server. */
 function preview() {
-  if (map === null) return;
+  if (map === null || answer.empty) return;
   const { values, width, height } = map;
   const threshold = Number(find("threshold").value);
   const boxes = find("multi").checked
@@ -182,7 +182,10 @@ function listBoxes(boxes) {
     return item;
   });
   find("nothing").hidden = true;
-  find("boxes").replaceChildren(...(items.length ? items : [part("li", "where", "No box: nothing is hotter than the threshold.")]));
+  const none = answer.empty
+    ? `No box: ${answer.map_label} is a class without an object (${percent(1 - answer.object_probability)}).`
+    : "No box: nothing is hotter than the threshold.";
+  find("boxes").replaceChildren(...(items.length ? items : [part("li", "where", none)]));
 }
 
 /** All classes, the most probable first. */

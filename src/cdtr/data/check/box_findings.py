@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,16 @@ _OUTSIDE = 0.05  # share of a box's area
 Mask = npt.NDArray[np.bool_]
 
 
-def find_box_faults(boxes: Sequence[BoxFacts]) -> Iterator[Finding]:
-    """Annotations that cannot be read, boxes that do not fit their image, and images without any, by split."""
+def find_box_faults(boxes: Sequence[BoxFacts], empty: Collection[int] = ()) -> Iterator[Finding]:
+    """Annotations that cannot be read, boxes that do not fit their image, and images without any, by split.
+
+    empty: labels of the classes without an object, whose images need no box.
+    """
     for split in dict.fromkeys(one.image.split for one in boxes):
-        yield from _of_split(split, [one for one in boxes if one.image.split == split])
+        yield from _of_split(split, [one for one in boxes if one.image.split == split], empty)
 
 
-def _of_split(split: str, boxes: Sequence[BoxFacts]) -> Iterator[Finding]:
+def _of_split(split: str, boxes: Sequence[BoxFacts], empty: Collection[int]) -> Iterator[Finding]:
     unreadable = [one for one in boxes if one.fault is not None]
     if unreadable:
         others = f", and the annotations of {counted(len(unreadable) - 1)} more" if len(unreadable) > 1 else ""
@@ -38,6 +41,7 @@ def _of_split(split: str, boxes: Sequence[BoxFacts]) -> Iterator[Finding]:
             yield Finding(
                 kind, f"{split}: {what} in {counted(len(found))}, such as {_show(*found[0])}", _ids(o for o, _ in found)
             )
+    boxes = [one for one in boxes if one.image.sample.label not in empty]
     with_boxes = [one for one in boxes if _has_boxes(one)]
     without = [one for one in boxes if one.fault is None and not _has_boxes(one)] if with_boxes else []
     if without:

@@ -43,6 +43,7 @@ KINDS: Mapping[str, Kind] = {
     "near-within": Kind(False, "images that lie in one split several times, re-encoded, resized or brightened"),
     "modes-mixed": Kind(False, "colour and grey images, or images with transparency, side by side"),
     "sizes-extreme": Kind(False, "images of less than 32 pixels a side, or more than four times as long as wide"),
+    "no-object": Kind(False, "classes whose names say that their images have no object, with data.empty_classes unset"),
     "no-scores": Kind(False, "no split val or test: scores will come from held-out training images"),
 }
 

@@ -137,19 +137,19 @@ class Cdtr(Method):
         Returns:
             Scalars, means over the batch, before weighting.
         """
-        labels, aux = batch.labels, output.aux
+        labels, aux, has_object = batch.labels, output.aux, batch.has_object
         terms = {"cls": class_loss(output.logits, labels, batch.weights)}
         if self.csm is not None:
             terms["csm"] = self.csm.loss(aux["csm_logits"], labels, batch.weights)
         if self.ocm is not None:
-            terms |= self.ocm.losses(output.attention, aux["m_ocm"].float())
+            terms |= self.ocm.losses(output.attention, aux["m_ocm"].float(), has_object)
         if self.ski is not None:
             terms["ski"] = self.ski.loss(aux["ski_logits"], labels, batch.weights)
         evidence = class_evidence(aux)[range(len(labels)), labels]
         if self.guide is not None:
             seen = Guidance(aux["x_guide"], self.guide.prior_of(aux.get("prior"), batch.prior))
             m_ocm = aux["m_ocm"].float() if self.ocm is not None and self.ocm.config.prior != "none" else None
-            terms |= self.guide.losses(seen, output.attention, evidence, labels, m_ocm, batch.weights)
+            terms |= self.guide.losses(seen, output.attention, evidence, labels, m_ocm, batch.weights, has_object)
         if self.sba is not None:
             # The released code shows CLIP what the model sees, erased pixels included (row 10).
             as_is = self.sba.config.image == "as_is"
