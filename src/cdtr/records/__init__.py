@@ -184,7 +184,7 @@ class Localization:
         boxes_xyxy: (N, 4) float32, half-open, source pixels.
         labels: (N,) int64, class indices.
         scores: (N,) float32 in [0, 1]: the probability that the box's IoU is at least 0.5 if ``doubts`` is given, else
-            the class probability.
+            the class probability, times the mean of the map in the box's region where every region has a box.
         map: (H, W) float32 in [0, 1] at the source size, of the class ``map_label``.
         map_label: Class index of the map.
         class_probs: (C,) float32.
