@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,11 @@ def test_label_free_and_mirror_exclude_each_other(
 
 
 def test_score_reads_the_boxes_that_localize_writes(
-    calibrated: tuple[Path, str], neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calibrated: tuple[Path, str],
+    neu: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run, _ = calibrated
     code, _, err = in_process(capsys, "localize", run, neu / "IMAGES", "--out", tmp_path / "boxes")
@@ -184,6 +189,16 @@ def test_score_reads_the_boxes_that_localize_writes(
     assert theirs["metrics"]["top1_cls"] == ours["metrics"]["top1_cls"]
     assert theirs["metrics"]["top1_loc"] == pytest.approx(ours["metrics"]["top1_loc"], abs=6), "one image of 18"
     assert theirs["metrics"]["max_box_acc"] is None
+    assert theirs["average_precision"]["n_found"] == 18
+    assert theirs["average_precision"]["n_true"] >= 18
+    assert 0 <= theirs["average_precision"]["ap"] <= theirs["average_precision"]["ap50"] <= 100
+    assert "average precision over all boxes, in percent: " in out
+    assert "average_precision" not in ours
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    code, out, err = in_process(capsys, *given)
+    assert code == 0, err
+    assert "average precision over all boxes needs pycocotools" in err
+    assert "average precision" not in out
     code, _, err = in_process(capsys, *given, "--threshold", "0.2")
     assert code == 2, err
     assert "are for maps" in err

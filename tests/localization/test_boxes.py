@@ -14,6 +14,7 @@ from cdtr.localization.boxes import (
     iou_half_open,
     iou_inclusive,
     largest_box,
+    scored_components,
     threshold_mask,
 )
 from cdtr.localization.maps import normalise_maps
@@ -87,6 +88,19 @@ def test_largest_box_is_half_open(score_map, expected):
     boxes = largest_box(score_map, 0.2)
     assert boxes.shape == (len(expected), 4)
     assert boxes.tolist() == expected
+
+
+def test_components_have_the_mean_of_the_map_in_their_pixels_alone():
+    score_map = filled((0, 0, 2, 2), (4, 4, 12, 12)) * 0.6
+    score_map[4:8, 4:12] = 1.0
+    corner = np.array([[5, 13], [6, 13]])  # below the threshold, though in no component
+    score_map[tuple(corner.T)] = 0.2
+    boxes, means = scored_components(score_map, 0.5)
+    assert boxes.tolist() == [[4, 4, 12, 12], [0, 0, 2, 2]]
+    np.testing.assert_allclose(means, [0.8, 0.6])
+    boxes, means = scored_components(np.zeros((4, 4)), 0.5)
+    assert boxes.shape == (0, 4)
+    assert means.shape == (0,)
 
 
 def test_component_boxes_are_sorted_and_limited_by_area():

@@ -98,6 +98,16 @@ def test_largest_component_or_every_one_above_a_size():
     np.testing.assert_allclose(above.boxes_xyxy, [LARGE_GREEN], atol=1)
 
 
+def test_each_of_several_regions_has_a_score_of_its_own():
+    image = picture((1, 150, SMALL_GREEN), (1, 255, LARGE_GREEN))
+    (largest,) = predict([image], ["a"], threshold=0.3)
+    assert largest.scores.tolist() == [largest.class_probs[1]]
+    (several,) = predict([image], ["a"], threshold=0.3, multi=True, masks=True)
+    means = [several.map[mask > 0].mean() for mask in several.masks]
+    np.testing.assert_allclose(several.scores, np.multiply(several.class_probs[1], means), rtol=1e-5)
+    assert several.scores[1] < 0.8 * several.scores[0], "the paler region scores lower"
+
+
 def test_several_classes_or_a_given_one():
     image = picture((0, 255, LARGE_GREEN), (2, 200, SMALL_GREEN))
     (two,) = predict([image], ["a"], top_k=2)

@@ -49,7 +49,8 @@ class Found(BaseModel):
     )
     scored: bool = Field(
         description="true: a box's score is the probability that its IoU with the object is at least 0.5; "
-        "false: the run has no calibrated scores, and it is the class probability"
+        "false: the run has no calibrated scores, and it is the class probability, "
+        "with multi times the mean of the map in the box's region"
     )
     probabilities: dict[str, float] = Field(description="of each class, in the run's order")
     note: str | None = Field(description="what else to know, such as that only the first frame was taken")

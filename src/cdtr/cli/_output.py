@@ -118,6 +118,8 @@ def print_scores(
 
     results, single = scores.evaluations, len(scores) == 1
     print_table(metrics_table(results[0]) if single else protocols_table(results))
+    if scores.average_precision is not None:
+        print(scores.average_precision)
     print_lines(summary_lines(results[0]) if single else ())
     for result in results if per_class else ():
         print_table(per_class_table(result, scores.class_names))

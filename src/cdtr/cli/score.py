@@ -29,7 +29,8 @@ def command(
 
     A file MAPS/IMAGE_ID.npy holds one map (h, w), or one for each class (C, h, w), of the whole image and within
     [0, 1]; a PNG holds one map of grey values. A map of the protocol's size is taken as it is, another is resized and
-    scaled to [0, 1]. Of a COCO file's boxes the best-scored one of each class counts.
+    scaled to [0, 1]. Of a COCO file's boxes the best-scored one of each class counts, and all of them in the average
+    precision, which needs pycocotools.
 
     Example: cdtr score maps/ --data CUB --class-scores logits.csv --protocol all
     """

@@ -44,14 +44,22 @@ def component_boxes(score_map: FloatArray, threshold: float, min_area_share: flo
 
     Sorted by pixels, then by box area, the largest first; (0, 4) where there is none.
     """
+    return scored_components(score_map, threshold, min_area_share)[0]
+
+
+def scored_components(
+    score_map: FloatArray, threshold: float, min_area_share: float = 0.0
+) -> tuple[BoxArray, npt.NDArray[np.float64]]:
+    """The boxes (N, 4) of ``component_boxes``, and the mean of the map over the pixels of each component, (N,)."""
     check_area_share(min_area_share)
     mask = threshold_mask(score_map, threshold)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    _, components, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     left, top, width, height, pixels = stats[1:].astype(np.int64).T  # row 0 is the background
     boxes = np.stack([left, top, left + width, top + height], axis=1)
+    means = np.bincount(components.ravel(), score_map.ravel(), len(stats))[1:] / pixels
     order = np.lexsort((-width * height, -pixels))
-    kept: BoxArray = boxes[order[pixels[order] >= min_area_share * mask.size]]
-    return kept
+    kept = order[pixels[order] >= min_area_share * mask.size]
+    return boxes[kept], means[kept]
 
 
 def component_masks(score_map: FloatArray, threshold: float, boxes_xyxy: FloatArray | BoxArray) -> UInt8Array:

@@ -18,7 +18,8 @@ class LocalizeOptions:
         threshold: share of the map's maximum that a box's region exceeds, in [0, 1); None takes the model's own.
         label: index of the class whose map is searched in every image; None searches the most probable classes.
         top_k: number of most probable classes whose maps are searched.
-        multi: whether every region above the threshold gets a box, not only the largest.
+        multi: whether every region above the threshold gets a box, not only the largest. Without calibrated scores, a
+            box's score is then the class probability times the mean of the map in its region.
         min_area_share: with ``multi``, smallest region as a share of the image's pixels, in [0, 1].
         min_score: boxes of a lower calibrated score are left out, in [0, 1]; needs a run with calibrated scores.
         masks: whether the region of each box is returned as well.

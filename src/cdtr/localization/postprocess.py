@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cdtr.errors import CheckpointError, DataError
-from cdtr.localization.boxes import BoxArray, component_boxes, component_masks, largest_box
+from cdtr.localization.boxes import BoxArray, component_masks, largest_box, scored_components
 from cdtr.localization.maps import normalise_maps, place_map
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions
 from cdtr.localization.prediction import ClassSelection, RawPrediction
@@ -130,12 +130,14 @@ class MapPostProcessor:
 
     def _localize(self, image_id: str, size_hw: tuple[int, int], predicted: _ImagePrediction) -> Localization:
         source_maps = predicted.placed(predicted.maps, size_hw, size_hw)
+        nothing = np.zeros((0, 4), dtype=np.float32), np.zeros(0)
         searched = zip(source_maps, predicted.boxed, strict=True)
-        found = [self._boxes(one) if boxed else np.zeros((0, 4), dtype=np.float32) for one, boxed in searched]
-        boxes = np.concatenate(found).astype(np.float32)
-        which = np.repeat(np.arange(len(predicted.classes)), [len(some) for some in found])
+        found = [self._boxes(one) if boxed else nothing for one, boxed in searched]
+        boxes = np.concatenate([some for some, _ in found]).astype(np.float32)
+        which = np.repeat(np.arange(len(predicted.classes)), [len(some) for some, _ in found])
         labels = predicted.classes[which].astype(np.int64)
-        scores, doubts = predicted.probabilities[labels].astype(np.float32), None
+        strengths = np.concatenate([strength for _, strength in found])
+        scores, doubts = (predicted.probabilities[labels] * strengths).astype(np.float32), None
         if self.quality is not None:
             scores, doubts = self._score(self.quality, size_hw, boxes, which, predicted)
             kept = scores >= self.options.min_score
@@ -185,10 +187,12 @@ class MapPostProcessor:
             doubts.append(quality.doubts(features, label))
         return np.array(scores, dtype=np.float32), tuple(doubts)
 
-    def _boxes(self, score_map: FloatArray) -> BoxArray:
-        if self.options.multi:
-            return component_boxes(score_map, self.threshold, self.options.min_area_share)
-        return largest_box(score_map, self.threshold)
+    def _boxes(self, score_map: FloatArray) -> tuple[BoxArray, FloatArray]:
+        """Boxes (N, 4) and what the class probability is multiplied by in their scores, (N,) in [0, 1]."""
+        if self.options.multi:  # the probability alone would score all regions of an image alike
+            return scored_components(score_map, self.threshold, self.options.min_area_share)
+        boxes = largest_box(score_map, self.threshold)
+        return boxes, np.ones(len(boxes))
 
 
 def class_probabilities(logits: FloatArray) -> FloatArray:

@@ -186,7 +186,7 @@ class Localization:
         boxes_xyxy: (N, 4) float32, half-open, source pixels.
         labels: (N,) int64, class indices.
         scores: (N,) float32 in [0, 1]: the probability that the box's IoU is at least 0.5 if ``doubts`` is given, else
-            the class probability.
+            the class probability, times the mean of the map in the box's region where every region has a box.
         map: (H, W) float32 in [0, 1] at the source size, of the class ``map_label``. Of an image that was cut into
             tiles it is coarser, and shows the most probable class of each place.
         map_label: Class index of the map.

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from cdtr.config import Config
 from cdtr.data.datasets import load_source
 from cdtr.data.opening import Forgiving
 from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation import Evaluation, Protocol, Tally, tally_predictions
-from cdtr.evaluation.measure import measure_boxes
+from cdtr.evaluation.measure import ScoredBox, measure_boxes
 from cdtr.evaluation.predictions import read_class_scores, read_predictions, without_classes
 from cdtr.evaluation.scored_boxes import read_coco_boxes
 from cdtr.evaluation.tally import DELTA
 from cdtr.image_files.maps import find_maps
 from cdtr.image_files.reading import read_size
+from cdtr.metrics.average_precision import AveragePrecision, ImageDetections, average_precision
 from cdtr.records import DataSource, Sample
 from cdtr.workflows.evaluate import find_protocols
 from cdtr.workflows.opening import TEST_SPLITS, DataLike, report_reading
@@ -45,7 +48,7 @@ def score(
         predictions: a folder of maps, or a COCO file of boxes. A file IMAGE_ID.npy holds one map (h, w), or one for
             each class (C, h, w), of the whole image and within [0, 1]; a PNG holds one of grey values. A map of the
             protocol's size is taken as it is, another is resized and scaled to [0, 1]. Of a COCO file's boxes the
-            best-scored one of each class counts.
+            best-scored one of each class counts, and all of them in the average precision, which needs pycocotools.
         data: the data set, with boxes or masks, as a path or opened.
         split: the images to score; None takes the first of test, val and train.
         protocol: one or several names, or ``all``.
@@ -74,6 +77,7 @@ def score(
     if not samples:
         raise DataError(f"{source.root} has no split {name!r}: choose one of {', '.join(source.splits)}")
     truth = _Truth(source, samples, source.size_hw or _read_size)
+    precision = None
     if path.is_dir():
         if coco_images is not None:
             raise ConfigError("`coco_images=` is for a COCO file of boxes, and a folder of maps was given")
@@ -84,12 +88,15 @@ def score(
             raise ConfigError(
                 "`threshold=`, `class_scores=` and `normalise=True` are for maps, and a file of boxes was given"
             )
-        results = _score_boxes(path, truth, rules, None if coco_images is None else Path(coco_images), reporter)
+        images_file = None if coco_images is None else Path(coco_images)
+        boxes = read_coco_boxes(path, samples, source.class_names, images_file)
+        results = _score_boxes(boxes, truth, rules, reporter)
+        precision = _average_precision(boxes, truth, reporter)
     else:
         raise DataError(f"no folder and no .json file {path}: expected one .npy or .png an image, or COCO boxes")
     if not isinstance(data, DataSource):
         report_reading(source, reporter)
-    return Scores(str(predictions), source, name, source.class_names, tuple(results))
+    return Scores(str(predictions), source, name, source.class_names, tuple(results), precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +141,10 @@ def _with_advice(result: Evaluation, tally: Tally, source: DataSource) -> Evalua
 
 
 def _score_boxes(
-    path: Path, truth: _Truth, protocols: Sequence[Protocol], coco_images: Path | None, reporter: Reporter
+    boxes: Mapping[str, Sequence[ScoredBox]], truth: _Truth, protocols: Sequence[Protocol], reporter: Reporter
 ) -> list[Evaluation]:
-    """Score a COCO file of boxes."""
+    """Score the best box of each class, by image id."""
     source, samples = truth.source, truth.samples
-    boxes = read_coco_boxes(path, samples, source.class_names, coco_images)
     tallies = [Tally(rule, None) for rule in protocols]
     with reporter.progress("scoring boxes", len(samples)) as advance:
         for sample in samples:
@@ -152,3 +158,29 @@ def _score_boxes(
     if without:
         notes.append(f"{without} of {len(samples)} images have no box: they miss")
     return [replace(found, notes=(*found.notes, *notes)) for found in (tally.finish() for tally in tallies)]
+
+
+def _average_precision(
+    boxes: Mapping[str, Sequence[ScoredBox]], truth: _Truth, reporter: Reporter
+) -> AveragePrecision | None:
+    """Score all boxes over the images with true boxes; None without such an image or without pycocotools."""
+    images = []
+    for sample in truth.samples:
+        annotation, found = truth.source.annotate(sample), boxes.get(sample.image_id, [])
+        if annotation is not None and len(annotation.boxes_xyxy):
+            images.append(
+                ImageDetections(
+                    label=sample.label,
+                    gt_boxes_xyxy=annotation.boxes_xyxy,
+                    boxes_xyxy=np.array([box.box_xyxy for box in found], dtype=np.float64).reshape(-1, 4),
+                    labels=np.array([box.label for box in found], dtype=np.int64),
+                    scores=np.array([box.score for box in found], dtype=np.float64),
+                )
+            )
+    if not images:
+        return None
+    try:
+        return average_precision(images)
+    except ConfigError as error:
+        reporter.note(str(error))
+        return None

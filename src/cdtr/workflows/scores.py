@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdtr.evaluation import Evaluation
+from cdtr.metrics.average_precision import AveragePrecision
 from cdtr.records import DataSource
 from cdtr.reports.notebook import html_evaluation, html_table
 from cdtr.reports.tables import METRIC_NAMES, is_shown, percent
@@ -24,6 +25,8 @@ class Scores:
         split: the name of the split.
         class_names: the names of the classes, by label.
         evaluations: one for each protocol, in the order that was asked for.
+        average_precision: of all boxes, which no protocol changes; None unless a file of boxes was scored, or without
+            pycocotools.
     """
 
     subject: str
@@ -31,6 +34,7 @@ class Scores:
     split: str
     class_names: tuple[str, ...]
     evaluations: tuple[Evaluation, ...]
+    average_precision: AveragePrecision | None = None
 
     @property
     def metrics(self) -> Mapping[str, float | None]:
@@ -51,7 +55,8 @@ class Scores:
         """The tree that ``--json`` writes: the evaluation, or one for each protocol where there are several."""
         trees = {found.protocol: found.to_json(self.class_names) for found in self.evaluations}
         (only, *more) = trees.values()
-        return {"split": self.split, **({"protocols": trees} if more else only)}
+        of_boxes = {} if self.average_precision is None else {"average_precision": self.average_precision.to_json()}
+        return {"split": self.split, **of_boxes, **({"protocols": trees} if more else only)}
 
     def __repr__(self) -> str:
         """What was measured on what, and the main metrics under each protocol."""

@@ -164,7 +164,7 @@ function showAnswer() {
   find("canvas").setAttribute("aria-label", `${answer.image} with its heat map for ${answer.map_label}. Boxes: ${boxes || "none"}`);
   const other = find("label").value && find("label").value !== mostProbable()[0][0];
   find("meaning").textContent = !answer.scored
-    ? "The percentage is the class’s probability. `cdtr calibrate` with boxes gives a review score as well."
+    ? "The percentage is the class’s probability, of several regions times the mean of the map in each. `cdtr calibrate` with boxes gives a review score as well."
     : "The review score is the chance that box and object overlap by half or more (IoU 0.5)." +
       (other ? " It was fitted on most probable classes; for another it is a guess." : "");
 }
