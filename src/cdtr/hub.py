@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Names of the user's files, with places of this machine in the reasons.
 _STAYS_HERE = ("broken_images",)
 # Settings that may be a path; where they are a word or a name instead, that is its own last part.
-_PATHS = ("data.boxes", "backbone.weights", "pretrain.teacher_weights", "sba.model", "sba.pretrained")
+_PATHS = (
+    *("data.boxes", "data.prior_maps", "backbone.weights", "backbone.cnn.weights", "pretrain.teacher_weights"),
+    *("sba.model", "sba.pretrained", "refine.first"),
+)
 
 
 def is_hub_id(text: str) -> bool:
@@ -117,10 +121,14 @@ def check_repo_id(repo_id: str) -> None:
 
 def without_paths(config: Config) -> Config:
     """The settings with the last part of every path: where files lay on this machine is nobody's business."""
-    changes: dict[str, dict[str, Any]] = {}
+    changes: dict[str, Any] = {}
     for key in _PATHS:
-        section, name = key.split(".")
-        changes.setdefault(section, {})[name] = _last_part(getattr(getattr(config, section), name))
+        *sections, name = key.split(".")
+        tree = changes
+        for section in sections:
+            tree = tree.setdefault(section, {})
+        path = attrgetter(key)(config)
+        tree[name] = None if path is None else _last_part(path)
     return config.updated(**changes)
 
 
@@ -140,6 +148,9 @@ def _public_manifest(run: RunFolder) -> dict[str, Any]:
     if isinstance(manifest.get("started_from"), dict):
         started = manifest["started_from"]
         manifest["started_from"] = {**started, "file": _last_part(str(started.get("file", "")))}
+    if isinstance(manifest.get("prior_maps"), dict):
+        maps = manifest["prior_maps"]
+        manifest["prior_maps"] = {**maps, "folder": _last_part(str(maps.get("folder", "")))}
     if isinstance(manifest.get("resumed_with"), list):
         manifest["resumed_with"] = [_public_resumption(again) for again in manifest["resumed_with"]]
     return manifest

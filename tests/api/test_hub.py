@@ -32,6 +32,9 @@ SETTINGS = (
     "sba.model=/home/maria/clips/0",
     "sba.pretrained=/home/maria/clip.pt",
     "pretrain.teacher_weights=/home/maria/teacher.pth",
+    "backbone.cnn.weights=/home/maria/cnn.pth",
+    "data.prior_maps=/home/maria/runs/two/targets",
+    "refine.first=/home/maria/runs/one",
 )
 
 
@@ -43,6 +46,7 @@ def run(tmp_path: Path) -> RunFolder:
     manifest = {"versions": {"cdtr": "0.1.0"}, "broken_images": broken, "requested_config": run.config_file.read_text()}
     manifest |= {"data": {"format": "folder", "root": "/home/maria/photos"}}
     manifest["started_from"] = {"file": "/home/maria/deit.pth", "sha256": "0", "notes": {}, "input_size": [32, 32]}
+    manifest["prior_maps"] = {"folder": "/home/maria/runs/two/targets", "images": 12, "sha256": "0"}
     again = {"train.lr": 0.001, "data.boxes": "C:\\Users\\maria\\boxes.csv", "data.unboxed_classes": ["dog"]}
     manifest["resumed_with"] = [{"step": 4, "settings": again}, {"step": 6, "settings": {"data.boxes": "none"}}]
     run.manifest_file.write_text(json.dumps(manifest))

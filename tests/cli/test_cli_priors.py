@@ -72,6 +72,8 @@ def test_priors_are_measured_with_boxes_and_the_best_is_written(
     settings = load_config(str(chosen))
     assert settings.ocm.prior == found["chosen"]
     assert settings.recipe == "imagenet with a prior by 12 boxed images"
+    assert settings.data.input_size == (64, 64), "as the priors were computed with"
+    assert settings.data.boxes == "auto"
     assert f"--config {chosen}" in out
 
 

@@ -12,7 +12,9 @@ import pytest
 from cli_helpers import in_fixture, in_process, tiny_settings
 from PIL import Image
 
-from cdtr.runs import TARGETS, RunFolder
+from cdtr.data.prior_maps import PriorMaps
+from cdtr.records import Sample
+from cdtr.runs import TARGETS, RunFolder, hash_file
 
 SECOND = ("--set", "train.epochs=2", "--set", "refine.width=4", "--set", "refine.side=32")
 
@@ -130,8 +132,12 @@ def test_images_of_classes_without_an_object_teach_background(tmp_path: Path) ->
         (("--data", "photos", "--out", "two"), "is not empty"),
         (("--data", "photos", "--out", "new", "--boxes", "none.csv"), "none.csv"),
         (("--data", "photos", "--out", "new", "--set", "refine.with=4"), "refine.with"),
+        (("--data", "photos", "--out", "new", "--set", "method=cdtr"), "keeps 'refined'"),
+        (("--data", "photos", "--out", "new", "--set", "data.input_size=[32,32]"), "keeps (64, 64)"),
+        (("--data", "photos", "--out", "new", "--set", "seed=5"), "keeps 0"),
+        (("--data", "photos", "--out", "new", "--set", "data.augment=official"), "use crop_flip"),
     ],
-    ids=["other-images", "itself", "not-empty", "no-boxes", "typo"],
+    ids=["other-images", "itself", "not-empty", "no-boxes", "typo", "method", "size", "split", "augment"],
 )
 def test_bad_input_is_one_line(
     first: Path, refined: Path, words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
@@ -149,3 +155,72 @@ def test_bad_input_is_one_line(
     assert len(errors) == 1
     assert expected in errors[0]
     assert not (first / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[]", "boxed is None"),
+        ('{"threshold": "x", "boxed": 0}', "threshold: ['x']"),
+        ('{"threshold": NaN, "boxed": 0}', "finite"),
+        ('{"threshold": 0.5, "boxed": 1e400}', "boxed is inf"),
+        ('{"threshold": 0.5, "boxed": 0, "first": "other"}', "maps of another run than"),
+        ('{"threshold": 0.5, "boxed": 3, "first": "FIRST"}', "3 maps from boxes, now 2 images"),
+    ],
+    ids=["list", "text", "nan", "infinite", "another-run", "other-boxes"],
+)
+def test_targets_of_something_else_are_one_line(
+    first: Path, refined: Path, content: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["image_id,x0,y0,x1,y1", *(f"{name},1,1,9,9" for name in fitted(refined))]
+    (tmp_path / "two.csv").write_text("\n".join(rows))
+    shutil.copytree(refined / TARGETS, tmp_path / "out" / TARGETS)
+    weights = hash_file(RunFolder(first / "one").weights)
+    (tmp_path / "out" / TARGETS / "targets.json").write_text(content.replace("FIRST", weights))
+    asked = ("refine", first / "one", "--data", first / "photos", "--out", tmp_path / "out", "--resume", *SECOND)
+    code, _, err = in_process(capsys, *asked, *(["--boxes", tmp_path / "two.csv"] if "FIRST" in content else []))
+    errors = [line for line in err.splitlines() if line.startswith("error:")]
+    assert code == 2, err
+    assert len(errors) == 1
+    assert expected in errors[0]
+
+
+def fitted(refined: Path, count: int = 2) -> list[str]:
+    """Ids of images that the runs were fitted to."""
+    targets = sorted((refined / TARGETS).rglob("*.png"))[:count]
+    return [path.relative_to(refined / TARGETS).as_posix().removesuffix(".png") for path in targets]
+
+
+def test_a_moved_first_run_is_no_other_run(
+    first: Path, refined: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(first / "one", tmp_path / "moved")
+    asked = ("refine", tmp_path / "moved", "--data", first / "photos", "--out", refined, "--resume", *SECOND)
+    code, _, err = in_process(capsys, *asked)
+    assert code == 0, err
+    assert "is trained already" in err
+
+
+def test_a_box_of_the_whole_image_teaches_the_object(
+    first: Path, refined: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (name,) = fitted(refined, 1)
+    (tmp_path / "whole.csv").write_text(f"image_id,x0,y0,x1,y1\n{name},0,0,80,64\n")
+    asked = ("refine", first / "one", "--data", first / "photos", "--out", tmp_path / "out")
+    code, _, err = in_process(capsys, *asked, "--boxes", tmp_path / "whole.csv", *SECOND)
+    assert code == 0, err
+    sample = Sample(name, first / "photos" / name, 0)
+    target = PriorMaps(tmp_path / "out" / TARGETS, [sample], 10_000).read(sample)
+    assert np.asarray(target).mean() > 0.9
+
+
+def test_an_image_with_broken_pixels_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = draw(tmp_path / "data")
+    whole = (photos / "cat" / "0.png").read_bytes()
+    (photos / "cat" / "0.png").write_bytes(whole[: len(whole) // 2])
+    settings = [*tiny_settings(), "--set", "data.holdout=0"]
+    in_fixture("train", photos, "--out", tmp_path / "one", "--config", "small", *settings)
+    asked = ("refine", tmp_path / "one", "--data", photos, "--out", tmp_path / "two", *SECOND)
+    code, _, err = in_process(capsys, *asked)
+    assert code == 0, err
+    assert list(RunFolder(tmp_path / "two").manifest()["broken_images"]) == ["cat/0.png"]

@@ -183,12 +183,14 @@ def test_what_maps_were_taught_with_is_a_few_words(words: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["method=refined", "data.prior_maps=maps"], r"train it with `cdtr refine RUN"),
+        (["method=refined", "refine.first=one"], r"train it with `cdtr refine RUN"),
         (["ocm.prior=maps"], r"a prior of maps needs data\.prior_maps: the folder"),
         (["method=tscam", "guide.attention=maps"], r"a prior of maps needs data\.prior_maps: the folder"),
         (with_maps("data.augment=official"), r"cannot follow data\.augment official, which warps images: use crop_fl"),
         (with_maps("guide.enabled=false"), r"ocm\.prior maps needs guide\.enabled: the guide is what learns"),
     ],
-    ids=["no folder", "no folder for attention", "official", "no guide"],
+    ids=["refined-of-nothing", "refined-without-maps", "no folder", "no folder for attention", "official", "no guide"],
 )
 def test_maps_that_cannot_be_used_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -26,6 +26,13 @@ def test_a_map_goes_by_the_images_id(name: str, tmp_path: Path) -> None:
     assert find_maps(tmp_path, [sample("cat/a.jpg")]) == {"cat/a.jpg": tmp_path / "cat" / name}
 
 
+def test_images_whose_names_differ_by_a_second_suffix_have_maps_of_their_own(tmp_path: Path) -> None:
+    for name in ("a.png.png", "a.png.png.png", "a.jpg.png"):
+        (tmp_path / name).touch()
+    found = find_maps(tmp_path, [sample("a.png"), sample("a.png.png"), sample("a.jpg")])
+    assert found == {name: tmp_path / f"{name}.png" for name in ("a.png", "a.png.png", "a.jpg")}
+
+
 def test_two_kinds_of_file_are_two_maps(tmp_path: Path) -> None:
     (tmp_path / "a.npy").touch()
     (tmp_path / "a.png").touch()

@@ -110,14 +110,21 @@ def test_the_default_is_imagenet_where_its_weights_are_installed(
 
 @pytest.mark.parametrize(
     ("images", "overrides", "epochs"),
-    [(20, [], 60), (1500, [], 4), (20_000, [], 1), (20_000, ["train.epochs=7"], 7)],
-    ids=["few", "cub-50", "many", "asked-for"],
+    [
+        (20, [], 60),
+        (1500, [], 4),
+        (20_000, [], 1),
+        (20_000, ["train.epochs=7"], 7),
+        (20_000, ["train={epochs: 7}"], 7),
+        (20, ["recipe=mine"], 60),
+    ],
+    ids=["few", "cub-50", "many", "asked-for", "asked-for-below", "own-name"],
 )
 def test_the_default_has_epochs_by_the_number_of_images(images: int, overrides: list[str], epochs: int) -> None:
     notes = Notes()
     samples = [Sample(f"{number}.png", Path(f"{number}.png"), 0) for number in range(images)]
     source = DataSource("folders", Path("photos"), ("a",), {"train": tuple(samples)}, False, lambda _sample: None)
-    fitted = train_module._fit_epochs(load_config("imagenet", overrides), source, overrides, notes)
+    fitted = train_module._fit_epochs(source, overrides, notes)
     assert fitted.train.epochs == epochs
     assert f"{epochs} epoch{'' if epochs == 1 else 's'} for {images} images" in notes.lines[0]
     assert "`cdtr priors`" in notes.lines[0]

@@ -82,6 +82,8 @@ def switch_conflict(config: Config) -> str:
         return "backbone.cnn.classifier features needs backbone.cnn.frozen true: it is fitted once, before training"
     if config.guide.attention != "evidence" and not config.guide.enabled:
         return f"guide.attention {config.guide.attention} needs guide.enabled: the guide is what teaches it"
+    if config.method == REFINED and not (config.refine.first and config.data.prior_maps):
+        return f"method {REFINED} is the second stage of a run: train it with `cdtr refine RUN --data DATA --out OUT`"
     if uses_prior_maps(config) and config.data.prior_maps is None:
         return "a prior of maps needs data.prior_maps: the folder with a map of each training image"
     if uses_prior_maps(config) and config.data.augment == "official":

@@ -35,9 +35,12 @@ def find_maps(folder: Path, samples: Sequence[Sample]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     missing = []
     owners: dict[Path, str] = {}
+    with_full_name = {folder / f"{sample.image_id}{suffix}" for sample in samples for suffix in _SUFFIXES}
     for sample in samples:
         name = Path(sample.image_id)
-        candidates = {folder / path for suffix in _SUFFIXES for path in (f"{name}{suffix}", name.with_suffix(suffix))}
+        candidates = {folder / f"{name}{suffix}" for suffix in _SUFFIXES}
+        # a.png.png is the map of a.png, even if there is an image a.png.png.
+        candidates |= {folder / name.with_suffix(suffix) for suffix in _SUFFIXES} - with_full_name
         present = sorted(path for path in candidates if path.is_file())
         if len(present) > 1:
             raise DataError(f"{sample.image_id} has two maps, {present[0]} and {present[1]}: keep one")

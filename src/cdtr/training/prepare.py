@@ -40,6 +40,7 @@ MAY_CHANGE = (
     *("train.lr", "train.min_lr", "train.warmup_lr", "train.clip_norm"),
     *("data.workers", "data.boxes", "data.unboxed_classes"),
     *("data.prior_maps", "data.prior_maps_taught_with"),  # a moved folder, as the maps themselves are compared
+    "refine.first",  # a moved folder, whose weights `refine` compares
 )
 
 

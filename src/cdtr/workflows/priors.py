@@ -181,19 +181,20 @@ def write_prior_config(found: PriorComparison, path: str | Path) -> str:
     """
     file = Path(path)
     how = f"chosen with {found.boxed} boxed images" if found.boxed else "chosen without boxes"
-    lines = (
-        f"# cdtr priors, {how}: {found.chosen}",
-        f"extends: {PRESET}",
-        f"recipe: {_recipe(found)}",
-        f"ocm: {{prior: {found.chosen}}}",
-    )
-    write_atomic(file, "\n".join(lines) + "\n")
+    first = f"# cdtr priors, {how}: {found.chosen}"
+    config = found.config.updated(data={"boxes": "auto"}) if found.boxed else found.config
+    if config == load_config(PRESET):
+        lines = [f"extends: {PRESET}", f"recipe: {_recipe(found)}", f"ocm: {{prior: {found.chosen}}}"]
+    else:  # other settings were given, which training needs too
+        lines = [config.updated(recipe=_recipe(found), ocm={"prior": found.chosen}).to_yaml().rstrip()]
+    write_atomic(file, "\n".join([first, *lines]) + "\n")
     return f"wrote {file}"
 
 
 def _recipe(found: PriorComparison) -> str:
     """A name that says what the prior was chosen with: boxes are more than the paper's supervision."""
-    return f"{PRESET} with a prior by {found.boxed} boxed images" if found.boxed else PRESET
+    name = found.config.recipe
+    return f"{name} with a prior by {found.boxed} boxed images" if found.boxed else name
 
 
 def _with_boxes(source: DataSource, samples: Sequence[Sample]) -> list[Sample]:

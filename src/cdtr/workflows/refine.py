@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from cdtr.api import as_seen, choose_threshold, find_device, load_model
-from cdtr.config import REFINED, Config, ViewName, load_config
+from cdtr.config import REFINED, Config, ViewName, load_config, switch_conflict
 from cdtr.data.empty_classes import empty_labels
 from cdtr.data.loader import eval_loader
 from cdtr.data.pixels import View
@@ -18,7 +19,7 @@ from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation.calibration import halfway_threshold
 from cdtr.evaluation.forward import predict
 from cdtr.files import atomic_folder, hash_file, write_json
-from cdtr.json_tree import load_json
+from cdtr.json_tree import field, load_json, numbers
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 from cdtr.runs import TARGETS, RunFolder
 from cdtr.training import loop
@@ -31,6 +32,7 @@ _VIEW: ViewName = "mirrored"
 _IMAGES_SEEN = 11_000  # over all epochs
 _MOST_EPOCHS = 60
 _LARGER = 9 / 8  # the side of images before they are cropped
+_OF_FIRST = ("method", "seed", "refine.first", "refine.method", "data.prior_maps", "data.input_size", "data.holdout")
 _FAINTEST = 0.02  # deviation of a map's values over the image, below which it shows nothing
 
 
@@ -65,7 +67,8 @@ def refine(
     Raises:
         ConfigError: a setting is wrong, or something is in the way of ``out``.
         CheckpointError: the first run is not finished.
-        DataError: the data set is not that of the first run, or the first run's maps show nothing.
+        DataError: the data set is not that of the first run, the first run's maps show nothing, or a training that goes
+            on has maps of another run or of other boxes.
 
     Example:
         ``cdtr.refine("runs/one", "photos", "runs/two")``
@@ -85,8 +88,8 @@ def refine(
     with process_state().main_process_first():
         if not (targets / _NOTES).is_file():
             write_targets(first, fit, boxed, targets, reporter)
-    notes = load_json(targets / _NOTES, "notes on targets")
-    settings = second_stage(first, targets, float(notes["threshold"]), len(fit), int(notes["boxed"]), overrides)
+    threshold, used = _read_notes(targets / _NOTES, first, None if boxes is None else len(boxed))
+    settings = second_stage(first, targets, threshold, len(fit), used, overrides)
     refined = Run(loop.train(settings, source, folder.path, resume, console_of(reporter)).path, source)
     warn_of_training(refined, settings, reporter)
     return refined
@@ -106,7 +109,7 @@ def second_stage(
         overrides: settings over these.
 
     Raises:
-        ConfigError: a setting is unknown or wrong.
+        ConfigError: a setting is unknown or wrong, or is that of the first run.
     """
     before = first.config()
     inner = before.refine.method if before.method == REFINED else before.method
@@ -136,7 +139,33 @@ def second_stage(
         },
         evaluation={"view": _VIEW, "threshold": None},
     )
-    return load_config(None, overrides, settings.model_dump(mode="json")) if overrides else settings
+    if overrides:
+        settings = _overridden(settings, overrides)
+    conflict = switch_conflict(settings)
+    if conflict:
+        raise ConfigError(conflict)
+    return settings
+
+
+def _overridden(settings: Config, overrides: Sequence[str]) -> Config:
+    changed = load_config(None, overrides, settings.model_dump(mode="json"))
+    for key in _OF_FIRST:
+        own, asked = attrgetter(key)(settings), attrgetter(key)(changed)
+        if asked != own:
+            raise ConfigError(f"{key} = {asked!r}: a second stage keeps {own!r}, as the first run says; leave it out")
+    return changed
+
+
+def _read_notes(path: Path, first: RunFolder, boxed: int | None) -> tuple[float, int]:
+    """Return the threshold of targets and how many come from boxes; DataError for those of another run or boxes."""
+    notes, again = load_json(path, "notes on targets"), f"remove {path.parent}, or choose another `out=`"
+    used: int = field(notes, "boxed", int, str(path))
+    (threshold,) = numbers([notes.get("threshold")], f"{path}: threshold")
+    if field(notes, "first", str, str(path)) != hash_file(first.weights):
+        raise DataError(f"{path.parent} has maps of another run than {first.path}, or of other weights: {again}")
+    if boxed is not None and boxed != used:
+        raise DataError(f"{path.parent} has {used} maps from boxes, now {boxed} images have boxes: {again}")
+    return threshold, used
 
 
 def write_targets(
@@ -148,8 +177,8 @@ def write_targets(
 ) -> None:
     """Write the map of each image's label as an 8-bit PNG, and the threshold between object and background.
 
-    All or none is written. The threshold is the run's own, or where it has none, the mean over the maps of the value
-    halfway from their mean to their brightest fifth.
+    All or none is written; the map of an image that cannot be read is a single 0. The threshold is the run's own, or
+    where it has none, the mean over the maps of the value halfway from their mean to their brightest fifth.
 
     Args:
         first: the run whose maps they are.
@@ -185,11 +214,21 @@ def write_targets(
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
             done(1)
+        _mark_unread(temporary, samples)
         if not halves or faint == len(halves):
             raise DataError(f"the maps of {first.path} show nothing on its training images: train it again first")
         threshold = float(np.mean(halves)) if own is None else own.value
         used = sum(sample.image_id in boxed for sample in samples)
         write_json(temporary / _NOTES, {"threshold": threshold, "boxed": used, "first": hash_file(first.weights)})
+
+
+def _mark_unread(folder: Path, samples: Sequence[Sample]) -> None:
+    """Write a map of one value for images without one: their pixels are broken, and training leaves them out too."""
+    for sample in samples:
+        path = folder / f"{sample.image_id}.png"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (1, 1)).save(path)
 
 
 def _annotations(source: DataSource, samples: Sequence[Sample]) -> dict[str, Annotation]:
@@ -205,11 +244,16 @@ def _scaled(values: FloatArray) -> FloatArray:
 
 
 def _filled(annotation: Annotation, size_hw: tuple[int, int], cells_hw: tuple[int, int]) -> FloatArray:
-    """A map of (h, w) cells: the share of each cell that lies in a true box."""
+    """A map of (h, w) cells: the share of each cell that lies in a true box.
+
+    Boxes in every cell leave one corner out, as a training scales maps from their minimum: theirs would say nothing.
+    """
     height, width = size_hw
     mask = np.zeros((height, width), dtype=np.float32)
     for x0, y0, x1, y1 in np.rint(annotation.boxes_xyxy).astype(int):
         mask[max(0, y0) : y1, max(0, x0) : x1] = 1
     cells = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(mask)[None], cells_hw)
     found: FloatArray = cells[0].numpy().astype(np.float64)
+    if found.min() > 0:
+        found[0, 0] = 0
     return found

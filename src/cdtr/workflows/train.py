@@ -117,7 +117,7 @@ def train(
     check_evaluation(settings)
     source = open_for_training(data, settings, reporter)
     if config is None and not _goes_on(out, overrides, resume):
-        settings = _fit_epochs(settings, source, overrides, reporter)
+        settings = _fit_epochs(source, overrides, reporter)
     if is_main_process():
         report_reading(source, reporter)
         hint = None if settings.data.empty_classes else suggestion(source.class_names)
@@ -167,19 +167,18 @@ def _goes_on(out: Path, overrides: Sequence[str], resume: bool) -> bool:
     return resume and not overrides and RunFolder(out).manifest_file.is_file()
 
 
-def _fit_epochs(config: Config, source: DataSource, overrides: Sequence[str], reporter: Reporter) -> Config:
+def _fit_epochs(source: DataSource, overrides: Sequence[str], reporter: Reporter) -> Config:
     """Say which recipe was taken and why, and give it as many epochs as the number of images needs."""
-    if config.recipe != WITH_WEIGHTS:
+    if default_preset() != WITH_WEIGHTS:
         if is_main_process():
             reporter.note(
                 f"no `config=`: taking the preset {FROM_SCRATCH}, from random weights, as the package of weights that "
                 f"the preset {WITH_WEIGHTS} starts from is not installed"
             )
-        return config
+        return load_config(FROM_SCRATCH, overrides)
     count = len(training_samples(source))
     epochs = min(_MOST_EPOCHS, max(1, round(_IMAGES_SEEN / max(1, count))))
-    if not any(setting.startswith("train.epochs") for setting in overrides):
-        config = config.updated(train={"epochs": epochs})
+    config = load_config(WITH_WEIGHTS, overrides, {"train": {"epochs": epochs}})
     if is_main_process():
         epochs = config.train.epochs
         reporter.note(
