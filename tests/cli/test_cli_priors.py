@@ -53,8 +53,9 @@ def test_priors_are_drawn_and_compared_without_a_box(photos: Path, capsys: pytes
     assert all(one["max_box_acc"] is None for one in found["priors"].values())
     agreements = [one["agreement"] for one in found["priors"].values()]
     assert agreements == sorted(agreements, reverse=True)
-    assert f"--set ocm.prior={found['chosen']}" in out
-    assert "a few boxes (--boxes) measure it" in out
+    chosen = "" if found["chosen"] == "shared" else f" --set ocm.prior={found['chosen']}"
+    assert out.rstrip().endswith(f"--out runs/mine{chosen}")
+    assert "a few boxes (--boxes) measure priors" in out
     assert np.asarray(Image.open(sheet)).std() > 20
 
 
@@ -102,5 +103,27 @@ def test_the_reason_says_what_boxes_do_not_tell_apart() -> None:
     }
     found = PriorComparison(None, load_config("imagenet"), scores, (), {}, (), 20, 600)  # type: ignore[arg-type]
     assert found.chosen == "shared"
-    expected = "shared: it finds most objects, clearly more than contrast; 20 boxed images do not tell it from border"
+    expected = (
+        "shared: the recipe's own prior, which finds clearly more objects than contrast; 20 boxed images do not tell "
+        "it from border"
+    )
     assert found.reason == expected
+
+
+@pytest.mark.parametrize(
+    ("other", "boxed", "chosen"),
+    [
+        (PriorScore(0.59, 70.0, (60.0, 80.0)), 0, "shared"),
+        (PriorScore(0.65, 70.0, (60.0, 80.0)), 0, "border"),
+        (PriorScore(0.1, 70.0, (60.0, 80.0)), 20, "shared"),
+        (PriorScore(0.1, 90.0, (85.0, 95.0)), 20, "border"),
+    ],
+    ids=["agrees-as-well", "agrees-more", "finds-as-many", "finds-more"],
+)
+def test_the_recipes_own_prior_stays_unless_another_is_clearly_better(
+    other: PriorScore, boxed: int, chosen: str
+) -> None:
+    scores = {"border": other, "shared": PriorScore(0.5, 65.0, (50.0, 78.0))}
+    found = PriorComparison(None, load_config("imagenet"), scores, (), {}, (), boxed, 600)  # type: ignore[arg-type]
+    assert found.chosen == chosen
+    assert found.reason.startswith(f"{chosen}: {'the' if chosen == 'shared' else 'not the'} recipe's own prior")

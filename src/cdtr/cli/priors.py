@@ -20,8 +20,9 @@ def command(
 ) -> None:
     """Draw the object priors on training images before any training, and choose one.
 
-    Without boxes it says how far the priors agree. With a few boxes of training images, twenty are a beginning, it
-    measures how many objects each prior finds.
+    Without boxes it says how far the priors agree: the mean correlation of a prior's maps with those of the others.
+    With a few boxes of training images, twenty are a beginning, it measures how many objects each prior finds. The
+    recipe's own prior is kept unless another is clearly better.
 
     Example: cdtr priors photos/ --out priors.jpg
     """
@@ -41,5 +42,7 @@ def command(
     if write_config is not None:
         print(write_prior_config(found, write_config))
     write_results(json_file, found.to_json())
-    settings = ["--config", write_config] if write_config is not None else ["--set", f"ocm.prior={found.chosen}"]
-    next_steps(("train", data, "--out", "runs/mine", *(settings if config is None else [])))
+    settings: list[object] = [] if found.chosen == found.own else ["--set", f"ocm.prior={found.chosen}"]
+    named: list[object] = [] if config is None else ["--config", config]
+    chosen = [*named, *settings] if write_config is None else ["--config", write_config]
+    next_steps(("train", data, "--out", "runs/mine", *chosen))

@@ -30,6 +30,7 @@ from cdtr.workflows.reporting import SILENT, Reporter
 PRESET = "imagenet"  # whose frozen CNN the priors are computed with
 _MOST_BOXED = 500  # images with boxes that are measured
 _METRIC = "max_box_acc"
+_CLEARLY_MORE = 0.1  # of a correlation
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +59,33 @@ class PriorComparison:
 
     @property
     def chosen(self) -> str:
-        """The prior that finds most objects, or without boxes agrees most with the others."""
-        return next(iter(self.scores))
+        """The recipe's own prior, unless another is clearly better.
+
+        Better is: with boxes, that its interval lies above that of the recipe's own; without, that it agrees with the
+        others by 0.1 more.
+        """
+        best = next(iter(self.scores))
+        own = self.own
+        return best if own is None or self._is_clearly_better(best, own) else own
+
+    @property
+    def own(self) -> str | None:
+        """The prior of the configuration; None if it is not among those compared."""
+        return self.config.ocm.prior if self.config.ocm.prior in self.scores else None
 
     @property
     def reason(self) -> str:
         """Why that one, in a line."""
+        others = [name for name in self.scores if name != self.chosen]
+        beaten = [name for name in others if self._is_clearly_better(self.chosen, name)]
+        why = "the recipe's own prior" if self.chosen == self.own else "not the recipe's own prior"
         if not self.boxed:
-            return (
-                f"{self.chosen}: it agrees most with the others on {self.compared} images; that is a hint, a few boxes "
-                "(`boxes=`) measure it"
-            )
-        told_apart = [name for name in list(self.scores)[1:] if not self._overlaps(name)]
-        beaten = f", clearly more than {', '.join(told_apart)}" if told_apart else ""
-        unclear = [name for name in list(self.scores)[1:] if name not in told_apart]
+            more = f", which agrees clearly more with the others than {', '.join(beaten)}" if beaten else ""
+            return f"{self.chosen}: {why}{more}; agreement is a hint, a few boxes (`boxes=`) measure priors"
+        told = f", which finds clearly more objects than {', '.join(beaten)}" if beaten else ""
+        unclear = [name for name in others if name not in beaten]
         rest = f"; {self.boxed} boxed images do not tell it from {', '.join(unclear)}" if unclear else ""
-        return f"{self.chosen}: it finds most objects{beaten}{rest}"
+        return f"{self.chosen}: {why}{told}{rest}"
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values."""
@@ -87,9 +99,11 @@ class PriorComparison:
             },
         }
 
-    def _overlaps(self, name: str) -> bool:
-        best, other = self.scores[self.chosen].interval, self.scores[name].interval
-        return best is None or other is None or other[1] >= best[0]
+    def _is_clearly_better(self, name: str, other: str) -> bool:
+        one, two = self.scores[name], self.scores[other]
+        if not self.boxed:
+            return one.agreement > two.agreement + _CLEARLY_MORE
+        return one.interval is not None and two.interval is not None and one.interval[0] > two.interval[1]
 
     def _repr_html_(self) -> str:
         rows = [
