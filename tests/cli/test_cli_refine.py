@@ -69,6 +69,7 @@ def test_it_is_used_as_any_other_run(first: Path, refined: Path, capsys: pytest.
     data = ("--data", first / "photos")
     for words in (
         ("calibrate", refined, *data, "--label-free"),
+        ("evaluate", refined, *data),  # on the images of the calibration: without boxes no threshold takes part
         ("evaluate", refined, *data, "--split", "train", "--boxes", first / "boxes.csv", "--threshold", 0.4),
         ("localize", refined, first / "photos" / "cat", "--out", first / "boxes", "--format", "coco"),
         ("describe", refined),

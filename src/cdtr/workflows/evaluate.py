@@ -180,7 +180,8 @@ def evaluate_samples(
         for rules in protocols
     }
     leaks = cache(partial(count_leaks, run, samples))
-    if any(map(_is_calibrated, thresholds.values())) and leaks():
+    # Without boxes only classes are measured, which no threshold bears on.
+    if source.annotated and any(map(_is_calibrated, thresholds.values())) and leaks():
         if not allow_leak:
             raise _leak_error(run, leaks(), leak_advice)
         thresholds = {name: _mark_leak(found, leaks()) for name, found in thresholds.items()}
