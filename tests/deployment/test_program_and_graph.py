@@ -30,6 +30,7 @@ CASES = {name: (f"method={name}",) for name in method_names()}
 # The other switches that change what inference runs, and a backbone whose attention takes a mask, with one method each.
 CASES["catr"] += ("maps.fuse=softplus", "backbone.stem=patch", "csm.upsample=factor2")
 CASES["tscam"] += RELATIVE_POSITIONS
+CASES["refined"] += ("refine.first=one", "data.prior_maps=targets", "refine.width=4", "refine.side=32")
 CASES["patches of a CNN"] = ("backbone.stem=cnn", "backbone.cnn={name: test_efficientnet, reductions: [8, 16]}")
 
 
