@@ -38,6 +38,7 @@ WITHOUT_JSON = {
     "pretrain",
     "push",
     "quickstart",
+    "refine",
     "report",
     "reproduce",
     "serve",

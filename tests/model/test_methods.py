@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cdtr.config import Config, load_config, preset_names
+from cdtr.config import Config, beyond_paper, load_config, preset_names
 from cdtr.errors import ConfigError
 from cdtr.model import methods
 from cdtr.model.methods import SWITCHES, build_method, catr, cdtr, check_bundle, method_names, tscam, with_switches
@@ -239,9 +239,9 @@ def test_presets_leave_the_modules_to_the_method(preset: str, method: str, on: s
 
 
 @pytest.mark.parametrize("preset", PSEUDO)
-def test_a_method_without_ocm_is_told_both_settings(preset: str) -> None:
-    with pytest.raises(ConfigError, match=r"such as tscam, set maps\.fuse=attention as well"):
-        with_switches(load_config(preset, ["method=tscam"]))
+def test_a_method_without_ocm_takes_the_attention_for_the_pseudo_map(preset: str) -> None:
+    assert beyond_paper(with_switches(load_config(preset, ["method=tscam"])))["fuse"] == "attention maps"
+    assert beyond_paper(with_switches(load_config(preset)))["fuse"] == "pseudo maps"
 
 
 @pytest.mark.parametrize(

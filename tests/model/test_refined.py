@@ -28,7 +28,7 @@ def settings(**changes: object) -> Config:
         backbone={"overrides": shape},
         ocm={"k": 2},
         data={"prior_maps": "targets"},
-        refine={"width": 4, "side": 32, "threshold": 0.5, "trimap": 0.1, **changes},
+        refine={"first": "one", "width": 4, "side": 32, "threshold": 0.5, "trimap": 0.1, **changes},
     )
 
 
