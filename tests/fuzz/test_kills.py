@@ -44,9 +44,10 @@ for number in range(10**9):
             (folder / name).write_text(f"{number}")
 """
 TERMINATED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from cdtr import cli, files
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
 
 def work(**_):
     with files.atomic_folder(Path(sys.argv[1]) / "yolo", "data.yaml") as folder, \\
