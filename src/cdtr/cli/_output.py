@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cdtr.terminal import PlainConsole
     from cdtr.workflows.scores import Scores
+    from cdtr.workflows.train import Run
 
 _QUIET = "CDTR_QUIET"  # in the environment, so that the processes of `cdtr ablate` are quiet too
 
@@ -155,6 +156,18 @@ def print_lines(lines: Iterable[str]) -> None:
 def localize_step(run: object, *more: str) -> tuple[object, ...]:
     """Return the words of a command that localizes images with a run, for ``next_steps``."""
     return ("localize", run, "IMAGES", "--out", "boxes", "--format", "coco,csv", *more)
+
+
+def steps_after_training(run: "Run", data: object, out: object) -> list[tuple[object, ...]]:
+    """Return the words of the commands that follow a training, for ``next_steps``."""
+    from cdtr.workflows.opening import HELD_OUT, find_test_split
+
+    split = run.calibration_split
+    how = ["--split", str(split)] if split != HELD_OUT else [] if run.source.annotated else ["--label-free"]
+    calibrate = [("calibrate", run.path, "--data", data, *how)] if split else []
+    # Held-out images give a threshold, so only a split of its own measures what comes after it.
+    evaluate = [("evaluate", out, "--data", data)] if find_test_split(run.source) else []
+    return [*calibrate, *evaluate, localize_step(out, "--overlays")]
 
 
 def next_steps(*commands: Sequence[object]) -> None:

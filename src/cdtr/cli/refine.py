@@ -20,8 +20,7 @@ def command(
 
     Example: cdtr refine runs/one --data photos/ --out runs/two
     """
-    from cdtr.cli._output import TERMINAL, localize_step, next_steps
-    from cdtr.workflows.opening import HELD_OUT, find_test_split
+    from cdtr.cli._output import TERMINAL, next_steps, steps_after_training
     from cdtr.workflows.refine import refine
     from cdtr.workflows.train import is_main_process
 
@@ -29,8 +28,4 @@ def command(
     if not is_main_process():
         return
     print(f"wrote {found.path}: both stages in {found.weights.name}")
-    split = found.calibration_split
-    how = ["--split", str(split)] if split != HELD_OUT else [] if found.source.annotated else ["--label-free"]
-    calibrate = [("calibrate", found.path, "--data", data, *how)] if split else []
-    evaluate = [("evaluate", out, "--data", data)] if find_test_split(found.source) else []
-    next_steps(*calibrate, *evaluate, localize_step(out, "--overlays"))
+    next_steps(*steps_after_training(found, data, out))

@@ -24,8 +24,7 @@ def command(
 
     Example: cdtr train photos/ --out runs/photos --set train.epochs=20
     """
-    from cdtr.cli._output import TERMINAL, localize_step, next_steps
-    from cdtr.workflows.opening import HELD_OUT, find_test_split
+    from cdtr.cli._output import TERMINAL, next_steps, steps_after_training
     from cdtr.workflows.train import is_main_process, train
 
     changes = [*(overrides or []), *(["data.deduplicate=true"] if deduplicate else [])]
@@ -38,9 +37,4 @@ def command(
     if not is_main_process():
         return
     print(f"wrote {run.path}: {run.weights.name}, {run.config_file.name}, {run.classes_file.name} and the logs")
-    split = run.calibration_split
-    how = ["--split", str(split)] if split != HELD_OUT else [] if run.source.annotated else ["--label-free"]
-    calibrate = [("calibrate", run.path, "--data", data, *how)] if split else []
-    # Held-out images give a threshold, so only a split of its own measures what comes after it.
-    evaluate = [("evaluate", out, "--data", data)] if find_test_split(run.source) else []
-    next_steps(*calibrate, *evaluate, localize_step(out, "--overlays"))
+    next_steps(*steps_after_training(run, data, out))

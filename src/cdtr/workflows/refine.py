@@ -20,17 +20,17 @@ from cdtr.evaluation.calibration import halfway_threshold
 from cdtr.evaluation.forward import predict
 from cdtr.files import atomic_folder, hash_file, write_json
 from cdtr.json_tree import field, load_json, numbers
+from cdtr.localization.maps import normalise_maps
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 from cdtr.runs import TARGETS, RunFolder
 from cdtr.training import loop
 from cdtr.workflows.opening import DataLike, RunLike, fitted_samples, process_state, resolve_data, resolve_run
 from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
-from cdtr.workflows.train import Run, console_of, warn_of_training
+from cdtr.workflows.train import Run, console_of, epochs_for, warn_of_training
 
 _NOTES = "targets.json"  # beside the targets: their threshold, and how many come from boxes
 _VIEW: ViewName = "mirrored"
 _IMAGES_SEEN = 11_000  # over all epochs
-_MOST_EPOCHS = 60
 _LARGER = 9 / 8  # the side of images before they are cropped
 _OF_FIRST = ("method", "seed", "refine.first", "refine.method", "data.prior_maps", "data.input_size", "data.holdout")
 _FAINTEST = 0.02  # deviation of a map's values over the image, below which it shows nothing
@@ -126,7 +126,7 @@ def second_stage(
             "resize": [round(height * _LARGER), round(width * _LARGER)],
         },
         train={
-            "epochs": min(_MOST_EPOCHS, max(1, round(_IMAGES_SEEN / max(1, images)))),
+            "epochs": epochs_for(images, _IMAGES_SEEN),
             "batch_size": 32,
             "accumulation": 1,
             "lr": 2.0e-3,
@@ -202,7 +202,7 @@ def write_targets(
         reporter.progress("maps of the first run", len(samples)) as done,
     ):
         for found in predict(method, batches, device):
-            values = _scaled(np.asarray(found.label_map, dtype=np.float64))
+            values = normalise_maps(np.asarray(found.label_map, dtype=np.float64))
             if found.label in empty:
                 values = np.zeros_like(values)  # all of it is background
             else:
@@ -234,13 +234,6 @@ def _mark_unread(folder: Path, samples: Sequence[Sample]) -> None:
 def _annotations(source: DataSource, samples: Sequence[Sample]) -> dict[str, Annotation]:
     found = {sample.image_id: source.annotate(sample) for sample in samples}
     return {name: one for name, one in found.items() if one is not None and len(one.boxes_xyxy)}
-
-
-def _scaled(values: FloatArray) -> FloatArray:
-    """From the minimum and maximum to [0, 1]; a constant map becomes zeros."""
-    values = values - values.min()
-    scaled: FloatArray = values / (values.max() or 1.0)
-    return scaled
 
 
 def _filled(annotation: Annotation, size_hw: tuple[int, int], cells_hw: tuple[int, int]) -> FloatArray:

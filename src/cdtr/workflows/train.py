@@ -177,7 +177,7 @@ def _fit_epochs(source: DataSource, overrides: Sequence[str], reporter: Reporter
             )
         return load_config(FROM_SCRATCH, overrides)
     count = len(training_samples(source))
-    epochs = min(_MOST_EPOCHS, max(1, round(_IMAGES_SEEN / max(1, count))))
+    epochs = epochs_for(count, _IMAGES_SEEN)
     config = load_config(WITH_WEIGHTS, overrides, {"train": {"epochs": epochs}})
     if is_main_process():
         epochs = config.train.epochs
@@ -187,6 +187,11 @@ def _fit_epochs(source: DataSource, overrides: Sequence[str], reporter: Reporter
             f"from; for textures, such as defects of steel, try `config={FROM_SCRATCH}`"
         )
     return config
+
+
+def epochs_for(images: int, seen: int) -> int:
+    """Return the epochs, from 1 to 60, in which about ``seen`` images are seen, of so many training images."""
+    return min(_MOST_EPOCHS, max(1, round(seen / max(1, images))))
 
 
 def open_for_training(data: DataLike, config: Config, reporter: Reporter) -> DataSource:
