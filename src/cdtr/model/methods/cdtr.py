@@ -17,7 +17,7 @@ from cdtr.model.backbone import Backbone, Tokens
 from cdtr.model.cnn import CnnFeatures, LevelConv
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guidance, Guide
-from cdtr.model.maps import class_evidence, class_loss, mean_attention, pooled_logits
+from cdtr.model.maps import class_evidence, class_loss, mean_attention, pooled_logits, standardised
 from cdtr.model.ocm import Ocm
 from cdtr.model.sba import Sba
 from cdtr.model.ski import Ski
@@ -108,17 +108,20 @@ class Cdtr(Method):
             aux["m_ocm"] = self.ocm(tokens.attention)
         if self.ski is not None and auxiliary:
             aux["x_ski"], aux["ski_logits"], aux["ski_offset_rms"] = self.ski(x_out, aux["x_csm"], m_ca)
+        prior = None
         if self.guide is not None and auxiliary:
             seen = self.guide(images, tokens.features)
-            aux["x_guide"] = seen.x_guide
-            if seen.prior is not None:
-                aux["prior"] = seen.prior
+            aux["x_guide"], prior = seen.x_guide, seen.prior
+        elif self.guide is not None and self.maps.fuse == "prior":
+            prior = self.guide.directed_maps(tokens.features)
+        if prior is not None:
+            aux["prior"] = prior
         evidence = class_evidence(aux)
         if auxiliary and self.csm is not None:
             aux["evidence"] = evidence
         if self.maps.evidence == "mean" and "x_csm" in aux:
             evidence = evidence / 2
-        return ModelOutput(pooled_logits(x_out), fuse(m_ca, evidence, self.maps, aux.get("m_ocm")), m_ca, aux)
+        return ModelOutput(pooled_logits(x_out), fuse(m_ca, evidence, self.maps, aux), m_ca, aux)
 
     def _class_maps(self, tokens: Tokens) -> Tensor:
         """``X_out`` (B, C, h, w)."""
@@ -147,7 +150,7 @@ class Cdtr(Method):
             terms["ski"] = self.ski.loss(aux["ski_logits"], labels, batch.weights)
         evidence = class_evidence(aux)[range(len(labels)), labels]
         if self.guide is not None:
-            seen = Guidance(aux["x_guide"], self.guide.prior_of(aux.get("prior"), batch.prior))
+            seen = Guidance(aux["x_guide"], self.guide.prior_of(aux.get("prior"), batch.prior, labels))
             m_ocm = aux["m_ocm"].float() if self.ocm is not None and self.ocm.config.prior != "none" else None
             terms |= self.guide.losses(seen, output.attention, evidence, labels, m_ocm, batch.weights, has_object)
         if self.sba is not None:
@@ -179,7 +182,7 @@ class Cdtr(Method):
         return total, lambdas
 
 
-def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig, m_ocm: Tensor | None = None) -> Tensor:
+def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig, aux: Mapping[str, Tensor] | None = None) -> Tensor:
     """Compute the localization maps ``M_fuse`` of Eq. 3, the product of attention and class maps.
 
     Args:
@@ -187,15 +190,23 @@ def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig, m_ocm: Tensor | Non
         evidence: (B, C, h, w), class maps ``X_out + X_csm`` of any sign.
         config: ``maps.fuse`` ``product`` is Eq. 3. Where the class map of a class is negative all over the image, as
             that of a class that is not recognised, the product is inverted attention; ``softplus`` of the class maps
-            avoids that. ``attention`` and ``pseudo`` leave the class maps out: every class has the same map, the
-            attention or OCM's pseudo map, as sharp as the patches.
-        m_ocm: (B, h, w), the pseudo map of OCM; without OCM ``pseudo`` is the attention that it would be made of.
+            avoids that. The others leave the class maps out: ``attention`` and ``pseudo`` give every class the same
+            map, the attention or OCM's pseudo map, as sharp as the patches; ``prior`` adds the object prior to the
+            pseudo map, each of mean 0 and variance 1.
+        aux: Has OCM's pseudo map as ``m_ocm`` (B, h, w), and the object prior as ``prior``, (B, h, w) or (B, C, h, w)
+            for one of each class. Without a prior ``prior`` is ``pseudo``, and without OCM ``pseudo`` is the attention
+            that it would be made of.
 
     Returns:
         (B, C, h, w).
     """
-    if config.fuse in {"attention", "pseudo"}:
-        found = m_ocm if config.fuse == "pseudo" and m_ocm is not None else m_ca
+    if config.fuse in {"attention", "pseudo", "prior"}:
+        aux = aux or {}
+        found = m_ca if config.fuse == "attention" else aux.get("m_ocm", m_ca)
+        if config.fuse == "prior" and "prior" in aux:
+            prior = aux["prior"] if aux["prior"].dim() == 4 else aux["prior"][:, None]
+            scaled = standardised(prior.float().flatten(0, 1)).unflatten(0, prior.shape[:2])
+            return (standardised(found.float())[:, None] + scaled).expand_as(evidence)
         return found[:, None].expand_as(evidence)
     return m_ca[:, None] * (F.softplus(evidence) if config.fuse == "softplus" else evidence)
 
