@@ -162,7 +162,7 @@ class Guide(nn.Module):
         Returns:
             (B, h, w) of the prior ``shared``, (B, K, h, w) of ``by_class``; None with another prior.
         """
-        if self.direction is None or levels is None:
+        if self.direction is None or levels is None or not self._cnn:
             return None
         (cnn,) = self._cnn
         parts = torch.split(self.direction.reshape(-1, self.direction.shape[-1]), cnn.channels, dim=1)
