@@ -141,7 +141,7 @@ class Localizer:
             chosen = DEFAULT_THRESHOLD
             warnings.warn(
                 f"{run} has no calibrated threshold, {DEFAULT_THRESHOLD} of the map's maximum is taken: "
-                "run `cdtr calibrate`, or give a threshold",
+                "run `cdtr calibrate`, with `label_free=True` where there are no boxes, or give `threshold=`",
                 stacklevel=2,
             )
         return cls(model, chosen, quality, scale, empty)

@@ -113,7 +113,7 @@ class Description:
         configured = config.evaluation.view
         yield "view", self.view + (f" (the settings say {configured})" if self.view != configured else "")
         if self.threshold is None:
-            yield "threshold", "none yet, run `cdtr calibrate`"
+            yield "threshold", "none yet, run `cdtr calibrate`, with `label_free=True` where there are no boxes"
         else:
             yield "threshold", f"{self.threshold.value:.3g}, {self.threshold}"
 

@@ -13,6 +13,7 @@ from cdtr.api import Localizer, calibrated_threshold, scores_misfit
 from cdtr.deployment.session import OnnxModel, is_exported
 from cdtr.errors import ConfigError
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions
+from cdtr.localization.quality import CLASS_SCORES
 from cdtr.threshold import ThresholdSource
 from cdtr.workflows.box_files import REVIEW, Localized, OutputFiles, write_localizations
 from cdtr.workflows.images import expand_images
@@ -93,6 +94,8 @@ def localize(
     localizer = Localizer.from_pretrained(run, device, chosen.threshold, workers=at_a_time, view=view)
     require_scores(localizer, output, chosen, run)
     localizer.tiling(chosen.tiles, batch_size)  # refused before anything is written
+    if localizer.quality is None:
+        reporter.note(CLASS_SCORES)
     if localizer.quality is not None and chosen.threshold is not None:
         _warn_of_misfit(localizer, reporter)
     return write_localizations(localizer, found, output, chosen, batch_size, f"cdtr/{Path(run).name}", reporter)

@@ -23,10 +23,11 @@ from cdtr.json_tree import field, load_json, numbers
 from cdtr.localization.maps import normalise_maps
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 from cdtr.runs import TARGETS, RunFolder
+from cdtr.threshold import ThresholdSource
 from cdtr.training import loop
 from cdtr.workflows.opening import DataLike, RunLike, fitted_samples, process_state, resolve_data, resolve_run
 from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
-from cdtr.workflows.train import Run, console_of, epochs_for, warn_of_training
+from cdtr.workflows.train import Run, console_of, epochs_for, settle_threshold, warn_of_training
 
 _NOTES = "targets.json"  # beside the targets: their threshold, and how many come from boxes
 _VIEW: ViewName = "mirrored"
@@ -92,6 +93,7 @@ def refine(
     settings = second_stage(first, targets, threshold, len(fit), used, overrides)
     refined = Run(loop.train(settings, source, folder.path, resume, console_of(reporter)).path, source)
     warn_of_training(refined, settings, reporter)
+    settle_threshold(refined, reporter)
     return refined
 
 
@@ -177,8 +179,9 @@ def write_targets(
 ) -> None:
     """Write the map of each image's label as an 8-bit PNG, and the threshold between object and background.
 
-    All or none is written; the map of an image that cannot be read is a single 0. The threshold is the run's own, or
-    where it has none, the mean over the maps of the value halfway from their mean to their brightest fifth.
+    All or none is written; the map of an image that cannot be read is a single 0. The threshold is the run's own where
+    it was calibrated with boxes or is set, else the label-free one of these very maps: the mean of
+    ``halfway_threshold``.
 
     Args:
         first: the run whose maps they are.
@@ -217,7 +220,8 @@ def write_targets(
         _mark_unread(temporary, samples)
         if not halves or faint == len(halves):
             raise DataError(f"the maps of {first.path} show nothing on its training images: train it again first")
-        threshold = float(np.mean(halves)) if own is None else own.value
+        label_free = own is None or own.source is ThresholdSource.LABEL_FREE
+        threshold = float(np.mean(halves)) if own is None or label_free else own.value
         used = sum(sample.image_id in boxed for sample in samples)
         write_json(temporary / _NOTES, {"threshold": threshold, "boxed": used, "first": hash_file(first.weights)})
 
