@@ -177,8 +177,8 @@ def _fit_epochs(source: DataSource, overrides: Sequence[str], reporter: Reporter
     if default_preset() != WITH_WEIGHTS:
         if is_main_process():
             reporter.note(
-                f"no `config=`: taking the preset {FROM_SCRATCH}, from random weights, as the package of weights that "
-                f"the preset {WITH_WEIGHTS} starts from is not installed"
+                f"no `config=`: taking the preset {FROM_SCRATCH}, from random weights: the package of weights of the "
+                f"preset {WITH_WEIGHTS} is not installed"
             )
         return load_config(FROM_SCRATCH, overrides)
     count = len(training_samples(source))
@@ -187,10 +187,10 @@ def _fit_epochs(source: DataSource, overrides: Sequence[str], reporter: Reporter
     if is_main_process():
         epochs = config.train.epochs
         reporter.note(
-            f"no `config=`: taking the preset {WITH_WEIGHTS}, features of an ImageNet network that a package brings, "
-            f"{epochs} {'epoch' if epochs == 1 else 'epochs'} for {count} images. `cdtr priors` shows what it learns "
-            f"from; for textures, such as defects of steel, try `config={FROM_SCRATCH}`"
+            f"no `config=`: taking the preset {WITH_WEIGHTS}, {epochs} {'epoch' if epochs == 1 else 'epochs'} for "
+            f"{count} images"
         )
+        reporter.note(f"for textures, such as defects of steel, try `config={FROM_SCRATCH}`; `cdtr priors` compares")
     return config
 
 
