@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdtr.api import choose_threshold, choose_view, load_model
-from cdtr.config import Config, ViewName, recipe_label
+from cdtr.config import Config, ViewName, load_config, parse_config, preset_names, recipe_label
 from cdtr.reports.notebook import html_table
 from cdtr.reports.run_facts import start_of
 from cdtr.runs import RunFolder
@@ -27,6 +27,7 @@ class Description:
         class_names: the names of the classes, by label.
         manifest: what is known of the training; empty where the run has no manifest.
         parameters: the number of the method's parameters, without those that only training needs.
+        preset: the preset whose settings are the most like those that were asked for.
         view: what the network sees of an image.
         threshold: the map threshold and where it is from; None where there is none yet.
         files: the size in bytes of each file, by name.
@@ -37,21 +38,29 @@ class Description:
     class_names: tuple[str, ...]
     manifest: Mapping[str, Any]
     parameters: int
+    preset: str
     view: ViewName
     threshold: Threshold | None
     files: Mapping[str, int]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that differ from the defaults, by dotted name."""
+        """The settings that differ from the defaults, by dotted name; those of the preset are among them."""
         return dict(_differences(Config().model_dump(mode="json"), self.config.model_dump(mode="json")))
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The settings that were asked for and differ from those of the preset, by dotted name."""
+        preset = load_config(self.preset).model_dump(mode="json")
+        return dict(_differences(preset, _requested(self.config, self.manifest)))
 
     def lines(self) -> Iterator[str]:
         """Yield the lines that `cdtr describe` prints."""
         for name, value in self._facts():
             yield f"{name}: {value}"
-        yield "settings that differ from the defaults:"
-        for key, value in self.settings.items():
+        changed = self.changed
+        yield f"settings changed from those of {self.preset}:" + ("" if changed else " none")
+        for key, value in changed.items():
             yield f"  {key} = {value}"
         if self.manifest.get("versions"):
             yield "versions: " + ", ".join(f"{name} {number}" for name, number in self.manifest["versions"].items())
@@ -73,6 +82,8 @@ class Description:
             "view": self.view,
             "threshold": None if self.threshold is None else self.threshold.value,
             "threshold_source": None if self.threshold is None else str(self.threshold),
+            "preset": self.preset,
+            "changed": self.changed,
             "settings": self.settings,
             "manifest": dict(self.manifest),
             "files": dict(self.files),
@@ -92,6 +103,7 @@ class Description:
     def _facts(self) -> Iterator[tuple[str, str]]:
         config, names, manifest = self.config, self.class_names, self.manifest
         yield "run", str(self.run.path)
+        yield "preset", self.preset
         yield "recipe", recipe_label(config)
         yield "method", f"{config.method}, fidelity {config.fidelity}, backbone {config.backbone.name}"
         yield "started from", start_of(self.run)
@@ -137,11 +149,34 @@ def describe(run: RunLike) -> Description:
         config=folder.config(),
         class_names=folder.class_names(),
         manifest=folder.known_manifest(),
+        preset=_nearest_preset(folder.config(), folder.known_manifest()),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         view=choose_view(folder),
         threshold=choose_threshold(folder),
         files={file.name: file.stat().st_size for file in sorted(folder.path.iterdir()) if file.is_file()},
     )
+
+
+def _requested(config: Config, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a training was asked for, before it settled what they left open; else the run's own."""
+    text = manifest.get("requested_config")
+    asked = config if text is None else parse_config(str(text), "manifest.json")
+    return asked.model_dump(mode="json")
+
+
+def _nearest_preset(config: Config, manifest: Mapping[str, Any]) -> str:
+    """The preset of the run's recipe, or of any where none has it, from which the fewest settings differ.
+
+    A run does not keep the name of its preset, and a YAML file of the user's may extend one.
+    """
+    found = {name: load_config(name) for name in preset_names()}
+    same = {name: one for name, one in found.items() if one.recipe == config.recipe}
+    requested = _requested(config, manifest)
+
+    def distance(name: str) -> tuple[int, bool]:
+        return len(dict(_differences(found[name].model_dump(mode="json"), requested))), name != config.recipe
+
+    return min(same or found, key=distance)
 
 
 def _differences(default: dict[str, Any], found: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
