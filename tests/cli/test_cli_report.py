@@ -60,7 +60,8 @@ def test_data_without_boxes_and_run_without_threshold(
     page = check_page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "These images have no boxes, so only their classes are measured" in page.text
     assert "at 0.2 of the map's maximum" in page.text
-    assert "Needs true boxes: not known here." in page.text
+    assert f"Needs true boxes of the images: cdtr report {uncalibrated} --data DATA --boxes FILE" in page.text
+    assert "not known here" not in page.text
     assert "GT-known" not in page.text
     assert sum(one["src"].startswith("data:image/jpeg") for one in page.all("img")) == 5
 
