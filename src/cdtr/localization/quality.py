@@ -41,8 +41,7 @@ _FOLDS = 5
 
 # What a user is told of a run that was not calibrated with boxes.
 CLASS_SCORES = (
-    "scores of boxes are class probabilities: how sure the class is, not how well the box fits; `cdtr calibrate` with "
-    "boxes fits scores of that"
+    "scores of boxes are class probabilities, not how likely a box is right: `cdtr calibrate` with boxes fits that"
 )
 _THRESHOLD_STEP = 0.25
 _MOST_CERTAIN = 0.999
