@@ -479,7 +479,11 @@ def test_describe_tells_settings_threshold_and_size(
     assert f"threshold: {threshold:g}, calibrated on 12 held-out training images" in out
     assert "classes: 6 (crazing, inclusion, patches" in out
     assert "neu_det data, 36 fit, 12 held out images" in out
-    assert "train.batch_size = 16" in out
+    assert "preset: small" in out
+    changed = out.partition("settings changed from those of small:\n")[2].partition("versions:")[0]
+    assert "  train.batch_size = 16" in changed
+    assert "guide.enabled" not in changed, "the preset's own"
+    assert "ocm.prior" not in changed
     assert "train.betas" not in out  # as the default
     total = sum(parameter.numel() for parameter in Localizer.from_pretrained(run).method.parameters())
     assert f"parameters: {total:,}" in out

@@ -13,7 +13,6 @@ from cdtr.config import Config, load_config, parse_config, recipe_label
 from cdtr.data.empty_classes import suggestion
 from cdtr.data.opening import open_data
 from cdtr.data.split import training_samples
-from cdtr.evaluation.calibration import LABEL_FREE
 from cdtr.localization.quality import CLASS_SCORES
 from cdtr.model.packaged import has_package
 from cdtr.records import DataSource
@@ -21,6 +20,7 @@ from cdtr.reports.notebook import html_charts, html_table
 from cdtr.runs import RunFolder
 from cdtr.terminal import PlainConsole
 from cdtr.training import loop
+from cdtr.training.prepare import check_run_folder
 from cdtr.workflows.calibrate import calibrate_after_training
 from cdtr.workflows.opening import FULLSUP, HELD_OUT, DataLike, check_evaluation, process_state, report_reading
 from cdtr.workflows.reporting import SILENT, Reporter
@@ -117,6 +117,7 @@ def train(
         ``cdtr.train("photos", "runs/photos", overrides=["train.epochs=20"])``
     """
     out = Path(out)
+    check_run_folder(RunFolder(out), resume)
     settings = choose_config(out, config, overrides, resume)
     check_evaluation(settings)
     source = open_for_training(data, settings, reporter)
@@ -243,7 +244,8 @@ def settle_threshold(run: Run, reporter: Reporter) -> None:
     if is_main_process():
         found = calibrate_after_training(run, run.source, reporter)
         if found is not None:
-            reporter.note(f"threshold {found.threshold:.3g}: {LABEL_FREE}, on {found.calibration.n_images} images")
+            images = f"{found.calibration.n_images} {found.chosen_on}"
+            reporter.note(f"threshold {found.threshold:.3g}, label-free, from the maps of {images} alone")
             reporter.note(CLASS_SCORES)
     process_state().wait_for_everyone()
 
