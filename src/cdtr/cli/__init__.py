@@ -20,17 +20,9 @@ import typer
 
 from cdtr.cli._options import name_switches, option
 from cdtr.cli._output import output_for, with_flags
+from cdtr.cli._panels import panel_of, place_of
 from cdtr.faults import explain, show_warning, sigterm_cleans_up
 from cdtr.text import printable, printable_streams
-
-# What `cdtr --help` lists under each title. A verb that stands nowhere is listed without one.
-_PANELS = {
-    "Train": ("quickstart", "priors", "train", "refine", "pretrain", "train-clip"),
-    "Use": ("localize", "serve", "export", "import-corrections"),
-    "Measure": ("calibrate", "evaluate", "score", "compare", "report", "describe", "ablate", "reproduce"),
-    "Data": ("data",),
-    "Share": ("push", "import-official"),
-}
 
 # Typer carries its own copy of click since 0.20, so its errors are found by way of the one that it exports.
 _USAGE_ERROR = typer.BadParameter.__mro__[1]
@@ -72,30 +64,18 @@ def build_app() -> typer.Typer:
 
 
 def _add_verbs(app: typer.Typer, package: str, path: Iterable[str]) -> None:
-    for found in sorted(pkgutil.iter_modules(path), key=lambda found: _place_of(found.name)):
+    for found in sorted(pkgutil.iter_modules(path), key=lambda found: place_of(found.name)):
         if found.name.startswith("_"):
             continue
         module, name = import_module(f"{package}.{found.name}"), found.name.replace("_", "-")
         if found.ispkg:
             group = typer.Typer(add_completion=False, no_args_is_help=True, help=module.__doc__)
             _add_verbs(group, module.__name__, module.__path__)
-            app.add_typer(group, name=name, rich_help_panel=_panel_of(name))
+            app.add_typer(group, name=name, rich_help_panel=panel_of(name))
         else:
             name_switches(module.command)
-            text, panel = _unwrapped(inspect.getdoc(module.command) or ""), _panel_of(name)
+            text, panel = _unwrapped(inspect.getdoc(module.command) or ""), panel_of(name)
             app.command(name, help=text, rich_help_panel=panel if package == __name__ else None)(module.command)
-
-
-def _place_of(module: str) -> tuple[int, str]:
-    """Where `cdtr --help` lists a verb: as ``_PANELS`` has them, then the others by name."""
-    listed = [verb for verbs in _PANELS.values() for verb in verbs]
-    verb = module.replace("_", "-")
-    return (listed.index(verb) if verb in listed else len(listed)), verb
-
-
-def _panel_of(verb: str) -> str | None:
-    """The title under which `cdtr --help` lists a verb; None for the list of all others."""
-    return next((title for title, verbs in _PANELS.items() if verb in verbs), None)
 
 
 def _unwrapped(text: str) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdtr.api import choose_threshold, choose_view, load_model
-from cdtr.config import Config, ViewName, load_config, parse_config, preset_names, recipe_label
+from cdtr.config import Config, ViewName, load_config, parse_config, preset_names, recipe_label, switched_by_method
+from cdtr.model.methods import find_method
 from cdtr.reports.notebook import html_table
 from cdtr.reports.run_facts import start_of
 from cdtr.runs import RunFolder
@@ -51,8 +52,7 @@ class Description:
     @property
     def changed(self) -> dict[str, Any]:
         """The settings that were asked for and differ from those of the preset, by dotted name."""
-        preset = load_config(self.preset).model_dump(mode="json")
-        return dict(_differences(preset, _requested(self.config, self.manifest)))
+        return _changes(load_config(self.preset), _requested(self.config, self.manifest))
 
     def lines(self) -> Iterator[str]:
         """Yield the lines that `cdtr describe` prints."""
@@ -157,11 +157,19 @@ def describe(run: RunLike) -> Description:
     )
 
 
-def _requested(config: Config, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _requested(config: Config, manifest: Mapping[str, Any]) -> Config:
     """The settings that a training was asked for, before it settled what they left open; else the run's own."""
     text = manifest.get("requested_config")
-    asked = config if text is None else parse_config(str(text), "manifest.json")
-    return asked.model_dump(mode="json")
+    return config if text is None else parse_config(str(text), "manifest.json")
+
+
+def _changes(preset: Config, asked: Config) -> dict[str, Any]:
+    """The settings that were asked for and are not those of a preset, by dotted name.
+
+    Switches that a preset leaves open are on or off as the method says, which is no change of anybody's.
+    """
+    settled = switched_by_method(preset, find_method(asked.method).MODULES)
+    return dict(_differences(settled.model_dump(mode="json"), asked.model_dump(mode="json")))
 
 
 def _nearest_preset(config: Config, manifest: Mapping[str, Any]) -> str:
@@ -174,7 +182,7 @@ def _nearest_preset(config: Config, manifest: Mapping[str, Any]) -> str:
     requested = _requested(config, manifest)
 
     def distance(name: str) -> tuple[int, bool]:
-        return len(dict(_differences(found[name].model_dump(mode="json"), requested))), name != config.recipe
+        return len(_changes(found[name], requested)), name != config.recipe
 
     return min(same or found, key=distance)
 
