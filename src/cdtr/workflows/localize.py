@@ -109,16 +109,19 @@ def localize(
 
 def _tiling_line(tiling: Tiling, images: Sequence[tuple[str, Path]], max_pixels: int) -> str:
     """Say how large tiles are and how many there will be, by the headers of the images."""
-    counts = []
+    counts, whole = [], 0
     for _, path in images:
         try:
             size_hw = read_size(path, max_pixels)
         except DataError:
             continue  # left out, and reported, when its turn comes
-        counts += [len(tiling.tiles(size_hw))] if tiling.cuts(size_hw) and tiling.fault(size_hw) is None else []
+        if not tiling.cuts(size_hw):
+            whole += 1
+        elif tiling.fault(size_hw) is None:
+            counts.append(len(tiling.tiles(size_hw)))
     height, width = tiling.tile_hw
-    whole = f"; {len(images) - len(counts)} are localized whole" if len(counts) < len(images) else ""
-    return f"tiles of {width} x {height} pixels: {sum(counts)} tiles in {len(counts)} of {len(images)} images{whole}"
+    others = f"; {whole} are localized whole" if whole else ""
+    return f"tiles of {width} x {height} pixels: {sum(counts)} tiles in {len(counts)} of {len(images)} images{others}"
 
 
 def split_formats(formats: str | Sequence[str]) -> tuple[str, ...]:
