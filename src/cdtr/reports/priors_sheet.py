@@ -22,7 +22,7 @@ _SIDE = 224  # pixels of an image on the sheet
 _COLUMNS = 8
 _LEGEND = (
     "A column is a training image, with its class above it; a row is a prior, the best first. A prior is good where "
-    "red lies on what you want boxed, and blue around it. The preset imagenet learns from `shared`."
+    "red lies on what you want boxed, and blue around it. The preset imagenet learns from the row shared."
 )
 _SHARES = (("where the prior expects no object", 0.0), ("undecided", 0.5), ("where it expects the object", 1.0))
 _NO_BOX = np.zeros((0, 4))
