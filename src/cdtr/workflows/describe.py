@@ -8,7 +8,7 @@ from typing import Any
 
 from cdtr.api import choose_threshold, choose_view, load_model
 from cdtr.config import Config, ViewName, load_config, parse_config, preset_names, recipe_label, switched_by_method
-from cdtr.model.methods import find_method
+from cdtr.model.registry import find_method
 from cdtr.reports.notebook import html_table
 from cdtr.reports.run_facts import start_of
 from cdtr.runs import RunFolder
