@@ -168,23 +168,33 @@ def _changes(preset: Config, asked: Config) -> dict[str, Any]:
 
     Switches that a preset leaves open are on or off as the method says, which is no change of anybody's.
     """
-    settled = switched_by_method(preset, find_method(asked.method).MODULES)
-    return dict(_differences(settled.model_dump(mode="json"), asked.model_dump(mode="json")))
+    of_preset, found = (switched_by_method(one, find_method(asked.method).MODULES) for one in (preset, asked))
+    return dict(_differences(of_preset.model_dump(mode="json"), found.model_dump(mode="json")))
 
 
 def _nearest_preset(config: Config, manifest: Mapping[str, Any]) -> str:
-    """The preset of the run's recipe, or of any where none has it, from which the fewest settings differ.
+    """The preset that a run was asked for, as far as its settings tell: it does not keep the name.
 
-    A run does not keep the name of its preset, and a YAML file of the user's may extend one.
+    Of the presets of the run's recipe it is the one that sets the most, of those that set nothing else than what was
+    asked for. Another recipe gives the preset from which the fewest settings differ, of equals that of the data set.
     """
-    found = {name: load_config(name) for name in preset_names()}
-    same = {name: one for name, one in found.items() if one.recipe == config.recipe}
-    requested = _requested(config, manifest)
+    presets = {name: load_config(name) for name in preset_names()}
+    asked = _requested(config, manifest)
+    base = presets.get(config.recipe)
+    if base is None:
+        data = (manifest.get("data") or {}).get("format")
 
-    def distance(name: str) -> tuple[int, bool]:
-        return len(_changes(found[name], requested)), name != config.recipe
+        def distance(name: str) -> tuple[int, bool, int]:
+            return len(_changes(presets[name], asked)), name.replace("-", "_") != data, len(name)
 
-    return min(same or found, key=distance)
+        return min(presets, key=distance)
+    own = {
+        name: dict(_differences(base.model_dump(mode="json"), one.model_dump(mode="json")))
+        for name, one in presets.items()
+        if one.recipe == config.recipe
+    }
+    held = [name for name, sets in own.items() if not sets.keys() & _changes(presets[name], asked).keys()]
+    return max(held or [config.recipe], key=lambda name: (len(own[name]), name == config.recipe))
 
 
 def _differences(default: dict[str, Any], found: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
