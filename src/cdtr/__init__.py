@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
     from cdtr.reports.data_check import DataCheck
     from cdtr.workflows.ablate import AblationResult, ablate
-    from cdtr.workflows.box_files import Localized
-    from cdtr.workflows.calibrate import CalibratedRun, calibrate
+    from cdtr.workflows.calibrate import calibrate
+    from cdtr.workflows.calibrated_run import CalibratedRun
     from cdtr.workflows.check_data import check_data
     from cdtr.workflows.compare import Comparison, compare
     from cdtr.workflows.describe import Description, describe
@@ -85,7 +85,7 @@ __all__ = [
 
 _HOMES = {
     "AblationResult": "cdtr.workflows.ablate",
-    "CalibratedRun": "cdtr.workflows.calibrate",
+    "CalibratedRun": "cdtr.workflows.calibrated_run",
     "Calibration": "cdtr.evaluation",
     "Comparison": "cdtr.workflows.compare",
     "Corrections": "cdtr.workflows.import_corrections",
@@ -94,7 +94,7 @@ _HOMES = {
     "Evaluation": "cdtr.evaluation",
     "Exported": "cdtr.workflows.export",
     "LocalizeOptions": "cdtr.api",
-    "Localized": "cdtr.workflows.box_files",
+    "Localized": "cdtr.workflows.localized",
     "LocalizedImage": "cdtr.api",
     "LocalizedImages": "cdtr.api",
     "Localizer": "cdtr.api",

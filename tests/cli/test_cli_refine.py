@@ -167,8 +167,9 @@ def test_bad_input_is_one_line(
         ('{"threshold": 0.5, "boxed": 1e400}', "boxed is inf"),
         ('{"threshold": 0.5, "boxed": 0, "first": "other"}', "maps of another run than"),
         ('{"threshold": 0.5, "boxed": 3, "first": "FIRST"}', "3 maps from boxes, now 2 images"),
+        ('{"threshold": 0.5, "boxed": 2, "boxes_sha256": "0", "first": "FIRST"}', "from other boxes of 2 images"),
     ],
-    ids=["list", "text", "nan", "infinite", "another-run", "other-boxes"],
+    ids=["list", "text", "nan", "infinite", "another-run", "other-boxes", "as-many-other-boxes"],
 )
 def test_targets_of_something_else_are_one_line(
     first: Path, refined: Path, content: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
