@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cdtr.reports.data_check import DataCheck
     from cdtr.workflows.ablate import AblationResult, ablate
     from cdtr.workflows.box_files import Localized
+    from cdtr.workflows.budget import Budget, budget
     from cdtr.workflows.calibrate import CalibratedRun, calibrate
     from cdtr.workflows.check_data import check_data
     from cdtr.workflows.compare import Comparison, compare
@@ -39,6 +40,7 @@ __all__ = [
     "AblationResult",
     "Annotation",
     "Batch",
+    "Budget",
     "CalibratedRun",
     "Calibration",
     "Comparison",
@@ -63,6 +65,7 @@ __all__ = [
     "Sample",
     "Scores",
     "ablate",
+    "budget",
     "calibrate",
     "check_data",
     "compare",
@@ -85,6 +88,7 @@ __all__ = [
 
 _HOMES = {
     "AblationResult": "cdtr.workflows.ablate",
+    "Budget": "cdtr.workflows.budget",
     "CalibratedRun": "cdtr.workflows.calibrate",
     "Calibration": "cdtr.evaluation",
     "Comparison": "cdtr.workflows.compare",
@@ -105,6 +109,7 @@ _HOMES = {
     "Run": "cdtr.workflows.train",
     "Scores": "cdtr.workflows.scores",
     "ablate": "cdtr.workflows.ablate",
+    "budget": "cdtr.workflows.budget",
     "calibrate": "cdtr.workflows.calibrate",
     "check_data": "cdtr.workflows.check_data",
     "compare": "cdtr.workflows.compare",

@@ -53,6 +53,21 @@ def fit_box_scores(
     Raises:
         DataError: If there are too few images, hits or misses.
     """
+    predictions = predict(method, batches, device, mirrored, empty)
+    return fit_predicted_scores(predictions, annotate, protocol, threshold, n_classes, progress, workers=workers)
+
+
+def fit_predicted_scores(
+    predictions: Iterable[ImagePrediction],
+    annotate: Annotate,
+    protocol: Protocol,
+    threshold: float,
+    n_classes: int,
+    progress: Progress | None = None,
+    *,
+    workers: int | None = None,
+) -> BoxQuality:
+    """Fit the scores on predictions for images with true boxes; see ``fit_box_scores``."""
 
     def describe(prediction: ImagePrediction) -> tuple[str, Features | None, int, bool]:
         gt_boxes = true_boxes(prediction.sample, prediction.size_hw, annotate(prediction.sample), protocol)
@@ -64,7 +79,6 @@ def fit_box_scores(
         return prediction.sample.image_id, features, prediction.predicted, bool(localized(iou))
 
     found: dict[str, tuple[Features, int, bool]] = {}
-    predictions = predict(method, batches, device, mirrored, empty)
     for image_id, features, label, hit in map_in_order(describe, predictions, workers):
         if features is not None:
             found[image_id] = features, label, hit
