@@ -61,12 +61,19 @@ def test_orders_are_compared_at_the_smallest_number_of_both(review: float, expec
     assert advice(points)[-1] == said
 
 
+def test_scores_of_boxes_are_named_from_where_they_are_fitted() -> None:
+    points = [*RUN[:2], replace(RUN[2], score_auroc=71.4), replace(MORE, score_auroc=78.0)]
+    assert "scores of boxes: AUROC 71 from 50 boxed images, 78 from 200 boxed images" in advice(points)
+    assert advice(points[:3])[-1] == "scores of boxes: AUROC 71 from 50 boxed images"
+    assert not [line for line in advice(points[:2]) if line.startswith("scores")]
+
+
 def test_every_point_is_in_the_table_and_the_csv() -> None:
     points = [*RUN, replace(point("prior", 20, 30, 1), chosen={"shared": 4, "border": 1}), point("detector", 20, 9, 1)]
     points[-1] = replace(points[-1], max_box_acc=None, threshold=None, spread=None)
     header, rows = budget_rows(points)
     assert all(len(row) == len(header) for row in rows)
-    assert rows[-1] == ["detector alone", "random", "20", "9.0", "-", "+1.0", "-1.0 to +3.0", "-"]
+    assert rows[-1] == ["detector alone", "random", "20", "9.0", "-", "+1.0", "-1.0 to +3.0", "-", "-"]
     lines = list(csv.DictReader(io.StringIO(budget_csv(points))))
     assert lines[3]["chosen"] == "shared 4; border 1"
     assert lines[1]["gain"] == "-3.00"

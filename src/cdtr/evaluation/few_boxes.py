@@ -133,6 +133,8 @@ class BudgetPoint:
         max_box_acc: At the threshold that is best on the measured images, in percent, which flatters; None without
             maps.
         threshold: Mean over the draws of the map threshold; None without maps.
+        score_auroc: How well the scores of boxes, fitted on the same images, tell hits from misses, in percent: the
+            mean over the draws in which they could be fitted; None where there are none.
         chosen: How many draws chose each prior; None for other ways.
     """
 
@@ -147,6 +149,7 @@ class BudgetPoint:
     gain_interval: Interval
     max_box_acc: float | None = None
     threshold: float | None = None
+    score_auroc: float | None = None
     chosen: Mapping[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -19,7 +19,17 @@ TITLES = {
     "refine": "second stage",
     "detector": "detector alone",
 }
-_HEADER = ("boxes for", "order", "boxed images", "GT-known Loc", "spread", "gain", "95% interval", "MaxBoxAcc")
+_HEADER = (
+    "boxes for",
+    "order",
+    "boxed images",
+    "GT-known Loc",
+    "spread",
+    "gain",
+    "95% interval",
+    "MaxBoxAcc",
+    "score AUROC",
+)
 _CSV = (
     "way",
     "order",
@@ -34,6 +44,7 @@ _CSV = (
     "gain_high",
     "max_box_acc",
     "threshold",
+    "score_auroc",
     "chosen",
 )
 _REVIEW = "review"
@@ -46,7 +57,7 @@ def budget_rows(points: Sequence[BudgetPoint]) -> tuple[tuple[str, ...], list[li
     for one in points:
         spread, (low, high) = "-" if one.spread is None else f"{one.spread:.1f}", one.gain_interval
         cells = [TITLES[one.way], one.order, str(one.images), percent(one.gt_known_loc), spread, f"{one.gain:+.1f}"]
-        rows.append([*cells, f"{low:+.1f} to {high:+.1f}", percent(one.max_box_acc)])
+        rows.append([*cells, f"{low:+.1f} to {high:+.1f}", percent(one.max_box_acc), percent(one.score_auroc)])
     return _HEADER, rows
 
 
@@ -64,7 +75,8 @@ def budget_table(points: Sequence[BudgetPoint]) -> Table:
         table.add_row(*row)
     table.caption = (
         "gain, with its interval: over the same without boxes, for the detector over the run; spread: standard "
-        "deviation over the draws; MaxBoxAcc: at the best threshold on the measured images, which flatters"
+        "deviation over the draws; MaxBoxAcc: at the best threshold on the measured images, which flatters; score "
+        "AUROC: how well scores of boxes, fitted on the same images, tell hits from misses"
     )
     table.caption_justify = "left"
     return table
@@ -78,7 +90,8 @@ def budget_csv(points: Sequence[BudgetPoint]) -> str:
         numbers = (one.gt_known_loc, one.spread, *one.interval, one.gain, *one.gain_interval, one.max_box_acc)
         cells = ["" if number is None else f"{number:.2f}" for number in numbers]
         threshold = "" if one.threshold is None else f"{one.threshold:.3f}"
-        lines.append([one.way, one.order, one.images, one.draws, *cells, threshold, chosen])
+        auroc = "" if one.score_auroc is None else f"{one.score_auroc:.2f}"
+        lines.append([one.way, one.order, one.images, one.draws, *cells, threshold, auroc, chosen])
     return csv_text(_CSV, lines)
 
 
@@ -96,6 +109,8 @@ def advice(points: Sequence[BudgetPoint]) -> list[str]:
         if way == "calibrate":
             run = max((one for one in points if one.way == way), key=lambda one: one.gt_known_loc)
         lines.append(_against(some, run) if way == "detector" and run is not None else _gained(some))
+        if way == "calibrate":
+            lines += _scores(some)
     return [*lines, *_order_advice(points)]
 
 
@@ -119,6 +134,17 @@ def _gained(points: Sequence[BudgetPoint]) -> str:
         return f"{title}: up to {last.images} boxed images bring nothing that chance does not explain{keep}"
     more = "" if enough is last else ", more bring nothing beyond the spread of the draws"
     return f"{title}: {enough.images} boxed images give {enough.gain:+.1f} ({enough.gt_known_loc:.1f}%){more}"
+
+
+def _scores(points: Sequence[BudgetPoint]) -> list[str]:
+    """Say from how many boxes on boxes have scores, and how good these are."""
+    known = [(one.images, one.score_auroc) for one in points if one.score_auroc is not None]
+    if not known:
+        return []
+    shown = ", ".join(
+        f"{auroc:.0f} from {images} boxed images" for images, auroc in (known[0], known[-1])[: len(known)]
+    )
+    return [f"scores of boxes: AUROC {shown}"]
 
 
 def _against(detectors: Sequence[BudgetPoint], run: BudgetPoint) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -15,12 +15,12 @@ from cdtr.data.loader import eval_loader
 from cdtr.data.pixels import View
 from cdtr.errors import DataError
 from cdtr.evaluation import Protocol, find_protocol
-from cdtr.evaluation.box_scores import fit_predicted_scores
+from cdtr.evaluation.box_scores import DescribedBox, describe_box, fit_described
 from cdtr.evaluation.few_boxes import BoolArray, BudgetPoint, SweptImages, score_draws, sweep_images, with_maps
 from cdtr.evaluation.forward import ImagePrediction, predict
-from cdtr.evaluation.measure import place_prediction, predicted_features
 from cdtr.localization.presence import EmptyClasses
-from cdtr.localization.quality import MIN_IMAGES, BoxQuality, Features
+from cdtr.localization.quality import MIN_IMAGES, BoxQuality
+from cdtr.metrics.presence import weighted_auroc
 from cdtr.parallel import map_in_order
 from cdtr.records import DataSource, Sample
 from cdtr.runs import RunFolder
@@ -30,6 +30,7 @@ from cdtr.workflows.reporting import Reporter, warn_of_left_out
 RANDOM, REVIEW = "random", "review"
 
 Rows = npt.NDArray[np.int64]
+Boxes = list[DescribedBox | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,11 @@ class Look:
         """Cut the maps of predictions at every threshold."""
         return sweep_images(predictions, self.source.annotate, self.protocol)
 
+    def describe(self, predictions: Sequence[ImagePrediction], threshold: float) -> Boxes:
+        """Describe the box of each image's predicted class as its score needs it; None where there is no box."""
+        describe = partial(describe_box, annotate=self.source.annotate, protocol=self.protocol, threshold=threshold)
+        return list(map_in_order(describe, predictions))
+
 
 @dataclass(slots=True)
 class Drawn:
@@ -94,7 +100,7 @@ class Drawn:
     swept: SweptImages
     measured_predictions: Sequence[ImagePrediction]
     measured: SweptImages
-    _features: dict[float, list[Features | None]] = field(default_factory=dict)
+    _described: dict[float, tuple[Boxes, Boxes]] = field(default_factory=dict)
 
     @property
     def measured_samples(self) -> list[Sample]:
@@ -113,7 +119,10 @@ class Drawn:
     def point(self, order: str, size: int, draws: Sequence[Rows]) -> BudgetPoint:
         """Score a calibration on the images of each draw."""
         thresholds = [self.swept.take(rows).choose() for rows in draws]
-        return self.scored(order, size, thresholds)
+        point = self.scored(order, size, thresholds)
+        aurocs = [self._auroc(rows) for rows in draws] if size >= MIN_IMAGES else []
+        known = [auroc for auroc in aurocs if auroc is not None]
+        return replace(point, score_auroc=float(np.mean(known)) if known else None)
 
     def scored(self, order: str, size: int, thresholds: Sequence[float]) -> BudgetPoint:
         """Score the run at the threshold of each draw."""
@@ -121,51 +130,44 @@ class Drawn:
         found = score_draws("calibrate", order, size, hits, self.base, self.measured.image_ids)
         return with_maps(found, [self.measured.best_rate()], thresholds)
 
-    def review_scores(self, draw: int, start: int) -> tuple[float, BoxQuality]:
-        """Calibrate on the first images of a draw: the threshold and the scores of boxes; DataError for too few."""
-        rows = self.rows(draw, start)
+    def calibrate(self, rows: Rows) -> tuple[float, BoxQuality]:
+        """Choose the threshold on some images and fit the scores of boxes; DataError where these are too few."""
         threshold = self.swept.take(rows).choose()
-        some = [self.predictions[row] for row in rows]
-        source = self.look.source
-        return threshold, fit_predicted_scores(
-            some, source.annotate, self.look.protocol, threshold, len(source.class_names)
-        )
+        boxes, _ = self._boxes(threshold)
+        some = [box for box in (boxes[row] for row in rows) if box is not None]
+        return threshold, fit_described(some, len(self.look.source.class_names))
 
     def review_rows(self, draw: int, start: int) -> Rows:
         """Return the first images of a draw, then the others as a review list has them after a calibration on those."""
-        threshold, quality = self.review_scores(draw, start)
-        if threshold not in self._features:
-            self._features[threshold] = describe_boxes(self.predictions, self.look.protocol, threshold)
-        helps = review_helps(self.predictions, self._features[threshold], quality)
+        threshold, quality = self.calibrate(self.rows(draw, start))
+        helps = review_helps(self._boxes(threshold)[0], quality)
         first, rest = self.rows(draw, start), self.rows(draw, len(self.predictions))[start:]
         return np.concatenate([first, rest[np.argsort(-helps[rest], kind="stable")]])
 
+    def _auroc(self, rows: Rows) -> float | None:
+        """How well the scores tell hits from misses among the measured images, in percent; None without scores."""
+        try:
+            threshold, quality = self.calibrate(rows)
+        except DataError:
+            return None
+        boxes = self._boxes(threshold)[1]
+        hits = np.array([box is not None and box.hit for box in boxes])
+        auroc = float(weighted_auroc(1 - review_helps(boxes, quality), hits, np.ones((1, len(boxes))))[0])
+        return None if np.isnan(auroc) else 100 * auroc
 
-def describe_boxes(
-    predictions: Sequence[ImagePrediction], protocol: Protocol, threshold: float
-) -> list[Features | None]:
-    """Describe the box of each image's predicted class as its score needs it; None where there is no box."""
-    describe = partial(_described, protocol=protocol, threshold=threshold)
-    return list(map_in_order(describe, predictions))
+    def _boxes(self, threshold: float) -> tuple[Boxes, Boxes]:
+        """The boxes of the images to draw from, and of the measured ones, at a threshold."""
+        if threshold not in self._described:
+            self._described[threshold] = (
+                self.look.describe(self.predictions, threshold),
+                self.look.describe(self.measured_predictions, threshold),
+            )
+        return self._described[threshold]
 
 
-def _described(prediction: ImagePrediction, protocol: Protocol, threshold: float) -> Features | None:
-    if not prediction.gets_box:
-        return None
-    placed = place_prediction(prediction.predicted_map, prediction, protocol)
-    return predicted_features(placed, prediction, protocol, threshold)
-
-
-def review_helps(
-    predictions: Sequence[ImagePrediction], features: Sequence[Features | None], quality: BoxQuality
-) -> npt.NDArray[np.float64]:
+def review_helps(boxes: Boxes, quality: BoxQuality) -> npt.NDArray[np.float64]:
     """Compute the column ``help`` of ``review.csv``: the probability that the box of an image is a miss, (N,)."""
-    return np.array(
-        [
-            1.0 if one is None else 1 - quality.score(one, prediction.predicted)
-            for prediction, one in zip(predictions, features, strict=True)
-        ]
-    )
+    return np.array([1.0 if box is None else 1 - quality.score(box.features, box.label) for box in boxes])
 
 
 def calibration_points(drawn: Drawn, sizes: Sequence[int], draws: int, reporter: Reporter) -> list[BudgetPoint]:

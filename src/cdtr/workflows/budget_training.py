@@ -17,7 +17,7 @@ from cdtr.metrics import localized
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 from cdtr.runs import TARGETS, RunFolder
 from cdtr.training.box_detector import SeenImages, detect, detector_cnn, see_images, settle_on, train_detector
-from cdtr.workflows.budget_curves import RANDOM, REVIEW, Drawn, Look, describe_boxes, review_helps, review_sizes
+from cdtr.workflows.budget_curves import RANDOM, REVIEW, Drawn, Look, review_helps, review_sizes
 from cdtr.workflows.budget_images import BudgetImages, draw_order
 from cdtr.workflows.opening import fitted_samples
 from cdtr.workflows.refine import refine_with, second_stage, write_targets
@@ -136,13 +136,12 @@ def _reviewed_fitted(
     predictions = drawn.look.predict(first, images.fitted, "images that the run was fitted to")
     for draw in range(trainings):
         try:
-            threshold, quality = drawn.review_scores(draw, start)
+            threshold, quality = drawn.calibrate(drawn.rows(draw, start))
         except DataError as error:
             reporter.note(f"second stages of a review list are not measured: {error}")
             return
-        features = describe_boxes(predictions, drawn.look.protocol, threshold)
-        order = np.argsort(-review_helps(predictions, features, quality), kind="stable")
-        yield [predictions[row].sample for row in order.tolist()]
+        helps = review_helps(drawn.look.describe(predictions, threshold), quality)
+        yield [predictions[row].sample for row in np.argsort(-helps, kind="stable").tolist()]
 
 
 def _measure_refined(run: RunFolder, drawn: Drawn) -> tuple[BoolArray, float, float]:
