@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cdtr.api import LocalizedImage, LocalizedImages, LocalizeOptions, Localizer, load_model
     from cdtr.evaluation import Calibration, Evaluation
+    from cdtr.evaluation.few_boxes import BudgetPoint
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
     from cdtr.reports.data_check import DataCheck
     from cdtr.workflows.ablate import AblationResult, ablate
@@ -41,6 +42,7 @@ __all__ = [
     "Annotation",
     "Batch",
     "Budget",
+    "BudgetPoint",
     "CalibratedRun",
     "Calibration",
     "Comparison",
@@ -89,6 +91,7 @@ __all__ = [
 _HOMES = {
     "AblationResult": "cdtr.workflows.ablate",
     "Budget": "cdtr.workflows.budget",
+    "BudgetPoint": "cdtr.evaluation.few_boxes",
     "CalibratedRun": "cdtr.workflows.calibrate",
     "Calibration": "cdtr.evaluation",
     "Comparison": "cdtr.workflows.compare",

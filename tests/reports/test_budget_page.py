@@ -32,7 +32,10 @@ def test_more_boxes_than_the_spread_pays_are_not_advised() -> None:
 
 def test_a_gain_that_chance_explains_is_none() -> None:
     (line,) = advice(RUN[:2])
-    assert line.endswith("up to 10 boxed images bring nothing that chance does not explain, keep the label-free one")
+    assert line == (
+        "threshold: up to 10 boxed images bring nothing that chance does not explain, keep the label-free one (no "
+        "threshold finds more than 60.0%)"
+    )
     assert enough_boxes(RUN[:2]) is None
 
 
@@ -73,7 +76,8 @@ def test_every_point_is_in_the_table_and_the_csv() -> None:
     points[-1] = replace(points[-1], max_box_acc=None, threshold=None, spread=None)
     header, rows = budget_rows(points)
     assert all(len(row) == len(header) for row in rows)
-    assert rows[-1] == ["detector alone", "random", "20", "9.0", "-", "+1.0", "-1.0 to +3.0", "-", "-"]
+    assert rows[-1] == ["detector alone", "random", "20", "9.0", "+1.0", "-1.0 to +3.0", "-", "-"]
+    assert rows[1][3] == "37.0 ± 1.0"
     lines = list(csv.DictReader(io.StringIO(budget_csv(points))))
     assert lines[3]["chosen"] == "shared 4; border 1"
     assert lines[1]["gain"] == "-3.00"

@@ -19,17 +19,7 @@ TITLES = {
     "refine": "second stage",
     "detector": "detector alone",
 }
-_HEADER = (
-    "boxes for",
-    "order",
-    "boxed images",
-    "GT-known Loc",
-    "spread",
-    "gain",
-    "95% interval",
-    "MaxBoxAcc",
-    "score AUROC",
-)
+_HEADER = ("boxes for", "order", "boxed images", "GT-known Loc", "gain", "95% interval", "score AUROC", "MaxBoxAcc")
 _CSV = (
     "way",
     "order",
@@ -55,9 +45,10 @@ def budget_rows(points: Sequence[BudgetPoint]) -> tuple[tuple[str, ...], list[li
     """Return the header of a table and its rows, one a point."""
     rows = []
     for one in points:
-        spread, (low, high) = "-" if one.spread is None else f"{one.spread:.1f}", one.gain_interval
-        cells = [TITLES[one.way], one.order, str(one.images), percent(one.gt_known_loc), spread, f"{one.gain:+.1f}"]
-        rows.append([*cells, f"{low:+.1f} to {high:+.1f}", percent(one.max_box_acc), percent(one.score_auroc)])
+        found = percent(one.gt_known_loc) + ("" if one.spread is None else f" ± {one.spread:.1f}")
+        between = "{:+.1f} to {:+.1f}".format(*one.gain_interval)
+        numbers = (f"{one.gain:+.1f}", between, percent(one.score_auroc), percent(one.max_box_acc))
+        rows.append([TITLES[one.way], one.order, str(one.images), found, *numbers])
     return _HEADER, rows
 
 
@@ -65,18 +56,15 @@ def budget_table(points: Sequence[BudgetPoint]) -> Table:
     """Return the table for a terminal."""
     table = Table(title="GT-known Loc on the measured images, in percent", title_justify="left")
     header, rows = budget_rows(points)
-    for name in header[:2]:
-        add_text(table, name)
-    for name in header[2:]:
-        add_number(table, name)
+    for number, name in enumerate(header[:-1]):  # with MaxBoxAcc it would be wider than a terminal
+        (add_text if number < 2 else add_number)(table, name)
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None and before[:2] != row[:2]:
             table.add_section()
-        table.add_row(*row)
+        table.add_row(*row[:-1])
     table.caption = (
-        "gain, with its interval: over the same without boxes, for the detector over the run; spread: standard "
-        "deviation over the draws; MaxBoxAcc: at the best threshold on the measured images, which flatters; score "
-        "AUROC: how well scores of boxes, fitted on the same images, tell hits from misses"
+        "±: standard deviation over the draws; gain, with its interval: over the same without boxes, for the detector "
+        "over the run; score AUROC: how well scores of boxes, fitted on the same images, tell hits from misses"
     )
     table.caption_justify = "left"
     return table
@@ -130,7 +118,8 @@ def enough_boxes(points: Sequence[BudgetPoint]) -> BudgetPoint | None:
 def _gained(points: Sequence[BudgetPoint]) -> str:
     title, last, enough = TITLES[points[0].way], points[-1], enough_boxes(points)
     if enough is None:
-        keep = ", keep the label-free one" if last.way == "calibrate" else ""
+        best = percent(last.max_box_acc)
+        keep = f", keep the label-free one (no threshold finds more than {best}%)" if last.way == "calibrate" else ""
         return f"{title}: up to {last.images} boxed images bring nothing that chance does not explain{keep}"
     more = "" if enough is last else ", more bring nothing beyond the spread of the draws"
     return f"{title}: {enough.images} boxed images give {enough.gain:+.1f} ({enough.gt_known_loc:.1f}%){more}"

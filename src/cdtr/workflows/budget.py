@@ -141,7 +141,8 @@ def budget(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".budget-", dir=folder.parent) as work:
             points += refine_points(first, images, drawn, taught, trainings, overrides, Path(work), reporter)
-    found = Budget(first, folder, tuple(points), len(images.drawn), len(images.measured), images.of_fitted)
+    counts = len(drawn.predictions), len(drawn.measured_predictions), images.of_fitted
+    found = Budget(first, folder, tuple(points), *counts)
     _write(found)
     return found
 

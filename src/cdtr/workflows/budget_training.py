@@ -171,4 +171,5 @@ def _annotations(source: DataSource, samples: Sequence[Sample]) -> dict[str, Ann
 
 
 def _boxes(source: DataSource, samples: Sequence[Sample]) -> list[FloatArray]:
-    return [annotation.boxes_xyxy for annotation in _annotations(source, samples).values()]
+    found = map(source.annotate, samples)
+    return [annotation.boxes_xyxy for annotation in found if annotation is not None]
