@@ -30,12 +30,14 @@ def test_more_boxes_than_the_spread_pays_are_not_advised() -> None:
     assert advice([*RUN, best]) == ["threshold: 200 boxed images give +12.0 (52.0%)"]
 
 
-def test_a_gain_that_chance_explains_is_none() -> None:
-    (line,) = advice(RUN[:2])
-    assert line == (
-        "threshold: up to 10 boxed images bring nothing that chance does not explain, keep the label-free one (no "
-        "threshold finds more than 60.0%)"
-    )
+def test_no_gain_and_a_gain_that_chance_explains_are_told_apart() -> None:
+    keep = "keep the label-free one (no threshold finds more than 60.0%)"
+    assert advice(RUN[:2]) == [f"threshold: up to 10 boxed images bring nothing, {keep}"]
+    unsure = replace(RUN[2], gain_interval=(-0.5, 11.0))
+    (line,) = advice([*RUN[:2], unsure])
+    assert line.startswith("threshold: 50 boxed images give +5.5 (45.5%), which chance could explain")
+    worse = [replace(one, way="refine", gain=-1.0, gain_interval=(-3.0, 1.0)) for one in RUN[1:]]
+    assert advice(worse) == ["second stage: up to 50 boxed images bring nothing"]
     assert enough_boxes(RUN[:2]) is None
 
 

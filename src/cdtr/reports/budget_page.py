@@ -118,9 +118,12 @@ def enough_boxes(points: Sequence[BudgetPoint]) -> BudgetPoint | None:
 def _gained(points: Sequence[BudgetPoint]) -> str:
     title, last, enough = TITLES[points[0].way], points[-1], enough_boxes(points)
     if enough is None:
-        best = percent(last.max_box_acc)
-        keep = f", keep the label-free one (no threshold finds more than {best}%)" if last.way == "calibrate" else ""
-        return f"{title}: up to {last.images} boxed images bring nothing that chance does not explain{keep}"
+        best = max(points, key=lambda one: one.gain)
+        if best.gain > 0:
+            chance = "which chance could explain: only more measured images can tell"
+            return f"{title}: {best.images} boxed images give {best.gain:+.1f} ({best.gt_known_loc:.1f}%), {chance}"
+        keep = f", keep the label-free one (no threshold finds more than {percent(last.max_box_acc)}%)"
+        return f"{title}: up to {last.images} boxed images bring nothing{keep if last.way == 'calibrate' else ''}"
     more = "" if enough is last else ", more bring nothing beyond the spread of the draws"
     return f"{title}: {enough.images} boxed images give {enough.gain:+.1f} ({enough.gt_known_loc:.1f}%){more}"
 

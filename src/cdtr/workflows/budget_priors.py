@@ -14,20 +14,23 @@ from cdtr.errors import ConfigError
 from cdtr.evaluation.few_boxes import BudgetPoint, SweptImages, score_draws, with_maps
 from cdtr.runs import RunFolder
 from cdtr.training.features import FITTED
-from cdtr.training.priors import priors_of_images
+from cdtr.training.priors import COMPARED, priors_of_images
 from cdtr.training.sba_choice import fair_sample
 from cdtr.workflows.budget_curves import RANDOM, Drawn, Rows
 from cdtr.workflows.reporting import Reporter
 
 Swept = dict[str, SweptImages]
 
+_OF_SINGLE_IMAGES = {"border", "contrast", "rarity"}  # the priors that are not fitted
+
 
 def check_priors(first: RunFolder) -> None:
     """Raise ConfigError for a run whose settings do not make the priors, before any work."""
     config = first.config()
-    if config.method == REFINED or config.backbone.stem != "cnn" or config.ocm.prior != "shared":
+    fitted = set(COMPARED) - _OF_SINGLE_IMAGES
+    if config.method == REFINED or config.backbone.stem != "cnn" or config.ocm.prior not in fitted:
         raise ConfigError(
-            f"`priors=True`: {first.path} does not learn from the prior shared on the features of a frozen CNN: "
+            f"`priors=True`: {first.path} does not learn from a prior that is fitted to the features of a frozen CNN: "
             "expected a run of the preset imagenet, leave it out"
         )
 
