@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cdtr.api import LocalizedImage, LocalizedImages, LocalizeOptions, Localizer, load_model
     from cdtr.evaluation import Calibration, Evaluation
+    from cdtr.evaluation.few_boxes import BudgetPoint
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
     from cdtr.reports.data_check import DataCheck
     from cdtr.workflows.ablate import AblationResult, ablate
+    from cdtr.workflows.budget import Budget, budget
     from cdtr.workflows.calibrate import calibrate
     from cdtr.workflows.calibrated_run import CalibratedRun
     from cdtr.workflows.check_data import check_data
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from cdtr.workflows.export import Exported, export
     from cdtr.workflows.import_corrections import Corrections, import_corrections
     from cdtr.workflows.localize import localize
+    from cdtr.workflows.localized import Localized
     from cdtr.workflows.maps import localize_maps
     from cdtr.workflows.pretrain import PretrainedRun, pretrain
     from cdtr.workflows.priors import PriorComparison, compare_priors, write_prior_config
@@ -39,6 +42,8 @@ __all__ = [
     "AblationResult",
     "Annotation",
     "Batch",
+    "Budget",
+    "BudgetPoint",
     "CalibratedRun",
     "Calibration",
     "Comparison",
@@ -63,6 +68,7 @@ __all__ = [
     "Sample",
     "Scores",
     "ablate",
+    "budget",
     "calibrate",
     "check_data",
     "compare",
@@ -85,6 +91,8 @@ __all__ = [
 
 _HOMES = {
     "AblationResult": "cdtr.workflows.ablate",
+    "Budget": "cdtr.workflows.budget",
+    "BudgetPoint": "cdtr.evaluation.few_boxes",
     "CalibratedRun": "cdtr.workflows.calibrated_run",
     "Calibration": "cdtr.evaluation",
     "Comparison": "cdtr.workflows.compare",
@@ -105,6 +113,7 @@ _HOMES = {
     "Run": "cdtr.workflows.train",
     "Scores": "cdtr.workflows.scores",
     "ablate": "cdtr.workflows.ablate",
+    "budget": "cdtr.workflows.budget",
     "calibrate": "cdtr.workflows.calibrate",
     "check_data": "cdtr.workflows.check_data",
     "compare": "cdtr.workflows.compare",

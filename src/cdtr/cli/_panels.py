@@ -4,7 +4,18 @@
 PANELS = {
     "Train": ("quickstart", "priors", "train", "refine", "pretrain", "train-clip"),
     "Use": ("localize", "serve", "export", "import-corrections"),
-    "Measure": ("calibrate", "evaluate", "score", "compare", "report", "describe", "ablate", "reproduce"),
+    "Measure": (
+        "calibrate",
+        "evaluate",
+        "score",
+        "compare",
+        "report",
+        "describe",
+        "budget",
+        "ablate",
+        "bench",
+        "reproduce",
+    ),
     "Data": ("data",),
     "Share": ("push", "import-official"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -21,6 +22,7 @@ from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation.calibration import halfway_threshold
 from cdtr.evaluation.forward import predict
 from cdtr.files import atomic_folder, hash_file, write_json
+from cdtr.image_files.reading import read_size
 from cdtr.json_tree import field, load_json, numbers
 from cdtr.localization.maps import normalise_maps
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
@@ -99,6 +101,44 @@ def refine(
     warn_of_training(refined, settings, reporter)
     settle_threshold(refined, reporter)
     return refined
+
+
+def refine_with(
+    first: RunFolder,
+    source: DataSource,
+    fit: Sequence[Sample],
+    boxed: Mapping[str, Annotation],
+    maps: Path,
+    out: Path,
+    overrides: Sequence[str] = (),
+) -> RunFolder:
+    """Refine with true boxes in place of some of the maps that ``write_targets`` wrote without any.
+
+    Args:
+        first: the first run.
+        source: the data set that it was trained on.
+        fit: its training images.
+        boxed: true boxes by id of some of them.
+        maps: the folder of the maps.
+        out: the run folder to write.
+        overrides: settings over those of the second stage.
+
+    Returns:
+        The new run.
+    """
+    targets = out / TARGETS
+    shutil.copytree(maps, targets)
+    threshold, _ = _read_notes(targets / _NOTES, first, None)
+    for sample in (sample for sample in fit if sample.image_id in boxed):
+        path = targets / f"{sample.image_id}.png"
+        with Image.open(path) as written:
+            cells_hw = written.height, written.width
+        if cells_hw != (1, 1):  # else its pixels are broken
+            size_hw = read_size(sample.path, first.config().data.max_pixels)
+            _write_map(path, _filled(boxed[sample.image_id], size_hw, cells_hw))
+    write_json(targets / _NOTES, {"threshold": threshold, "boxed": len(boxed), "first": hash_file(first.weights)})
+    settings = second_stage(first, targets, threshold, len(fit), len(boxed), overrides)
+    return loop.train(settings, source, out, False, console_of(SILENT))
 
 
 def second_stage(
@@ -231,7 +271,7 @@ def write_targets(
                 values = _filled(boxed[found.sample.image_id], found.size_hw, (values.shape[0], values.shape[1]))
             path = temporary / f"{found.sample.image_id}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
+            _write_map(path, values)
             done(1)
         _mark_unread(temporary, samples)
         if not halves or faint == len(halves):
@@ -241,6 +281,10 @@ def write_targets(
         used = sum(sample.image_id in boxed for sample in samples)
         notes = {"threshold": threshold, "boxed": used, "boxes_sha256": _hash_boxes(boxed)}
         write_json(temporary / _NOTES, {**notes, "first": hash_file(first.weights)})
+
+
+def _write_map(path: Path, values: FloatArray) -> None:
+    Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
 
 
 def _mark_unread(folder: Path, samples: Sequence[Sample]) -> None:
