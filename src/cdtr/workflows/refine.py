@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image
 
 from cdtr.api import as_seen, choose_threshold, find_device, load_model
-from cdtr.config import REFINED, Config, ViewName, load_config, switch_conflict
+from cdtr.config import REFINED, Config, RefineConfig, ViewName, load_config, switch_conflict
 from cdtr.data.empty_classes import empty_labels
 from cdtr.data.loader import eval_loader
 from cdtr.data.pixels import View
@@ -21,12 +21,15 @@ from cdtr.evaluation.forward import predict
 from cdtr.files import atomic_folder, hash_file, write_json
 from cdtr.json_tree import field, load_json, numbers
 from cdtr.localization.maps import normalise_maps
-from cdtr.records import Annotation, DataSource, FloatArray, Sample
+from cdtr.records import Annotation, DataSource, Sample
 from cdtr.runs import TARGETS, RunFolder
 from cdtr.training import loop
+from cdtr.workflows.box_targets import box_target, filled, no_box_target, true_box_target
 from cdtr.workflows.opening import DataLike, RunLike, fitted_samples, process_state, resolve_data, resolve_run
 from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 from cdtr.workflows.train import Run, console_of, epochs_for, warn_of_training
+
+Target: TypeAlias = Literal["mask", "box"]
 
 _NOTES = "targets.json"  # beside the targets: their threshold, and how many come from boxes
 _VIEW: ViewName = "mirrored"
@@ -41,20 +44,23 @@ def refine(
     data: DataLike,
     out: str | Path,
     *,
+    target: str | None = None,
     overrides: Sequence[str] = (),
     boxes: str | None = None,
     resume: bool = False,
     reporter: Reporter = SILENT,
 ) -> Run:
-    """Train a segmenter on a run's own maps of its training images, and join both in a new run.
+    """Train a second stage on a run's own maps of its training images, and join both in a new run.
 
-    The targets are the maps of the images' labels, averaged with those of the mirrored images. No true box is looked
-    at, unless ``boxes`` names some.
+    The targets are the maps of the images' labels, averaged with those of the mirrored images, or the boxes that these
+    maps give. No true box is looked at, unless ``boxes`` names some.
 
     Args:
         run: the first run: its folder, or a hub id.
         data: the data set that it was trained on.
         out: the run folder to write; it is used as any other run.
+        target: ``mask`` trains a segmenter on the maps, ``box`` a regressor on the boxes that they give; None is as
+            ``refine.target`` says in ``overrides``, by default ``mask``.
         overrides: settings over those of the second stage, such as ``train.epochs=4``.
         boxes: a file or folder of boxes of some training images, such as reviewed ones: they replace the first run's
             maps of these images, and the recipe's label says so.
@@ -80,15 +86,18 @@ def refine(
         raise ConfigError(f"{folder.path} is the first run itself: choose another `out=`")
     if not resume and folder.path.is_dir() and any(folder.path.iterdir()):
         raise ConfigError(f"{folder.path} is not empty: choose another `out=`, or go on with `resume=True`")
+    if target is not None:
+        overrides = (*overrides, f"refine.target={target}")
     targets = folder.path / TARGETS
     boxed = {} if boxes is None else _annotations(source, fit)
     if boxes is not None and not boxed:
         raise DataError(f"no image that {first.path} was fitted to has a box in {boxes}: expected boxes of such images")
-    second_stage(first, targets, 0.5, len(fit), len(boxed), overrides)  # a wrong setting is named before any work
+    # A wrong setting is named before any work.
+    kind = second_stage(first, targets, 0.5, len(fit), len(boxed), overrides).refine.target
     with process_state().main_process_first():
         if not (targets / _NOTES).is_file():
-            write_targets(first, fit, boxed, targets, reporter)
-    threshold, used = _read_notes(targets / _NOTES, first, None if boxes is None else len(boxed))
+            write_targets(first, fit, boxed, targets, kind, reporter)
+    threshold, used = _read_notes(targets / _NOTES, first, kind, None if boxes is None else len(boxed))
     settings = second_stage(first, targets, threshold, len(fit), used, overrides)
     refined = Run(loop.train(settings, source, folder.path, resume, console_of(reporter)).path, source)
     warn_of_training(refined, settings, reporter)
@@ -139,15 +148,34 @@ def second_stage(
         },
         evaluation={"view": _VIEW, "threshold": None},
     )
-    if overrides:
-        settings = _overridden(settings, overrides)
+    if _overridden(settings, overrides).refine.target == "box":
+        settings = settings.updated(**_of_boxes(before))
+    settings = _overridden(settings, overrides)
     conflict = switch_conflict(settings)
     if conflict:
         raise ConfigError(conflict)
     return settings
 
 
+def _of_boxes(before: Config) -> dict[str, Any]:
+    """The settings of a box regressor that differ from those of a segmenter.
+
+    With a frozen CNN it looks at the features of whole images, which are kept from the first run. Its box is whole in
+    one view: the mean of two maps with a box each would show what both or either cover.
+    """
+    cnn, default = before.backbone.cnn, RefineConfig()
+    frozen = before.backbone.stem == "cnn" and cnn.frozen
+    data = {"augment": "flip", "resize": list(before.data.input_size)} if frozen else {}
+    return {
+        "data": data,
+        "refine": {"target": "box", "trimap": default.trimap, "share": default.share},
+        "evaluation": {"view": "whole"},
+    }
+
+
 def _overridden(settings: Config, overrides: Sequence[str]) -> Config:
+    if not overrides:
+        return settings
     changed = load_config(None, overrides, settings.model_dump(mode="json"))
     for key in _OF_FIRST:
         own, asked = attrgetter(key)(settings), attrgetter(key)(changed)
@@ -156,13 +184,15 @@ def _overridden(settings: Config, overrides: Sequence[str]) -> Config:
     return changed
 
 
-def _read_notes(path: Path, first: RunFolder, boxed: int | None) -> tuple[float, int]:
-    """Return the threshold of targets and how many come from boxes; DataError for those of another run or boxes."""
+def _read_notes(path: Path, first: RunFolder, kind: Target, boxed: int | None) -> tuple[float, int]:
+    """Return the threshold of targets and how many come from boxes; DataError for those of something else."""
     notes, again = load_json(path, "notes on targets"), f"remove {path.parent}, or choose another `out=`"
     used: int = field(notes, "boxed", int, str(path))
     (threshold,) = numbers([notes.get("threshold")], f"{path}: threshold")
     if field(notes, "first", str, str(path)) != hash_file(first.weights):
         raise DataError(f"{path.parent} has maps of another run than {first.path}, or of other weights: {again}")
+    if notes.get("target", "mask") != kind:
+        raise DataError(f"{path.parent} has targets of another kind than refine.target {kind}: {again}")
     if boxed is not None and boxed != used:
         raise DataError(f"{path.parent} has {used} maps from boxes, now {boxed} images have boxes: {again}")
     return threshold, used
@@ -173,9 +203,10 @@ def write_targets(
     samples: Sequence[Sample],
     boxed: Mapping[str, Annotation],
     folder: Path,
+    kind: Target = "mask",
     reporter: Reporter = SILENT,
 ) -> None:
-    """Write the map of each image's label as an 8-bit PNG, and the threshold between object and background.
+    """Write the map of each image's label, or of its box, as an 8-bit PNG, and the threshold of object and background.
 
     All or none is written; the map of an image that cannot be read is a single 0. The threshold is the run's own, or
     where it has none, the mean over the maps of the value halfway from their mean to their brightest fifth.
@@ -185,6 +216,7 @@ def write_targets(
         samples: its training images.
         boxed: true boxes by image id, which replace the maps of these images.
         folder: where to write.
+        kind: ``mask``, or ``box`` for the box that the map gives at the run's threshold, or else its own.
         reporter: takes progress.
 
     Raises:
@@ -203,13 +235,18 @@ def write_targets(
     ):
         for found in predict(method, batches, device):
             values = normalise_maps(np.asarray(found.label_map, dtype=np.float64))
-            if found.label in empty:
-                values = np.zeros_like(values)  # all of it is background
-            else:
+            if found.label not in empty:
                 faint += bool(values.std() < _FAINTEST)
                 halves.append(halfway_threshold(values.astype(np.float32)))
-            if found.sample.image_id in boxed:
-                values = _filled(boxed[found.sample.image_id], found.size_hw, (values.shape[0], values.shape[1]))
+            annotation = boxed.get(found.sample.image_id)
+            if annotation is not None and kind == "box":
+                values = true_box_target(annotation, found.size_hw)
+            elif annotation is not None:
+                values = filled(annotation.boxes_xyxy, found.size_hw, (values.shape[0], values.shape[1]))
+            elif found.label in empty:
+                values = no_box_target() if kind == "box" else np.zeros_like(values)  # all of it is background
+            elif kind == "box":
+                values = box_target(values, halves[-1] if own is None else own.value)
             path = temporary / f"{found.sample.image_id}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
@@ -219,7 +256,8 @@ def write_targets(
             raise DataError(f"the maps of {first.path} show nothing on its training images: train it again first")
         threshold = float(np.mean(halves)) if own is None else own.value
         used = sum(sample.image_id in boxed for sample in samples)
-        write_json(temporary / _NOTES, {"threshold": threshold, "boxed": used, "first": hash_file(first.weights)})
+        notes = {"threshold": threshold, "boxed": used, "first": hash_file(first.weights), "target": kind}
+        write_json(temporary / _NOTES, notes)
 
 
 def _mark_unread(folder: Path, samples: Sequence[Sample]) -> None:
@@ -234,19 +272,3 @@ def _mark_unread(folder: Path, samples: Sequence[Sample]) -> None:
 def _annotations(source: DataSource, samples: Sequence[Sample]) -> dict[str, Annotation]:
     found = {sample.image_id: source.annotate(sample) for sample in samples}
     return {name: one for name, one in found.items() if one is not None and len(one.boxes_xyxy)}
-
-
-def _filled(annotation: Annotation, size_hw: tuple[int, int], cells_hw: tuple[int, int]) -> FloatArray:
-    """A map of (h, w) cells: the share of each cell that lies in a true box.
-
-    Boxes in every cell leave one corner out, as a training scales maps from their minimum: theirs would say nothing.
-    """
-    height, width = size_hw
-    mask = np.zeros((height, width), dtype=np.float32)
-    for x0, y0, x1, y1 in np.rint(annotation.boxes_xyxy).astype(int):
-        mask[max(0, y0) : y1, max(0, x0) : x1] = 1
-    cells = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(mask)[None], cells_hw)
-    found: FloatArray = cells[0].numpy().astype(np.float64)
-    if found.min() > 0:
-        found[0, 0] = 0
-    return found
