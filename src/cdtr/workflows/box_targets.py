@@ -13,22 +13,29 @@ _FRAME_HW = (224, 224)  # in which the box of a map is found, as in evaluation
 _CELLS_HW = (56, 56)  # of a mask
 
 
-def box_target(values: FloatArray, threshold: float) -> FloatArray:
-    """Draw the box that a map (h, w) in [0, 1] gives at a threshold, (56, 56) in [0, 1]; zeros where it gives none."""
+def box_target(
+    values: FloatArray, threshold: float, true: Annotation | None, size_hw: tuple[int, int], is_empty: bool
+) -> FloatArray:
+    """Draw the box that a regressor is to learn for an image.
+
+    Args:
+        values: (h, w) in [0, 1], the first run's map.
+        threshold: of the map.
+        true: true boxes, of which the largest counts; None for the box that the map gives.
+        size_hw: height and width of the image in pixels.
+        is_empty: whether the image has no object, which teaches nothing unless it has a true box.
+
+    Returns:
+        (56, 56) in [0, 1]: the share of each cell that lies in the box; zeros where there is none.
+    """
+    if true is not None:
+        boxes = np.asarray(true.boxes_xyxy, dtype=np.float64)
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        return filled(boxes[areas.argmax()][None], size_hw, _CELLS_HW)
+    if is_empty:
+        return np.zeros(_CELLS_HW)
     found = largest_box(normalise_maps(resize_map(values, _FRAME_HW)), threshold)
     return filled(found.astype(np.float64), _FRAME_HW, _CELLS_HW)
-
-
-def true_box_target(annotation: Annotation, size_hw: tuple[int, int]) -> FloatArray:
-    """Draw the largest true box of an image of ``size_hw`` pixels, (56, 56) in [0, 1]."""
-    boxes = np.asarray(annotation.boxes_xyxy, dtype=np.float64)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return filled(boxes[areas.argmax()][None], size_hw, _CELLS_HW)
-
-
-def no_box_target() -> FloatArray:
-    """The target of an image without an object, which teaches a box regressor nothing."""
-    return np.zeros(_CELLS_HW)
 
 
 def filled(boxes_xyxy: FloatArray, size_hw: tuple[int, int], cells_hw: tuple[int, int]) -> FloatArray:

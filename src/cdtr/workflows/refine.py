@@ -24,7 +24,7 @@ from cdtr.localization.maps import normalise_maps
 from cdtr.records import Annotation, DataSource, Sample
 from cdtr.runs import TARGETS, RunFolder
 from cdtr.training import loop
-from cdtr.workflows.box_targets import box_target, filled, no_box_target, true_box_target
+from cdtr.workflows.box_targets import box_target, filled
 from cdtr.workflows.opening import DataLike, RunLike, fitted_samples, process_state, resolve_data, resolve_run
 from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 from cdtr.workflows.train import Run, console_of, epochs_for, warn_of_training
@@ -235,18 +235,17 @@ def write_targets(
     ):
         for found in predict(method, batches, device):
             values = normalise_maps(np.asarray(found.label_map, dtype=np.float64))
+            half = halfway_threshold(values.astype(np.float32))
             if found.label not in empty:
                 faint += bool(values.std() < _FAINTEST)
-                halves.append(halfway_threshold(values.astype(np.float32)))
-            annotation = boxed.get(found.sample.image_id)
-            if annotation is not None and kind == "box":
-                values = true_box_target(annotation, found.size_hw)
-            elif annotation is not None:
-                values = filled(annotation.boxes_xyxy, found.size_hw, (values.shape[0], values.shape[1]))
-            elif found.label in empty:
-                values = no_box_target() if kind == "box" else np.zeros_like(values)  # all of it is background
-            elif kind == "box":
-                values = box_target(values, halves[-1] if own is None else own.value)
+                halves.append(half)
+            true, is_empty = boxed.get(found.sample.image_id), found.label in empty
+            if kind == "box":
+                values = box_target(values, half if own is None else own.value, true, found.size_hw, is_empty)
+            elif true is not None:
+                values = filled(true.boxes_xyxy, found.size_hw, (values.shape[0], values.shape[1]))
+            elif is_empty:
+                values = np.zeros_like(values)  # all of it is background
             path = temporary / f"{found.sample.image_id}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
