@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from collections import OrderedDict
@@ -50,6 +51,7 @@ WIDTH = 64  # channels of the pyramid and the head, a multiple of the 32 groups 
 SIDE = 160  # pixels that the detector sees
 BATCH = 16
 RATE = 2e-3  # the highest learning rate
+REVISION = ("git", "rev-parse", "--short=7", "HEAD")
 TRUE = "true"  # in place of a file of boxes
 
 
@@ -253,6 +255,7 @@ def line_of(csv: Path, row: str, recipe: str, source: DataSource, measured: Mapp
         **dict.fromkeys(COLUMNS, ""),
         **{"table": csv.stem, "row": row, "seed": str(measured.get("seed", 0)), "data": source.name, "split": split},
         "command": "python benchmarks/detector_from_folders.py BOXES --data DATA --out OUT",
+        "revision": subprocess.run(REVISION, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip(),
         "machine": f"{facts['cores']} cores of {facts['cpu']}, torch {facts['torch']}",
         "recipe": recipe,
         "protocol": "coco",
