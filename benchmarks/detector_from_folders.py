@@ -52,6 +52,10 @@ SIDE = 160  # pixels that the detector sees
 BATCH = 16
 RATE = 2e-3  # the highest learning rate
 REVISION = ("git", "rev-parse", "--short=7", "HEAD")
+COMMAND = (
+    "python benchmarks/detector_from_folders.py all/coco.json sure/coco.json true --own val/coco.json --data DATA "
+    "--out OUT"
+)
 TRUE = "true"  # in place of a file of boxes
 
 
@@ -254,7 +258,7 @@ def line_of(csv: Path, row: str, recipe: str, source: DataSource, measured: Mapp
     return {
         **dict.fromkeys(COLUMNS, ""),
         **{"table": csv.stem, "row": row, "seed": str(measured.get("seed", 0)), "data": source.name, "split": split},
-        "command": "python benchmarks/detector_from_folders.py BOXES --data DATA --out OUT",
+        "command": COMMAND,
         "revision": subprocess.run(REVISION, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip(),
         "machine": f"{facts['cores']} cores of {facts['cpu']}, torch {facts['torch']}",
         "recipe": recipe,
