@@ -148,7 +148,7 @@ def read_taught(source: DataSource, boxes: str) -> list[Taught]:
             factors = torch.tensor([SIDE / width, SIDE / height] * 2)
             found.append(Taught(sample.image_id, torch.tensor(corners) * factors, torch.tensor(labels)))
     if not found:
-        raise DataError(f"no training image of {source.root} has a box in {boxes}: lower --min-score")
+        raise DataError(f"no training image of {source.root} has a box in {boxes}: expected some to learn from")
     return found
 
 

@@ -44,10 +44,9 @@ def test_boxes_teach_in_the_pixels_of_the_detector_and_images_without_one_do_not
     assert [one.labels.tolist() for one in ours] == [[0], [0], [1]]
     assert_close(ours[0].boxes, torch.tensor([[8 / 96, 12 / 48, 48 / 96, 36 / 48]]) * SIDE)
     assert_close(read_taught(source, TRUE)[0].boxes, torch.tensor([[0, 0, SIDE / 2, SIDE / 2]]))
-    without = {**json.loads((photos.parent / "ours.json").read_text()), "annotations": []}
-    (photos.parent / "ours.json").write_text(json.dumps(without))
-    with pytest.raises(DataError, match="lower --min-score"):
-        read_taught(source, str(photos.parent / "ours.json"))
+    (photos / "boxes.csv").unlink()
+    with pytest.raises(DataError, match="no training image of"):
+        read_taught(load_source(photos), TRUE)
 
 
 def test_a_mirrored_box_is_as_far_from_the_other_side() -> None:
