@@ -35,10 +35,16 @@ FACTS = (
 MEASURED = tuple(metric.key for metric in all_metrics())  # of an evaluation's "metrics"
 # From elsewhere in the evaluation: its curves, and the threshold that is best on the evaluated images.
 IOU30, ORACLE = "gt_known_loc_iou30", "oracle_gt_known_loc"
+AVERAGE_PRECISION = {  # of `cdtr score`, over all boxes of an image
+    "ap50": "AP at IoU 0.5",
+    "ap": "AP at 0.5 to 0.95",
+    "ap50_any_class": "AP at 0.5, any class",
+}
 METRIC_LABELS = {
     **{metric.key: metric.short_label for metric in all_metrics()},
     IOU30: "at IoU 0.3",
     ORACLE: "oracle GT-known",
+    **AVERAGE_PRECISION,
 }
 METRICS = tuple(METRIC_LABELS)
 BASELINES = tuple(BASELINE_TITLES)

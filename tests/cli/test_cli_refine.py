@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cli_helpers import in_fixture, in_process, tiny_settings
 from PIL import Image
+from safetensors.torch import load_file
 
 from cdtr.data.prior_maps import PriorMaps
 from cdtr.records import Sample
 from cdtr.runs import TARGETS, RunFolder, hash_file
 from cdtr.workflows.opening import fitted_samples, open_source
-from cdtr.workflows.refine import refine_with, write_targets
+from cdtr.workflows.refine import refine_with
+from cdtr.workflows.refine_targets import write_targets
 
 SECOND = ("--set", "train.epochs=2", "--set", "refine.width=4", "--set", "refine.side=32")
 
@@ -89,6 +92,86 @@ def test_it_is_exported_whole(first: Path, refined: Path, capsys: pytest.Capture
     assert file.stat().st_size > 10_000
 
 
+@pytest.fixture(scope="module")
+def boxed(first: Path) -> Path:
+    in_fixture("refine", first / "one", "--data", first / "photos", "--out", first / "box", "--target", "box", *SECOND)
+    return first / "box"
+
+
+def test_a_box_regressor_learns_boxes_and_gives_one_an_image(
+    first: Path, boxed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(boxed)
+    assert run.config().refine.target == "box"
+    assert run.manifest()["recipe"].endswith("+ a box regressor as second stage")
+    for path in (boxed / TARGETS).rglob("*.png"):
+        rows, columns = np.nonzero(np.asarray(Image.open(path)) > 127)
+        area = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+        assert len(rows) >= area - 1, "a rectangle, but for the corner that a box of the whole image leaves out"
+    data = ("--data", first / "photos")
+    for words in (
+        ("calibrate", boxed, *data, "--label-free"),
+        ("evaluate", boxed, *data, "--split", "train", "--boxes", first / "boxes.csv", "--threshold", 0.5),
+        ("localize", boxed, first / "photos" / "cat", "--out", tmp_path, "--format", "coco"),
+    ):
+        code, _, err = in_process(capsys, *words)
+        assert code == 0, err
+    tree = json.loads((tmp_path / "coco.json").read_text())
+    assert [one["image_id"] for one in tree["annotations"]] == [one["id"] for one in tree["images"]]
+
+
+def test_a_box_regressor_is_exported_whole(
+    first: Path, boxed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxscript")
+    code, _, err = in_process(capsys, "export", boxed, "--onnx", tmp_path / "both.onnx")
+    assert code == 0, err
+    image = next((first / "photos" / "cat").iterdir())
+    boxes = []
+    for number, run in enumerate((boxed, tmp_path / "both.onnx")):
+        out = tmp_path / str(number)
+        code, _, err = in_process(capsys, "localize", run, image, "--out", out, "--threshold", 0.5)
+        assert code == 0, err
+        boxes.append(json.loads((out / "coco.json").read_text())["annotations"][0]["bbox"])
+    assert np.abs(np.subtract(*boxes)).max() <= 1
+
+
+def test_a_true_box_is_the_target_of_its_image(
+    first: Path, refined: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (name,) = fitted(refined, 1)
+    rows = ["image_id,x0,y0,x1,y1", f"{name},0,0,10,8", f"{name},20,16,60,48"]
+    (tmp_path / "two.csv").write_text("\n".join(rows))
+    asked = ("refine", first / "one", "--data", first / "photos", "--out", tmp_path / "out", "--target", "box")
+    code, _, err = in_process(capsys, *asked, "--boxes", tmp_path / "two.csv", *SECOND)
+    assert code == 0, err
+    target = np.asarray(Image.open(tmp_path / "out" / TARGETS / f"{name}.png"))
+    height, width = target.shape
+    expected = np.zeros_like(target)
+    expected[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4] = 255
+    assert (target == expected).all(), "the largest of the boxes"
+
+
+def test_with_a_frozen_cnn_the_regressor_learns_from_its_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CDTR_CACHE", str(tmp_path / "cache"))
+    photos = draw(tmp_path / "data")
+    cnn = "backbone.cnn={name: test_efficientnet, weights: none, reductions: [8, 16]}"
+    stem = ("--set", "backbone.stem=cnn", "--set", cnn)
+    in_fixture("train", photos, "--out", tmp_path / "one", "--config", "small", *tiny_settings(), *stem)
+    asked = ("refine", tmp_path / "one", "--data", photos, "--out", tmp_path / "two", "--target", "box", *SECOND)
+    code, _, err = in_process(capsys, *asked)
+    assert code == 0, err
+    assert RunFolder(tmp_path / "two").config().data.augment == "flip"
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert all(
+        torch.equal(second[f"first.{name}"], value) for name, value in first.items() if f"first.{name}" in second
+    )
+    assert any(name.startswith("regressor.join.") for name in second)
+    assert (tmp_path / "cache").is_dir()
+
+
 def test_a_refined_run_is_refined_again(first: Path, refined: Path, capsys: pytest.CaptureFixture[str]) -> None:
     again = first / "three"
     code, _, err = in_process(capsys, "refine", refined, "--data", first / "photos", "--out", again, *SECOND)
@@ -155,8 +238,13 @@ def test_images_of_classes_without_an_object_teach_background(tmp_path: Path) ->
         (("--data", "photos", "--out", "new", "--set", "data.input_size=[32,32]"), "keeps (64, 64)"),
         (("--data", "photos", "--out", "new", "--set", "seed=5"), "keeps 0"),
         (("--data", "photos", "--out", "new", "--set", "data.augment=official"), "use crop_flip"),
+        (("--data", "photos", "--out", "new", "--target", "boxes"), "refine.target"),
+        (("--data", "photos", "--out", "new", "--target", "box", "--set", "refine.share=1"), "is a setting of masks"),
     ],
-    ids=["other-images", "itself", "not-empty", "no-boxes", "typo", "method", "size", "split", "augment"],
+    ids=[
+        *("other-images", "itself", "not-empty", "no-boxes", "typo", "method", "size", "split", "augment"),
+        *("target", "share-of-a-box"),
+    ],
 )
 def test_bad_input_is_one_line(
     first: Path, refined: Path, words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
@@ -186,8 +274,9 @@ def test_bad_input_is_one_line(
         ('{"threshold": 0.5, "boxed": 0, "first": "other"}', "maps of another run than"),
         ('{"threshold": 0.5, "boxed": 3, "first": "FIRST"}', "3 maps from boxes, now 2 images"),
         ('{"threshold": 0.5, "boxed": 2, "boxes_sha256": "0", "first": "FIRST"}', "from other boxes of 2 images"),
+        ('{"threshold": 0.5, "boxed": 2, "first": "FIRST", "target": "box"}', "another kind than refine.target mask"),
     ],
-    ids=["list", "text", "nan", "infinite", "another-run", "other-boxes", "as-many-other-boxes"],
+    ids=["list", "text", "nan", "infinite", "another-run", "other-boxes", "as-many-other-boxes", "other-target"],
 )
 def test_targets_of_something_else_are_one_line(
     first: Path, refined: Path, content: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

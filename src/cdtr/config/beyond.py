@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from cdtr.config.sections import Config
+from cdtr.config.sections import Config, RefineConfig
 from cdtr.config.types import OF_CNN, REFINED
 
 _BALANCE = {"sampling": "balanced sampling", "weights": "class weights"}
+_OF_MASKS = ("trimap", "share")  # of refine, for the target mask alone
 _FEATURES_OF_SMALL = 2  # a run without a recipe counts as `small` from this many features beyond the paper on
 
 
@@ -84,6 +85,10 @@ def switch_conflict(config: Config) -> str:
         return f"guide.attention {config.guide.attention} needs guide.enabled: the guide is what teaches it"
     if config.method == REFINED and not (config.refine.first and config.data.prior_maps):
         return f"method {REFINED} is the second stage of a run: train it with `cdtr refine RUN --data DATA --out OUT`"
+    if config.method == REFINED and config.refine.target == "box":
+        unused = [name for name in _OF_MASKS if getattr(config.refine, name) != getattr(RefineConfig(), name)]
+        if unused:
+            return f"refine.{unused[0]} is a setting of masks, and refine.target is box: leave it out"
     if uses_prior_maps(config) and config.data.prior_maps is None:
         return "a prior of maps needs data.prior_maps: the folder with a map of each training image"
     if uses_prior_maps(config) and config.data.augment == "official":
@@ -112,7 +117,8 @@ def _fused(config: Config) -> str:
 def _second_stage(config: Config) -> str | None:
     taught = config.data.prior_maps_taught_with
     of_boxes = "" if taught == "labels" else f" ({taught})"
-    return f"a segmenter as second stage{of_boxes}" if config.method == REFINED else None
+    network = "a box regressor" if config.refine.target == "box" else "a segmenter"
+    return f"{network} as second stage{of_boxes}" if config.method == REFINED else None
 
 
 def _stem(config: Config) -> str | None:

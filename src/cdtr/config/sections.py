@@ -125,11 +125,12 @@ class RefineConfig(Section):
 
     first: str = ""  # the folder of the first run, whose weights a new training starts from
     method: str = "catr"  # of the first run
+    target: Literal["mask", "box"] = "mask"  # what is learned: the first run's maps, or the boxes that they give
     threshold: float = Field(0.5, ge=0, lt=1)  # of the targets, between object and background
-    trimap: float = Field(0.08, ge=0, lt=0.5)  # targets that close to the threshold teach nothing
-    side: int = Field(128, ge=32, le=1024)  # longer side in pixels of what the segmenter sees; larger images are shrunk
-    width: int = Field(32, ge=4, le=256)  # channels of the segmenter at stride 2
-    share: float = Field(0.1, ge=0, le=4)  # power of the segmenter's map in the product of both stages
+    trimap: float = Field(0.08, ge=0, lt=0.5)  # of masks: targets that close to the threshold teach nothing
+    side: int = Field(128, ge=32, le=1024)  # longer side in pixels of what the second stage sees of larger images
+    width: int = Field(32, ge=4, le=256)  # channels of the segmenter at stride 2, or of the regressor
+    share: float = Field(0.1, ge=0, le=4)  # of masks: power of the segmenter's map in the product of both stages
 
 
 class WeightingConfig(Section):

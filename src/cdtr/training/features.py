@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
-from cdtr.config import Config
+from cdtr.config import REFINED, Config
 from cdtr.data.batches import OnBroken
 from cdtr.data.loader import eval_loader
 from cdtr.errors import DataError
@@ -45,11 +45,10 @@ def can_cache(config: Config, samples: Sequence[Sample]) -> bool:
 
 
 def needs_pixels(config: Config) -> bool:
-    """Whether a training step looks at the images, and not at their features alone."""
+    """Whether a training step looks at the images or at maps beside them, and not at their features alone."""
     guide, priors = config.guide, {config.ocm.prior, config.guide.attention}
-    return bool(config.sba.enabled) or (
-        guide.enabled and (guide.features == "own" or bool(priors & {"contrast", "maps"}))
-    )
+    of_guide = guide.enabled and (guide.features == "own" or bool(priors & {"contrast", "maps"}))
+    return bool(config.sba.enabled) or config.method == REFINED or of_guide
 
 
 def prepare_features(
@@ -72,6 +71,8 @@ def prepare_features(
         return None
     if not new:
         restore_weights(prepared.run, method)  # those of the CNN decide which features are found
+    new = new and prepared.config.method != REFINED  # whose first run was fitted
+    if not new:
         cnn.settle()
     method.to(accelerator.device)
     store = None

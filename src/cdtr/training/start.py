@@ -10,7 +10,7 @@ from torch import nn
 
 from cdtr.config import Config
 from cdtr.model.backbone import VitBackbone
-from cdtr.model.methods.refined import Refined, load_first
+from cdtr.model.methods.refined import SecondStage, load_first
 from cdtr.model.notes import noted_grid, read_notes
 from cdtr.runs import RunFolder, hash_file
 
@@ -60,7 +60,7 @@ def load_first_run(method: nn.Module, config: Config) -> None:
     Raises:
         CheckpointError: The first run is not there, or its weights do not fit.
     """
-    if isinstance(method, Refined):
+    if isinstance(method, SecondStage):
         load_first(method, RunFolder(config.refine.first).require_trained().weights)
 
 

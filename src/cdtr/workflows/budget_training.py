@@ -20,7 +20,8 @@ from cdtr.training.box_detector import SeenImages, detect, detector_cnn, see_ima
 from cdtr.workflows.budget_curves import RANDOM, REVIEW, Drawn, Look, review_helps, review_sizes
 from cdtr.workflows.budget_images import BudgetImages, draw_order
 from cdtr.workflows.opening import fitted_samples
-from cdtr.workflows.refine import refine_with, second_stage, write_targets
+from cdtr.workflows.refine import refine_with, second_stage
+from cdtr.workflows.refine_targets import write_targets
 from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 
 Chosen = dict[tuple[str, int], list[list[Sample]]]  # by order and number of boxed images, of each draw
@@ -59,7 +60,7 @@ def refine_points(
     """
     look, maps = drawn.look, folder / "maps"
     fit = fitted_samples(first, look.source)
-    write_targets(first, fit, {}, maps, reporter)
+    write_targets(first, fit, {}, maps, reporter=reporter)
     chosen = _chosen(first, images, drawn, sizes, trainings, reporter)
     points: list[BudgetPoint] = []
     base: BoolArray | None = None

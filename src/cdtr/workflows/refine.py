@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
-
-from cdtr.api import as_seen, choose_threshold, find_device, load_model
-from cdtr.config import REFINED, Config, ViewName, load_config, switch_conflict
-from cdtr.data.empty_classes import empty_labels
-from cdtr.data.loader import eval_loader
-from cdtr.data.pixels import View
+from cdtr.config import REFINED, Config, RefineConfig, load_config, switch_conflict
 from cdtr.errors import ConfigError, DataError
-from cdtr.evaluation.calibration import halfway_threshold
-from cdtr.evaluation.forward import predict
-from cdtr.files import atomic_folder, hash_file, write_json
-from cdtr.image_files.reading import read_size
-from cdtr.json_tree import field, load_json, numbers
-from cdtr.localization.maps import normalise_maps
-from cdtr.records import Annotation, DataSource, FloatArray, Sample
+from cdtr.records import Annotation, DataSource, Sample
 from cdtr.runs import TARGETS, RunFolder
-from cdtr.threshold import ThresholdSource
 from cdtr.training import loop
 from cdtr.training.prepare import check_run_folder
 from cdtr.workflows.opening import DataLike, RunLike, fitted_samples, process_state, resolve_data, resolve_run
-from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
+from cdtr.workflows.refine_targets import NOTES, VIEW, copy_with_boxes, read_notes, write_targets
+from cdtr.workflows.reporting import SILENT, Reporter
 from cdtr.workflows.train import Run, console_of, epochs_for, settle_threshold, warn_of_training
 
-_NOTES = "targets.json"  # beside the targets: their threshold, and how many come from boxes
-_VIEW: ViewName = "mirrored"
 _IMAGES_SEEN = 11_000  # over all epochs
 _LARGER = 9 / 8  # the side of images before they are cropped
 _OF_FIRST = ("method", "seed", "refine.first", "refine.method", "data.prior_maps", "data.input_size", "data.holdout")
-_FAINTEST = 0.02  # deviation of a map's values over the image, below which it shows nothing
 
 
 def refine(
@@ -47,20 +28,23 @@ def refine(
     data: DataLike,
     out: str | Path,
     *,
+    target: str | None = None,
     overrides: Sequence[str] = (),
     boxes: str | None = None,
     resume: bool = False,
     reporter: Reporter = SILENT,
 ) -> Run:
-    """Train a segmenter on a run's own maps of its training images, and join both in a new run.
+    """Train a second stage on a run's own maps of its training images, and join both in a new run.
 
-    The targets are the maps of the images' labels, averaged with those of the mirrored images. No true box is looked
-    at, unless ``boxes`` names some.
+    The targets are the maps of the images' labels, averaged with those of the mirrored images, or the boxes that these
+    maps give. No true box is looked at, unless ``boxes`` names some.
 
     Args:
         run: the first run: its folder, or a hub id.
         data: the data set that it was trained on.
         out: the run folder to write; it is used as any other run.
+        target: ``mask`` trains a segmenter on the maps, ``box`` a regressor on the boxes that they give; None is as
+            ``refine.target`` says in ``overrides``, by default ``mask``.
         overrides: settings over those of the second stage, such as ``train.epochs=4``.
         boxes: a file or folder of boxes of some training images, such as reviewed ones: they replace the first run's
             maps of these images, and the recipe's label says so.
@@ -87,15 +71,18 @@ def refine(
     check_run_folder(folder, resume)
     source = resolve_data(first, data, boxes, None, reporter)
     fit = fitted_samples(first, source)
+    if target is not None:
+        overrides = (*overrides, f"refine.target={target}")
     targets = folder.path / TARGETS
     boxed = {} if boxes is None else _annotations(source, fit)
     if boxes is not None and not boxed:
         raise DataError(f"no image that {first.path} was fitted to has a box in {boxes}: expected boxes of such images")
-    second_stage(first, targets, 0.5, len(fit), len(boxed), overrides)  # a wrong setting is named before any work
+    # A wrong setting is named before any work.
+    kind = second_stage(first, targets, 0.5, len(fit), len(boxed), overrides).refine.target
     with process_state().main_process_first():
-        if not (targets / _NOTES).is_file():
-            write_targets(first, fit, boxed, targets, reporter)
-    threshold, used = _read_notes(targets / _NOTES, first, None if boxes is None else boxed)
+        if not (targets / NOTES).is_file():
+            write_targets(first, fit, boxed, targets, kind, reporter)
+    threshold, used = read_notes(targets / NOTES, first, kind, None if boxes is None else boxed)
     settings = second_stage(first, targets, threshold, len(fit), used, overrides)
     refined = Run(loop.train(settings, source, folder.path, resume, console_of(reporter)).path, source)
     warn_of_training(refined, settings, reporter)
@@ -127,16 +114,8 @@ def refine_with(
         The new run.
     """
     targets = out / TARGETS
-    shutil.copytree(maps, targets)
-    threshold, _ = _read_notes(targets / _NOTES, first, None)
-    for sample in (sample for sample in fit if sample.image_id in boxed):
-        path = targets / f"{sample.image_id}.png"
-        with Image.open(path) as written:
-            cells_hw = written.height, written.width
-        if cells_hw != (1, 1):  # else its pixels are broken
-            size_hw = read_size(sample.path, first.config().data.max_pixels)
-            _write_map(path, _filled(boxed[sample.image_id], size_hw, cells_hw))
-    write_json(targets / _NOTES, {"threshold": threshold, "boxed": len(boxed), "first": hash_file(first.weights)})
+    kind = second_stage(first, targets, 0.5, len(fit), len(boxed), overrides).refine.target
+    threshold = copy_with_boxes(first, fit, boxed, maps, targets, kind)
     settings = second_stage(first, targets, threshold, len(fit), len(boxed), overrides)
     return loop.train(settings, source, out, False, console_of(SILENT))
 
@@ -183,17 +162,36 @@ def second_stage(
             "warmup_epochs": 0.5,
             "balance": "none",
         },
-        evaluation={"view": _VIEW, "threshold": None},
+        evaluation={"view": VIEW, "threshold": None},
     )
-    if overrides:
-        settings = _overridden(settings, overrides)
+    if _overridden(settings, overrides).refine.target == "box":
+        settings = settings.updated(**_of_boxes(before))
+    settings = _overridden(settings, overrides)
     conflict = switch_conflict(settings)
     if conflict:
         raise ConfigError(conflict)
     return settings
 
 
+def _of_boxes(before: Config) -> dict[str, Any]:
+    """The settings of a box regressor that differ from those of a segmenter.
+
+    With a frozen CNN it looks at the features of whole images, which are kept from the first run. Its box is whole in
+    one view: the mean of two maps with a box each would show what both or either cover.
+    """
+    cnn, default = before.backbone.cnn, RefineConfig()
+    frozen = before.backbone.stem == "cnn" and cnn.frozen
+    data = {"augment": "flip", "resize": list(before.data.input_size)} if frozen else {}
+    return {
+        "data": data,
+        "refine": {"target": "box", "trimap": default.trimap, "share": default.share},
+        "evaluation": {"view": "whole"},
+    }
+
+
 def _overridden(settings: Config, overrides: Sequence[str]) -> Config:
+    if not overrides:
+        return settings
     changed = load_config(None, overrides, settings.model_dump(mode="json"))
     for key in _OF_FIRST:
         own, asked = attrgetter(key)(settings), attrgetter(key)(changed)
@@ -202,116 +200,6 @@ def _overridden(settings: Config, overrides: Sequence[str]) -> Config:
     return changed
 
 
-def _read_notes(path: Path, first: RunFolder, boxed: Mapping[str, Annotation] | None) -> tuple[float, int]:
-    """Return the threshold of targets and how many come from boxes; DataError for those of another run or boxes.
-
-    boxed: true boxes by image id, None where a training goes on without naming them.
-    """
-    notes, again = load_json(path, "notes on targets"), f"remove {path.parent}, or choose another `out=`"
-    used: int = field(notes, "boxed", int, str(path))
-    (threshold,) = numbers([notes.get("threshold")], f"{path}: threshold")
-    if field(notes, "first", str, str(path)) != hash_file(first.weights):
-        raise DataError(f"{path.parent} has maps of another run than {first.path}, or of other weights: {again}")
-    if boxed is not None and len(boxed) != used:
-        raise DataError(f"{path.parent} has {used} maps from boxes, now {len(boxed)} images have boxes: {again}")
-    stored = notes.get("boxes_sha256")  # targets from before it was noted have none
-    if boxed is not None and stored is not None and stored != _hash_boxes(boxed):
-        raise DataError(f"{path.parent} has maps from other boxes of {used} images than those named now: {again}")
-    return threshold, used
-
-
-def _hash_boxes(boxed: Mapping[str, Annotation]) -> str:
-    """SHA-256 of the ids of images and their boxes to the hundredth of a pixel, whatever the order of either."""
-    found = sorted([name, sorted(np.round(one.boxes_xyxy, 2).tolist())] for name, one in boxed.items())
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
-
-
-def write_targets(
-    first: RunFolder,
-    samples: Sequence[Sample],
-    boxed: Mapping[str, Annotation],
-    folder: Path,
-    reporter: Reporter = SILENT,
-) -> None:
-    """Write the map of each image's label as an 8-bit PNG, and the threshold between object and background.
-
-    All or none is written; the map of an image that cannot be read is a single 0. The threshold is the run's own where
-    it was calibrated with boxes or is set, else the label-free one of these very maps: the mean of
-    ``halfway_threshold``.
-
-    Args:
-        first: the run whose maps they are.
-        samples: its training images.
-        boxed: true boxes by image id, which replace the maps of these images.
-        folder: where to write.
-        reporter: takes progress.
-
-    Raises:
-        DataError: the maps show nothing.
-    """
-    config, device = first.config(), find_device(None)
-    view = View.of(_VIEW, config.data)
-    method = as_seen(load_model(first.path, device), view)
-    batches = eval_loader(samples, config, view=_VIEW, on_broken=warn_of_left_out(reporter))
-    own = choose_threshold(first)
-    empty = empty_labels(config.data.empty_classes, first.class_names(), str(first.path))
-    halves, faint = [], 0
-    with (
-        atomic_folder(folder, _NOTES) as temporary,
-        reporter.progress("maps of the first run", len(samples)) as done,
-    ):
-        for found in predict(method, batches, device):
-            values = normalise_maps(np.asarray(found.label_map, dtype=np.float64))
-            if found.label in empty:
-                values = np.zeros_like(values)  # all of it is background
-            else:
-                faint += bool(values.std() < _FAINTEST)
-                halves.append(halfway_threshold(values.astype(np.float32)))
-            if found.sample.image_id in boxed:
-                values = _filled(boxed[found.sample.image_id], found.size_hw, (values.shape[0], values.shape[1]))
-            path = temporary / f"{found.sample.image_id}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_map(path, values)
-            done(1)
-        _mark_unread(temporary, samples)
-        if not halves or faint == len(halves):
-            raise DataError(f"the maps of {first.path} show nothing on its training images: train it again first")
-        label_free = own is None or own.source is ThresholdSource.LABEL_FREE
-        threshold = float(np.mean(halves)) if own is None or label_free else own.value
-        used = sum(sample.image_id in boxed for sample in samples)
-        notes = {"threshold": threshold, "boxed": used, "boxes_sha256": _hash_boxes(boxed)}
-        write_json(temporary / _NOTES, {**notes, "first": hash_file(first.weights)})
-
-
-def _write_map(path: Path, values: FloatArray) -> None:
-    Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
-
-
-def _mark_unread(folder: Path, samples: Sequence[Sample]) -> None:
-    """Write a map of one value for images without one: their pixels are broken, and training leaves them out too."""
-    for sample in samples:
-        path = folder / f"{sample.image_id}.png"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (1, 1)).save(path)
-
-
 def _annotations(source: DataSource, samples: Sequence[Sample]) -> dict[str, Annotation]:
     found = {sample.image_id: source.annotate(sample) for sample in samples}
     return {name: one for name, one in found.items() if one is not None and len(one.boxes_xyxy)}
-
-
-def _filled(annotation: Annotation, size_hw: tuple[int, int], cells_hw: tuple[int, int]) -> FloatArray:
-    """A map of (h, w) cells: the share of each cell that lies in a true box.
-
-    Boxes in every cell leave one corner out, as a training scales maps from their minimum: theirs would say nothing.
-    """
-    height, width = size_hw
-    mask = np.zeros((height, width), dtype=np.float32)
-    for x0, y0, x1, y1 in np.rint(annotation.boxes_xyxy).astype(int):
-        mask[max(0, y0) : y1, max(0, x0) : x1] = 1
-    cells = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(mask)[None], cells_hw)
-    found: FloatArray = cells[0].numpy().astype(np.float64)
-    if found.min() > 0:
-        found[0, 0] = 0
-    return found
