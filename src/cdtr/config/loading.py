@@ -49,7 +49,7 @@ def load_config(
     for override in overrides:
         tree = merge(tree, _parse_override(override))
     if tree.get("fidelity") == "official":
-        tree = merge(read_preset("_official"), tree)
+        tree = merge(_read_bundle(str(tree.get("method"))), tree)
     return checked_config(tree, str(source or "overrides"))
 
 
@@ -117,6 +117,12 @@ def read_preset(name: str) -> dict[str, Any]:
             "or give a .yaml file"
         )
     return _parse_yaml(entry.read_text(encoding="utf-8"), f"preset {name}")
+
+
+def _read_bundle(method: str) -> dict[str, Any]:
+    """Read what the released code of a method computes; without a bundle of its own that of CDTR."""
+    own = f"_official-{method}"
+    return read_preset(own if files("cdtr.presets").joinpath(f"{own}.yaml").is_file() else "_official")
 
 
 def _parse_yaml(text: str, origin: str) -> dict[str, Any]:
