@@ -172,7 +172,7 @@ class Diffusion(nn.Module):
         highest = maps.amax(dim=(1, 2), keepdim=True)
         return self.betas[number] * highest.masked_fill(highest <= 1e-12, float("inf"))
 
-    def strengths(self) -> dict[str, float]:
-        """The learned lambdas and betas by name."""
-        named = {"lambda": self.lambdas, "beta": self.betas}
-        return {f"{name}_{n + 1}": v for name, values in named.items() for n, v in enumerate(values.detach().tolist())}
+    def strengths(self) -> dict[str, Tensor]:
+        """The learned lambdas and betas of the blocks by name, scalars without a gradient."""
+        named = {"lambda": self.lambdas.detach(), "beta": self.betas.detach()}
+        return {f"{name}_{number + 1}": value for name, values in named.items() for number, value in enumerate(values)}

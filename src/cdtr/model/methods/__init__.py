@@ -1,6 +1,7 @@
 """Localization methods, one file each; the file's name is the method's name.
 
-Start with ``cdtr.py``, the method of the paper. ``catr.py`` and ``tscam.py`` are the same network with fewer modules.
+Start with ``cdtr.py``, the method of the paper. ``catr.py`` and ``tscam.py`` are the same network with fewer modules,
+``scm.py``, ``sat.py`` and ``lctr.py`` change parts of it; ``docs/methods/`` has a page of each.
 
 A method file, here or in another package that names it as an entry point ``cdtr.methods``, has
 

@@ -5,7 +5,7 @@ Evaluation is TS-CAM with attention scaled to [0, 1]: the diffusion only shapes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,22 +49,21 @@ class Scm(Cdtr):
             levels: Feature maps of the images' ``cnn``, if they are known already.
 
         Returns:
-            ``maps`` (B, C, h, w) of attention in [0, 1]; the scores that training learns are ``scm_logits`` of ``aux``.
+            ``maps`` (B, C, h, w) of attention in [0, 1]; the scores that training learns are ``scm_logits`` of ``aux``,
+            which has the lambdas and betas of the blocks as scalars too, for the log.
         """
         auxiliary = self.training if auxiliary is None else auxiliary
         output = super().forward(images, auxiliary, levels)
         x_out, attention = output.aux["x_out"], scale_maps(output.attention)
-        gated = {"scm_logits": pooled_logits(self.diffusion(x_out, attention))} if auxiliary else {}
-        return replace(output, maps=fuse(attention, x_out, self.maps), aux={**output.aux, **gated})
+        aux = dict(output.aux)
+        if auxiliary:
+            aux["scm_logits"] = pooled_logits(self.diffusion(x_out, attention))
+            aux |= self.diffusion.strengths()
+        return replace(output, maps=fuse(attention, x_out, self.maps), aux=aux)
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """Compute ``cls``, the cross-entropy of the gated class maps alone, and the terms of SBA and the guide."""
         return super().losses(replace(output, logits=output.aux["scm_logits"]), batch)
-
-    def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """Add the terms; the lambdas and betas of the blocks go to the log."""
-        total, _ = super().weigh(terms)
-        return total, self.diffusion.strengths()
 
 
 def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> Scm:
