@@ -104,6 +104,17 @@ def test_the_losses_are_those_of_the_loops():
     assert float(heavier["sat_norm"]) == pytest.approx(3 * norm, rel=1e-4)
 
 
+def test_images_without_an_object_do_not_count():
+    token, maps = SpatialToken(8, SatConfig()), torch.rand(4, 3, 5, requires_grad=True)
+    kept = torch.tensor([True, False, True, False])
+    found, alone = token.losses(maps, kept), token.losses(maps[kept])
+    assert all(torch.equal(found[name], alone[name]) for name in ("sat_area", "sat_norm"))
+    nothing = token.losses(maps, torch.zeros(4, dtype=torch.bool))
+    sum(nothing.values()).backward()
+    assert [float(value.detach()) for value in nothing.values()] == [0, 0]
+    assert not maps.grad.any()
+
+
 def test_the_filter_is_nearly_the_identity():
     found = smoothing_filter()[0, 0]
     assert float(found.sum()) == pytest.approx(1, abs=1e-6)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cdtr.config import load_config
 from cdtr.errors import ConfigError
 from cdtr.model.methods import build_method
+from cdtr.training.features import needs_pixels
 
 METHODS = ("scm", "sat", "lctr", "trilite", "cdtr_sat")
 SMOOTH = {"trilite": {"dropout_map": 0.0, "dropout_class": 0.0}}
@@ -69,3 +71,29 @@ def test_bf16_keeps_maps_and_losses_in_float32(name, tiny_config, batch):
 def test_a_single_class_is_refused(name, tiny_config):
     with pytest.raises(ConfigError, match=f"method {name} learns from what tells classes apart, .* has 1 class: add"):
         build(tiny_config, name, classes=1)
+
+
+def test_the_packaged_start_gives_the_classes_and_learns_the_maps(name, batch):
+    """Over the preset imagenet, on a tiny CNN: the fitted classifier's scores, and features that are kept."""
+    changes = {"method": name, "data.input_size": "[32, 32]", "guide.attention": "shared"}
+    if name == "trilite":
+        changes |= {"guide.enabled": "false", "guide.attention": "evidence"}
+    cnn = "backbone.cnn={name: test_efficientnet, weights: none, reductions: [8, 16]}"
+    config = load_config("imagenet", [f"{key}={value}" for key, value in changes.items()] + [cnn])
+    method = build_method(config, 3)
+    torch.nn.init.normal_(method.probe.convs[0].weight)
+    assert not needs_pixels(config)
+    levels = method.cnn.levels(batch.images)
+    output = method(batch.images.new_empty(6, 3, 0, 0), levels=levels)
+    expected = method.probe(method.cnn, method.cnn(batch.images, levels)).mean(dim=(2, 3))
+    torch.testing.assert_close(output.logits, expected, rtol=1e-3, atol=1e-3)
+    terms = method.losses(output, batch)
+    assert "foreground" in terms if name == "trilite" else "cls" in terms
+    method.weigh(terms)[0].backward()
+    frozen = [key for key, weight in method.named_parameters() if not weight.requires_grad]
+    assert {key.split(".")[0] for key in frozen} == {"backbone", "probe"}
+    missing = [key for key, w in method.named_parameters() if w.requires_grad and (w.grad is None or not w.grad.any())]
+    # SCM takes the attention alone from the transformer here, so what follows the last attention does not learn.
+    assert all(key.startswith(("backbone.vit.blocks.1", "backbone.vit.norm")) for key in missing)
+    assert missing == [] or name == "scm"
+    assert output.maps.shape == (6, 3, 4, 4)

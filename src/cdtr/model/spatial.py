@@ -43,17 +43,20 @@ class SpatialToken(nn.Module):
         """What a transformer of ``depth`` blocks has to compute for this token."""
         return Watch(token=self, blocks=min(self.config.blocks, depth))
 
-    def losses(self, maps: Tensor) -> dict[str, Tensor]:
+    def losses(self, maps: Tensor, has_object: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the terms that keep the map from being all or nothing.
 
         Args:
             maps: (B, h, w) in (0, 1), the mean mask over the last blocks.
+            has_object: (B,) booleans, the images whose maps count; None for all.
 
         Returns:
             ``sat_area``, the distance of the mean over the batch and its patches from ``sat.area``, and ``sat_norm``,
             the mean of ``G (1 - G)`` of the smoothed map ``G``, lowest where it is 0 or 1. With their weights.
         """
-        maps = maps.float()
+        maps = maps.float() if has_object is None else maps.float()[has_object]
+        if not maps.numel():
+            return {"sat_area": maps.sum(), "sat_norm": maps.sum()}
         smooth = F.conv2d(maps[:, None], self.smoothing, padding=1)
         return {
             "sat_area": self.config.area_weight * (maps.mean() - self.config.area).abs(),

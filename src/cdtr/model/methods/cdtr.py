@@ -165,7 +165,7 @@ class Cdtr(Method):
         labels, aux, has_object = batch.labels, output.aux, batch.has_object
         terms = {"cls": class_loss(aux.get("head_logits", output.logits), labels, batch.weights)}
         if self.spatial is not None:
-            terms |= self.spatial.losses(output.attention)
+            terms |= self.spatial.losses(output.attention, has_object)
         if self.csm is not None:
             terms["csm"] = self.csm.loss(aux["csm_logits"], labels, batch.weights)
         if self.ocm is not None:
