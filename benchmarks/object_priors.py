@@ -51,9 +51,10 @@ class PriorMaps(Method):
         resized = self.size_hw is not None and tuple(images.shape[-2:]) != self.size_hw
         shrink = {"size": self.size_hw, "mode": "bilinear", "antialias": True}
         seen = self.guide(F.interpolate(images, **shrink) if resized else images)
-        maps = seen.prior[:, None].expand_as(seen.x_guide)
+        maps = seen.prior if seen.prior.dim() == 4 else seen.prior[:, None].expand_as(seen.x_guide)
         logits = pooled_logits(seen.x_guide) if self.classifier is None else self.classifier(images).logits
-        return ModelOutput(logits, maps, scale_maps(seen.prior))
+        likeliest = maps[range(len(logits)), logits.argmax(dim=1)]
+        return ModelOutput(logits, maps, scale_maps(likeliest))
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """Return no terms: the prior is not trained."""

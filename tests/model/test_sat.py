@@ -176,7 +176,10 @@ def test_relative_and_rotary_positions_are_refused(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["maps.fuse=softplus"], "method sat has no maps.fuse softplus: expected product or attention or pseudo"),
+        (
+            ["maps.fuse=softplus"],
+            "method sat has no maps.fuse softplus: expected product or attention or pseudo or prior",
+        ),
         (["ocm.enabled=true"], "method sat has no OCM: set ocm.enabled=false"),
     ],
 )

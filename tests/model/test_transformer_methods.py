@@ -82,6 +82,8 @@ def test_the_packaged_start_gives_the_classes_and_learns_the_maps(name, batch):
     config = load_config("imagenet", [f"{key}={value}" for key, value in changes.items()] + [cnn])
     method = build_method(config, 3)
     torch.nn.init.normal_(method.probe.convs[0].weight)
+    if name != "trilite":
+        torch.nn.init.normal_(method.guide.direction)
     assert not needs_pixels(config)
     levels = method.cnn.levels(batch.images)
     output = method(batch.images.new_empty(6, 3, 0, 0), levels=levels)
@@ -96,4 +98,7 @@ def test_the_packaged_start_gives_the_classes_and_learns_the_maps(name, batch):
     # SCM takes the attention alone from the transformer here, so what follows the last attention does not learn.
     assert all(key.startswith(("backbone.vit.blocks.1", "backbone.vit.norm")) for key in missing)
     assert missing == [] or name == "scm"
+    evaluated = method.eval()(batch.images, levels=levels)
+    assert ("prior" in evaluated.aux) is (name != "trilite"), "maps are made with it in evaluation too"
+    assert "x_guide" not in evaluated.aux
     assert output.maps.shape == (6, 3, 4, 4)

@@ -273,7 +273,7 @@ def test_the_prior_is_higher_on_the_objects(images: Path):
     config = hybrid_config()
     method, store, samples = _store(config, images)
     assert method.guide is not None
-    fit_to_features(method.cnn, method.guide, samples, config, store, lambda _: None)
+    fit_to_features(method.cnn, [method.guide], samples, config, store, lambda _: None)
     batch = next(iter(eval_loader(samples, config)))
     method.eval()
     prior = method(batch.images, auxiliary=True).aux["prior"]
@@ -298,7 +298,7 @@ def test_the_classifier_is_fitted_before_training_and_stays(images: Path, tmp_pa
     assert method.probe is not None
     assert method.cnn is not None
     fit = [sample for sample in samples if sample.image_id in _trained_on(config, samples)]
-    fit_to_features(method.cnn, method.guide, fit, config, store, lambda _: None)
+    fit_to_features(method.cnn, [method.guide], fit, config, store, lambda _: None)
     fit_classifier(method.cnn, method.probe, fit, config, store, lambda _: None)
     kept = weights_of(tmp_path / "run")
     for name, weights in method.probe.state_dict().items():
@@ -358,7 +358,7 @@ def test_images_are_not_decoded_where_their_features_do(images: Path, monkeypatc
             monkeypatch.setattr(
                 features, "_batches", lambda chosen, config, _, warn: batches(chosen, config, None, warn)
             )
-        fit_to_features(method.cnn, method.guide, samples, config, store, lambda _: None)
+        fit_to_features(method.cnn, [method.guide], samples, config, store, lambda _: None)
         fit_classifier(method.cnn, method.probe, samples, config, store, lambda _: None)
         counts.append(len(decoded))
         found.append(method.state_dict())

@@ -43,9 +43,10 @@ from cdtr.config.sections import (
     WeightingConfig,
 )
 from cdtr.config.switches import for_inference, is_on, switch_names, switched_by_method, without_modules
-from cdtr.config.types import REFINED, AttentionReduce, Padding, Prior, ViewName
+from cdtr.config.types import OF_CNN, REFINED, AttentionReduce, Padding, Prior, ViewName
 
 __all__ = [
+    "OF_CNN",
     "PAPER_PROTOCOL",
     "REFINED",
     "Ablation",

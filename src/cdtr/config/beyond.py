@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdtr.config.sections import Config
-from cdtr.config.types import REFINED
+from cdtr.config.types import OF_CNN, REFINED
 
 _BALANCE = {"sampling": "balanced sampling", "weights": "class weights"}
 _FEATURES_OF_SMALL = 2  # a run without a recipe counts as `small` from this many features beyond the paper on
@@ -26,7 +26,7 @@ def beyond_paper(config: Config) -> dict[str, str]:
         "stem": _stem(config),
         "frozen": "frozen transformer" if config.backbone.frozen else None,
         "classifier": "classifier of CNN features" if _probes(config) else None,
-        "fuse": None if config.maps.fuse == "product" else f"{_fused(config)} maps",
+        "fuse": None if config.maps.fuse == "product" else _fused(config),
         "padding": "replicate padding" if config.maps.padding == "replicate" else None,
         "balance": _BALANCE.get(config.train.balance),
         "refine": _second_stage(config),
@@ -64,12 +64,12 @@ def switch_conflict(config: Config) -> str:
             "the guide is what learns from maps" if config.ocm.prior == "maps" else "it compares the guide's features"
         )
         return f"ocm.prior {config.ocm.prior} needs guide.enabled: {reason}"
-    if _prior_in_use(config) == "shared" and not (
+    if _prior_in_use(config) in OF_CNN and not (
         config.guide.features == "backbone" and config.backbone.stem == "cnn" and config.backbone.cnn.frozen
     ):
         return (
-            "the prior shared needs guide.features backbone, backbone.stem cnn and backbone.cnn.frozen true: it is a "
-            "direction in the features of a frozen CNN"
+            f"the prior {_prior_in_use(config)} needs guide.features backbone, backbone.stem cnn and "
+            "backbone.cnn.frozen true: it is a direction in the features of a frozen CNN"
         )
     if config.backbone.frozen and config.backbone.weights == "none":
         return (
@@ -101,8 +101,12 @@ def _probes(config: Config) -> bool:
 
 
 def _fused(config: Config) -> str:
-    """The map that ``maps.fuse`` stands for: without OCM its pseudo map is the attention that it is made of."""
-    return "attention" if config.maps.fuse == "pseudo" and config.ocm.enabled is False else config.maps.fuse
+    """What the maps are made of: without a prior, or without OCM, what ``maps.fuse`` then stands for."""
+    if config.maps.fuse not in {"prior", "pseudo"}:
+        return f"{config.maps.fuse} maps"
+    if config.maps.fuse == "prior" and _prior_in_use(config) in OF_CNN:
+        return "maps with the prior"
+    return "attention maps" if config.ocm.enabled is False else "pseudo maps"
 
 
 def _second_stage(config: Config) -> str | None:

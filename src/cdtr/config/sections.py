@@ -95,8 +95,8 @@ class BackboneConfig(Section):
 class MapsConfig(Section):
     """How the localization maps are computed."""
 
-    # Eq. 3; with the softplus of the class maps; or one map for all classes, the attention or M_ocm
-    fuse: Literal["product", "softplus", "attention", "pseudo"] = "product"
+    # Eq. 3; with the softplus of the class maps; one map for all classes, the attention or M_ocm; M_ocm plus the prior
+    fuse: Literal["product", "softplus", "attention", "pseudo", "prior"] = "product"
     evidence: Literal["sum", "mean"] = "sum"  # of X_out and X_csm, in the maps (row 18)
     padding: Padding = "zeros"  # at the image's border, of the convolutions over the patch grid but SKI's
 

@@ -38,9 +38,12 @@ def for_inference(config: Config) -> Config:
     """Leave out what only training needs.
 
     Returns:
-        The settings for building a trained method, which has no weights of those parts.
+        The settings for building a trained method, which has no weights of those parts. The guide and its prior stay
+        where the maps are made with the prior.
     """
-    return config.updated(**{spec.name: dict(spec.inference) for spec in specs_of(config) if spec.inference})
+    needed = {"guide", "ocm"} if config.maps.fuse == "prior" else set()
+    left = [spec for spec in specs_of(config) if spec.inference and spec.name not in needed]
+    return config.updated(**{spec.name: dict(spec.inference) for spec in left})
 
 
 def without_modules(config: Config) -> Config:

@@ -38,7 +38,7 @@ class Guidance:
 
     Attributes:
         x_guide: (B, C, h, w), class maps.
-        prior: (B, h, w), the object prior, higher on objects; None without a prior.
+        prior: The object prior, higher on objects: (B, h, w), or (B, K, h, w), one for each class; None without one.
     """
 
     x_guide: Tensor
@@ -61,8 +61,8 @@ class Guide(nn.Module):
         cnn: The CNN whose features the guide uses instead of its own; not a part of the guide.
 
     Attributes:
-        direction: (C,), the direction of the prior ``shared`` in the normalised features, set before training by
-            ``cdtr.training.features``; None with another prior.
+        direction: The prior ``shared`` (C,) or ``by_class`` (K, C) as a direction in the normalised features, set
+            before training by ``cdtr.training.features``; None with another prior.
         agreement: (C,), the running correlation of evidence and prior in each class. It is negative for a class that
             is recognised by the background, such as smooth steel; the evidence then counts with the opposite sign.
     """
@@ -86,7 +86,8 @@ class Guide(nn.Module):
         self.prior = prior
         self.register_buffer("agreement", torch.zeros(classes))
         self._cnn = () if cnn is None else (cnn,)  # in a tuple, so that its weights are not the guide's
-        fitted = None if prior != "shared" or cnn is None else torch.zeros(sum(cnn.channels))
+        shapes = {"shared": (), "by_class": (classes,)}
+        fitted = None if prior not in shapes or cnn is None else torch.zeros(*shapes[prior], sum(cnn.channels))
         self.register_buffer("direction", fitted)
         if cnn is not None:
             self.of_levels = LevelConv(cnn, classes)
@@ -129,48 +130,65 @@ class Guide(nn.Module):
         """Compute any prior of the CNN's features, whichever the guide trains with.
 
         Args:
-            prior: A name in ``PRIORS``, or ``shared``, which needs a fitted ``direction``.
+            prior: A name in ``PRIORS``, or that of ``direction``.
             images: (B, 3, H, W), normalised.
             levels: (B, C_i, h_i, w_i) each, the normalised features of ``cnn``.
 
         Returns:
-            (B, h, w), higher on objects.
+            (B, h, w), higher on objects; ``by_class`` (B, K, h, w), one for each class.
 
         Raises:
-            ConfigError: The guide has no CNN, or no direction for ``shared``.
+            ConfigError: The guide has no CNN, or no direction.
         """
         if not self._cnn:
             raise ConfigError("the guide has features of its own: expected guide.features backbone")
         (cnn,) = self._cnn
         if prior in OF_COLOURS:
             return _of_patches(prior, images, self.grid_hw)
-        if prior != "shared":
+        if prior in PRIORS:
             weighted = [share * level for share, level in zip(cnn.shares(), levels, strict=True)]
             return PRIORS[prior](cnn.join(weighted))
-        if self.direction is None:
-            raise ConfigError("the guide has no direction of the prior shared: expected ocm.prior shared")
-        parts = torch.split(self.direction, cnn.channels)
+        found = self.directed_maps(levels)
+        if found is None:
+            raise ConfigError(f"the guide has no direction of the prior {prior}: expected ocm.prior {prior}")
+        return found
+
+    def directed_maps(self, levels: Sequence[Tensor] | None) -> Tensor | None:
+        """Compute the products of the CNN's features with ``direction``.
+
+        Args:
+            levels: (B, C_i, h_i, w_i) each, the normalised features of ``cnn``.
+
+        Returns:
+            (B, h, w) of the prior ``shared``, (B, K, h, w) of ``by_class``; None with another prior.
+        """
+        if self.direction is None or levels is None or not self._cnn:
+            return None
+        (cnn,) = self._cnn
+        parts = torch.split(self.direction.reshape(-1, self.direction.shape[-1]), cnn.channels, dim=1)
         along = [
-            torch.einsum("bchw,c->bhw", level.detach().float(), part)[:, None]
+            torch.einsum("bchw,kc->bkhw", level.detach().float(), part)
             for level, part in zip(levels, parts, strict=True)
         ]
-        return cnn.add(along).squeeze(1)
+        found = cnn.add(along)
+        return found.squeeze(1) if self.direction.dim() == 1 else found
 
-    def prior_of(self, computed: Tensor | None, given: Tensor | None) -> Tensor | None:
+    def prior_of(self, computed: Tensor | None, given: Tensor | None, labels: Tensor) -> Tensor | None:
         """Choose the prior of a batch.
 
         Args:
-            computed: (B, h, w), that of ``forward``, if it has one.
+            computed: (B, h, w) or (B, K, h, w), that of ``forward``, if it has one.
             given: (B, H, W), the maps that came with the images, if any.
+            labels: (B,) int64, which of the classes' priors are those of the images.
 
         Returns:
-            (B, h, w): the maps averaged over each patch where the prior is ``maps``, else ``computed``.
+            (B, h, w): the maps averaged over each patch where the prior is ``maps``, else ``computed`` of the labels.
 
         Raises:
             DataError: The prior is ``maps``, and the batch has none.
         """
         if self.prior != "maps":
-            return computed
+            return computed if computed is None or computed.dim() == 3 else computed[range(len(labels)), labels]
         if given is None:
             raise DataError("the prior is that of maps, and the batch has none: expected Batch.prior")
         return F.adaptive_avg_pool2d(given.float()[:, None], self.grid_hw).squeeze(1)

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from cdtr.model.maps import standardised
 
-_PENALTY, _PENALTY_OF_REFIT = 3.0, 1.0  # in multiples of the mean variance of a feature
-_OBJECT, _BACKGROUND = 0.08, 0.80  # shares of an image's cells, the highest and the lowest
+PENALTY, PENALTY_OF_REFIT = 3.0, 1.0  # in multiples of the mean variance of a feature
+OBJECT, BACKGROUND = 0.08, 0.80  # shares of an image's cells, the highest and the lowest
 
 
 def shared_direction(features: Tensor, mirrored: Tensor, targets: Sequence[Tensor]) -> Tensor:
@@ -35,31 +35,38 @@ def shared_direction(features: Tensor, mirrored: Tensor, targets: Sequence[Tenso
     Returns:
         (C,) float32, of unit length: its product with a cell's features is higher on objects.
     """
-    mean, covariance = _moments(features)
+    mean, covariance = moments(features)
     wanted = torch.stack([standardised(target.float()) for target in targets]).mean(dim=0)
-    direction = _ridge(features, mean, covariance, wanted, _PENALTY)
-    found = _along(features, direction) + _along(mirrored, direction).flip(-1)
-    direction = _ridge(features, mean, covariance, _contrasted(found), _PENALTY_OF_REFIT)
+    direction = ridge(features, mean, covariance, wanted, PENALTY)
+    found = along(features, direction) + along(mirrored, direction).flip(-1)
+    direction = ridge(features, mean, covariance, contrasted(found), PENALTY_OF_REFIT)
     unit: Tensor = direction / direction.norm().clamp_min(torch.finfo(torch.float32).tiny)
     return unit
 
 
-def _contrasted(maps: Tensor) -> Tensor:
-    """Targets of the second regression: positive on each image's highest cells, negative on its lowest, else 0."""
+def contrasted(maps: Tensor) -> Tensor:
+    """Make the targets of a second regression from the maps of a first.
+
+    Args:
+        maps: (N, h, w).
+
+    Returns:
+        (N, h, w), of mean 0 in each image: positive on its highest 8% of cells, negative on its lowest 80%, else 0.
+    """
     flat = maps.flatten(1)
-    low, high = torch.quantile(flat, torch.tensor([_BACKGROUND, 1 - _OBJECT], device=maps.device), dim=1)
-    objects = (maps > high[:, None, None]).float() / _OBJECT
-    wanted: Tensor = objects - (maps < low[:, None, None]).float() / _BACKGROUND
+    low, high = torch.quantile(flat, torch.tensor([BACKGROUND, 1 - OBJECT], device=maps.device), dim=1)
+    objects = (maps > high[:, None, None]).float() / OBJECT
+    wanted: Tensor = objects - (maps < low[:, None, None]).float() / BACKGROUND
     return wanted
 
 
-def _along(features: Tensor, direction: Tensor) -> Tensor:
-    """The products (N, h, w) of features with a direction, image by image, in float32."""
+def along(features: Tensor, direction: Tensor) -> Tensor:
+    """Compute the products (N, h, w) of features (N, C, h, w) with a direction (C,), image by image, in float32."""
     return torch.stack([torch.einsum("chw,c->hw", image.float(), direction) for image in features])
 
 
-def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (C,) and covariance (C, C) of all cells."""
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute mean (C,) and covariance (C, C) of all cells of features (N, C, h, w), in float64."""
     channels = features.shape[1]
     total, squares, count = features.new_zeros(channels, dtype=torch.float64), 0, 0
     for image in features:
@@ -72,13 +79,28 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
     return mean, covariance
 
 
-def _ridge(features: Tensor, mean: Tensor, covariance: Tensor, targets: Tensor, penalty: float) -> Tensor:
-    """Weights (C,) of the ridge regression of ``targets`` (N, h, w) on the features."""
+def ridge(features: Tensor, mean: Tensor, covariance: Tensor, targets: Tensor, penalty: float) -> Tensor:
+    """Fit a ridge regression.
+
+    Args:
+        features: (N, C, h, w).
+        mean: (C,), of the features' cells.
+        covariance: (C, C), likewise.
+        targets: (N, h, w).
+        penalty: In multiples of the mean variance of a feature.
+
+    Returns:
+        (C,) float32.
+    """
     centred = (targets - targets.mean()).double()
     product = torch.zeros_like(mean)
     for image, target in zip(features, centred, strict=True):
         product += (image.flatten(1).double() - mean[:, None]) @ target.flatten()
-    damping = penalty * covariance.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
-    damped = covariance + damping * torch.eye(len(mean), dtype=torch.float64, device=mean.device)
-    weights: Tensor = torch.linalg.solve(damped, product / targets.numel())
+    weights: Tensor = torch.linalg.solve(damped(covariance, penalty, covariance), product / targets.numel())
     return weights.float()
+
+
+def damped(covariance: Tensor, penalty: float, scale: Tensor) -> Tensor:
+    """Add ``penalty`` times the mean of the diagonal of ``scale`` (C, C) to the diagonal of ``covariance`` (C, C)."""
+    damping = penalty * scale.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
+    return covariance + damping * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)

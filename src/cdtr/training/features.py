@@ -14,6 +14,7 @@ from cdtr.data.batches import OnBroken
 from cdtr.data.loader import eval_loader
 from cdtr.errors import DataError
 from cdtr.image_files.tar_members import in_tar
+from cdtr.model.class_prior import class_directions
 from cdtr.model.cnn import CnnFeatures, LevelConv, fine_features
 from cdtr.model.guide import Guide
 from cdtr.model.linear_probe import fit_probe
@@ -80,7 +81,7 @@ def prepare_features(
         prepared.on_broken.known.update(store.broken)  # other processes have warned of theirs
     if new:
         guide, probe = getattr(method, "guide", None), getattr(method, "probe", None)
-        taught, warn = guide if isinstance(guide, Guide) else None, prepared.on_broken
+        taught, warn = [guide] if isinstance(guide, Guide) else [], prepared.on_broken
         fit_to_features(cnn, taught, prepared.fit, prepared.config, store, say, warn, prepared.empty)
         if isinstance(probe, LevelConv):
             fit_classifier(cnn, probe, prepared.fit, prepared.config, store, say, warn)
@@ -89,7 +90,7 @@ def prepare_features(
 
 def fit_to_features(
     cnn: CnnFeatures,
-    guide: Guide | None,
+    guides: Sequence[Guide],
     samples: Sequence[Sample],
     config: Config,
     store: FeatureStore | None,
@@ -97,13 +98,13 @@ def fit_to_features(
     on_broken: OnBroken | None = None,
     empty: Sequence[int] = (),
 ) -> None:
-    """Fit the normalisation of a frozen CNN's features, and the prior ``shared`` where the guide has it.
+    """Fit the normalisation of a frozen CNN's features, and the priors ``shared`` and ``by_class`` of guides.
 
     At most 600 images are looked at, chosen by the seed with equal classes as far as possible.
 
     Args:
         cnn: The features; their normalisation is settled here.
-        guide: Gets its direction, if its prior is ``shared``.
+        guides: Each gets the direction of its prior, if that is one.
         samples: The training images.
         config: The settings of the training.
         store: Where the features of the images are kept; None computes them.
@@ -112,20 +113,21 @@ def fit_to_features(
         empty: Labels of classes without an object: the prior is fitted without their images.
     """
     chosen = fair_sample(samples, FITTED, config.seed)
-    shared = guide is not None and guide.direction is not None
-    fine = fine_features(cnn, config.data) if shared else None
+    directed = [guide for guide in guides if guide.direction is not None]
+    fine = fine_features(cnn, config.data) if directed else None
     device = next(cnn.network.parameters()).device
     coarsest = sum(stride <= _COARSEST for stride in cnn.reductions) or 1
     sums = [torch.zeros(2, count, dtype=torch.float64, device=device) for count in cnn.channels]
     joined: tuple[list[Tensor], list[Tensor]] = ([], [])
     targets: list[Tensor] = []
+    labels: list[Tensor] = []
     seen = 0
     with torch.no_grad():
         for batch in _batches(chosen, config, store if fine is None else None, on_broken):
             images = batch.images.to(device)
             seen += len(images)
             kept = ~torch.isin(batch.labels, torch.tensor(empty)).to(device) if empty else slice(None)
-            for mirrored in (False, True) if shared else (False,):
+            for mirrored in (False, True) if directed else (False,):
                 levels = raw_levels(cnn, store, batch, mirrored)
                 joined[mirrored].append(cnn.join(levels[:coarsest])[kept].half())
                 if not mirrored:
@@ -134,12 +136,13 @@ def fit_to_features(
                         total += torch.stack([cells.mean(dim=1), cells.square().mean(dim=1)]) * len(images)
             if fine is not None:
                 targets.append(_targets(fine, images, cnn.grid_hw)[kept])
+                labels.append(batch.labels.to(device)[kept])
     if not seen:
         raise DataError(f"none of the {len(chosen)} training images can be read: replace or delete the files")
     means = [total[0] / seen for total in sums]
     variances = [(total[1] / seen - mean.square()).clamp_min(1e-8) for total, mean in zip(sums, means, strict=True)]
     cnn.settle([mean.float() for mean in means], [variance.float() for variance in variances])
-    if guide is None or guide.direction is None:
+    if not directed:
         return
     fitted = sum(map(len, joined[0]))
     if not fitted:
@@ -151,10 +154,21 @@ def fit_to_features(
     for parts in joined:
         for part in parts:
             part.copy_((part.float() - middle) * weights)
-    found = shared_direction(torch.cat(joined[0]), torch.cat(joined[1]), torch.cat(targets).unbind(1))
-    guide.direction.zero_()
-    guide.direction[:channels] = found * shares[:channels].float()
-    say(f"prior shared: a direction in {channels} features of {fitted} images")
+    features, flipped, simple = torch.cat(joined[0]), torch.cat(joined[1]), torch.cat(targets).unbind(1)
+    for guide in directed:
+        assert guide.direction is not None
+        if guide.prior == "shared":
+            found = shared_direction(features, flipped, simple)
+            say(f"prior shared: a direction in {channels} features of {fitted} images")
+        else:
+            of_classes = class_directions(features, flipped, simple, torch.cat(labels), len(guide.direction))
+            found = of_classes.directions
+            say(
+                f"prior by_class: a direction for each class in {channels} features of {fitted} images, "
+                f"{of_classes.told_apart:.0%} by what tells the classes apart"
+            )
+        guide.direction.zero_()
+        guide.direction[..., :channels] = found * shares[:channels].float()
 
 
 def fit_classifier(

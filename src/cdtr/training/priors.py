@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cdtr.config import Config
+from cdtr.config import OF_CNN, Config, Prior
 from cdtr.data.loader import eval_loader
 from cdtr.errors import ConfigError
 from cdtr.model.cnn import CnnFeatures
@@ -20,7 +20,7 @@ from cdtr.training.feature_store import FeatureStore, in_small_batches
 from cdtr.training.features import can_cache, fit_to_features, raw_levels
 from cdtr.training.log import Say
 
-COMPARED = ("shared", "border", "contrast", "rarity")
+COMPARED = ("by_class", "shared", "border", "contrast", "rarity")
 
 
 def priors_of_images(
@@ -31,8 +31,8 @@ def priors_of_images(
     The features are kept on disk where the settings allow it, so that a training on the same images finds them.
 
     Args:
-        config: The settings; the guide must take the CNN's features and the prior ``shared``.
-        fitted: Training images that the prior ``shared`` is fitted to, at most 600 of them.
+        config: The settings; the guide must take the CNN's features and the prior ``shared`` or ``by_class``.
+        fitted: Training images that these two are fitted to, at most 600 of them.
         shown: The images whose priors are wanted.
         classes: Number of classes.
         say: Takes lines.
@@ -51,28 +51,39 @@ def priors_of_images(
     if not isinstance(cnn, CnnFeatures) or not isinstance(guide, Guide) or guide.direction is None:
         raise ConfigError(
             "priors are compared on the features of a frozen CNN: expected backbone.stem cnn, guide.features backbone "
-            "and ocm.prior shared, as in the preset imagenet"
+            "and ocm.prior shared or by_class, as in the preset imagenet"
         )
+    guides: dict[str, Guide] = {name: _sibling(guide, name, classes, config, cnn) for name in OF_CNN}
+    guides[str(guide.prior)] = guide
     method.to(accelerator.device).eval()
     store = None
     if can_cache(config, fitted):
         store = FeatureStore(cnn, config.data)
         unique = {sample.image_id: sample for sample in (*fitted, *shown)}
         store.fill(list(unique.values()), config, accelerator, say)
-    fit_to_features(cnn, guide, fitted, config, store, say)
+    fit_to_features(cnn, list(guides.values()), fitted, config, store, say)
     read: list[Sample] = []
     maps: dict[str, list[Tensor]] = {name: [] for name in COMPARED}
     with torch.no_grad():
         for batch in eval_loader(shown, in_small_batches(config)):
             images = batch.images.to(accelerator.device)
             read += batch.samples
+            labels = batch.labels.to(accelerator.device)
             found: dict[str, Tensor] = {}
             for flipped in (False, True):
                 view = images.flip(-1) if flipped else images
                 features = cnn(view, raw_levels(cnn, store, batch, flipped))
                 for name in COMPARED:
-                    seen = standardised(guide.prior_maps(name, view, features))
+                    maker = guides.get(name, guide)
+                    every = maker.prior_maps(name, view, features)
+                    seen = standardised(every if every.dim() == 3 else every[range(len(labels)), labels])
                     found[name] = found.get(name, 0) + (seen.flip(-1) if flipped else seen)
             for name, both in found.items():
                 maps[name].append(standardised(both).cpu())
     return read, {name: torch.cat(parts) for name, parts in maps.items()}
+
+
+def _sibling(guide: Guide, prior: Prior, classes: int, config: Config, cnn: CnnFeatures) -> Guide:
+    """A guide on the same features with another prior."""
+    padding = config.maps.padding
+    return Guide(classes, guide.grid_hw, 1, config.guide, padding, prior, cnn)  # patches are those of the features

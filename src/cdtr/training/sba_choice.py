@@ -97,7 +97,7 @@ def _settle_sba(
     loader = eval_loader(fair_sample(probed, settings.probe_images, config.seed), config)
     prior = config.ocm.prior
     # The probe has neither maps nor a CNN.
-    of_colours: Prior = "border" if prior == "none" or prior == "maps" or prior == "shared" else prior
+    of_colours: Prior = prior if prior == "contrast" or prior == "rarity" else "border"
     clip_fit = probe_clip(clip, text, loader, config.data, settings, of_colours)
     reason = None if settings.enabled is True else _reason_against(clip_fit, settings)
     keep = reason is None

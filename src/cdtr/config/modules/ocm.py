@@ -17,6 +17,7 @@ _PRIOR_WORDS = {
     "contrast": ", starts from what is of another colour than the image's border",
     "rarity": ", starts from what is rare in the image",
     "shared": ", starts from what is alike in the objects of all training images, in a CNN's features",
+    "by_class": ", starts from what is alike in the objects of each class, in a CNN's features",
     "maps": ", starts from maps of another tool",
 }
 

@@ -18,7 +18,7 @@ from cdtr.model.backbone import Backbone, Tokens, VitBackbone
 from cdtr.model.cnn import CnnFeatures, LevelConv
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guidance, Guide
-from cdtr.model.maps import class_evidence, class_loss, mean_attention, pooled_logits
+from cdtr.model.maps import class_evidence, class_loss, mean_attention, pooled_logits, standardised
 from cdtr.model.ocm import Ocm
 from cdtr.model.sba import Sba
 from cdtr.model.ski import Ski
@@ -116,14 +116,13 @@ class Cdtr(Method):
             aux["m_ocm"] = self.ocm(tokens.attention)
         if self.ski is not None and auxiliary:
             aux["x_ski"], aux["ski_logits"], aux["ski_offset_rms"] = self.ski(x_out, aux["x_csm"], m_ca)
-        if auxiliary:
-            aux |= self._guidance(images, tokens)
+        aux |= self._guidance(images, tokens, auxiliary)
         evidence = class_evidence(aux)
         if auxiliary and self.csm is not None:
             aux["evidence"] = evidence
         if self.maps.evidence == "mean" and "x_csm" in aux:
             evidence = evidence / 2
-        return ModelOutput(pooled_logits(x_out), fuse(m_ca, evidence, self.maps, aux.get("m_ocm")), m_ca, aux)
+        return ModelOutput(pooled_logits(x_out), fuse(m_ca, evidence, self.maps, aux), m_ca, aux)
 
     def _tokens(self, images: Tensor, levels: Sequence[Tensor] | None, watch: Watch = NOTHING_MORE) -> Tokens:
         """The tokens, and what ``watch`` or the spatial token asks for besides, which a transformer of timm has."""
@@ -134,16 +133,19 @@ class Cdtr(Method):
 
     def _attention(self, tokens: Tokens) -> Tensor:
         """The attention (B, h, w): ``M*_ca``, or the map of the spatial token."""
-        if tokens.spatial is not None:
-            return tokens.spatial.mean(dim=1)
-        return mean_attention(tokens.attention, self.attention_reduce)
+        own = tokens.spatial
+        return mean_attention(tokens.attention, self.attention_reduce) if own is None else own.mean(dim=1)
 
-    def _guidance(self, images: Tensor, tokens: Tokens) -> dict[str, Tensor]:
-        """Output of the guide by name; empty without one."""
-        if self.guide is None:
-            return {}
-        seen = self.guide(images, tokens.features)
-        return {"x_guide": seen.x_guide} | ({} if seen.prior is None else {"prior": seen.prior})
+    def _guidance(self, images: Tensor, tokens: Tokens, auxiliary: bool) -> dict[str, Tensor]:
+        """Output of the guide by name: without ``auxiliary`` the prior alone, where maps are made with it."""
+        found: dict[str, Tensor] = {}
+        prior = None
+        if self.guide is not None and auxiliary:
+            seen = self.guide(images, tokens.features)
+            found["x_guide"], prior = seen.x_guide, seen.prior
+        elif self.guide is not None and self.maps.fuse == "prior":
+            prior = self.guide.directed_maps(tokens.features)
+        return found if prior is None else found | {"prior": prior}
 
     def _class_maps(self, tokens: Tokens) -> Tensor:
         """``X_out`` (B, C, h, w)."""
@@ -174,7 +176,7 @@ class Cdtr(Method):
             terms["ski"] = self.ski.loss(aux["ski_logits"], labels, batch.weights)
         evidence = class_evidence(aux)[range(len(labels)), labels]
         if self.guide is not None:
-            seen = Guidance(aux["x_guide"], self.guide.prior_of(aux.get("prior"), batch.prior))
+            seen = Guidance(aux["x_guide"], self.guide.prior_of(aux.get("prior"), batch.prior, labels))
             m_ocm = aux["m_ocm"].float() if self.ocm is not None and self.ocm.config.prior != "none" else None
             terms |= self.guide.losses(seen, output.attention, evidence, labels, m_ocm, batch.weights, has_object)
         if self.sba is not None:
@@ -210,7 +212,7 @@ class Cdtr(Method):
         return total, lambdas
 
 
-def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig, m_ocm: Tensor | None = None) -> Tensor:
+def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig, aux: Mapping[str, Tensor] | None = None) -> Tensor:
     """Compute the localization maps ``M_fuse`` of Eq. 3, the product of attention and class maps.
 
     Args:
@@ -218,15 +220,24 @@ def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig, m_ocm: Tensor | Non
         evidence: (B, C, h, w), class maps ``X_out + X_csm`` of any sign.
         config: ``maps.fuse`` ``product`` is Eq. 3. Where the class map of a class is negative all over the image, as
             that of a class that is not recognised, the product is inverted attention; ``softplus`` of the class maps
-            avoids that. ``attention`` and ``pseudo`` leave the class maps out: every class has the same map, the
-            attention or OCM's pseudo map, as sharp as the patches.
-        m_ocm: (B, h, w), the pseudo map of OCM; without OCM ``pseudo`` is the attention that it would be made of.
+            avoids that. The others leave the class maps out: ``attention`` and ``pseudo`` give every class the same
+            map, the attention or OCM's pseudo map, as sharp as the patches; ``prior`` adds the object prior to the
+            pseudo map, each of mean 0 and variance 1.
+        aux: Has OCM's pseudo map as ``m_ocm`` (B, h, w), and the object prior as ``prior``, (B, h, w) or (B, C, h, w)
+            for one of each class. Without a prior ``prior`` is ``pseudo``, and without OCM ``pseudo`` is the attention
+            that it would be made of.
 
     Returns:
         (B, C, h, w).
     """
-    if config.fuse in {"attention", "pseudo"}:
-        found = m_ocm if config.fuse == "pseudo" and m_ocm is not None else m_ca
+    if config.fuse in {"attention", "pseudo", "prior"}:
+        aux = aux or {}
+        found = m_ca if config.fuse == "attention" else aux.get("m_ocm", m_ca)
+        if config.fuse == "prior" and "prior" in aux:
+            prior = aux["prior"].float()
+            scaled = standardised(prior.reshape(-1, *prior.shape[-2:])).reshape(len(prior), -1, *prior.shape[-2:])
+            joined: Tensor = standardised(found.float())[:, None] + scaled
+            return joined.expand_as(evidence)
         return found[:, None].expand_as(evidence)
     return m_ca[:, None] * (F.softplus(evidence) if config.fuse == "softplus" else evidence)
 

@@ -66,14 +66,12 @@ class Lctr(Cdtr):
         relational = m_ca if tokens.relational is None else tokens.relational.mean(dim=1)
         x_out = self.head(tokens.patches, m_ca)
         logits = pooled_logits(near_mean(x_out) if self.config.pool_logits else x_out)
-        aux = {"x_out": x_out, "relational": relational}
-        if auxiliary:
-            aux |= self._guidance(images, tokens)
+        aux = {"x_out": x_out, "relational": relational, **self._guidance(images, tokens, auxiliary)}
         if self.probe is not None and self.cnn is not None and tokens.features is not None:
             aux["head_logits"] = logits
             logits = pooled_logits(self.probe(self.cnn, tokens.features))
         evidence = x_out if self.maps.fuse == "softplus" else F.relu(x_out)
-        return ModelOutput(logits, fuse(relational, evidence, self.maps), m_ca, aux)
+        return ModelOutput(logits, fuse(relational, evidence, self.maps, aux), m_ca, aux)
 
     def _shown_to_clip(self, output: ModelOutput, evidence: Tensor) -> tuple[Tensor, Tensor]:
         if self.config.sba_attention == "relational":
@@ -95,7 +93,7 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
     """
     require_classes(config, classes)
     vit = require_transformer(config, backbone)
-    require_plain_maps(config, "product", "softplus", "attention", "pseudo")
+    require_plain_maps(config, "product", "softplus", "attention", "pseudo", "prior")
     if config.backbone.attention_reduce != "mean":
         raise ConfigError(
             f"method lctr takes 1 - the mean attention, which backbone.attention_reduce "

@@ -30,7 +30,8 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
     """
     require_classes(config, classes)
     vit = require_transformer(config, backbone, appends=True)
-    require_plain_maps(config, "product", "attention", "pseudo")
+    require_plain_maps(config, "product", "attention", "pseudo", "prior")
     arguments = parts(config, classes, backbone, sba)
-    arguments["maps"] = config.maps.model_copy(update={"fuse": "attention"})
+    if config.maps.fuse == "product":
+        arguments["maps"] = config.maps.model_copy(update={"fuse": "attention"})
     return Cdtr(spatial=SpatialToken(vit.dim, config.section(SatConfig)), **arguments)

@@ -59,7 +59,7 @@ class Scm(Cdtr):
         if auxiliary:
             aux["scm_logits"] = pooled_logits(self.diffusion(x_out, attention))
             aux |= self.diffusion.strengths()
-        return replace(output, maps=fuse(attention, x_out, self.maps), aux=aux)
+        return replace(output, maps=fuse(attention, x_out, self.maps, aux), aux=aux)
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """Compute ``cls``, the cross-entropy of the gated class maps alone, and the terms of SBA and the guide."""
@@ -77,6 +77,6 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
     """
     require_classes(config, classes)
     require_transformer(config, backbone)
-    require_plain_maps(config, "product", "softplus", "attention", "pseudo")
+    require_plain_maps(config, "product", "softplus", "attention", "pseudo", "prior")
     diffusion = Diffusion(config.section(ScmConfig), backbone.grid_hw)
     return Scm(diffusion, **parts(config, classes, backbone, sba))
