@@ -44,7 +44,8 @@ class Description:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that differ from the defaults, by dotted name."""
-        return dict(_differences(Config().model_dump(mode="json"), self.config.model_dump(mode="json")))
+        defaults = type(self.config)()  # with the sections of the run's method
+        return dict(_differences(defaults.model_dump(mode="json"), self.config.model_dump(mode="json")))
 
     def lines(self) -> Iterator[str]:
         """Yield the lines that `cdtr describe` prints."""

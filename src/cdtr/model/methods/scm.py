@@ -17,7 +17,7 @@ from cdtr.model.backbone import Backbone
 from cdtr.model.diffusion import Diffusion
 from cdtr.model.maps import pooled_logits, scale_maps
 from cdtr.model.methods.cdtr import Cdtr, fuse, parts
-from cdtr.model.requirements import require_classes, require_plain_maps, require_transformer
+from cdtr.model.requirements import require_classes, require_plain_maps
 from cdtr.model.sba import Sba
 from cdtr.records import Batch, ModelOutput
 
@@ -72,11 +72,10 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
     Args:
         config: The settings, with every switch set.
         classes: Number of classes C, at least 2.
-        backbone: A transformer.
+        backbone: Any with attention.
         sba: The loss of SBA, for training only.
     """
     require_classes(config, classes)
-    require_transformer(config, backbone)
     require_plain_maps(config, "product", "softplus", "attention", "pseudo", "prior")
     diffusion = Diffusion(config.section(ScmConfig), backbone.grid_hw)
     return Scm(diffusion, **parts(config, classes, backbone, sba))
