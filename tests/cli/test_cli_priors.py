@@ -53,7 +53,7 @@ def test_priors_are_drawn_and_compared_without_a_box(photos: Path, capsys: pytes
     assert all(one["max_box_acc"] is None for one in found["priors"].values())
     agreements = [one["agreement"] for one in found["priors"].values()]
     assert agreements == sorted(agreements, reverse=True)
-    chosen = "" if found["chosen"] == "shared" else f" --set ocm.prior={found['chosen']}"
+    chosen = "" if found["chosen"] == "by_class" else f" --set ocm.prior={found['chosen']}"
     assert out.rstrip().endswith(f"--out runs/mine{chosen}")
     assert "a few boxes (--boxes) measure priors" in out
     assert np.asarray(Image.open(sheet)).std() > 20
@@ -97,14 +97,14 @@ def test_bad_input_of_priors_is_one_line(photos: Path, capsys: pytest.CaptureFix
 
 def test_the_reason_says_what_boxes_do_not_tell_apart() -> None:
     scores = {
-        "shared": PriorScore(0.5, 80.0, (60.0, 95.0)),
+        "by_class": PriorScore(0.5, 80.0, (60.0, 95.0)),
         "border": PriorScore(0.4, 70.0, (50.0, 88.0)),
         "contrast": PriorScore(0.1, 20.0, (5.0, 40.0)),
     }
     found = PriorComparison(None, load_config("imagenet"), scores, (), {}, (), 20, 600)  # type: ignore[arg-type]
-    assert found.chosen == "shared"
+    assert found.chosen == "by_class"
     expected = (
-        "shared: the recipe's own prior, which finds clearly more objects than contrast; 20 boxed images do not tell "
+        "by_class: the recipe's own prior, which finds clearly more objects than contrast; 20 boxed images do not tell "
         "it from border"
     )
     assert found.reason == expected
@@ -113,9 +113,9 @@ def test_the_reason_says_what_boxes_do_not_tell_apart() -> None:
 @pytest.mark.parametrize(
     ("other", "boxed", "chosen"),
     [
-        (PriorScore(0.59, 70.0, (60.0, 80.0)), 0, "shared"),
+        (PriorScore(0.59, 70.0, (60.0, 80.0)), 0, "by_class"),
         (PriorScore(0.65, 70.0, (60.0, 80.0)), 0, "border"),
-        (PriorScore(0.1, 70.0, (60.0, 80.0)), 20, "shared"),
+        (PriorScore(0.1, 70.0, (60.0, 80.0)), 20, "by_class"),
         (PriorScore(0.1, 90.0, (85.0, 95.0)), 20, "border"),
     ],
     ids=["agrees-as-well", "agrees-more", "finds-as-many", "finds-more"],
@@ -123,7 +123,7 @@ def test_the_reason_says_what_boxes_do_not_tell_apart() -> None:
 def test_the_recipes_own_prior_stays_unless_another_is_clearly_better(
     other: PriorScore, boxed: int, chosen: str
 ) -> None:
-    scores = {"border": other, "shared": PriorScore(0.5, 65.0, (50.0, 78.0))}
+    scores = {"border": other, "by_class": PriorScore(0.5, 65.0, (50.0, 78.0))}
     found = PriorComparison(None, load_config("imagenet"), scores, (), {}, (), boxed, 600)  # type: ignore[arg-type]
     assert found.chosen == chosen
-    assert found.reason.startswith(f"{chosen}: {'the' if chosen == 'shared' else 'not the'} recipe's own prior")
+    assert found.reason.startswith(f"{chosen}: {'the' if chosen == 'by_class' else 'not the'} recipe's own prior")

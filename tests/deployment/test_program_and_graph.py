@@ -33,6 +33,14 @@ CASES["tscam"] += RELATIVE_POSITIONS
 CASES["refined"] += ("refine.first=one", "data.prior_maps=targets", "refine.width=4", "refine.side=32")
 # Attention that is scaled to [0, 1] where it is nearly uniform, as without training, shows the rounding.
 LARGEST = {"scm": 1e-4}
+CASES["the prior of each class"] = (
+    "method=catr",
+    "backbone.stem=cnn",
+    "backbone.cnn={name: test_efficientnet, reductions: [8, 16]}",
+    "guide={enabled: true, features: backbone}",
+    "ocm.prior=by_class",
+    "maps.fuse=prior",
+)
 CASES["patches of a CNN"] = ("backbone.stem=cnn", "backbone.cnn={name: test_efficientnet, reductions: [8, 16]}")
 
 
@@ -46,10 +54,15 @@ def test_the_file_gives_what_the_method_gives(
     name: str, changes: tuple[str, ...], make_method: Callable[..., nn.Module], facts: Facts, pixels: np.ndarray
 ) -> None:
     method = make_method(*changes)
+    in_maps = {"guide", "ocm"} if "maps.fuse=prior" in changes else set()
+    if in_maps:
+        torch.nn.init.normal_(method.guide.direction)
+        for parameter in method.ocm.parameters():  # untrained, its map is flat, and scaled to variance 1 it is noise
+            torch.nn.init.normal_(parameter, std=10)
     before = [getattr(module, "inplace", None) for module in method.modules()]
     program = export_program(method, SIZE_HW)
     assert [getattr(module, "inplace", None) for module in method.modules()] == before
-    assert not [name for name in program.state_dict if set(name.split(".")) & set(ONLY_IN_TRAINING)]
+    assert not [name for name in program.state_dict if set(name.split(".")) & (set(ONLY_IN_TRAINING) - in_maps)]
     content = model_bytes(onnx_model(program), facts)
     reference, other = method_runner(method), session_runner(content)
     assert measure_difference(reference, other, pixels).largest <= LARGEST.get(name, 1e-5)

@@ -106,6 +106,22 @@ def test_a_single_class_and_classes_without_images(classes):
         assert _correlation(_maps(features, found.directions, labels + number), truth) > 0.6
 
 
+def test_images_without_an_object_tell_what_a_single_class_is_not():
+    features, truth, prior, labels = _scene(both=3.0, own=0.0)
+    features[labels == 1, 2] -= 3 * truth[labels == 1]  # no object in these
+    features[:, 4] += 3 * torch.roll(truth, 5, dims=2)  # a mark beside every square, also where there is no object
+    known = torch.where(labels == 0, 0, -1)
+    towards_marks = prior + torch.roll(truth, 5, dims=2)
+    found = class_directions(features, features.flip(-1), [towards_marks], known, 1)
+    without = class_directions(
+        features[labels == 0], features[labels == 0].flip(-1), [towards_marks[labels == 0]], known[labels == 0], 1
+    )
+    assert found.told_apart > 0.8
+    assert without.told_apart == 0
+    ratio = [one.directions[0, 4] / one.directions[0, 2] for one in (found, without)]
+    assert ratio[0] < 0.85 * ratio[1], "marks are on all images, so they are less of an object"
+
+
 def test_constant_features_give_directions_without_numbers_that_are_none():
     ones = torch.ones(4, 4, 5, 5)
     found = class_directions(ones, ones, [torch.zeros(4, 5, 5)], torch.tensor([0, 0, 1, 1]), 2)

@@ -261,7 +261,8 @@ def test_presets_leave_the_modules_to_the_method(preset: str, method: str, on: s
 @pytest.mark.parametrize("preset", PSEUDO)
 def test_a_method_without_ocm_takes_the_attention_for_the_pseudo_map(preset: str) -> None:
     assert beyond_paper(with_switches(load_config(preset, ["method=tscam"])))["fuse"] == "attention maps"
-    assert beyond_paper(with_switches(load_config(preset)))["fuse"] == "pseudo maps"
+    with_ocm = "maps with the prior" if preset == "imagenet" else "pseudo maps"
+    assert beyond_paper(with_switches(load_config(preset)))["fuse"] == with_ocm
 
 
 @pytest.mark.parametrize(

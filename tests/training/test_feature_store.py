@@ -31,6 +31,7 @@ from training_helpers import (
     write_classes,
 )
 
+from cdtr.api import load_model
 from cdtr.config import Config, beyond_paper
 from cdtr.data import loader
 from cdtr.data.datasets import load_source
@@ -39,6 +40,7 @@ from cdtr.data.shards import write_shards
 from cdtr.data.split import hold_out
 from cdtr.errors import ConfigError, DataError
 from cdtr.image_files.reading import read_image
+from cdtr.model.maps import standardised
 from cdtr.model.methods import build_method, with_switches
 from cdtr.model.methods.cdtr import Cdtr
 from cdtr.training import feature_store, features
@@ -321,6 +323,40 @@ def test_the_pseudo_map_may_be_the_map_of_every_class():
     found = build_method(without, 2).eval()(torch.randn(1, 3, 64, 64))
     torch.testing.assert_close(found.maps, found.attention[:, None].expand(1, 2, 8, 8))
     assert beyond_paper(without)["fuse"] == "attention maps"
+
+
+def test_the_prior_of_each_class_teaches_and_joins_the_maps(images: Path, tmp_path: Path):
+    changes: dict[str, object] = {"ocm": {"prior": "by_class"}, "maps": {"fuse": "prior"}}
+    config = hybrid_config(**changes)
+    assert beyond_paper(config)["prior"] == "by_class prior"
+    assert beyond_paper(config)["fuse"] == "maps with the prior"
+    run_training(config, images, tmp_path / "run")
+    run = _run(tmp_path / "run")
+    method = load_model(run.path)
+    source = load_source(images)
+    batch = next(iter(eval_loader(list(source.splits["train"]), config)))
+    output = method(batch.images)
+    prior = output.aux["prior"]
+    assert prior.shape == (len(batch.labels), 2, 8, 8)
+    for number in range(2):
+        expected = standardised(output.aux["m_ocm"]) + standardised(prior[:, number])
+        torch.testing.assert_close(output.maps[:, number], expected, rtol=1e-4, atol=1e-4)
+    assert (prior[:, 0] - prior[:, 1]).abs().max() > 1e-3, "the classes have directions of their own"
+    own = prior[range(len(batch.labels)), batch.labels]
+    assert (own[:, 3:5, 3:5].mean((1, 2)) > own[:, [0, -1]].mean((1, 2))).float().mean() > 0.8
+
+
+def test_without_a_prior_the_maps_with_it_are_the_pseudo_map_or_attention():
+    torch.manual_seed(0)
+    images = torch.randn(1, 3, 64, 64)
+    config = hybrid_config(maps={"fuse": "prior"}, ocm={"prior": "border"})
+    assert beyond_paper(config)["fuse"] == "pseudo maps"
+    output = build_method(config, 2).eval()(images)
+    torch.testing.assert_close(output.maps, output.aux["m_ocm"][:, None].expand(1, 2, 8, 8))
+    without = hybrid_config(maps={"fuse": "prior"}, method="tscam", ocm={"enabled": False})
+    assert beyond_paper(without)["fuse"] == "attention maps"
+    output = build_method(without, 2).eval()(images)
+    torch.testing.assert_close(output.maps, output.attention[:, None].expand(1, 2, 8, 8))
 
 
 def test_a_broken_image_is_warned_of_once(images: Path, tmp_path: Path):

@@ -36,7 +36,8 @@ class ClassDirections:
     Attributes:
         directions: (K, C) float32; the product with a cell's features is higher on objects of the class.
         told_apart: In [0, 1], how well single cells tell the classes apart: the accuracy on images that were not fitted
-            to, above chance. It is the weight of what tells a class from the others.
+            to, by the mean of the highest 8% of a map, above chance. It is the weight of what tells a class from the
+            others.
     """
 
     directions: Tensor
@@ -52,19 +53,35 @@ def class_directions(
         features: (N, C, h, w), features of N images; float16 saves memory.
         mirrored: (N, C, h, w), features of the mirrored images.
         targets: Maps (N, h, w) of priors, higher on objects.
-        labels: (N,) int64, the images' classes.
+        labels: (N,) int64, the images' classes; -1 for images without an object, which only tell what a class is not.
         classes: Number of classes K; one without an image gets the direction that all share.
+    """
+    present = labels >= 0
+    wanted, directions = _with_common(
+        features[present], mirrored[present], [target[present] for target in targets], labels[present], classes
+    )
+    everywhere = wanted.new_zeros(len(features), *wanted.shape[1:])
+    everywhere[present] = wanted
+    apart, told_apart = _apart(features, everywhere, labels, classes)
+    combined = directions / _spread(features[present], directions, labels[present])
+    combined = combined + told_apart * apart / _spread(features[present], apart, labels[present])
+    return ClassDirections(combined, told_apart)
+
+
+def _with_common(
+    features: Tensor, mirrored: Tensor, targets: Sequence[Tensor], labels: Tensor, classes: int
+) -> tuple[Tensor, Tensor]:
+    """Fit what the images of each class have in common.
+
+    Returns:
+        The contrasted maps (N, h, w) that were wanted, and the directions (K, C).
     """
     mean, covariance = moments(features)
     simple = torch.stack([standardised(target.float()) for target in targets]).mean(dim=0)
     first = _with_deviations(features, mean, covariance, simple, PENALTY, labels, classes)
     own = _of_labels(features, first, labels) + _of_labels(mirrored, first, labels).flip(-1)
     wanted = contrasted(own)
-    directions = _with_deviations(features, mean, covariance, wanted, PENALTY_OF_REFIT, labels, classes)
-    apart, told_apart = _apart(features, mean, covariance, wanted, labels, classes)
-    combined = directions / _spread(features, directions, labels)
-    combined = combined + told_apart * apart / _spread(features, apart, labels)
-    return ClassDirections(combined, told_apart)
+    return wanted, _with_deviations(features, mean, covariance, wanted, PENALTY_OF_REFIT, labels, classes)
 
 
 def _of_labels(features: Tensor, directions: Tensor, labels: Tensor) -> Tensor:
@@ -97,26 +114,25 @@ def _with_deviations(
     return found.float()
 
 
-def _apart(
-    features: Tensor, mean: Tensor, covariance: Tensor, wanted: Tensor, labels: Tensor, classes: int
-) -> tuple[Tensor, float]:
+def _apart(features: Tensor, wanted: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, float]:
     """Regress each class against the others.
 
     The targets of a class are ``wanted`` on its own images and the same low value all over the others.
 
     Returns:
-        Directions (K, C), and the accuracy above chance of each half's directions on the images of the other half, by
-        the mean of the highest 8% of a map.
+        Directions (K, C), and how well those of each half tell the images of the other half apart, above chance.
     """
-    present = sorted(set(labels.tolist()))
-    if len(present) < 2:
+    mean, covariance = moments(features)
+    groups = sorted(set(labels.tolist()))
+    present = [number for number in groups if number >= 0]
+    if len(groups) == 1:
         return torch.zeros(classes, len(mean), device=mean.device), 0.0
     objects, sums = mean.new_zeros(len(features), len(mean)), mean.new_zeros(len(features), len(mean))
     for number, (image, target) in enumerate(zip(features, wanted, strict=True)):
         cells = image.flatten(1).double() - mean[:, None]
         objects[number], sums[number] = cells @ target.flatten().double(), cells.sum(dim=1)
     inverse = torch.linalg.inv(damped(covariance, PENALTY_OF_REFIT, covariance))
-    low = _OTHERS / (len(present) - 1)
+    low = _OTHERS / (len(groups) - 1)
 
     def directions(fitted: Tensor) -> Tensor:
         found = torch.zeros(classes, len(mean), dtype=torch.float64, device=mean.device)
@@ -126,23 +142,36 @@ def _apart(
             found[number] = inverse @ product / (int(fitted.sum()) * wanted[0].numel())
         return found
 
-    halves = _halves(labels)
-    right = 0
+    half = _every_other(labels)
+    scores = mean.new_zeros(len(features), len(present))
     highest = max(1, round(OBJECT * wanted[0].numel()))
-    for fitted in (halves, ~halves):
+    for fitted in (half, ~half):
         of_half = directions(fitted)[present]
-        for image in (~fitted).nonzero()[:, 0].tolist():
-            cells = features[image].flatten(1).double() - mean[:, None]
-            scores = (of_half @ cells).topk(highest, dim=1).values.mean(dim=1)
-            right += present[int(scores.argmax())] == int(labels[image])
-    accuracy = right / len(labels)
-    chance = 1 / len(present)
-    return directions(torch.ones_like(halves)).float(), max(0.0, (accuracy - chance) / (1 - chance))
+        for number in (~fitted).nonzero()[:, 0].tolist():
+            cells = features[number].flatten(1).double() - mean[:, None]
+            scores[number] = (of_half @ cells).topk(highest, dim=1).values.mean(dim=1)
+    return directions(torch.ones_like(half)).float(), _above_chance(scores, labels, present)
 
 
-def _halves(labels: Tensor) -> Tensor:
+def _above_chance(scores: Tensor, labels: Tensor, present: Sequence[int]) -> float:
+    """How well scores (N, P) of the classes that are present tell them apart, from 0 at chance to 1.
+
+    The accuracy among several classes; with a single one, how often its images have a higher score than those without
+    an object.
+    """
+    own = labels >= 0
+    if len(present) == 1:
+        right, chance = float((scores[own] > scores[~own].T).double().mean()), 0.5
+    else:
+        of_present = torch.tensor(present, device=labels.device)
+        right = float((of_present[scores[own].argmax(dim=1)] == labels[own]).double().mean())
+        chance = 1 / len(present)
+    return max(0.0, (right - chance) / (1 - chance))
+
+
+def _every_other(labels: Tensor) -> Tensor:
     """Every other image of each class, (N,) booleans."""
-    halves = torch.zeros_like(labels, dtype=torch.bool)
+    chosen = torch.zeros_like(labels, dtype=torch.bool)
     for number in set(labels.tolist()):
-        halves[(labels == number).nonzero()[::2, 0]] = True
-    return halves
+        chosen[(labels == number).nonzero()[::2, 0]] = True
+    return chosen

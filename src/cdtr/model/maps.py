@@ -82,10 +82,10 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
 
 
 def standardised(maps: Tensor) -> Tensor:
-    """Scale each map (B, h, w) to mean 0 and variance 1 over its patches; a constant map becomes zeros."""
-    centred = maps - maps.mean(dim=(1, 2), keepdim=True)
+    """Scale each map (..., h, w) to mean 0 and variance 1 over its patches; a constant map becomes zeros."""
+    centred = maps - maps.mean(dim=(-2, -1), keepdim=True)
     # A norm, not a square root of the variance: its gradient is 0, not infinite, where a map is constant.
-    spread = centred.flatten(1).norm(dim=1)[:, None, None] / math.sqrt(centred.shape[1] * centred.shape[2])
+    spread = centred.flatten(-2).norm(dim=-1)[..., None, None] / math.sqrt(centred.shape[-2] * centred.shape[-1])
     scaled: Tensor = centred / spread.masked_fill(spread <= 1e-12, float("inf"))
     return scaled
 

@@ -110,7 +110,8 @@ def fit_to_features(
         store: Where the features of the images are kept; None computes them.
         say: Takes a line for the log.
         on_broken: Takes images that cannot be decoded.
-        empty: Labels of classes without an object: the prior is fitted without their images.
+        empty: Labels of classes without an object: what objects have in common is fitted without their images, which
+            ``by_class`` tells from those of the other classes.
     """
     chosen = fair_sample(samples, FITTED, config.seed)
     directed = [guide for guide in guides if guide.direction is not None]
@@ -126,17 +127,17 @@ def fit_to_features(
         for batch in _batches(chosen, config, store if fine is None else None, on_broken):
             images = batch.images.to(device)
             seen += len(images)
-            kept = ~torch.isin(batch.labels, torch.tensor(empty)).to(device) if empty else slice(None)
+            without = torch.isin(batch.labels, torch.tensor(empty, dtype=torch.int64))
+            labels.append(batch.labels.masked_fill(without, -1).to(device))
             for mirrored in (False, True) if directed else (False,):
                 levels = raw_levels(cnn, store, batch, mirrored)
-                joined[mirrored].append(cnn.join(levels[:coarsest])[kept].half())
+                joined[mirrored].append(cnn.join(levels[:coarsest]).half())
                 if not mirrored:
                     for total, level in zip(sums, levels, strict=True):
                         cells = level.double().transpose(0, 1).flatten(1)
                         total += torch.stack([cells.mean(dim=1), cells.square().mean(dim=1)]) * len(images)
             if fine is not None:
-                targets.append(_targets(fine, images, cnn.grid_hw)[kept])
-                labels.append(batch.labels.to(device)[kept])
+                targets.append(_targets(fine, images, cnn.grid_hw))
     if not seen:
         raise DataError(f"none of the {len(chosen)} training images can be read: replace or delete the files")
     means = [total[0] / seen for total in sums]
@@ -144,7 +145,9 @@ def fit_to_features(
     cnn.settle([mean.float() for mean in means], [variance.float() for variance in variances])
     if not directed:
         return
-    fitted = sum(map(len, joined[0]))
+    of_images = torch.cat(labels)
+    present = of_images >= 0
+    fitted = int(present.sum())
     if not fitted:
         raise DataError("no training image has an object: leave a class with images out of data.empty_classes")
     shares = torch.cat([torch.full_like(mean, share) for mean, share in zip(means, cnn.shares(), strict=True)])
@@ -158,10 +161,10 @@ def fit_to_features(
     for guide in directed:
         assert guide.direction is not None
         if guide.prior == "shared":
-            found = shared_direction(features, flipped, simple)
+            found = shared_direction(features[present], flipped[present], [target[present] for target in simple])
             say(f"prior shared: a direction in {channels} features of {fitted} images")
         else:
-            of_classes = class_directions(features, flipped, simple, torch.cat(labels), len(guide.direction))
+            of_classes = class_directions(features, flipped, simple, of_images, len(guide.direction))
             found = of_classes.directions
             say(
                 f"prior by_class: a direction for each class in {channels} features of {fitted} images, "

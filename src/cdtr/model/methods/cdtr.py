@@ -234,9 +234,8 @@ def fuse(m_ca: Tensor, evidence: Tensor, config: MapsConfig, aux: Mapping[str, T
         aux = aux or {}
         found = m_ca if config.fuse == "attention" else aux.get("m_ocm", m_ca)
         if config.fuse == "prior" and "prior" in aux:
-            prior = aux["prior"].float()
-            scaled = standardised(prior.reshape(-1, *prior.shape[-2:])).reshape(len(prior), -1, *prior.shape[-2:])
-            joined: Tensor = standardised(found.float())[:, None] + scaled
+            prior = aux["prior"] if aux["prior"].dim() == 4 else aux["prior"][:, None]
+            joined = standardised(found.float())[:, None] + standardised(prior.float())
             return joined.expand_as(evidence)
         return found[:, None].expand_as(evidence)
     return m_ca[:, None] * (F.softplus(evidence) if config.fuse == "softplus" else evidence)
