@@ -11,6 +11,9 @@ SENTENCES = {
     Threshold(0.4, ThresholdSource.CALIBRATED, "12 held-out training images"): (
         "calibrated on 12 held-out training images"
     ),
+    Threshold(0.4, ThresholdSource.LABEL_FREE, "12 held-out training images"): (
+        "label-free on 12 held-out training images"
+    ),
     Threshold(0.2, ThresholdSource.PUBLISHED, "protocol cdtr for cdtr on cub"): (
         "published with protocol cdtr for cdtr on cub"
     ),

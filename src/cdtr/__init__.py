@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cdtr.api import LocalizedImage, LocalizedImages, LocalizeOptions, Localizer, load_model
     from cdtr.evaluation import Calibration, Evaluation
+    from cdtr.evaluation.few_boxes import BudgetPoint
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
     from cdtr.reports.data_check import DataCheck
     from cdtr.workflows.ablate import AblationResult, ablate
-    from cdtr.workflows.box_files import Localized
-    from cdtr.workflows.calibrate import CalibratedRun, calibrate
+    from cdtr.workflows.budget import Budget, budget
+    from cdtr.workflows.calibrate import calibrate
+    from cdtr.workflows.calibrated_run import CalibratedRun
     from cdtr.workflows.check_data import check_data
     from cdtr.workflows.compare import Comparison, compare
     from cdtr.workflows.describe import Description, describe
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from cdtr.workflows.export import Exported, export
     from cdtr.workflows.import_corrections import Corrections, import_corrections
     from cdtr.workflows.localize import localize
+    from cdtr.workflows.localized import Localized
     from cdtr.workflows.maps import localize_maps
     from cdtr.workflows.pretrain import PretrainedRun, pretrain
     from cdtr.workflows.priors import PriorComparison, compare_priors, write_prior_config
@@ -39,6 +42,8 @@ __all__ = [
     "AblationResult",
     "Annotation",
     "Batch",
+    "Budget",
+    "BudgetPoint",
     "CalibratedRun",
     "Calibration",
     "Comparison",
@@ -63,6 +68,7 @@ __all__ = [
     "Sample",
     "Scores",
     "ablate",
+    "budget",
     "calibrate",
     "check_data",
     "compare",
@@ -85,7 +91,9 @@ __all__ = [
 
 _HOMES = {
     "AblationResult": "cdtr.workflows.ablate",
-    "CalibratedRun": "cdtr.workflows.calibrate",
+    "Budget": "cdtr.workflows.budget",
+    "BudgetPoint": "cdtr.evaluation.few_boxes",
+    "CalibratedRun": "cdtr.workflows.calibrated_run",
     "Calibration": "cdtr.evaluation",
     "Comparison": "cdtr.workflows.compare",
     "Corrections": "cdtr.workflows.import_corrections",
@@ -94,7 +102,7 @@ _HOMES = {
     "Evaluation": "cdtr.evaluation",
     "Exported": "cdtr.workflows.export",
     "LocalizeOptions": "cdtr.api",
-    "Localized": "cdtr.workflows.box_files",
+    "Localized": "cdtr.workflows.localized",
     "LocalizedImage": "cdtr.api",
     "LocalizedImages": "cdtr.api",
     "Localizer": "cdtr.api",
@@ -105,6 +113,7 @@ _HOMES = {
     "Run": "cdtr.workflows.train",
     "Scores": "cdtr.workflows.scores",
     "ablate": "cdtr.workflows.ablate",
+    "budget": "cdtr.workflows.budget",
     "calibrate": "cdtr.workflows.calibrate",
     "check_data": "cdtr.workflows.check_data",
     "compare": "cdtr.workflows.compare",

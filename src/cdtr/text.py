@@ -31,6 +31,18 @@ def fits_a_line(name: str) -> bool:
     return bool(name.strip()) and _NOT_IN_A_LINE.search(name) is None
 
 
+def duration(seconds: float) -> str:
+    """Return a time in its largest unit of which there are two.
+
+    >>> duration(45), duration(150), duration(7300)
+    ('45 s', '2 min', '2 h')
+    """
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return a hint for an unknown name, to stand right behind it in a message.
 

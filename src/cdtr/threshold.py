@@ -11,7 +11,8 @@ class ThresholdSource(Enum):
     """Where a map threshold is from."""
 
     GIVEN = "given"
-    CALIBRATED = "calibrated"  # by `cdtr calibrate`, on images that are not scored
+    CALIBRATED = "calibrated"  # by `cdtr calibrate` with boxes, on images that are not scored
+    LABEL_FREE = "label-free"  # from the maps alone, by a training or by `cdtr calibrate`; no box was looked at
     PUBLISHED = "published"  # in a paper, for one method on one data set
     CONFIGURED = "configured"  # by the setting evaluation.threshold
     DEFAULT = "default"  # where nobody chose one
@@ -23,6 +24,7 @@ _DETAIL = "{detail}"
 _SENTENCES = {
     ThresholdSource.GIVEN: "given",
     ThresholdSource.CALIBRATED: f"calibrated on {_DETAIL}",
+    ThresholdSource.LABEL_FREE: f"label-free on {_DETAIL}",
     ThresholdSource.PUBLISHED: f"published with {_DETAIL}",
     ThresholdSource.CONFIGURED: "evaluation.threshold of the configuration",
     ThresholdSource.DEFAULT: "a default, not calibrated",

@@ -38,6 +38,14 @@ def tiny_run(trained: tuple[Path, str]) -> Path:
     return trained[0]
 
 
+@pytest.fixture
+def uncalibrated(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the run without the threshold that training chose."""
+    run = Path(shutil.copytree(tiny_run, tmp_path / "uncalibrated"))
+    (run / "calibration.json").unlink()
+    return run
+
+
 @pytest.fixture(scope="session")
 def calibrated(tiny_run: Path, neu: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A copy of the run with a calibration, and what `cdtr calibrate` printed."""

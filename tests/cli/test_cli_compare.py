@@ -23,16 +23,30 @@ def test_test_goes_before_val(tmp_path: Path) -> None:
         del splits[left]
 
 
-def test_data_without_test_or_val_asks_for_a_split(
-    tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_plain_folders_without_boxes_are_compared_by_their_classes(
+    tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in (neu / "train.txt").read_text().split():
         target = tmp_path / "steel" / name.rpartition("_")[0] / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(neu / "IMAGES" / name, target)
-    code, _, err = in_process(capsys, "compare", tiny_run, tiny_run, "--data", tmp_path / "steel")
+    other = Path(shutil.copytree(tiny_run, tmp_path / "other"))
+    manifest = json.loads((tiny_run / "manifest.json").read_text())
+    held_out = manifest["splits"]["held_out"]
+    monkeypatch.setattr("cdtr.workflows.opening.hash_names", lambda _names: held_out["sha256"])  # of another layout
+    asked = ("compare", tiny_run, other, "--data", tmp_path / "steel", "--json", tmp_path / "d.json")
+    code, out, err = in_process(capsys, *asked)
+    assert code == 0, err
+    assert f"held-out of {tmp_path / 'steel'}" in out
+    assert "no image has a box, so only the classes are compared: --boxes names a file or folder of boxes" in out
+    differences = json.loads((tmp_path / "d.json").read_text())["differences"]
+    assert differences["top1_cls"]["n_images"] == held_out["images"]
+    assert "gt_known_loc" not in differences
+    manifest["splits"]["held_out"] = {**held_out, "sha256": "0" * 64}
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    code, _, err = in_process(capsys, *asked)
     assert code == 2, err
-    assert "has neither test nor val: name what to compare on with --split" in err
+    assert "give as --data a folder with val/CLASS folders of images that neither was trained on" in err
 
 
 def test_held_out_is_compared_on_only_where_both_held_out_the_same(

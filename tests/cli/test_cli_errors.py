@@ -189,6 +189,31 @@ CASES: dict[str, Case] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("train", "NOWHERE", "--config", "small"), "is not empty"),
+        (("pretrain", "NOWHERE"), "is not empty"),
+        (("train-clip", "NOWHERE"), "is there already"),
+        (("refine", "RUN", "--data", "NOWHERE"), "is not empty"),
+        (("data", "shards", "NOWHERE"), "is not empty"),
+        (("localize", "RUN", "NOWHERE"), "coco.json is there already"),
+    ],
+    ids=["train", "pretrain", "train-clip", "refine", "shards", "localize"],
+)
+def test_a_folder_that_is_in_use_is_told_before_any_data_is_read(
+    words: tuple[str, ...], expected: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "coco.json").write_text("mine")
+    places = {"NOWHERE": tmp_path / "nowhere", "RUN": tiny_run}
+    code, _, err = in_process(capsys, *(places.get(word, word) for word in words), "--out", tmp_path / "out")
+    assert code == 2
+    assert expected in err
+    assert "nowhere" not in err
+    assert (tmp_path / "out" / "coco.json").read_text() == "mine"
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_bad_input_is_one_line_and_leaves_nothing(
     case: Case, tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -244,7 +269,7 @@ def test_calibrate_refuses_other_images_than_those_held_out(
     code, _, err = in_process(capsys, "calibrate", run, "--data", changed)
     assert code == 2
     assert "are not those of" in err
-    assert not (run / "calibration.json").exists()
+    assert json.loads((run / "calibration.json").read_text())["curve"] is None, "that of the training stays"
 
 
 def test_calibrate_without_boxes_says_what_else_can_be_done(

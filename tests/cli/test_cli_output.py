@@ -16,6 +16,7 @@ from PIL import Image
 
 from cdtr.cli import build_app
 from cdtr.cli._output import asks_for_json
+from cdtr.cli._panels import PANELS
 from cdtr.config import load_config
 from cdtr.data.datasets.synthetic import generate
 from cdtr.formats import format_names
@@ -83,6 +84,16 @@ def test_h_is_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None
     assert err == ""
     assert "Usage: cdtr" in printed
     assert printed == in_process(capsys, *words[:-1], "--help")[1]
+
+
+def test_help_lists_the_verbs_by_what_they_are_for(capsys: pytest.CaptureFixture[str]) -> None:
+    _, printed, _ = in_process(capsys, "-h")
+    assert all(f"─ {title} ─" in printed for title in PANELS)
+    assert set(verbs(typer.main.get_command(build_app()))) >= {
+        verb for title, listed in PANELS.items() if title != "Data" for verb in listed
+    }
+    places = [printed.index(word) for word in ("─ Train ─", "│ quickstart ", "│ refine ", "─ Use ─", "│ localize ")]
+    assert places == sorted(places)
 
 
 def test_the_help_of_localize_names_every_format() -> None:

@@ -59,7 +59,9 @@ def test_what_comes_next_works_on_plain_class_folders(
     after_training = run_and_list_what_is_next(
         ["train", "steel", "--out", "run", "--config", "small", *tiny_settings()]
     )
-    after_calibration = run_and_list_what_is_next(after_training[0])
+    assert [words[0] for words in after_training] == ["localize"], "training has chosen a threshold"
+    asked = ["calibrate", "run", "--data", "steel", "--label-free"]
+    after_calibration = run_and_list_what_is_next(asked)
     assert [words[0] for words in after_calibration] == ["report", "localize"]
     for words in after_calibration:
         run_and_list_what_is_next(words)
@@ -131,10 +133,45 @@ def test_evaluate_prints_and_writes_the_contract(calibrated: tuple[Path, str], n
     assert "oracle, not a fair score" in done.stdout
 
 
-def test_evaluate_without_calibration_gives_no_threshold_metric_and_says_so(
+def test_training_leaves_a_threshold_that_localize_takes_and_evaluate_names(
     tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = in_process(capsys, "evaluate", tiny_run, "--data", neu, "--json", tmp_path / "n.json")
+    stored = json.loads((tiny_run / "calibration.json").read_text())
+    assert stored["curve"] is stored["box_scores"] is None
+    assert stored["view"] == "tiled"
+    assert set(stored["by_protocol"]) == {"wsol", "tscam", "sat"}, "cdtr sees a crop, which takes a pass of its own"
+    code, out, err = in_process(capsys, "localize", tiny_run, neu / "IMAGES", "--out", tmp_path / "boxes")
+    assert code == 0, err
+    assert f"boxes in 66 images at threshold {stored['threshold']:.3g}" in out
+    assert "warning" not in err
+    assert "scores of boxes are class probabilities" in err
+    asked = "evaluate", tiny_run, "--data", neu, "--json", tmp_path / "n.json"
+    for split, source in (("val", ""), ("held-out", ", 12 of them scored here")):
+        code, out, err = in_process(capsys, *asked, "--split", split)
+        assert code == 0, err
+        numbers = json.loads((tmp_path / "n.json").read_text())
+        assert numbers["threshold"] == stored["threshold"]
+        assert numbers["threshold_source"] == f"label-free on 12 held-out training images{source}"
+        assert numbers["metrics"]["gt_known_loc"] is not None
+
+
+def test_without_held_out_images_training_names_what_gives_a_threshold(
+    neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("train", neu, "--out", tmp_path / "run", "--config", "small", *tiny_settings(), "--set", "data.holdout=0")
+    code, _, err = in_process(capsys, *asked)
+    assert code == 0, err
+    assert "warning: no threshold is chosen, as no image was held out: `cdtr calibrate` with --split chooses one" in err
+    assert not (tmp_path / "run" / "calibration.json").exists()
+    code, _, err = in_process(capsys, "localize", tmp_path / "run", neu / "IMAGES", "--out", tmp_path / "boxes")
+    assert code == 0, err
+    assert "with --label-free where there are no boxes, or give --threshold" in err
+
+
+def test_evaluate_without_calibration_gives_no_threshold_metric_and_says_so(
+    uncalibrated: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = in_process(capsys, "evaluate", uncalibrated, "--data", neu, "--json", tmp_path / "n.json")
     assert code == 0, err
     metrics = json.loads((tmp_path / "n.json").read_text())["metrics"]
     assert metrics["gt_known_loc"] is None
@@ -442,7 +479,11 @@ def test_describe_tells_settings_threshold_and_size(
     assert f"threshold: {threshold:g}, calibrated on 12 held-out training images" in out
     assert "classes: 6 (crazing, inclusion, patches" in out
     assert "neu_det data, 36 fit, 12 held out images" in out
-    assert "train.batch_size = 16" in out
+    assert "preset: small" in out
+    changed = out.partition("settings changed from those of small:\n")[2].partition("versions:")[0]
+    assert "  train.batch_size = 16" in changed
+    assert "guide.enabled" not in changed, "the preset's own"
+    assert "ocm.prior" not in changed
     assert "train.betas" not in out  # as the default
     total = sum(parameter.numel() for parameter in Localizer.from_pretrained(run).method.parameters())
     assert f"parameters: {total:,}" in out

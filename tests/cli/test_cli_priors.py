@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from PIL import Image
 
 from cdtr.config import load_config
 from cdtr.model.packaged import PACKAGES
-from cdtr.reports.priors_sheet import PriorScore
+from cdtr.records import Annotation, Sample
+from cdtr.reports.image_grid import image_grid
+from cdtr.reports.priors_sheet import PriorScore, priors_sheet
 from cdtr.training.priors import COMPARED
 from cdtr.workflows.priors import PriorComparison
 
@@ -57,6 +60,48 @@ def test_priors_are_drawn_and_compared_without_a_box(photos: Path, capsys: pytes
     assert out.rstrip().endswith(f"--out runs/mine{chosen}")
     assert "a few boxes (--boxes) measure priors" in out
     assert np.asarray(Image.open(sheet)).std() > 20
+
+
+@with_weights
+def test_a_prior_that_boxes_chose_is_proposed_as_a_file_and_a_broken_image_is_told_once(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = sorted(photos.rglob("*.png"))[0]
+    broken.write_bytes(broken.read_bytes()[:-200])  # its header is whole
+    monkeypatch.setattr("cdtr.workflows.priors.PriorComparison.chosen", "rarity")
+    asked = ("priors", photos, "--out", tmp_path / "sheet.png", *SMALL)
+    code, out, err = in_process(capsys, *asked)
+    assert code == 0, err
+    assert err.count(f"left out {broken.relative_to(photos).as_posix()}") == 1
+    assert out.rstrip().endswith("--set ocm.prior=rarity")
+    code, out, err = in_process(capsys, *asked, "--boxes", photos.parent / "boxes.csv")
+    assert code == 0, err
+    first, then = out.rstrip().splitlines()[-2:]
+    assert first.endswith(f"--write-config {tmp_path / 'sheet.yaml'}")
+    assert then.endswith(f"--config {tmp_path / 'sheet.yaml'}")
+    assert "ocm.prior" not in then
+
+
+def test_the_sheet_says_what_its_colours_rows_and_boxes_mean(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    def draw(title: str, blocks: Any, legend: Any) -> Any:
+        seen.append((blocks, legend))
+        return image_grid(title, blocks, legend)
+
+    monkeypatch.setattr("cdtr.reports.priors_sheet.image_grid", draw)
+    path = next(photos.rglob("*.png"))
+    maps = {"shared": np.zeros((1, 4, 4), dtype=np.float32)}
+    for boxes in (None, Annotation(np.array([[2.0, 2.0, 9.0, 9.0]]))):
+        priors_sheet("priors", [Sample("a", path, 0)], ("red",), maps, [boxes], 10**6)
+    (blocks, without), (_, with_boxes) = seen
+    assert "a row is a prior" in blocks[-1].text
+    assert [words for words, _ in without] == [
+        "where the prior expects no object",
+        "undecided",
+        "where it expects the object",
+    ]
+    assert with_boxes[-1] == ("true box, dashed", (235, 50, 50))
 
 
 @with_weights

@@ -15,6 +15,8 @@ from PIL import Image
 from cdtr.data.prior_maps import PriorMaps
 from cdtr.records import Sample
 from cdtr.runs import TARGETS, RunFolder, hash_file
+from cdtr.workflows.opening import fitted_samples, open_source
+from cdtr.workflows.refine import refine_with, write_targets
 
 SECOND = ("--set", "train.epochs=2", "--set", "refine.width=4", "--set", "refine.side=32")
 
@@ -112,6 +114,22 @@ def test_reviewed_boxes_replace_maps_and_are_named(first: Path, capsys: pytest.C
     assert taught in run.manifest()["recipe"]
 
 
+def test_boxes_put_into_maps_afterwards_are_as_those_put_in_at_once(first: Path, tmp_path: Path) -> None:
+    run = RunFolder(first / "one")
+    source = open_source(run, first / "photos", str(first / "boxes.csv"))
+    fit = fitted_samples(run, source)
+    boxed = {sample.image_id: source.annotate(sample) for sample in fit[2:5]}
+    write_targets(run, fit, {}, tmp_path / "maps")
+    write_targets(run, fit, boxed, tmp_path / "expected")
+    refined = refine_with(run, source, fit, boxed, tmp_path / "maps", tmp_path / "two", SECOND[1::2])
+    written = {path.relative_to(tmp_path / "expected"): path for path in (tmp_path / "expected").rglob("*.*")}
+    assert len(written) == len(fit) + 1
+    for name, path in written.items():
+        assert (refined.path / TARGETS / name).read_bytes() == path.read_bytes()
+    assert refined.config().data.prior_maps_taught_with == "labels and 3 boxed images"
+    assert len(set((tmp_path / "maps").rglob("*.png"))) == len(fit), "the maps stay as they are"
+
+
 def test_images_of_classes_without_an_object_teach_background(tmp_path: Path) -> None:
     photos = draw(tmp_path / "data")
     first = tmp_path / "one"
@@ -167,8 +185,9 @@ def test_bad_input_is_one_line(
         ('{"threshold": 0.5, "boxed": 1e400}', "boxed is inf"),
         ('{"threshold": 0.5, "boxed": 0, "first": "other"}', "maps of another run than"),
         ('{"threshold": 0.5, "boxed": 3, "first": "FIRST"}', "3 maps from boxes, now 2 images"),
+        ('{"threshold": 0.5, "boxed": 2, "boxes_sha256": "0", "first": "FIRST"}', "from other boxes of 2 images"),
     ],
-    ids=["list", "text", "nan", "infinite", "another-run", "other-boxes"],
+    ids=["list", "text", "nan", "infinite", "another-run", "other-boxes", "as-many-other-boxes"],
 )
 def test_targets_of_something_else_are_one_line(
     first: Path, refined: Path, content: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -47,20 +47,21 @@ def test_report_end_to_end(
 
 
 def test_data_without_boxes_and_run_without_threshold(
-    tiny_run: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    uncalibrated: Path, neu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for image in sorted((neu / "IMAGES").iterdir())[::2]:
         target = tmp_path / "sorted" / "val" / image.stem.rpartition("_")[0] / image.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(image.read_bytes())
     code, _, err = in_process(
-        capsys, "report", tiny_run, "--data", tmp_path / "sorted", "--out", tmp_path / "page.html", "--images", "1"
+        capsys, "report", uncalibrated, "--data", tmp_path / "sorted", "--out", tmp_path / "page.html", "--images", "1"
     )
     assert code == 0, err
     page = check_page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "These images have no boxes, so only their classes are measured" in page.text
     assert "at 0.2 of the map's maximum" in page.text
-    assert "Needs true boxes: not known here." in page.text
+    assert f"Needs true boxes of the images: cdtr report {uncalibrated} --data DATA --boxes FILE" in page.text
+    assert "not known here" not in page.text
     assert "GT-known" not in page.text
     assert sum(one["src"].startswith("data:image/jpeg") for one in page.all("img")) == 5
 

@@ -57,6 +57,7 @@ def test_every_format_has_the_boxes_of_a_large_image(
         *("--overlays", "--heatmaps", "--json", told),
     )
     assert code == 0, err
+    assert "tiles of 500 x 400 pixels: 45 tiles in 1 of 2 images; 1 are localized whole" in err
     coco = json.loads((out / "coco.json").read_text())
     by_size = {(one["width"], one["height"]): one["id"] for one in coco["images"]}
     of_large = [one["bbox"] for one in coco["annotations"] if one["image_id"] == by_size[2400, 1200]]

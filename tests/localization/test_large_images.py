@@ -176,6 +176,15 @@ def test_masks_lie_in_their_boxes_at_the_size_of_the_image() -> None:
         np.testing.assert_allclose(around, box, atol=1)
 
 
+def test_masks_of_many_boxes_lie_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_memory = large(drawn(SQUARES), masks=True).masks
+    monkeypatch.setattr("cdtr.localization.large_boxes._MOST_IN_MEMORY", 1000)
+    in_file = large(drawn(SQUARES), masks=True).masks
+    assert in_memory is not None
+    assert isinstance(in_file, np.memmap)
+    np.testing.assert_array_equal(in_file, in_memory)
+
+
 @pytest.mark.parametrize("mirror", [False, True], ids=["plain", "mirrored"])
 def test_boxes_are_scored_in_a_window_of_a_tile(mirror: bool) -> None:
     """A logistic regression on the size alone: half where the box is a third of a tile, less for smaller ones."""

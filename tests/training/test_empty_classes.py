@@ -16,7 +16,7 @@ from cdtr.errors import ConfigError, DataError
 from cdtr.model.methods.cdtr import Cdtr
 from cdtr.records import Batch, ModelOutput
 from cdtr.training import loop
-from cdtr.workflows.reporting import Reporter
+from cdtr.workflows.reporting import Silent
 
 CLASSES = ("blue", "green", "red")
 
@@ -81,7 +81,7 @@ def test_bad_classes_leave_no_folder(root: Path, tmp_path: Path, empty: tuple[st
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
 
 
-class Notes(Reporter):
+class Notes(Silent):
     """Keeps the notes of a workflow."""
 
     def __init__(self) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -14,7 +16,7 @@ from training_helpers import lines_of, quiet_console, run_training, text_of, tin
 
 from cdtr.runs import RunFolder
 from cdtr.training import loop
-from cdtr.training.log import TrainingLog
+from cdtr.training.log import TimeLeft, TrainingLog
 
 TERMS = {"cls", "csm", "ocm_suppress", "ocm_awaken", "ski"}
 
@@ -96,7 +98,7 @@ def test_no_held_out_images_no_held_out_numbers(class_folder: Path, tmp_path: Pa
 def test_tensorboard_has_the_same_names(tmp_path: Path) -> None:
     with TrainingLog(RunFolder(tmp_path), 4, 0, True, quiet_console()) as log:
         log.step(1, 0, {"terms": {"cls": 0.5}, "lambdas": {"cls": 1.0}, "lr": 0.25})
-        log.epoch(2, 0, 1, {"terms": {"cls": 0.75}, "held_out": {"top1_cls": 50.0}})
+        log.epoch(2, 0, 1, {"terms": {"cls": 0.75, "total": 0.75}, "held_out": {"top1_cls": 50.0}})
     board = EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
     found = {tag: [(event.step, event.value) for event in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
@@ -105,6 +107,7 @@ def test_tensorboard_has_the_same_names(tmp_path: Path) -> None:
         "step/lambdas/cls": [(1, 1.0)],
         "step/lr": [(1, 0.25)],
         "epoch/terms/cls": [(2, 0.75)],
+        "epoch/terms/total": [(2, 0.75)],
         "epoch/held_out/top1_cls": [(2, 50.0)],
     }
 
@@ -112,30 +115,58 @@ def test_tensorboard_has_the_same_names(tmp_path: Path) -> None:
 def test_epoch_is_one_plain_line_off_a_terminal(tmp_path: Path) -> None:
     console = quiet_console()
     with TrainingLog(RunFolder(tmp_path), 4, 0, True, console) as log:
-        log.show(1, 0, {"cls": 0.5}, {"cls": 1.0})
-        terms, lambdas = {"cls": 0.75, "ski": 2.0}, {"cls": 1.0, "ski": 0.5}
-        log.epoch(2, 0, 3, {"terms": terms, "lambdas": lambdas, "held_out": {"top1_cls": 50.0}})
-        log.epoch(4, 1, 3, {"terms": {"cls": 0.5}, "lambdas": {}, "held_out": {}})
-    assert text_of(console).splitlines() == [
-        "epoch 1/3  cls 0.750  ski 2.000  λ cls 1.00 ski 0.50  held-out top1_cls 50.0",
-        "epoch 2/3  cls 0.500",
-    ]
+        log.show(1, 0, {"cls": 0.5, "total": 0.5})
+        values = {"terms": {"cls": 0.75, "ski": 2.0, "total": 2.75}, "lambdas": {"cls": 1.0, "ski": 0.5}}
+        log.epoch(2, 0, 2, {**values, "held_out": {"top1_cls": 50.0}})
+        log.epoch(4, 1, 2, {"terms": {"total": 0.5}, "lambdas": {}, "held_out": {}})
+    first, last = text_of(console).splitlines()
+    assert re.fullmatch(r"epoch 1/2  loss 2\.750  held-out Top-1 50\.0  \d+ s left", first)
+    assert last == "epoch 2/2  loss 0.500", "nothing is left"
 
 
-def test_terminal_shows_terms_and_lambdas(tmp_path: Path) -> None:
-    console = Console(file=StringIO(), force_terminal=True, width=120)
+def test_the_line_of_the_largest_training_has_at_most_100_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console, clock = quiet_console(), iter([0.0, 3600.0])
+    monkeypatch.setattr("cdtr.training.log.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    terms = dict.fromkeys(("total", "cls", "csm", "ocm_suppress", "ocm_awaken", "ski", "guide"), 12.345)
+    values = {"terms": terms, "lambdas": terms, "attention": {"class_map": -0.45}, "diagnostics": terms}
+    with TrainingLog(RunFolder(tmp_path), 1000, 0, True, console) as log:
+        log.epoch(500, 998, 1000, {**values, "held_out": {"top1_cls": 100.0, "top5_cls": 100.0}})
+    line, _warning = text_of(console).splitlines()
+    assert line.endswith("attention like class map -0.45  60 min left")
+    assert len(line) <= 100
+    (logged,) = (json.loads(text) for text in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert logged["terms"] == terms, "the log has what the line leaves out"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "done", "expected"),
+    [(10.0, 0, ""), (10.0, 25, "10 s left"), (600.0, 30, "10 min left"), (9000.0, 25, "2 h left"), (9.0, 40, "")],
+    ids=["not-begun", "seconds", "minutes", "hours", "done"],
+)
+def test_the_time_left_goes_by_the_pace_since_the_start(
+    seconds: float, done: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 100.0 + seconds])
+    monkeypatch.setattr("cdtr.training.log.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    assert TimeLeft(40, 20 if done == 30 else 10 if done else 0).after(done) == expected
+
+
+def test_terminal_shows_epoch_and_loss(tmp_path: Path) -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=100)
     with TrainingLog(RunFolder(tmp_path), 4, 0, True, console) as log:
-        log.show(1, 2, {"cls": 0.5}, {"cls": 0.75, "ski": 1.0})
+        log.show(1, 2, {"cls": 0.5, "total": 0.75})
     assert "epoch 3" in text_of(console)
-    assert "cls 0.500  λ cls 0.75 ski 1.00" in text_of(console)
+    assert "loss 0.750" in text_of(console)
 
 
 def test_other_processes_write_nothing(tmp_path: Path) -> None:
     console = quiet_console()
     with TrainingLog(RunFolder(tmp_path), 4, 0, False, console) as log:
-        log.show(1, 0, {"cls": 0.5}, {})
+        log.show(1, 0, {"total": 0.5})
         log.step(1, 0, {"terms": {"cls": 0.5}})
-        log.epoch(2, 0, 1, {"terms": {"cls": 0.75}})
+        log.epoch(2, 0, 1, {"terms": {"total": 0.75}})
     assert list(tmp_path.iterdir()) == []
     assert text_of(console) == ""
 
@@ -144,9 +175,9 @@ def test_inverted_attention_is_warned_of_in_the_second_half(tmp_path: Path) -> N
     console = quiet_console()
     with TrainingLog(RunFolder(tmp_path), 4, 0, True, console) as log:
         for epoch, likeness in enumerate((-0.4, 0.3, -0.2, 0.1)):
-            log.epoch(epoch + 1, epoch, 4, {"terms": {"cls": 0.5}, "attention": {"class_map": likeness}})
+            log.epoch(epoch + 1, epoch, 4, {"terms": {"total": 0.5}, "attention": {"class_map": likeness}})
     lines = text_of(console).splitlines()
-    assert lines[0].endswith("attention like class map -0.40")
+    assert "attention like class map -0.40" in lines[0]
     assert [index for index, line in enumerate(lines) if line.startswith("warning: the attention is inverted")] == [3]
     assert "-0.20" in lines[3]
     logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

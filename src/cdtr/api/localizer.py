@@ -14,21 +14,11 @@ from PIL import Image
 
 from cdtr.api.batching import PIXELS_AT_WORK, ImageBatch, batches_of, exceeds_pixels, few_tiles
 from cdtr.api.input_images import ImageLike, OnBroken, each_image, image_name, read_ahead
-from cdtr.api.models import find_device, find_run, load_method, share_cores
+from cdtr.api.loading import open_exported, open_run
 from cdtr.api.results import LocalizedImage, LocalizedImages
-from cdtr.api.thresholds import (
-    DEFAULT_THRESHOLD,
-    box_quality,
-    calibrated_view,
-    choose_threshold,
-    choose_view,
-    empty_classes,
-    given_threshold,
-    tile_scale,
-    view_threshold,
-)
+from cdtr.api.thresholds import DEFAULT_THRESHOLD, choose_threshold
 from cdtr.config import Config
-from cdtr.deployment.session import OnnxModel, is_exported
+from cdtr.deployment.session import is_exported
 from cdtr.errors import ConfigError
 from cdtr.localization.large_images import localize_any
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions, OptionChanges
@@ -114,37 +104,16 @@ class Localizer:
         run = os.fspath(run)
         if workers < 1:
             raise ConfigError(f"{workers} workers: expected 1 or more")
-        model: LocalizationModel
-        if is_exported(run):
-            if half:
-                raise ConfigError(f"{run} has the precision that it was exported in: leave half out")
-            if view is not None:
-                raise ConfigError(f"{run} has the view that it was exported with: leave view out")
-            model = OnnxModel(Path(run), None if map_location is None else str(map_location), workers=workers)
-            chosen = model.facts.threshold if threshold is None else given_threshold(threshold)
-            quality, empty = model.facts.box_quality(), model.facts.empty()
-            scale = model.facts.tile_scale()
-        else:
-            device = find_device(map_location)
-            from cdtr.api.run_model import RunModel
-
-            folder = find_run(run)
-            seen = choose_view(folder, view)
-            stored = view_threshold(folder, threshold, seen)
-            chosen = None if stored is None else stored.value
-            names, method, config = folder.class_names(), load_method(folder, device), folder.config()
-            at_a_time = share_cores(workers, device)
-            model = RunModel(method, config, names, device, folder, half=half, workers=at_a_time, view=seen)
-            quality = box_quality(folder) if calibrated_view(folder) == seen else None
-            scale, empty = tile_scale(folder, seen), empty_classes(folder, seen)
+        found = (open_exported if is_exported(run) else open_run)(run, map_location, threshold, half, workers, view)
+        chosen = found.threshold
         if chosen is None:
             chosen = DEFAULT_THRESHOLD
             warnings.warn(
                 f"{run} has no calibrated threshold, {DEFAULT_THRESHOLD} of the map's maximum is taken: "
-                "run `cdtr calibrate`, or give a threshold",
+                "run `cdtr calibrate`, with `label_free=True` where there are no boxes, or give `threshold=`",
                 stacklevel=2,
             )
-        return cls(model, chosen, quality, scale, empty)
+        return cls(found.model, chosen, found.quality, found.scale, found.empty)
 
     @property
     def class_names(self) -> tuple[str, ...]:

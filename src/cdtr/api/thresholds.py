@@ -235,7 +235,8 @@ def empty_classes(run: RunFolder, view: ViewName) -> EmptyClasses | None:
 
 def _calibrated(value: float, calibration: Mapping[str, Any]) -> Threshold:
     images = f"{calibration.get('n_images')} {calibration.get('source', 'images')}"
-    return Threshold(value, ThresholdSource.CALIBRATED, images)
+    saw_boxes = calibration.get("curve", ()) is not None
+    return Threshold(value, ThresholdSource.CALIBRATED if saw_boxes else ThresholdSource.LABEL_FREE, images)
 
 
 def _checked_threshold(value: Any, origin: str, kind: type[CheckpointError] | type[ConfigError]) -> float:

@@ -20,6 +20,7 @@ import typer
 
 from cdtr.cli._options import name_switches, option
 from cdtr.cli._output import output_for, with_flags
+from cdtr.cli._panels import panel_of, place_of
 from cdtr.faults import explain, show_warning, sigterm_cleans_up
 from cdtr.text import printable, printable_streams
 
@@ -63,17 +64,18 @@ def build_app() -> typer.Typer:
 
 
 def _add_verbs(app: typer.Typer, package: str, path: Iterable[str]) -> None:
-    for found in sorted(pkgutil.iter_modules(path), key=lambda found: found.name):
+    for found in sorted(pkgutil.iter_modules(path), key=lambda found: place_of(found.name)):
         if found.name.startswith("_"):
             continue
         module, name = import_module(f"{package}.{found.name}"), found.name.replace("_", "-")
         if found.ispkg:
             group = typer.Typer(add_completion=False, no_args_is_help=True, help=module.__doc__)
             _add_verbs(group, module.__name__, module.__path__)
-            app.add_typer(group, name=name)
+            app.add_typer(group, name=name, rich_help_panel=panel_of(name))
         else:
             name_switches(module.command)
-            app.command(name, help=_unwrapped(inspect.getdoc(module.command) or ""))(module.command)
+            text, panel = _unwrapped(inspect.getdoc(module.command) or ""), panel_of(name)
+            app.command(name, help=text, rich_help_panel=panel if package == __name__ else None)(module.command)
 
 
 def _unwrapped(text: str) -> str:

@@ -162,9 +162,11 @@ def steps_after_training(run: "Run", data: object, out: object) -> list[tuple[ob
     """Return the words of the commands that follow a training, for ``next_steps``."""
     from cdtr.workflows.opening import HELD_OUT, find_test_split
 
-    split = run.calibration_split
-    how = ["--split", str(split)] if split != HELD_OUT else [] if run.source.annotated else ["--label-free"]
-    calibrate = [("calibrate", run.path, "--data", data, *how)] if split else []
+    # Training has chosen a threshold without boxes; with boxes there is a better one.
+    split, boxed = run.calibration_split, run.source.annotated
+    how = ["--split", str(split)] if split != HELD_OUT else [] if boxed else ["--label-free"]
+    useful = split is not None and (boxed or run.calibration() is None)
+    calibrate = [("calibrate", run.path, "--data", data, *how)] if useful else []
     # Held-out images give a threshold, so only a split of its own measures what comes after it.
     evaluate = [("evaluate", out, "--data", data)] if find_test_split(run.source) else []
     return [*calibrate, *evaluate, localize_step(out, "--overlays")]

@@ -30,6 +30,7 @@ def command(
     """
     from cdtr.cli._output import TERMINAL, localize_step, next_steps, write_results
     from cdtr.evaluation.calibration import LABEL_FREE
+    from cdtr.localization.quality import CLASS_SCORES
     from cdtr.workflows.calibrate import calibrate
     from cdtr.workflows.opening import find_test_split
 
@@ -50,6 +51,8 @@ def command(
     print(f"threshold {found.threshold:.3g}: {chosen}, on {images}")
     if quality is not None:
         print(f"scores of boxes: fitted on {quality.n_images} boxes, {100 * quality.hit_rate:.1f}% of them hits")
+    else:
+        print(CLASS_SCORES)
     print(f"wrote {done.run.calibration_file}")
     write_results(json_file, {"run": run, **(done.run.calibration() or {})})
     evaluate = [("evaluate", run, "--data", data)] if find_test_split(done.source, split) else []

@@ -4,7 +4,7 @@ from cdtr.cli._options import JsonOption, RunArgument
 
 
 def command(run: RunArgument, json_file: JsonOption = None) -> None:
-    """Say what a run is: data, settings that differ from the defaults, threshold, size, files.
+    """Say what a run is: data, preset, settings that were changed from it, threshold, size, files.
 
     Example: cdtr describe runs/neu
     """

@@ -42,7 +42,13 @@ def command(
     if write_config is not None:
         print(write_prior_config(found, write_config))
     write_results(json_file, found.to_json())
-    settings: list[object] = [] if found.chosen == found.own else ["--set", f"ocm.prior={found.chosen}"]
-    named: list[object] = [] if config is None else ["--config", config]
-    chosen = [*named, *settings] if write_config is None else ["--config", write_config]
-    next_steps(("train", data, "--out", "runs/mine", *chosen))
+    given: list[object] = [] if config is None else ["--config", config]
+    chosen: list[object] = [] if found.chosen == found.own else ["--set", f"ocm.prior={found.chosen}"]
+    file, first = write_config, []
+    if found.chosen != found.own and boxes is not None and write_config is None:
+        # A bare --set would hide from the recipe's label that boxes chose the prior.
+        file = out.with_suffix(".yaml")
+        settings = [word for setting in overrides or [] for word in ("--set", setting)]
+        first = [("priors", data, "--out", out, "--boxes", boxes, *given, *settings, "--write-config", file)]
+    how = [*given, *chosen] if file is None else ["--config", file]
+    next_steps(*first, ("train", data, "--out", "runs/mine", *how))

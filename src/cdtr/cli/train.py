@@ -36,5 +36,6 @@ def command(
     run = train(data, out, config, overrides=changes, resume=resume, reporter=TERMINAL)
     if not is_main_process():
         return
-    print(f"wrote {run.path}: {run.weights.name}, {run.config_file.name}, {run.classes_file.name} and the logs")
+    files = (run.weights, run.config_file, run.classes_file, run.calibration_file)
+    print(f"wrote {run.path}: {', '.join(file.name for file in files if file.is_file())} and the logs")
     next_steps(*steps_after_training(run, data, out))

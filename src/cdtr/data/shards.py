@@ -71,8 +71,7 @@ def write_shards(
 @contextmanager
 def _whole_or_nothing(out: Path) -> Iterator[Path]:
     """A folder beside ``out`` that takes its place in the end, and goes if there is none; DataError as above."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} is not empty: choose another folder as `out=`")
+    require_empty(out)
     draft = out.with_name(out.name + _UNFINISHED)
     shutil.rmtree(draft, ignore_errors=True)  # of a writing that was killed
     draft.mkdir(parents=True)
@@ -83,6 +82,12 @@ def _whole_or_nothing(out: Path) -> Iterator[Path]:
         draft.replace(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def require_empty(out: Path) -> None:
+    """Raise DataError where something is in the folder to write, or it is a file."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} is not empty: choose another folder as `out=`")
 
 
 def require_webdataset() -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -54,21 +55,49 @@ def fit_box_scores(
         DataError: If there are too few images, hits or misses.
     """
 
-    def describe(prediction: ImagePrediction) -> tuple[str, Features | None, int, bool]:
-        gt_boxes = true_boxes(prediction.sample, prediction.size_hw, annotate(prediction.sample), protocol)
-        if gt_boxes is None or not prediction.gets_box:
-            return prediction.sample.image_id, None, 0, False
-        frame_map = place_prediction(prediction.predicted_map, prediction, protocol)
-        (iou,) = box_ious(frame_map, gt_boxes, np.array([threshold]), protocol)
-        features = predicted_features(frame_map, prediction, protocol, threshold)
-        return prediction.sample.image_id, features, prediction.predicted, bool(localized(iou))
+    def describe(prediction: ImagePrediction) -> tuple[str, DescribedBox | None]:
+        return prediction.sample.image_id, describe_box(prediction, annotate, protocol, threshold)
 
-    found: dict[str, tuple[Features, int, bool]] = {}
+    found: dict[str, DescribedBox] = {}
     predictions = predict(method, batches, device, mirrored, empty)
-    for image_id, features, label, hit in map_in_order(describe, predictions, workers):
-        if features is not None:
-            found[image_id] = features, label, hit
+    for image_id, box in map_in_order(describe, predictions, workers):
+        if box is not None:
+            found[image_id] = box
         if progress is not None:
             progress(1)
-    rows, labels, hits = zip(*found.values(), strict=True) if found else ((), (), ())
-    return BoxQuality.fit(rows, labels, hits, n_classes)
+    return fit_described(list(found.values()), n_classes)
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedBox:
+    """The box of an image's predicted class.
+
+    Attributes:
+        features: What its score depends on.
+        label: Its class.
+        hit: Whether its IoU with a true box is at least 0.5.
+    """
+
+    features: Features
+    label: int
+    hit: bool
+
+
+def describe_box(
+    prediction: ImagePrediction, annotate: Annotate, protocol: Protocol, threshold: float
+) -> DescribedBox | None:
+    """Describe the box that is found at a map threshold; None where there is none, and for an image without boxes."""
+    gt_boxes = true_boxes(prediction.sample, prediction.size_hw, annotate(prediction.sample), protocol)
+    if gt_boxes is None or not prediction.gets_box:
+        return None
+    frame_map = place_prediction(prediction.predicted_map, prediction, protocol)
+    (iou,) = box_ious(frame_map, gt_boxes, np.array([threshold]), protocol)
+    features = predicted_features(frame_map, prediction, protocol, threshold)
+    return None if features is None else DescribedBox(features, prediction.predicted, bool(localized(iou)))
+
+
+def fit_described(boxes: Sequence[DescribedBox], n_classes: int) -> BoxQuality:
+    """Fit the scores on one box an image; DataError if there are too few images, hits or misses."""
+    return BoxQuality.fit(
+        [box.features for box in boxes], [box.label for box in boxes], [box.hit for box in boxes], n_classes
+    )

@@ -225,7 +225,7 @@ def halfway_threshold(score_map: npt.NDArray[np.floating[Any]]) -> float:
 def _choose(metric: MaxBoxAcc, protocol: Protocol, images_sha256: str) -> Calibration:
     rates = metric.rates[0]
     delta = float(metric.thresholds[1] - metric.thresholds[0]) if len(metric.thresholds) > 1 else 1.0
-    chosen = middle_of_plateau(smoothed(rates, round(_SMOOTHING_REACH / delta)))
+    chosen = best_index(rates, delta)
     thresholds = [round(float(threshold), 10) for threshold in metric.thresholds]
     return Calibration(
         threshold=thresholds[chosen],
@@ -235,6 +235,11 @@ def _choose(metric: MaxBoxAcc, protocol: Protocol, images_sha256: str) -> Calibr
         images_sha256=images_sha256,
         curve=tuple(zip(thresholds, rates.tolist(), strict=True)),
     )
+
+
+def best_index(rates: npt.NDArray[np.float64], delta: float) -> int:
+    """Find the threshold to choose by the hit rates (T,) of a sweep of step ``delta``."""
+    return middle_of_plateau(smoothed(rates, round(_SMOOTHING_REACH / delta)))
 
 
 def smoothed(rates: npt.NDArray[np.float64], reach: int) -> npt.NDArray[np.float64]:

@@ -35,7 +35,7 @@ from cdtr.threshold import Threshold
 
 _CALIBRATE = (
     "no threshold was given: Top-1, Top-5, GT-known Loc and the IoUs need one, run `cdtr calibrate` on images that are "
-    "not the test set; the oracle's was chosen on the evaluated images"
+    "not the test set, with `label_free=True` where there are no boxes; the oracle's was chosen on the evaluated images"
 )
 _UNANNOTATED = "no image has a box: only classification was measured"
 _SELECTING_METRIC = "gt_known_loc"  # the oracle's threshold is the best by this metric

@@ -7,7 +7,7 @@ min(y+h, H-1)]``, count the last pixel as part of the box, and are ``[0, 0, 0, 0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,18 +65,30 @@ def scored_components(
 def component_masks(score_map: FloatArray, threshold: float, boxes_xyxy: FloatArray | BoxArray) -> UInt8Array:
     """The regions (N, H, W), 1 or 0, that boxes (N, 4) of ``largest_box`` or ``component_boxes`` are drawn around.
 
+    See ``component_regions``.
+    """
+    masks = np.zeros((len(boxes_xyxy), *score_map.shape), dtype=np.uint8)
+    regions = component_regions(score_map, threshold, boxes_xyxy)
+    for mask, region, (x0, y0, x1, y1) in zip(masks, regions, np.asarray(boxes_xyxy).tolist(), strict=True):
+        mask[int(y0) : int(y1), int(x0) : int(x1)] = region
+    return masks
+
+
+def component_regions(
+    score_map: FloatArray, threshold: float, boxes_xyxy: FloatArray | BoxArray
+) -> Iterator[npt.NDArray[np.bool_]]:
+    """Yield the part of the map in each box (N, 4), true in the region that the box is drawn around.
+
     Of 8-connected components with the same box the one of most pixels comes first. DataError for a box of none.
     """
     _, components, stats, _ = cv2.connectedComponentsWithStats(threshold_mask(score_map, threshold), connectivity=8)
-    masks = np.zeros((len(boxes_xyxy), *components.shape), dtype=np.uint8)
     left = sorted(range(1, len(stats)), key=lambda component: -int(stats[component, cv2.CC_STAT_AREA]))
-    for mask, (x0, y0, x1, y1) in zip(masks, np.asarray(boxes_xyxy).tolist(), strict=True):
+    for x0, y0, x1, y1 in np.asarray(boxes_xyxy).tolist():
         same = [component for component in left if stats[component, :4].tolist() == [x0, y0, x1 - x0, y1 - y0]]
         if not same:
             raise DataError(f"box {[x0, y0, x1, y1]} is around no region above {threshold}: take the box's own map")
         left.remove(same[0])
-        mask[components == same[0]] = 1
-    return masks
+        yield components[int(y0) : int(y1), int(x0) : int(x1)] == same[0]
 
 
 def check_area_share(share: float) -> None:

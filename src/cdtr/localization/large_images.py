@@ -9,7 +9,6 @@ span of its raw map beside that of a typical image, which calibration notes, or 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cdtr.localization.boxes import component_boxes, component_masks
+from cdtr.localization.boxes import component_boxes
+from cdtr.localization.large_boxes import draw_masks, score_boxes
 from cdtr.localization.maps import normalise_maps, resize_map
-from cdtr.localization.postprocess import SCORED_HW, MapPostProcessor, class_probabilities
+from cdtr.localization.postprocess import MapPostProcessor, class_probabilities
 from cdtr.localization.prediction import LocalizationModel, check_images, localize_batch
-from cdtr.localization.quality import BoxQuality, box_features
 from cdtr.localization.tile_grid import Tiling, cell_shares, grid_side
-from cdtr.records import Field, FloatArray, Localization, UInt8Array
+from cdtr.records import Field, FloatArray, Localization
 
 # Shares of a typical image's span up to which a tile counts nothing, and from which on it counts fully; where that span
 # is not known, of so much of the widest in the image.
@@ -120,7 +119,7 @@ def localize_large(
     if processor.quality is not None:
         turned = None if tiles.mirrored is None else _stitched(tiles, tiles.mirrored, size_hw)
         found, maps = (boxes, labels, scores), (score_map, turned)
-        scores, doubts = _score(processor.quality, processor.threshold, tiling, maps, size_hw, found)
+        scores, doubts = score_boxes(processor.quality, processor.threshold, tiling, maps, size_hw, found)
         kept = scores >= processor.options.min_score
         on_map, boxes, labels, scores = on_map[kept], boxes[kept], labels[kept], scores[kept]
         doubts = tuple(some for some, keep in zip(doubts, kept, strict=True) if keep)
@@ -135,7 +134,7 @@ def localize_large(
         class_probs=probabilities[-1].astype(np.float32),
         class_names=processor.class_names,
         doubts=doubts,
-        masks=_masks(score_map, threshold, on_map, size_hw) if processor.options.masks else None,
+        masks=draw_masks(score_map, threshold, on_map, size_hw) if processor.options.masks else None,
         object_prob=tiles.object_prob,
         empty=not tiles.boxed.any(),
     )
@@ -236,70 +235,3 @@ def _class_probabilities(tiles: _Tiles, boxes: FloatArray, empty: Sequence[int] 
     weights = contrasts + 1e-6
     means.append(weights @ scores / weights.sum())
     return class_probabilities(np.stack(means))
-
-
-def _score(
-    quality: BoxQuality,
-    threshold: float,
-    tiling: Tiling,
-    maps: tuple[FloatArray, FloatArray | None],
-    size_hw: tuple[int, int],
-    found: tuple[FloatArray, npt.NDArray[np.int64], FloatArray],
-) -> tuple[FloatArray, tuple[tuple[str, ...], ...]]:
-    """Scores (N,) and doubts of boxes (N, 4): each is judged in a window around it, as large as a tile or the box.
-
-    Args:
-        quality: scores boxes of images of the scale of a tile.
-        threshold: of the boxes.
-        tiling: how the image was cut.
-        maps: the stitched map, and that of the mirrored tiles if there is one.
-        size_hw: height and width of the image.
-        found: boxes (N, 4), their classes (N,), and the probabilities (N,) of these.
-    """
-    (score_map, mirrored), (boxes, labels, probabilities) = maps, found
-    scores, doubts = [], []
-    for box, label, probability in zip(boxes, labels.tolist(), probabilities.tolist(), strict=True):
-        window, in_frame = _window(box, tiling.tile_hw, score_map.shape, size_hw)
-        frame = normalise_maps(resize_map(score_map[window], SCORED_HW))
-        turned = None if mirrored is None else normalise_maps(resize_map(mirrored[window], SCORED_HW))
-        features = box_features(frame, in_frame, probability, threshold, turned)
-        scores.append(quality.score(features, label))
-        doubts.append(quality.doubts(features, label))
-    return np.array(scores, dtype=np.float32), tuple(doubts)
-
-
-def _window(
-    box: FloatArray, tile_hw: tuple[int, int], map_hw: tuple[int, ...], size_hw: tuple[int, int]
-) -> tuple[tuple[slice, slice], FloatArray]:
-    """The part of a map around a box (4,) in pixels of the image, and the box in that part at ``SCORED_HW``."""
-    slices, corners = [], np.zeros(4)
-    for axis in (0, 1):
-        start, end = (float(box[1 - axis + 2 * index]) for index in (0, 1))
-        image, points = size_hw[axis], map_hw[axis]
-        side = min(max(tile_hw[axis], end - start), image)
-        first = min(max((start + end - side) / 2, 0), image - side)
-        low, high = int(first / image * points), min(math.ceil((first + side) / image * points), points)
-        slices.append(slice(low, high))
-        for index, place in enumerate((start, end)):
-            inside = (place / image * points - low) / (high - low) * SCORED_HW[axis]
-            corners[1 - axis + 2 * index] = min(max(inside, 0), SCORED_HW[axis])
-    return (slices[0], slices[1]), corners
-
-
-def _masks(
-    score_map: FloatArray, threshold: float, boxes: npt.NDArray[np.int64], size_hw: tuple[int, int]
-) -> UInt8Array:
-    """Regions (N, H, W) at the size of the image, of boxes (N, 4) that were found in the map.
-
-    Only the boxes are written to, and the system gives no memory to what stays 0.
-    """
-    masks = np.zeros((len(boxes), *size_hw), dtype=np.uint8)
-    for mask, region, box in zip(masks, component_masks(score_map, threshold, boxes), boxes.tolist(), strict=True):
-        places, points = [], []
-        for axis in (0, 1):
-            scale = size_hw[axis] / score_map.shape[axis]
-            here = np.arange(round(box[1 - axis] * scale), round(box[3 - axis] * scale))
-            places.append(here)
-            points.append(((here + 0.5) / scale).astype(np.int64))
-        mask[np.ix_(*places)] = region[np.ix_(*points)]
-    return masks

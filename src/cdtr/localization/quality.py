@@ -38,6 +38,11 @@ _DOUBTS = {
 _DOUBT_FROM = -0.1  # of the log odds
 _NO_DOUBT_FROM = 0.9  # of the score: such a box needs no second look
 _FOLDS = 5
+
+# What a user is told of a run that was not calibrated with boxes.
+CLASS_SCORES = (
+    "scores of boxes are class probabilities, not how likely a box is right: `cdtr calibrate` with boxes fits that"
+)
 _THRESHOLD_STEP = 0.25
 _MOST_CERTAIN = 0.999
 

@@ -110,7 +110,7 @@ def _threshold(run: RunFolder, threshold: Threshold | None) -> Iterator[str]:
     yield "## Protocol and threshold\n"
     yield f"The run's protocol is `{_code(run.config().evaluation.protocol)}`."
     if threshold is None:
-        yield "The maps have no calibrated threshold yet; `cdtr calibrate` chooses one.\n"
+        yield "The maps have no calibrated threshold yet; `cdtr calibrate` chooses one, with or without boxes.\n"
     else:
         yield f"The object is what reaches {threshold.value:g} of the map's maximum: {_plain(threshold)}.\n"
 

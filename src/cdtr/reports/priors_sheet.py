@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -16,10 +16,15 @@ from cdtr.records import Annotation, FloatArray, Sample
 from cdtr.reports.columns import add_number, add_text
 from cdtr.reports.figures import figure_png
 from cdtr.reports.image_grid import GridBlock, GridRow, image_grid
-from cdtr.reports.overlays import HEAT_SHARE, draw_boxes, heat_map
+from cdtr.reports.overlays import HEAT_SHARE, TRUTH_COLOUR, draw_boxes, heat_map
 
 _SIDE = 224  # pixels of an image on the sheet
 _COLUMNS = 8
+_LEGEND = (
+    "A column is a training image, with its class above it; a row is a prior, the best first. A prior is good where "
+    "red lies on what you want boxed, and blue around it. The preset imagenet learns from the row shared."
+)
+_SHARES = (("where the prior expects no object", 0.0), ("undecided", 0.5), ("where it expects the object", 1.0))
 _NO_BOX = np.zeros((0, 4))
 
 
@@ -97,7 +102,16 @@ def priors_sheet(
             rows.append(GridRow(name, [_boxed(image, boxes[index]) for image, index in zip(heated, part, strict=True)]))
         titles = [class_names[samples[index].label] for index in part]
         blocks.append(GridBlock("", titles, rows))
-    return Image.open(BytesIO(figure_png(image_grid(title, blocks)))).convert("RGB")
+    blocks[-1] = replace(blocks[-1], text=_LEGEND)
+    boxed = [("true box, dashed", TRUTH_COLOUR)] if any(one is not None for one in annotations) else []
+    legend = [*((words, _heat(share)) for words, share in _SHARES), *boxed]
+    return Image.open(BytesIO(figure_png(image_grid(title, blocks, legend)))).convert("RGB")
+
+
+def _heat(share: float) -> tuple[int, int, int]:
+    """The colour of a value of a map."""
+    red, green, blue = np.asarray(heat_map(np.array([[share]], dtype=np.float32)))[0, 0].tolist()
+    return red, green, blue
 
 
 def _boxed(image: Image.Image, boxes: FloatArray | None) -> Image.Image:

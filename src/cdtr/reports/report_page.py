@@ -197,7 +197,7 @@ def _notes(evaluation: Evaluation, likeness: float | None) -> Iterator[str]:
     if source is ThresholdSource.DEFAULT:
         yield (
             f"No map threshold was calibrated: boxes and scores are at {evaluation.threshold:g} of the map's maximum, "
-            "a common default. `cdtr calibrate` chooses one."
+            "a common default. `cdtr calibrate` chooses one, also without any box."
         )
     if source is ThresholdSource.ORACLE and evaluation.n_annotated:
         yield "The map threshold was chosen on images that are scored here, which flatters the scores."

@@ -87,7 +87,7 @@ def train_clip(
     """
     settings = settings or SmallClip()
     console = console or PlainConsole(stderr=True)
-    _require_free(out)
+    require_free(out)
     samples, broken = check_images(training_samples(source), config.data.max_pixels)
     for sample, reason in broken:
         say_to(console)(f"left out {sample.image_id}: {reason}")
@@ -113,7 +113,7 @@ def train_clip(
     return clip_fit
 
 
-def _require_free(out: Path) -> None:
+def require_free(out: Path) -> None:
     """ConfigError for an --out that holds something, but for what a training killed while writing leaves behind."""
     if not out.exists():
         return

@@ -35,12 +35,13 @@ from cdtr.files import full_disk_named, hash_file
 from cdtr.image_files.reading import read_image
 from cdtr.model.cnn import CnnFeatures
 from cdtr.records import Batch, Sample
-from cdtr.training.log import Say
+from cdtr.training.log import Say, TimeLeft
 
 FOLDER_VARIABLE = "CDTR_CACHE"  # names the folder of cached files; by default cdtr in XDG_CACHE_HOME or ~/.cache
 _FORMAT = b"cdtr features 1"
 _KEPT_S = 30 * 24 * 3600.0  # seconds that the features of a network and size are kept after their last use
 _UNFINISHED = ".tmp"  # ends the names of files that are being written
+_BETWEEN_LINES_S = 15.0  # seconds between two lines on how far it is
 _ABANDONED_S = 24 * 3600.0  # seconds after which an unfinished file is one of a killed process
 _LARGEST = 255  # of a stored value, a byte
 _BATCH = 16  # images whose features are computed at once
@@ -87,14 +88,19 @@ class FeatureStore:
         self._names |= {sample.image_id: hash_file(sample.path) for sample in samples}
         missing = [sample for sample in samples if not self._file(sample).is_file()]
         if missing:
-            say(f"computing the features of {len(missing)} images, once: they are kept in {self.folder}")
+            say(f"computing the features of {len(missing)} images, once; kept in {self.folder}")
         started = time.monotonic()
         # Shared out before looking at files, which other processes write meanwhile.
         own = samples[accelerator.process_index :: accelerator.num_processes]
         absent = [sample for sample in own if not self._file(sample).is_file()]
         loader = eval_loader(absent, in_small_batches(config), on_broken=on_broken)
+        left, done, said = TimeLeft(len(absent)), 0, started
         for batch in loader:
             self._compute(batch.samples, batch.images)
+            done += len(batch.samples)
+            if time.monotonic() > said + _BETWEEN_LINES_S and done < len(absent):
+                said = time.monotonic()
+                say(f"features of {done}/{len(absent)} images, {left.after(done)}")
         self.broken = dict(gather_object(list(loader.broken.items())))
         accelerator.wait_for_everyone()
         if missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
@@ -12,12 +13,49 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from cdtr.runs import RunFolder
+from cdtr.text import duration
 
 _INVERTED = (
     "warning: the attention is inverted (correlation with the label's class map {:.2f}): boxes may lie around the "
     "objects. Look at the overlays; docs/training.md says what helps"
 )
+_DIAGNOSTIC = "diagnostic:"  # before the names of diagnostics among the sums of an epoch
 Say = Callable[[str], None]
+
+
+def add_step(
+    sums: Mapping[str, float], terms: Mapping[str, float], diagnostics: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the sums of an epoch with the loss terms and diagnostics of one more step; ``epoch_means`` reads them."""
+    found = {**terms, **{_DIAGNOSTIC + name: value for name, value in diagnostics.items()}}
+    return {name: sums.get(name, 0.0) + value for name, value in found.items()}
+
+
+def epoch_means(sums: Mapping[str, float], steps: int) -> dict[str, Mapping[str, float] | float]:
+    """Return the means over the steps of an epoch, as ``terms`` and, where there are any, ``diagnostics``."""
+    means = {name: value / max(steps, 1) for name, value in sums.items()}
+    terms = {name: value for name, value in means.items() if not name.startswith(_DIAGNOSTIC)}
+    diagnostics = {name.removeprefix(_DIAGNOSTIC): value for name, value in means.items() if name not in terms}
+    return {"terms": terms, **({"diagnostics": diagnostics} if diagnostics else {})}
+
+
+class TimeLeft:
+    """How long some work will still take, at the pace that it has had.
+
+    Args:
+        total: the steps of the whole work.
+        done: those that were done before.
+    """
+
+    def __init__(self, total: int, done: int = 0) -> None:
+        self._total, self._first, self._started = total, done, time.monotonic()
+
+    def after(self, done: int) -> str:
+        """Return the time left after so many steps, as ``12 min left``; empty at the end and before the first step."""
+        passed, left = done - self._first, self._total - done
+        if passed <= 0 or left <= 0:
+            return ""
+        return f"{duration((time.monotonic() - self._started) / passed * left)} left"
 
 
 class TrainingLog:
@@ -39,6 +77,7 @@ class TrainingLog:
         if not active:
             return
         run.drop_log_after(start_step)
+        self._left = TimeLeft(total_steps, start_step)
         self._board = SummaryWriter(str(run.path / "tensorboard"), purge_step=start_step)
         if console.is_terminal:
             self._progress = Progress(
@@ -64,31 +103,24 @@ class TrainingLog:
         if self._active:
             self._board.close()
 
-    def show(self, step: int, epoch: int, terms: Mapping[str, float], lambdas: Mapping[str, float]) -> None:
+    def show(self, step: int, epoch: int, terms: Mapping[str, float]) -> None:
         """Move the progress bar."""
         if self._progress is not None:
-            text = " ".join(f"{name} {value:.3f}" for name, value in terms.items())
-            if lambdas:
-                text += f"  {_named(lambdas)}"
-            self._progress.update(self._task, completed=step, epoch=epoch + 1, terms=text)
+            self._progress.update(self._task, completed=step, epoch=epoch + 1, terms=_loss(terms))
 
     def step(self, step: int, epoch: int, values: Mapping[str, Mapping[str, float] | float]) -> None:
         """Write the values of a step."""
         self._write({"kind": "step", "step": step, "epoch": epoch, **values})
 
     def epoch(self, step: int, epoch: int, epochs: int, values: Mapping[str, Mapping[str, float] | float]) -> None:
-        """Write the values of an epoch, and print them on one line."""
+        """Write the values of an epoch, and print the main ones and the time left on a line of up to 100 columns."""
         self._write({"kind": "epoch", "step": step, "epoch": epoch, **values})
         if self._active:
-            terms, lambdas, held_out = values["terms"], values.get("lambdas", {}), values.get("held_out", {})
-            parts = [f"{n} {v:.3f}" for n, v in terms.items()] if isinstance(terms, Mapping) else []
-            parts += [_named(lambdas)] if isinstance(lambdas, Mapping) and lambdas else []
-            parts += [f"held-out {n} {v:.1f}" for n, v in held_out.items()] if isinstance(held_out, Mapping) else []
-            attention = values.get("attention", {})
-            likeness = attention.get("class_map") if isinstance(attention, Mapping) else None
+            top1, likeness = _part(values, "held_out", "top1_cls"), _part(values, "attention", "class_map")
+            parts = [_loss(values["terms"])]
+            parts += [f"held-out Top-1 {top1:.1f}"] if top1 is not None else []
             parts += [f"attention like class map {likeness:.2f}"] if likeness is not None else []
-            diagnostics = values.get("diagnostics", {})
-            parts += [f"{n} {v:.3g}" for n, v in diagnostics.items()] if isinstance(diagnostics, Mapping) else []
+            parts += [left] if (left := self._left.after(step)) else []
             self._console.print(f"epoch {epoch + 1}/{epochs}  " + "  ".join(parts), highlight=False, soft_wrap=True)
             # The end of the training has a line of its own (final_checks).
             if likeness is not None and likeness < 0 and epochs <= 2 * (epoch + 1) < 2 * epochs:
@@ -110,5 +142,11 @@ class TrainingLog:
         self._board.add_scalar(name, value, step)
 
 
-def _named(lambdas: Mapping[str, float]) -> str:
-    return "λ " + " ".join(f"{name} {value:.2f}" for name, value in lambdas.items())
+def _loss(terms: Mapping[str, float] | float) -> str:
+    """The weighted sum of the loss terms; metrics.jsonl and TensorBoard have each term."""
+    return f"loss {terms['total']:.3f}" if isinstance(terms, Mapping) else ""
+
+
+def _part(values: Mapping[str, Mapping[str, float] | float], group: str, name: str) -> float | None:
+    found = values.get(group)
+    return found.get(name) if isinstance(found, Mapping) else None

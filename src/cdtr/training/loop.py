@@ -33,14 +33,13 @@ from cdtr.training.feature_store import FeatureStore
 from cdtr.training.features import needs_pixels, prepare_features
 from cdtr.training.final_checks import final_lines
 from cdtr.training.held_out import HeldOut, measure_held_out
-from cdtr.training.log import TrainingLog
+from cdtr.training.log import TrainingLog, add_step, epoch_means
 from cdtr.training.optimiser import build_optimiser, learning_rate, set_learning_rate
 from cdtr.training.prepare import Prepared, finish_run, prepare_run, start_run
 from cdtr.training.start import load_first_run
 from cdtr.training.state import Position, restore_state, save_state, saved_state
 
 STEPS_BETWEEN_LINES = 10
-_DIAGNOSTIC = "diagnostic:"  # before the names of diagnostics among the sums of an epoch
 
 
 def train(
@@ -172,22 +171,18 @@ class Trainer:
         for micro_batches in _chunks(iter(self.loader), train.accumulation):
             rate = learning_rate(position.step, steps, train)
             terms, lambdas, diagnostics = self._step(micro_batches, rate, position)
-            found = terms | {_DIAGNOSTIC + name: value for name, value in diagnostics.items()}
-            sums = {name: position.sums.get(name, 0.0) + value for name, value in found.items()}
+            sums = add_step(position.sums, terms, diagnostics)
             position = Position(position.epoch, position.step_in_epoch + 1, position.step + 1, sums)
-            log.show(position.step, position.epoch, terms, lambdas)
+            log.show(position.step, position.epoch, terms)
             if position.step % STEPS_BETWEEN_LINES == 0:
                 log.step(position.step, position.epoch, {"terms": terms, "lambdas": lambdas, "lr": rate})
             done = position.step_in_epoch == steps
             if train.save_every_steps and position.step % train.save_every_steps == 0 and not done:
                 save_state(self.accelerator, self.folder, position, self.ema)
-        means = {name: value / max(position.step_in_epoch, 1) for name, value in position.sums.items()}
-        terms = {name: value for name, value in means.items() if not name.startswith(_DIAGNOSTIC)}
-        diagnostics = {name.removeprefix(_DIAGNOSTIC): value for name, value in means.items() if name not in terms}
         held_out = self.validate()
-        attention = {} if self.is_distilled else held_out.attention
-        values = {"terms": terms, "lambdas": lambdas, "held_out": held_out.accuracy, "attention": attention}
-        values |= {"diagnostics": diagnostics} if diagnostics else {}
+        values = epoch_means(position.sums, position.step_in_epoch)
+        values |= {"lambdas": lambdas, "held_out": held_out.accuracy}
+        values |= {"attention": {} if self.is_distilled else held_out.attention}
         log.epoch(position.step, position.epoch, train.epochs, values)
         position = Position(position.epoch + 1, 0, position.step)
         save_state(self.accelerator, self.folder, position, self.ema)

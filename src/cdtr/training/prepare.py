@@ -89,7 +89,7 @@ def prepare_run(
     config = with_switches(config)
     check_class_names(source)
     empty = empty_labels(config.data.empty_classes, source.class_names, str(source.root))
-    _check_folder(run, resume)
+    check_run_folder(run, resume)
     samples, broken = check_images(training_samples(source), config.data.max_pixels)
     for sample, reason in broken:
         say(f"left out {sample.image_id}: {reason}")
@@ -148,7 +148,15 @@ def finish_run(run: RunFolder, method: nn.Module, broken: Mapping[str, str]) -> 
     write_atomic(run.weights, save({name: tensor.contiguous() for name, tensor in method.state_dict().items()}))
 
 
-def _check_folder(run: RunFolder, resume: bool) -> None:
+def check_run_folder(run: RunFolder, resume: bool) -> None:
+    """Raise ConfigError where something is in the way of a run, for a command to call before it reads any data.
+
+    Args:
+        run: the folder to write.
+        resume: whether a run in it goes on.
+    """
+    if run.path.exists() and not run.path.is_dir():
+        raise ConfigError(f"{run.path} is a file: choose a folder as `out=`")
     found = {entry.name for entry in run.path.iterdir()} - {LOCK_FILE, TARGETS} if run.path.is_dir() else set()
     if found and not resume:
         raise ConfigError(f"{run.path} is not empty: choose another `out=`, or go on with `resume=True`")

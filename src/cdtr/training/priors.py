@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cdtr.config import OF_CNN, Config, Prior
+from cdtr.data.batches import OnBroken
 from cdtr.data.loader import eval_loader
 from cdtr.errors import ConfigError
 from cdtr.model.cnn import CnnFeatures
@@ -24,7 +25,12 @@ COMPARED = ("by_class", "shared", "border", "contrast", "rarity")
 
 
 def priors_of_images(
-    config: Config, fitted: Sequence[Sample], shown: Sequence[Sample], classes: int, say: Say
+    config: Config,
+    fitted: Sequence[Sample],
+    shown: Sequence[Sample],
+    classes: int,
+    say: Say,
+    on_broken: OnBroken | None = None,
 ) -> tuple[list[Sample], dict[str, Tensor]]:
     """Compute every prior of some images with the frozen CNN of a configuration.
 
@@ -36,6 +42,7 @@ def priors_of_images(
         shown: The images whose priors are wanted.
         classes: Number of classes.
         say: Takes lines.
+        on_broken: Takes images that cannot be decoded, each as often as it is read.
 
     Returns:
         The images that could be read, N of them, and by prior its maps (N, h, w), each the mean over the image and its
@@ -60,12 +67,12 @@ def priors_of_images(
     if can_cache(config, fitted):
         store = FeatureStore(cnn, config.data)
         unique = {sample.image_id: sample for sample in (*fitted, *shown)}
-        store.fill(list(unique.values()), config, accelerator, say)
-    fit_to_features(cnn, list(guides.values()), fitted, config, store, say)
+        store.fill(list(unique.values()), config, accelerator, say, on_broken)
+    fit_to_features(cnn, list(guides.values()), fitted, config, store, say, on_broken)
     read: list[Sample] = []
     maps: dict[str, list[Tensor]] = {name: [] for name in COMPARED}
     with torch.no_grad():
-        for batch in eval_loader(shown, in_small_batches(config)):
+        for batch in eval_loader(shown, in_small_batches(config), on_broken=on_broken):
             images = batch.images.to(accelerator.device)
             read += batch.samples
             labels = batch.labels.to(accelerator.device)

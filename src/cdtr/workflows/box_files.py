@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,9 +18,9 @@ from cdtr.formats import LEFT_OUT, Add, Exporter, Target, can_be_written, find_e
 from cdtr.image_files.written import mark_written
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions
 from cdtr.records import Localization
-from cdtr.reports.notebook import html_localizations, html_text
 from cdtr.runs import write_atomic
 from cdtr.workflows.images import images_root
+from cdtr.workflows.localized import Localized
 from cdtr.workflows.reporting import SILENT, Reporter
 
 REVIEW = "review"
@@ -75,76 +74,16 @@ class OutputFiles:
         """Return the exporters of the formats, each once."""
         return [find_exporter(name) for name in dict.fromkeys(self.formats)]
 
-    def require_absent(self, files: Sequence[Path]) -> None:
-        """Raise ConfigError if an earlier call wrote any of it and ``overwrite`` is off: it may be in use."""
+    def require_absent(self, files: Sequence[Path] | None = None) -> None:
+        """Raise ConfigError if an earlier call wrote any of it and ``overwrite`` is off: it may be in use.
+
+        Args:
+            files: those of the formats; None for the formats that were asked for, before a model is loaded.
+        """
+        files = [self.out / exporter.file_name for exporter in self.exporters()] if files is None else files
         for path in () if self.overwrite else (*files, self.out / LEFT_OUT, *self.folders):
             if path.exists():
                 raise ConfigError(f"{path} is there already: choose another `out=`, or give `overwrite=True`")
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Localized:
-    """What ``localize`` found and wrote.
-
-    Attributes:
-        localizations: of each image that could be read, without maps, class probabilities and masks.
-        files: the files of the formats, or their folders.
-        folders: the folders of heat maps and overlays.
-        left_out: why an image was left out, by its id; also in ``left_out_file``.
-        left_out_file: the list of them; None where there are none.
-        threshold: the map threshold that was used.
-        paths: the file of each image, by its id.
-    """
-
-    localizations: list[Localization]
-    files: tuple[Path, ...]
-    folders: tuple[Path, ...]
-    left_out: dict[str, str] = field(default_factory=dict)
-    left_out_file: Path | None = None
-    threshold: float = 0.0
-    paths: Mapping[str, Path] = field(default_factory=dict)
-
-    @property
-    def boxes(self) -> int:
-        """The number of boxes."""
-        return sum(len(one.boxes_xyxy) for one in self.localizations)
-
-    @property
-    def without_box(self) -> int:
-        """The number of images without a box."""
-        return sum(not len(one.boxes_xyxy) for one in self.localizations)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the counts, the threshold and the names of the files."""
-        return {
-            "threshold": self.threshold,
-            "boxes": self.boxes,
-            "images": len(self.localizations),
-            "without_box": self.without_box,
-            "left_out": self.left_out,
-            "files": [str(path) for path in (*self.files, *self.folders)],
-        }
-
-    def lines(self) -> list[str]:
-        """Return what was written, and the number of boxes, for people."""
-        written = [f"wrote {path}" for path in self.files]
-        written += [f"wrote {folder}: {len(self.localizations)} images" for folder in self.folders]
-        if self.left_out_file is not None:
-            written.append(f"wrote {self.left_out_file}: {len(self.left_out)} images that could not be read")
-        return [*written, str(self)]
-
-    def __str__(self) -> str:
-        return (
-            f"{self.boxes} boxes in {len(self.localizations)} images at threshold {self.threshold:.3g}"
-            + (f", {self.without_box} without a box" if self.without_box else "")
-            + (f", {len(self.left_out)} could not be read" if self.left_out else "")
-        )
-
-    def __repr__(self) -> str:
-        return f"Localized({self}; {', '.join(path.name for path in (*self.files, *self.folders))})"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html_text(repr(self))}</p>{html_localizations(self.localizations, self.paths)}"
 
 
 def write_localizations(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
 import torch
 
-from cdtr.api import as_seen, choose_view, empty_classes, find_device, load_model
+from cdtr.api import as_seen, choose_threshold, choose_view, empty_classes, find_device, load_model
 from cdtr.data.loader import EvalLoader, eval_loader
 from cdtr.data.pixels import View
 from cdtr.errors import ConfigError, DataError
@@ -29,70 +30,21 @@ from cdtr.image_files.paths import content_hash
 from cdtr.localization.presence import EmptyClasses
 from cdtr.localization.quality import BoxQuality
 from cdtr.records import DataSource, Method, Sample
-from cdtr.reports.charts import threshold_charts
-from cdtr.reports.notebook import html_charts, html_table
-from cdtr.reports.tables import percent
-from cdtr.runs import RunFolder, write_json
-from cdtr.workflows.calibration_images import calibration_samples, describe_split
+from cdtr.runs import RunFolder
+from cdtr.workflows.calibrated_run import CalibratedRun, write_calibration
+from cdtr.workflows.calibration_images import HashOf, calibration_samples, describe_split
 from cdtr.workflows.opening import (
     DataLike,
     RunLike,
     group_by_view,
+    pass_of,
     report_reading,
     resolve_data,
     resolve_run,
 )
 from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 
-
-@dataclass(frozen=True, slots=True, repr=False)
-class CalibratedRun:
-    """A run's calibration, as it was written to ``calibration.json``.
-
-    Attributes:
-        run: the run.
-        source: the data set.
-        chosen_on: what images the threshold was chosen on, in words.
-        calibration: the threshold of the run's own protocol, which `cdtr localize` uses.
-        view: what the network saw of each image under that protocol.
-        box_scores: what scores the boxes; None for a label-free calibration and where too few boxes were found.
-        by_protocol: each protocol's calibration and the view that it was made under.
-        has_object: from which probability of an object an image gets a box; None where every class has one, and where
-            the images are not of both kinds.
-    """
-
-    run: RunFolder
-    source: DataSource
-    chosen_on: str
-    calibration: Calibration
-    view: View
-    box_scores: BoxQuality | None
-    by_protocol: Mapping[str, tuple[Calibration, View]]
-    has_object: ObjectThreshold | None = None
-
-    @property
-    def threshold(self) -> float:
-        """The map threshold of the run's own protocol, in [0, 1)."""
-        return self.calibration.threshold
-
-    def __repr__(self) -> str:
-        """The run, the threshold, its score, and the images that it was chosen on."""
-        found = self.calibration
-        score = "label-free" if found.gt_known_loc is None else f"GT-known Loc {found.gt_known_loc:.1f}%"
-        return (
-            f"{type(self).__name__}({self.run.path}: threshold {found.threshold:.3g}, {score}, on {found.n_images} "
-            f"{self.chosen_on}, protocol {found.protocol})"
-        )
-
-    def _repr_html_(self) -> str:
-        rows = [
-            [name, view.name, f"{found.threshold:.3g}", percent(found.gt_known_loc)]
-            for name, (found, view) in self.by_protocol.items()
-        ]
-        caption = f"{self.run.path}: map thresholds, chosen on {self.calibration.n_images} {self.chosen_on}"
-        table = html_table(caption, ["protocol", "view", "threshold", "GT-known Loc (%)"], rows)
-        chosen = {**self.calibration.to_json(), "source": self.chosen_on}
-        return table + html_charts(threshold_charts(None, chosen))
+_MOST_AFTER_TRAINING = 500  # images: the mean over their maps moves little with more
 
 
 def calibrate(
@@ -148,39 +100,61 @@ def calibrate(
     own, own_view = _own_protocol(folder, view, reporter)
     hash_of = cache(content_hash)
     samples = calibration_samples(folder, source, split, hash_of, reporter)
-    where = find_device(device)
-    module, empty = load_model(folder.path, where), empty_classes(folder, own_view.name)
-    empty = None if empty is None else empty.without_threshold()
-    work = _Calibrator(folder, source, samples, describe_split(split), module, where, reporter, own_view, empty)
+    work = _Calibrator.of(folder, source, samples, describe_split(split), own_view, reporter, device)
     others = [protocol for protocol in PROTOCOLS.values() if protocol != own]
     by_protocol = work.choose_thresholds([own, *others], view, label_free)
     chosen, _ = by_protocol[own.name]
     has_object = work.choose_object_threshold()
     quality = None if label_free else work.fit_box_scores(own, own_view, chosen.threshold, mirror)
     found = CalibratedRun(folder, source, describe_split(split), chosen, own_view, quality, by_protocol, has_object)
-    contents = sorted({hash_of(sample.path) or "unreadable" for sample in samples} - {"unreadable"})
-    _write(found, contents)
+    write_calibration(found, _hashes(samples, hash_of))
     if source is not data:
         report_reading(source, reporter)
     return found
 
 
-def _write(found: CalibratedRun, contents: Sequence[str]) -> None:
-    """Write ``calibration.json``. contents: SHA-256 of the images' files."""
-    by_protocol = {
-        name: {"threshold": one.threshold, "gt_known_loc": one.gt_known_loc, "view": view.name}
-        for name, (one, view) in found.by_protocol.items()
-    }
-    tree = {
-        "source": found.chosen_on,
-        "view": found.view.name,
-        **found.calibration.to_json(),
-        "by_protocol": by_protocol,
-        "box_scores": None if found.box_scores is None else found.box_scores.to_json(),
-        "contents": list(contents),
-        **({} if found.has_object is None else {"has_object": found.has_object.to_json()}),
-    }
-    write_json(found.run.calibration_file, tree)
+def calibrate_after_training(run: RunFolder, source: DataSource, reporter: Reporter = SILENT) -> CalibratedRun | None:
+    """Choose the threshold of a run that was just trained, from its maps alone, unless it has one.
+
+    It costs little: one pass over at most 500 of the held-out images, for the protocols of the run's own view.
+    ``calibrate`` replaces it.
+
+    Args:
+        run: the trained run.
+        source: the data set that it was trained on.
+        reporter: takes notes and progress, and a warning where no threshold can be chosen.
+
+    Returns:
+        What was chosen; None where the run has a threshold, and where none can be chosen.
+    """
+    if choose_threshold(run) is not None:
+        return None
+    if not ((run.manifest().get("splits") or {}).get("held_out") or {}).get("images"):
+        reporter.warn(
+            "no threshold is chosen, as no image was held out: `cdtr calibrate` with `split=` chooses one, with "
+            "`label_free=True` where there are no boxes"
+        )
+        return None
+    hash_of = cache(content_hash)
+    own, view = _own_protocol(run, None, reporter)
+    try:
+        held_out = calibration_samples(run, source, None, hash_of, reporter)
+        samples = held_out[:: math.ceil(len(held_out) / _MOST_AFTER_TRAINING)]
+        work = _Calibrator.of(run, source, samples, describe_split(None), view, reporter)
+        protocols = [own, *(one for one in PROTOCOLS.values() if one != own and one.view in {None, view.name})]
+        by_protocol = work.choose_thresholds(protocols, None, label_free=True)
+    except DataError as error:
+        reporter.warn(f"no threshold is chosen: {error}")
+        return None
+    chosen, has_object = by_protocol[own.name][0], work.choose_object_threshold()
+    found = CalibratedRun(run, source, describe_split(None), chosen, view, None, by_protocol, has_object)
+    write_calibration(found, _hashes(samples, hash_of))
+    return found
+
+
+def _hashes(samples: Sequence[Sample], hash_of: HashOf) -> list[str]:
+    """The SHA-256 of the files that can be read."""
+    return sorted({found for sample in samples if (found := hash_of(sample.path)) is not None})
 
 
 def _own_protocol(run: RunFolder, view: str | None, reporter: Reporter) -> tuple[Protocol, View]:
@@ -215,6 +189,23 @@ class _Calibrator:
     empty: EmptyClasses | None
     object_scores: ObjectScores = field(default_factory=ObjectScores)
 
+    @classmethod
+    def of(
+        cls,
+        run: RunFolder,
+        source: DataSource,
+        samples: Sequence[Sample],
+        images: str,
+        own_view: View,
+        reporter: Reporter,
+        device: str | None = None,
+    ) -> _Calibrator:
+        """Load the run's method; the probability of an object of an earlier calibration counts for nothing."""
+        where, empty = find_device(device), empty_classes(run, own_view.name)
+        empty = None if empty is None else empty.without_threshold()
+        module = load_model(run.path, where)
+        return cls(run, source, samples, images, module, where, reporter, own_view, empty)
+
     def choose_thresholds(
         self, protocols: Sequence[Protocol], view: str | None, label_free: bool
     ) -> dict[str, tuple[Calibration, View]]:
@@ -222,7 +213,7 @@ class _Calibrator:
         groups = group_by_view(self.run, protocols, view, self.reporter)
         found: dict[str, tuple[Calibration, View]] = {}
         for seen, members in groups.items():
-            title = f"calibrating on {self.images}" + (f", {seen.name}" if len(groups) > 1 else "")
+            title = f"calibrating on {self.images}{pass_of(seen, members) if len(groups) > 1 else ''}"
             with self.reporter.progress(title, len(self.samples)) as advance:
                 predictions = self._predictions(seen)
                 if label_free:

@@ -17,7 +17,6 @@ from cdtr.runs import RunFolder
 from cdtr.workflows.evaluate import evaluate_samples
 from cdtr.workflows.opening import (
     HELD_OUT,
-    TEST_SPLITS,
     DataLike,
     RunLike,
     check_classes,
@@ -29,7 +28,7 @@ from cdtr.workflows.opening import (
 )
 from cdtr.workflows.reporting import SILENT, Reporter
 
-_LEAK_ADVICE = "compare on another `split=`"
+_LEAK_ADVICE = "compare on another `split=`, such as val/CLASS folders of images that neither run was trained on"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,7 +61,10 @@ class Comparison:
         return len(self.evaluations[0].rows)
 
     def threshold_lines(self) -> Iterator[str]:
-        """Yield the map threshold and the view of each run, for people."""
+        """Yield the map threshold and the view of each run, for people, or that there was no box to use one on."""
+        if not any(found.n_annotated for found in self.evaluations):
+            yield "no image has a box, so only the classes are compared: `boxes=` names a file or folder of boxes"
+            return
         for letter, found in zip("ab", self.evaluations, strict=True):
             threshold = "none" if found.threshold is None else f"{found.threshold:.3g}, {found.threshold_source}"
             yield f"threshold of {letter}: {threshold}; view {found.view}"
@@ -116,6 +118,7 @@ def compare(
     data: DataLike,
     *,
     split: str | None = None,
+    boxes: str | None = None,
     protocol: str | None = None,
     device: str | None = None,
     reporter: Reporter = SILENT,
@@ -125,9 +128,10 @@ def compare(
     Args:
         run_a: a run folder, its path, or a hub id.
         run_b: another run, trained on the same classes.
-        data: the data set, as a path or opened.
-        split: the images to measure on; None takes the first of test and val. ``held-out`` needs two runs that held
-            out the same images.
+        data: the data set, as a path or opened; without boxes, only classes are compared.
+        split: the images to measure on; None takes the first of test, val and held-out. ``held-out`` needs two runs
+            that held out the same images.
+        boxes: a file or folder of boxes, where they do not lie in the data set.
         protocol: a name; None takes that of the first run.
         device: where to compute; None takes CUDA where there is one.
         reporter: takes notes and progress.
@@ -143,7 +147,7 @@ def compare(
     """
     first, second = resolve_run(run_a), resolve_run(run_b)
     rules = find_protocol(protocol or first.config().evaluation.protocol)
-    source = resolve_data(first, data, split=split, reporter=reporter)
+    source = resolve_data(first, data, boxes, split, reporter)
     check_classes(second, source)
     name, samples = choose_common_split(first, second, source, split)
     evaluation_a, evaluation_b = (
@@ -173,18 +177,21 @@ def choose_common_split(
         first: a run.
         second: another one.
         source: the data set.
-        split: a name; None takes the first of test and val.
+        split: a name; None takes the first of test, val and held-out.
 
     Raises:
-        DataError: there is neither test nor val, or the runs did not hold out the same images for ``held-out``.
+        DataError: the split is missing, or it is ``held-out`` and the runs did not hold out the same images.
     """
-    name = split or find_test_split(source)
-    if name is None:
-        raise DataError(f"{source.root} has neither {' nor '.join(TEST_SPLITS)}: name what to compare on with `split=`")
+    name = split or find_test_split(source) or HELD_OUT
     if name == HELD_OUT and _held_out_hash(first) != _held_out_hash(second):
+        other = find_test_split(source)
+        advice = (
+            "give as `data=` a folder with val/CLASS folders of images that neither was trained on, or train both on "
+            "the same images with the same seed and data.holdout"
+        )
         raise DataError(
             f"{first.path} and {second.path} did not hold out the same images, so one was fitted to some of the "
-            "other's: compare on another `split=`"
+            f"other's: {advice if other is None else f'compare on `split={other}`'}"
         )
     return name, find_split(first, source, name)
 

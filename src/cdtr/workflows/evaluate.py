@@ -35,6 +35,7 @@ from cdtr.workflows.opening import (
     choose_split,
     group_by_view,
     name_of,
+    pass_of,
     process_state,
     report_reading,
     resolve_data,
@@ -181,8 +182,8 @@ def evaluate_samples(
     }
     leaks = cache(partial(count_leaks, run, samples))
     # Without boxes only classes are measured, which no threshold bears on.
-    if source.annotated and any(map(_is_calibrated, thresholds.values())) and leaks():
-        if not allow_leak:
+    if source.annotated and any(map(_is_of_run, thresholds.values())) and leaks():
+        if any(map(_saw_boxes, thresholds.values())) and not allow_leak:
             raise _leak_error(run, leaks(), leak_advice)
         thresholds = {name: _mark_leak(found, leaks()) for name, found in thresholds.items()}
     own = run.config().evaluation.protocol
@@ -230,7 +231,7 @@ def _count_images(
     for seen in views:
         batches = eval_loader(samples, run.config(), state.process_index, state.num_processes, on_broken, seen.name)
         members = [tally for tally in tallies if seen_by[tally.protocol.name] == seen]
-        title = "evaluating images" + (f", {seen.name}" if len(views) > 1 else "")
+        title = "evaluating images" + (pass_of(seen, [tally.protocol for tally in members]) if len(views) > 1 else "")
         with reporter.progress(title, share) as advance:
             method, empty = as_seen(module, seen), empty_by[seen.name]
             tally_images(members, method, batches, source.annotate, where, advance, empty=empty)
@@ -239,16 +240,24 @@ def _count_images(
     return gather_tallies(tallies), sum(gather_object([len(broken)]))
 
 
-def _is_calibrated(threshold: Threshold | None) -> TypeGuard[Threshold]:
+def _saw_boxes(threshold: Threshold | None) -> bool:
     return threshold is not None and threshold.source is ThresholdSource.CALIBRATED
 
 
+def _is_of_run(threshold: Threshold | None) -> TypeGuard[Threshold]:
+    """Whether a threshold was chosen on images of the run, with boxes or without."""
+    return threshold is not None and (_saw_boxes(threshold) or threshold.source is ThresholdSource.LABEL_FREE)
+
+
 def _mark_leak(threshold: Threshold | None, leaked: int) -> Threshold | None:
-    """The threshold; a calibrated one is marked as an oracle's, as it was chosen on images that are scored."""
-    if not _is_calibrated(threshold):
+    """The threshold, which says that it was chosen on images that are scored.
+
+    One that was chosen with their boxes is marked as an oracle's; without a box it cannot flatter the scores.
+    """
+    if not _is_of_run(threshold):
         return threshold
-    detail = f"{threshold.detail}, {leaked} of them scored here"
-    return replace(threshold, source=ThresholdSource.ORACLE, detail=detail)
+    source = ThresholdSource.ORACLE if _saw_boxes(threshold) else threshold.source
+    return replace(threshold, source=source, detail=f"{threshold.detail}, {leaked} of them scored here")
 
 
 def count_leaks(run: RunFolder, samples: Sequence[Sample]) -> int:

@@ -178,7 +178,10 @@ def export(
     level = DEFAULT_THRESHOLD if chosen is None else chosen.value
     trial = prepare_trial(folder, level, None if data is None else Path(data), split, images, seen.name, reporter)
     if chosen is None:
-        reporter.warn(f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, or give `threshold=`")
+        reporter.warn(
+            f"{run} has no threshold, so the file has none: run `cdtr calibrate` first, with `label_free=True` where "
+            "there are no boxes, or give `threshold=`"
+        )
     method = as_seen(load_model(folder.path), seen)
     model = make_model(method, run_facts(folder, chosen, seen.name), trial, int8, reporter)
     contents = {path: model.content}

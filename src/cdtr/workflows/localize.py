@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Unpack
 from cdtr import cores
 from cdtr.api import Localizer, calibrated_threshold, scores_misfit
 from cdtr.deployment.session import OnnxModel, is_exported
-from cdtr.errors import ConfigError
+from cdtr.errors import ConfigError, DataError
+from cdtr.image_files.reading import read_size
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions
+from cdtr.localization.quality import CLASS_SCORES
+from cdtr.localization.tile_grid import Tiling
 from cdtr.threshold import ThresholdSource
-from cdtr.workflows.box_files import REVIEW, Localized, OutputFiles, write_localizations
+from cdtr.workflows.box_files import REVIEW, OutputFiles, write_localizations
 from cdtr.workflows.images import expand_images
+from cdtr.workflows.localized import Localized
 from cdtr.workflows.reporting import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -88,14 +92,36 @@ def localize(
         copies=copies,
     )
     chosen = options.updated(**changes)
+    output.require_absent()
     found = expand_images(as_arguments(images))
     at_a_time = workers or default_workers(len(found), batch_size)
     localizer = Localizer.from_pretrained(run, device, chosen.threshold, workers=at_a_time, view=view)
     require_scores(localizer, output, chosen, run)
-    localizer.tiling(chosen.tiles, batch_size)  # refused before anything is written
+    tiling = localizer.tiling(chosen.tiles, batch_size)  # refused before anything is written
+    if tiling is not None:
+        reporter.note(_tiling_line(tiling, found, localizer.model.max_pixels))
+    if localizer.quality is None:
+        reporter.note(CLASS_SCORES)
     if localizer.quality is not None and chosen.threshold is not None:
         _warn_of_misfit(localizer, reporter)
     return write_localizations(localizer, found, output, chosen, batch_size, f"cdtr/{Path(run).name}", reporter)
+
+
+def _tiling_line(tiling: Tiling, images: Sequence[tuple[str, Path]], max_pixels: int) -> str:
+    """Say how large tiles are and how many there will be, by the headers of the images."""
+    counts, whole = [], 0
+    for _, path in images:
+        try:
+            size_hw = read_size(path, max_pixels)
+        except DataError:
+            continue  # left out, and reported, when its turn comes
+        if not tiling.cuts(size_hw):
+            whole += 1
+        elif tiling.fault(size_hw) is None:
+            counts.append(len(tiling.tiles(size_hw)))
+    height, width = tiling.tile_hw
+    others = f"; {whole} are localized whole" if whole else ""
+    return f"tiles of {width} x {height} pixels: {sum(counts)} tiles in {len(counts)} of {len(images)} images{others}"
 
 
 def split_formats(formats: str | Sequence[str]) -> tuple[str, ...]:

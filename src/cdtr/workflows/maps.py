@@ -19,9 +19,10 @@ from cdtr.image_files.maps import find_maps
 from cdtr.image_files.reading import read_size
 from cdtr.localization.options import DEFAULT_OPTIONS, LocalizeOptions
 from cdtr.records import Annotation, FloatArray, Sample
-from cdtr.workflows.box_files import Localized, OutputFiles, write_localizations
+from cdtr.workflows.box_files import OutputFiles, write_localizations
 from cdtr.workflows.images import expand_images, images_root
 from cdtr.workflows.localize import as_arguments, require_scores, split_formats
+from cdtr.workflows.localized import Localized
 from cdtr.workflows.reporting import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def localize_maps(
     chosen = options.updated(**changes)
     if chosen.tiles is not None:
         raise ConfigError("maps of your own are of whole images: leave `tiles=` out")
+    output.require_absent()
     found = expand_images(as_arguments(images))
     folder = Path(maps)
     localizer = maps_localizer(folder, found, class_scores, boxes, chosen.threshold, reporter)

@@ -281,6 +281,13 @@ def group_by_view(
     return groups
 
 
+def pass_of(view: View, protocols: Sequence[Protocol]) -> str:
+    """Return for the title of a pass over the images what its view is, and which protocols ask for it."""
+    names = [protocol.name for protocol in protocols]
+    plural = "s" if len(names) > 1 else ""
+    return f", view {view.name} for the protocol{plural} {' and '.join(names)}"
+
+
 def process_state() -> PartialState:
     """Return which process of how many this is, as `accelerate launch` or torchrun started it."""
     import torch

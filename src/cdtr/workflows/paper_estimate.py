@@ -15,6 +15,7 @@ from cdtr.cores import threads_each
 from cdtr.data.sampler import draws_per_epoch
 from cdtr.model.clip import is_named_model
 from cdtr.reports.columns import add_number, add_text
+from cdtr.text import duration
 from cdtr.training.estimate import IMAGES, StepCost, step_cost
 from cdtr.workflows.cells import job_count
 from cdtr.workflows.paper_runs import PaperPlan, PaperRun, Place, Scale, class_count, result_file
@@ -84,7 +85,7 @@ class Estimate:
             cells = [one.run.data, ", ".join(one.rows), one.run.key, seeds]
             cells.append(f"{one.images:,} x {one.run.config.train.epochs}")
             if one.macs is not None and one.seconds is not None:
-                cells += [f"{one.macs:.2g}", _duration(one.seconds)]
+                cells += [f"{one.macs:.2g}", duration(one.seconds)]
             table.add_row(*cells)
         return table
 
@@ -96,7 +97,7 @@ class Estimate:
         """
         more = f", and without {small_clips} small CLIPs" if small_clips else ""
         total = (
-            f"{self.trainings} trainings to do, about {_duration(self.seconds)} with {self.jobs} at a time here "
+            f"{self.trainings} trainings to do, about {duration(self.seconds)} with {self.jobs} at a time here "
             f"({self.device}): an estimate from one step of {IMAGES} images each, without reading images, calibration "
             f"and evaluation{more}"
         )
@@ -166,10 +167,3 @@ def images_per_epoch(found: Reproduction, scale: Scale, run: PaperRun) -> int:
     source = scale.sources.get(run.data)
     images = len(source.splits.get("train", ())) if source else found.data[run.data].train_images
     return draws_per_epoch(round(images * (1 - run.config.data.holdout)), run.config.data.repeats)
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

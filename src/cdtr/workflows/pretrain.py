@@ -7,7 +7,9 @@ from pathlib import Path
 
 from cdtr.config import Config
 from cdtr.model.hub_weights import hub_line
+from cdtr.runs import RunFolder
 from cdtr.training import pretrain as training
+from cdtr.training.prepare import check_run_folder
 from cdtr.training.pretrain import BACKBONE_FILE
 from cdtr.workflows.opening import DataLike
 from cdtr.workflows.reporting import SILENT, Reporter
@@ -58,6 +60,7 @@ def pretrain(
     Example:
         ``cdtr.pretrain("photos", "runs/start").backbone``
     """
+    check_run_folder(RunFolder(out), resume)
     settings = choose_config(Path(out), config, overrides, resume, DEFAULT_PRESET)
     source = open_for_training(data, settings, reporter)
     fetched = hub_line(settings.pretrain.teacher) if settings.pretrain.teacher_weights == "hub" else ""

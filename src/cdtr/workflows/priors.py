@@ -26,7 +26,7 @@ from cdtr.reports.priors_sheet import PriorScore
 from cdtr.training.features import FITTED
 from cdtr.training.priors import COMPARED, priors_of_images
 from cdtr.training.sba_choice import fair_sample
-from cdtr.workflows.reporting import SILENT, Reporter
+from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 
 PRESET = "imagenet"  # whose frozen CNN the priors are computed with
 _MOST_BOXED = 500  # images with boxes that are measured
@@ -152,8 +152,9 @@ def compare_priors(
         settings = load_config(config or PRESET, overrides, changes)
     source = open_data(Path(data), settings.data, reporter.note)
     samples, broken = check_images(training_samples(source), settings.data.max_pixels)
+    on_broken = warn_of_left_out(reporter)
     for sample, reason in broken:
-        reporter.warn(f"left out {sample.image_id}: {reason}")
+        on_broken(sample, reason)
     if not samples:
         raise DataError(f"no training image of {source.root} can be read")
     fitted = fair_sample(samples, FITTED, settings.seed)
@@ -162,7 +163,9 @@ def compare_priors(
         raise DataError(f"no training image of {source.root} has a box in {boxes}: expected boxes of these images")
     shown = fair_sample(boxed or fitted, images, settings.seed)
     wanted = {sample.image_id: sample for sample in (*shown, *boxed, *fitted)}
-    read, maps = priors_of_images(settings, fitted, list(wanted.values()), len(source.class_names), reporter.note)
+    read, maps = priors_of_images(
+        settings, fitted, list(wanted.values()), len(source.class_names), reporter.note, on_broken
+    )
     place = {sample.image_id: number for number, sample in enumerate(read)}
     of_shown = [sample for sample in shown if sample.image_id in place]
     rows = [place[sample.image_id] for sample in of_shown]

@@ -66,6 +66,7 @@ def _check(run: str | os.PathLike[str], repo_id: str, reporter: Reporter) -> tup
     threshold = choose_threshold(folder)
     if threshold is None:
         reporter.note(
-            f"{folder.path} has no threshold: run `cdtr calibrate` first, and whoever loads it need not guess one"
+            f"{folder.path} has no threshold: run `cdtr calibrate` first (`label_free=True` needs no box), and whoever "
+            "loads it need not guess one"
         )
     return folder, threshold

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -19,14 +22,17 @@ from cdtr.errors import ConfigError, DataError
 from cdtr.evaluation.calibration import halfway_threshold
 from cdtr.evaluation.forward import predict
 from cdtr.files import atomic_folder, hash_file, write_json
+from cdtr.image_files.reading import read_size
 from cdtr.json_tree import field, load_json, numbers
 from cdtr.localization.maps import normalise_maps
 from cdtr.records import Annotation, DataSource, FloatArray, Sample
 from cdtr.runs import TARGETS, RunFolder
+from cdtr.threshold import ThresholdSource
 from cdtr.training import loop
+from cdtr.training.prepare import check_run_folder
 from cdtr.workflows.opening import DataLike, RunLike, fitted_samples, process_state, resolve_data, resolve_run
 from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
-from cdtr.workflows.train import Run, console_of, epochs_for, warn_of_training
+from cdtr.workflows.train import Run, console_of, epochs_for, settle_threshold, warn_of_training
 
 _NOTES = "targets.json"  # beside the targets: their threshold, and how many come from boxes
 _VIEW: ViewName = "mirrored"
@@ -74,12 +80,13 @@ def refine(
         ``cdtr.refine("runs/one", "photos", "runs/two")``
     """
     first, folder = resolve_run(run), RunFolder(out)
-    source = resolve_data(first, data, boxes, None, reporter)
-    fit = fitted_samples(first, source)
     if first.path.resolve() == folder.path.resolve():
         raise ConfigError(f"{folder.path} is the first run itself: choose another `out=`")
     if not resume and folder.path.is_dir() and any(folder.path.iterdir()):
         raise ConfigError(f"{folder.path} is not empty: choose another `out=`, or go on with `resume=True`")
+    check_run_folder(folder, resume)
+    source = resolve_data(first, data, boxes, None, reporter)
+    fit = fitted_samples(first, source)
     targets = folder.path / TARGETS
     boxed = {} if boxes is None else _annotations(source, fit)
     if boxes is not None and not boxed:
@@ -88,11 +95,50 @@ def refine(
     with process_state().main_process_first():
         if not (targets / _NOTES).is_file():
             write_targets(first, fit, boxed, targets, reporter)
-    threshold, used = _read_notes(targets / _NOTES, first, None if boxes is None else len(boxed))
+    threshold, used = _read_notes(targets / _NOTES, first, None if boxes is None else boxed)
     settings = second_stage(first, targets, threshold, len(fit), used, overrides)
     refined = Run(loop.train(settings, source, folder.path, resume, console_of(reporter)).path, source)
     warn_of_training(refined, settings, reporter)
+    settle_threshold(refined, reporter)
     return refined
+
+
+def refine_with(
+    first: RunFolder,
+    source: DataSource,
+    fit: Sequence[Sample],
+    boxed: Mapping[str, Annotation],
+    maps: Path,
+    out: Path,
+    overrides: Sequence[str] = (),
+) -> RunFolder:
+    """Refine with true boxes in place of some of the maps that ``write_targets`` wrote without any.
+
+    Args:
+        first: the first run.
+        source: the data set that it was trained on.
+        fit: its training images.
+        boxed: true boxes by id of some of them.
+        maps: the folder of the maps.
+        out: the run folder to write.
+        overrides: settings over those of the second stage.
+
+    Returns:
+        The new run.
+    """
+    targets = out / TARGETS
+    shutil.copytree(maps, targets)
+    threshold, _ = _read_notes(targets / _NOTES, first, None)
+    for sample in (sample for sample in fit if sample.image_id in boxed):
+        path = targets / f"{sample.image_id}.png"
+        with Image.open(path) as written:
+            cells_hw = written.height, written.width
+        if cells_hw != (1, 1):  # else its pixels are broken
+            size_hw = read_size(sample.path, first.config().data.max_pixels)
+            _write_map(path, _filled(boxed[sample.image_id], size_hw, cells_hw))
+    write_json(targets / _NOTES, {"threshold": threshold, "boxed": len(boxed), "first": hash_file(first.weights)})
+    settings = second_stage(first, targets, threshold, len(fit), len(boxed), overrides)
+    return loop.train(settings, source, out, False, console_of(SILENT))
 
 
 def second_stage(
@@ -156,16 +202,28 @@ def _overridden(settings: Config, overrides: Sequence[str]) -> Config:
     return changed
 
 
-def _read_notes(path: Path, first: RunFolder, boxed: int | None) -> tuple[float, int]:
-    """Return the threshold of targets and how many come from boxes; DataError for those of another run or boxes."""
+def _read_notes(path: Path, first: RunFolder, boxed: Mapping[str, Annotation] | None) -> tuple[float, int]:
+    """Return the threshold of targets and how many come from boxes; DataError for those of another run or boxes.
+
+    boxed: true boxes by image id, None where a training goes on without naming them.
+    """
     notes, again = load_json(path, "notes on targets"), f"remove {path.parent}, or choose another `out=`"
     used: int = field(notes, "boxed", int, str(path))
     (threshold,) = numbers([notes.get("threshold")], f"{path}: threshold")
     if field(notes, "first", str, str(path)) != hash_file(first.weights):
         raise DataError(f"{path.parent} has maps of another run than {first.path}, or of other weights: {again}")
-    if boxed is not None and boxed != used:
-        raise DataError(f"{path.parent} has {used} maps from boxes, now {boxed} images have boxes: {again}")
+    if boxed is not None and len(boxed) != used:
+        raise DataError(f"{path.parent} has {used} maps from boxes, now {len(boxed)} images have boxes: {again}")
+    stored = notes.get("boxes_sha256")  # targets from before it was noted have none
+    if boxed is not None and stored is not None and stored != _hash_boxes(boxed):
+        raise DataError(f"{path.parent} has maps from other boxes of {used} images than those named now: {again}")
     return threshold, used
+
+
+def _hash_boxes(boxed: Mapping[str, Annotation]) -> str:
+    """SHA-256 of the ids of images and their boxes to the hundredth of a pixel, whatever the order of either."""
+    found = sorted([name, sorted(np.round(one.boxes_xyxy, 2).tolist())] for name, one in boxed.items())
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def write_targets(
@@ -177,8 +235,9 @@ def write_targets(
 ) -> None:
     """Write the map of each image's label as an 8-bit PNG, and the threshold between object and background.
 
-    All or none is written; the map of an image that cannot be read is a single 0. The threshold is the run's own, or
-    where it has none, the mean over the maps of the value halfway from their mean to their brightest fifth.
+    All or none is written; the map of an image that cannot be read is a single 0. The threshold is the run's own where
+    it was calibrated with boxes or is set, else the label-free one of these very maps: the mean of
+    ``halfway_threshold``.
 
     Args:
         first: the run whose maps they are.
@@ -212,14 +271,20 @@ def write_targets(
                 values = _filled(boxed[found.sample.image_id], found.size_hw, (values.shape[0], values.shape[1]))
             path = temporary / f"{found.sample.image_id}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
+            _write_map(path, values)
             done(1)
         _mark_unread(temporary, samples)
         if not halves or faint == len(halves):
             raise DataError(f"the maps of {first.path} show nothing on its training images: train it again first")
-        threshold = float(np.mean(halves)) if own is None else own.value
+        label_free = own is None or own.source is ThresholdSource.LABEL_FREE
+        threshold = float(np.mean(halves)) if own is None or label_free else own.value
         used = sum(sample.image_id in boxed for sample in samples)
-        write_json(temporary / _NOTES, {"threshold": threshold, "boxed": used, "first": hash_file(first.weights)})
+        notes = {"threshold": threshold, "boxed": used, "boxes_sha256": _hash_boxes(boxed)}
+        write_json(temporary / _NOTES, {**notes, "first": hash_file(first.weights)})
+
+
+def _write_map(path: Path, values: FloatArray) -> None:
+    Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(path)
 
 
 def _mark_unread(folder: Path, samples: Sequence[Sample]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cdtr.config import load_config
 from cdtr.data.opening import open_data
-from cdtr.data.shards import require_webdataset
+from cdtr.data.shards import require_empty, require_webdataset
 from cdtr.data.shards import write_shards as write_source
 from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 
@@ -41,6 +41,7 @@ def write_shards(
         DataError: the data set cannot be read, or something is in ``out``.
     """
     require_webdataset()
+    require_empty(Path(out))
     source = open_data(Path(data), load_config(None, overrides).data, reporter.note)
     total = sum(len(samples) for samples in source.splits.values())
     with reporter.progress("writing images", total) as advance:

@@ -13,13 +13,16 @@ from cdtr.config import Config, load_config, parse_config, recipe_label
 from cdtr.data.empty_classes import suggestion
 from cdtr.data.opening import open_data
 from cdtr.data.split import training_samples
+from cdtr.localization.quality import CLASS_SCORES
 from cdtr.model.packaged import has_package
 from cdtr.records import DataSource
 from cdtr.reports.notebook import html_charts, html_table
 from cdtr.runs import RunFolder
 from cdtr.terminal import PlainConsole
 from cdtr.training import loop
-from cdtr.workflows.opening import FULLSUP, HELD_OUT, DataLike, check_evaluation, report_reading
+from cdtr.training.prepare import check_run_folder
+from cdtr.workflows.calibrate import calibrate_after_training
+from cdtr.workflows.opening import FULLSUP, HELD_OUT, DataLike, check_evaluation, process_state, report_reading
 from cdtr.workflows.reporting import SILENT, Reporter
 
 WITH_WEIGHTS, FROM_SCRATCH = "imagenet", "small"  # the default where the package of weights is installed, and elsewhere
@@ -102,7 +105,8 @@ def train(
         reporter: takes notes, among them a line for each epoch.
 
     Returns:
-        The run: folder, classes and the scores of the last epoch.
+        The run: folder, classes and the scores of the last epoch. It has a map threshold, from the maps of its held-out
+        images alone, unless the settings have one.
 
     Raises:
         ConfigError: a setting is wrong, or something else is in the way of ``out``.
@@ -113,6 +117,7 @@ def train(
         ``cdtr.train("photos", "runs/photos", overrides=["train.epochs=20"])``
     """
     out = Path(out)
+    check_run_folder(RunFolder(out), resume)
     settings = choose_config(out, config, overrides, resume)
     check_evaluation(settings)
     source = open_for_training(data, settings, reporter)
@@ -127,6 +132,7 @@ def train(
             reporter.note("read: no boxes, as training needs none (`cdtr data check` reads them)")
     run = Run(loop.train(settings, source, out, resume, console_of(reporter)).path, source)
     warn_of_training(run, settings, reporter)
+    settle_threshold(run, reporter)
     return run
 
 
@@ -172,8 +178,8 @@ def _fit_epochs(source: DataSource, overrides: Sequence[str], reporter: Reporter
     if default_preset() != WITH_WEIGHTS:
         if is_main_process():
             reporter.note(
-                f"no `config=`: taking the preset {FROM_SCRATCH}, from random weights, as the package of weights that "
-                f"the preset {WITH_WEIGHTS} starts from is not installed"
+                f"no `config=`: taking the preset {FROM_SCRATCH}, from random weights: the package of weights of the "
+                f"preset {WITH_WEIGHTS} is not installed"
             )
         return load_config(FROM_SCRATCH, overrides)
     count = len(training_samples(source))
@@ -182,10 +188,10 @@ def _fit_epochs(source: DataSource, overrides: Sequence[str], reporter: Reporter
     if is_main_process():
         epochs = config.train.epochs
         reporter.note(
-            f"no `config=`: taking the preset {WITH_WEIGHTS}, features of an ImageNet network that a package brings, "
-            f"{epochs} {'epoch' if epochs == 1 else 'epochs'} for {count} images. `cdtr priors` shows what it learns "
-            f"from; for textures, such as defects of steel, try `config={FROM_SCRATCH}`"
+            f"no `config=`: taking the preset {WITH_WEIGHTS}, {epochs} {'epoch' if epochs == 1 else 'epochs'} for "
+            f"{count} images"
         )
+        reporter.note(f"for textures, such as defects of steel, try `config={FROM_SCRATCH}`; `cdtr priors` compares")
     return config
 
 
@@ -228,6 +234,20 @@ def warn_of_training(run: RunFolder, asked: Config, reporter: Reporter) -> None:
     if asked.sba.enabled and not run.config().sba.enabled:
         why = "CLIP fits these images too badly" if manifest.get("clip_fit") else "there is no CLIP that is fast here"
         reporter.warn(f"SBA is off: {why}; `cdtr train-clip` makes a small one for sba.model")
+
+
+def settle_threshold(run: Run, reporter: Reporter) -> None:
+    """Give a run that was just trained a threshold from its maps alone, unless it has one, and report it.
+
+    Of several processes the main one does it, and the others wait for the file.
+    """
+    if is_main_process():
+        found = calibrate_after_training(run, run.source, reporter)
+        if found is not None:
+            images = f"{found.calibration.n_images} {found.chosen_on}"
+            reporter.note(f"threshold {found.threshold:.3g}, label-free, from the maps of {images} alone")
+            reporter.note(CLASS_SCORES)
+    process_state().wait_for_everyone()
 
 
 def _own_console(reporter: Reporter) -> Console | None:

@@ -47,5 +47,6 @@ def train_clip(
     if lr is not None and not lr > 0:
         raise ConfigError(f"`lr={lr}`: expected a number above 0, such as {settings.lr}")
     settings = replace(settings, epochs=epochs or settings.epochs, lr=lr or settings.lr)
+    clip.require_free(Path(out))
     loaded = load_config(config, overrides)
     return clip.train_clip(loaded, open_data(Path(data), loaded.data), Path(out), settings, console_of(reporter))
