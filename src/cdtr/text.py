@@ -46,10 +46,16 @@ def duration(seconds: float) -> str:
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return a hint for an unknown name, to stand right behind it in a message.
 
+    Names of the same letters come first: two that were swapped are the likeliest slip.
+
     >>> did_you_mean("yollo", ["coco", "yolo"])
     ", did you mean 'yolo'?"
+    >>> did_you_mean("ctdr", ["cdtr", "lctr"])
+    ", did you mean 'cdtr'?"
     """
-    close = difflib.get_close_matches(name, list(known), n=1)
+    names = list(known)
+    swapped = [one for one in names if sorted(one) == sorted(name)]
+    close = difflib.get_close_matches(name, swapped, n=1) or difflib.get_close_matches(name, names, n=1)
     return f", did you mean {close[0]!r}?" if close else otherwise
 
 

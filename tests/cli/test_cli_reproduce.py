@@ -203,8 +203,22 @@ def test_rows_that_the_scale_cannot_have_say_so(neu: Path) -> None:
     _, _, known = plan("VIII", neu, "small")
     assert set(known.runs) == {("cub", "k-3"), ("ilsvrc", "k-4")}
     assert "not at this scale: ocm.k = 9" in known.reasons["cub", "k-9"]
-    _, _, sat = plan("XII", neu, "cub")
-    assert sat.reasons["cub", "cdtr-sat"] == "spatial-token maps are not implemented"
+
+
+def test_each_method_of_another_paper_has_runs_of_its_own(neu: Path) -> None:
+    _, _, known = plan("XII", neu, "cub")
+    _, _, first = plan("I", neu, "cub")
+    keys = {row: run.key for found in (known, first) for (data, row), run in found.runs.items() if data == "cub"}
+    assert {"sat", "cdtr-sat", "scm", "lctr", "tscam", "cdtr"} <= keys.keys()
+    assert len(set(keys.values())) == len(keys)
+    assert keys["cdtr-sat"].rpartition("-")[0] == keys["cdtr"].rpartition("-")[0]
+    assert not any(run.config.ocm.enabled for (_, row), run in first.runs.items() if row in ("scm", "lctr"))
+
+
+def test_the_released_settings_of_another_paper_are_not_those_of_cdtr(neu: Path) -> None:
+    _, _, known = plan("XII", neu, "cub-official")
+    assert known.reasons["cub", "sat"] == "the released settings of sat are in presets of its own"
+    assert "fidelity: official is not for method cdtr_sat" in known.reasons["cub", "cdtr-sat"]
 
 
 def test_rows_of_a_method_without_released_settings_are_not_trained_as_released(neu: Path, tmp_path: Path) -> None:

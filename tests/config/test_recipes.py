@@ -37,8 +37,9 @@ def test_a_configuration_is_the_papers_unless_it_says_otherwise() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_names_its_recipe(name: str) -> None:
     own = {"pretrain-small": "pretrain-small", "quickstart": "small"}
-    own |= {name: name for name in ("imagenet", "deit-s", "dinov2-s", "dinov3-s")}
-    kind = "official" if name.endswith("-official") else "small" if name.endswith("small") else "paper"
+    own |= {name: name for name in ("imagenet", "deit-s", "dinov2-s", "dinov3-s", "trilite-small")}
+    released = name.endswith("-official") or name.split("-")[0] in ("scm", "sat", "lctr", "trilite")
+    kind = "official" if released else "small" if name.endswith("small") else "paper"
     expected = own.get(name, kind)
     assert load_config(name).recipe == expected
     prior = " + contrast prior instead of border prior" if name == "brain-tumor-small" else ""

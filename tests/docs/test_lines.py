@@ -13,7 +13,11 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-PAGES = [path for folder in (PROJECT, PROJECT / "docs", PROJECT / "examples") for path in sorted(folder.glob("*.md"))]
+PAGES = [
+    path
+    for folder in (PROJECT, PROJECT / "docs", PROJECT / "docs" / "methods", PROJECT / "examples")
+    for path in sorted(folder.glob("*.md"))
+]
 LONGEST = 100
 TERMS = {  # what pages and source do not say -> what they say
     "inside out": "inverted",

@@ -16,7 +16,7 @@ from cdtr.config import Config, load_config
 from cdtr.formats import find_exporter
 
 PROJECT = Path(__file__).resolve().parents[2]
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("**/*.md"))]
 CALL = re.compile(r"\bcdtr ((?:[a-z][a-z-]+)(?: shards| check)?)\b([^`\n#]*)")
 SETTING = re.compile(rf"`((?:{'|'.join(Config.model_fields)})\.[a-z_]+)(?:[^`a-z_./(][^`]*)?`")
 FILE = re.compile(r"`((?:src|tests|benchmarks|docs)/[\w./-]+)`")

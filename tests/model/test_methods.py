@@ -9,17 +9,37 @@ import torch
 from cdtr.config import Config, beyond_paper, load_config, preset_names
 from cdtr.errors import ConfigError
 from cdtr.model import methods
-from cdtr.model.methods import SWITCHES, build_method, catr, cdtr, check_bundle, method_names, tscam, with_switches
+from cdtr.model.methods import (
+    SWITCHES,
+    build_method,
+    catr,
+    cdtr,
+    check_bundle,
+    lctr,
+    method_names,
+    sat,
+    scm,
+    tscam,
+    with_switches,
+)
 from oracles import model_oracles as oracle
 
 PSEUDO = ("dinov2-s", "dinov3-s", "imagenet")  # presets whose map is OCM's pseudo map
+OTHERS = ("lctr", "sat", "scm", "trilite")  # methods of other papers, whose presets are for them alone
 OFF = {name: {"enabled": False} for name in ("csm", "ocm", "ski", "sba")}
 
 
 @pytest.mark.parametrize(
     ("method", "name", "parameters"),
-    [(tscam, "tscam", 22_357_064), (catr, "catr", 22_929_159), (cdtr, "cdtr", 23_321_578)],
-    ids=["tscam", "catr", "cdtr"],
+    [
+        (tscam, "tscam", 22_357_064),
+        (catr, "catr", 22_929_159),
+        (cdtr, "cdtr", 23_321_578),
+        (scm, "scm", 22_357_072),
+        (sat, "sat", 22_357_832),
+        (lctr, "lctr", 25_761_232),
+    ],
+    ids=["tscam", "catr", "cdtr", "scm", "sat", "lctr"],
 )
 def test_parameters_with_deit_small_and_200_classes(deit_small, method, name, parameters):
     config = with_switches(Config().updated(method=name))
@@ -225,7 +245,7 @@ def test_bf16_autocast_keeps_maps_and_losses_in_float32(make_method, batch):
         assert float(value) == pytest.approx(float(exact[name]), rel=0.1, abs=0.02), name
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", [name for name in preset_names() if load_config(name).method not in OTHERS])
 @pytest.mark.parametrize(("method", "on"), [("tscam", ""), ("catr", "csm ocm"), ("cdtr", "csm ocm ski sba")])
 def test_presets_leave_the_modules_to_the_method(preset: str, method: str, on: str) -> None:
     changes = [f"method={method}", *(["maps.fuse=attention"] if preset in PSEUDO else [])]  # tscam has no OCM
@@ -268,7 +288,9 @@ def test_released_settings_are_those_of_cdtr_and_catr(name: str) -> None:
 def test_released_settings_are_refused_for_a_method_that_has_none() -> None:
     config = load_config("cub-official", ["method=tscam"])
     for refuse in (check_bundle, with_switches):
-        with pytest.raises(ConfigError, match=r"fidelity: official is not for method tscam, .* catr and cdtr: choose"):
+        with pytest.raises(
+            ConfigError, match=r"fidelity: official is not for method tscam, .* catr and cdtr .*: choose"
+        ):
             refuse(config)
     assert with_switches(config.updated(fidelity="paper")).method == "tscam"
 

@@ -45,11 +45,18 @@ def load_config(
     Raises:
         ConfigError: An unknown preset, key or value; the message names the nearest known one.
     """
-    tree = merge(_read_chain(str(source), ()) if source is not None else {}, changes or {})
+    chain = _read_chain(str(source), ()) if source is not None else {}
+    tree = merge(chain, changes or {})
     for override in overrides:
         tree = merge(tree, _parse_override(override))
     if tree.get("fidelity") == "official":
-        tree = merge(read_preset("_official"), tree)
+        bundle = bundle_name(str(tree.get("method")))
+        if chain.get("fidelity") == "official" and bundle != bundle_name(str(chain.get("method", tree.get("method")))):
+            raise ConfigError(
+                f"{source} has the released settings of {chain['method']}, and those of {tree['method']} are others: "
+                f"choose a preset of {tree['method']}, or a configuration with fidelity: paper"
+            )
+        tree = merge(read_preset(bundle), tree)
     return checked_config(tree, str(source or "overrides"))
 
 
@@ -117,6 +124,12 @@ def read_preset(name: str) -> dict[str, Any]:
             "or give a .yaml file"
         )
     return _parse_yaml(entry.read_text(encoding="utf-8"), f"preset {name}")
+
+
+def bundle_name(method: str) -> str:
+    """Name the preset with what the released code of a method computes: its own, or else that of CDTR."""
+    own = f"_official-{method}"
+    return own if files("cdtr.presets").joinpath(f"{own}.yaml").is_file() else "_official"
 
 
 def _parse_yaml(text: str, origin: str) -> dict[str, Any]:

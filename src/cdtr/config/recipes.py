@@ -29,7 +29,7 @@ def recipe_label(config: Config) -> str:
         Such as ``small``, ``paper + guide + border prior``, ``small without guide``, ``paper with fidelity official``
         or ``mine (paper + guide)``.
     """
-    if _own(config.recipe) is not None:
+    if _own(config.recipe, config.method) is not None:
         return _compared(config.recipe, config)
     return f"{config.recipe} ({_compared(config.fidelity, config)})"
 
@@ -47,12 +47,12 @@ def is_paper(label: str) -> bool:
 
 
 @cache
-def _own(name: str) -> Config | None:
-    """The settings that a known recipe has by itself."""
+def _own(name: str, method: str) -> Config | None:
+    """The settings that a known recipe has by itself; the released code's are those of the method."""
     if name == PAPER:
         return Config()
     if name == OFFICIAL:
-        return load_config(None, ["fidelity=official"])
+        return load_config(None, changes={"fidelity": "official", "method": method})
     if name not in preset_names():
         return None
     found = load_config(name)
@@ -60,7 +60,7 @@ def _own(name: str) -> Config | None:
 
 
 def _compared(recipe: str, config: Config) -> str:
-    own = _own(recipe) or Config()
+    own = _own(recipe, config.method) or Config()
     label = recipe if config.fidelity == own.fidelity else f"{recipe} with fidelity {config.fidelity}"
     return label + _difference(beyond_paper(own), beyond_paper(config))
 

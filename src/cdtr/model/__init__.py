@@ -3,7 +3,8 @@
 ``EQUATIONS`` says where each numbered equation of the paper is. Start with ``methods/cdtr.py``, which wires the
 modules: ``csm.py``, ``ocm.py``, ``ski.py`` and ``sba.py``, one file each with its loss, on the transformer of
 ``backbone.py``; ``weighting.py`` makes one loss of theirs. Not in the paper are ``guide.py`` and ``priors.py`` (starts
-without pretrained weights), ``cnn.py`` (patches from a CNN) and ``distill.py`` (`cdtr pretrain`).
+without pretrained weights), ``cnn.py`` (patches from a CNN) and ``distill.py`` (`cdtr pretrain`). Of other papers are
+``diffusion.py`` (SCM), ``spatial.py`` (SAT), ``cdm.py`` (LCTR) and ``tri_head.py`` (TriLite), see ``docs/methods/``.
 """
 
 from __future__ import annotations

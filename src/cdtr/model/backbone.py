@@ -1,33 +1,22 @@
-"""The backbone: patch tokens, and the attention that the class token pays to each patch.
-
-How the attention is captured. timm's transformers compute attention inside
-``torch.nn.functional.scaled_dot_product_attention``, a fused kernel that returns the output but not the attention.
-``ClassTokenRows`` is a ``TorchFunctionMode``: while ``VitBackbone.forward`` runs the transformer, PyTorch hands every
-call of a torch function to it. At each fused attention call it computes the attention of the class token alone, one
-row of the N x N matrix, from the same queries and keys, and then makes the call as it is. So no N x N matrix is stored,
-and no code of timm is copied or patched.
-
-This works for every timm transformer that calls that function: ViT, DeiT, DeiT-III, DINO, DINOv2 and DINOv3 (with
-rotary positions, norms of queries and keys, and register tokens), and relative positions (BEiT, ViT-RelPos), which
-come as an attention mask.
-"""
+"""The backbone: patch tokens, and the attention that the class token pays to each patch (``attention.py``)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
-import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from cdtr.config import BackboneConfig, DataConfig, Padding
 from cdtr.errors import ConfigError
+from cdtr.model.attention import NOTHING_MORE, ClassTokenRows, Watch
 from cdtr.model.cnn import CnnFeatures, CnnStem
 from cdtr.model.hub_weights import first_mismatch, not_fetched
 from cdtr.model.registry import find_backbone
@@ -47,73 +36,16 @@ class Tokens:
         attention: (B, L, S, h, w) float32, the class token's attention over the patches in every block and head. Each
             map sums to at most 1; the rest is the attention to the class token itself and to register tokens.
         features: (B, C_i, h_i, w_i) each, what the patches were made from, of a ``stem: cnn``; else None.
+        relational: (B, L, h, w) float32, the relational rows of every block, if ``Watch`` asks for them.
+        spatial: (B, n, h, w) float32 in (0, 1), the masks of the spatial token in the last n blocks, if there is one.
     """
 
     patches: Tensor
     class_token: Tensor
     attention: Tensor
     features: tuple[Tensor, ...] | None = None
-
-
-class ClassTokenRows(TorchFunctionMode):
-    """While active, appends the class token's attention of every fused attention call to ``rows``.
-
-    Each row is (B, S, N) float32 over all N tokens, prefix tokens included. It costs 1/N of the attention itself.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[Tensor] = []
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        named = kwargs or {}
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **named)
-        mask = args[3] if len(args) > 3 else named.get("attn_mask")
-        self.rows.append(_class_token_row(args[0], args[1], mask, named.get("scale")))
-        if args[0].device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled():
-            return _attend_in_float32(args, named)
-        return func(*args, **named)
-
-
-def _attend_in_float32(args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
-    """Fused attention in float32 without autocast; the result has the type of the query.
-
-    On a CPU the backward pass of PyTorch's fused attention takes two to six times as long in bfloat16 as in float32.
-    """
-    query: Tensor = args[0]
-    with torch.autocast("cpu", enabled=False):
-        attended = F.scaled_dot_product_attention(
-            *map(_no_bfloat16, args), **{name: _no_bfloat16(value) for name, value in named.items()}
-        )
-    return attended.to(query.dtype)
-
-
-def _no_bfloat16(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.dtype == torch.bfloat16 else value
-
-
-def _class_token_row(query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
-    """Compute the first token's attention over all tokens, in float32 even under autocast.
-
-    Args:
-        query: (B, S, N, d).
-        key: (B, S, N, d).
-        mask: (..., N, N), added to the logits; a boolean mask keeps the places that are True.
-        scale: Of the logits; None for 1 / sqrt(d).
-
-    Returns:
-        (B, S, N), sums to 1 over N.
-    """
-    with torch.autocast(query.device.type, enabled=False):
-        first = query[:, :, :1].float() * (query.shape[-1] ** -0.5 if scale is None else scale)
-        logits = first @ key.float().transpose(-2, -1)
-        if mask is not None:
-            row = mask[..., :1, :]
-            logits = logits.masked_fill(~row, float("-inf")) if row.dtype == torch.bool else logits + row.float()
-        return logits.softmax(dim=-1).squeeze(2)
+    relational: Tensor | None = None
+    spatial: Tensor | None = None
 
 
 class Backbone(nn.Module, ABC):
@@ -175,6 +107,14 @@ class VitBackbone(Backbone):
             ``num_prefix_tokens``.
     """
 
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, images: Tensor, levels: Sequence[Tensor] | None = None, watch: Watch = NOTHING_MORE
+        ) -> Tokens:
+            """Run ``forward``."""
+            ...
+
     def __init__(self, vit: nn.Module) -> None:
         super().__init__()
         self.vit = vit
@@ -198,16 +138,48 @@ class VitBackbone(Backbone):
         normed: Tensor = norm(tokens)
         return normed
 
-    def forward(self, images: Tensor, levels: Sequence[Tensor] | None = None) -> Tokens:
-        """Compute the tokens of images (B, 3, H, W) and capture the class token's attention."""
+    @property
+    def takes_a_token(self) -> bool:
+        """Whether a token may be appended to the patches: not with relative or rotary positions."""
+        return isinstance(self.vit, VisionTransformer)
+
+    def forward(self, images: Tensor, levels: Sequence[Tensor] | None = None, watch: Watch = NOTHING_MORE) -> Tokens:
+        """Compute the tokens of images (B, 3, H, W) and capture the class token's attention.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            levels: Feature maps of the images' ``cnn``, if they are known already.
+            watch: What else to compute; a spatial token needs ``takes_a_token``.
+        """
+        vit: Any = self.vit
         features = None if self.cnn is None else self.cnn(images, levels)
-        with ClassTokenRows() as attended:
-            seen = images if features is None else features
-            tokens = self.last_norm(self.vit.forward_features(seen))  # type: ignore[operator]
-        batch, (height, width) = images.shape[0], self.grid_hw
-        rows = torch.stack(attended.rows, dim=1)[..., self.prefix_tokens :]
-        patches = tokens[:, self.prefix_tokens :].transpose(1, 2).reshape(batch, self.dim, height, width)
-        return Tokens(patches, tokens[:, 0], rows.reshape(*rows.shape[:-1], height, width), features)
+        masked_from = None if watch.token is None else self.depth - watch.blocks
+        before_norm: list[Tensor] = []
+        with ExitStack() as hooks:
+            attended = hooks.enter_context(ClassTokenRows(watch.relational, watch.class_row, masked_from))
+            if watch.token is not None:
+                append = watch.token.append
+                hooks.enter_context(vit.blocks[0].register_forward_pre_hook(lambda _, inputs: append(*inputs)))
+            if watch.before_norm:
+                keep = before_norm.append
+                hooks.enter_context(vit.norm.register_forward_pre_hook(lambda _, inputs: keep(inputs[0])))
+            tokens = self.last_norm(vit.forward_features(images if features is None else features))
+        tokens = before_norm[0] if watch.before_norm else tokens
+        patches = self._of_patches(tokens.transpose(1, 2))
+        return Tokens(
+            patches,
+            tokens[:, 0],
+            self._of_patches(torch.stack(attended.rows, dim=1)),
+            features,
+            self._of_patches(torch.stack(attended.relational, dim=1)) if attended.relational else None,
+            self._of_patches(torch.stack(attended.masks, dim=1)) if attended.masks else None,
+        )
+
+    def _of_patches(self, values: Tensor) -> Tensor:
+        """The values (..., N) of all tokens, on the grid of the patches, (..., h, w)."""
+        count = self.grid_hw[0] * self.grid_hw[1]
+        patches = values[..., self.prefix_tokens : self.prefix_tokens + count]
+        return patches.reshape(*values.shape[:-1], *self.grid_hw)
 
 
 def build_backbone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,12 @@ class Method(nn.Module, ABC):
     """A localization method: a module that maps images to class scores and localization maps.
 
     A subclass implements ``forward`` and ``losses``. Letters of shapes: B images, C classes, H W pixels, h w patches.
+
+    Attributes:
+        lr_factors: Factors of ``train.lr`` by the name of an attribute that is a module, where they are not 1.
     """
+
+    lr_factors: Mapping[str, float] = MappingProxyType({})
 
     if TYPE_CHECKING:
 

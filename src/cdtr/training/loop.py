@@ -34,7 +34,7 @@ from cdtr.training.features import needs_pixels, prepare_features
 from cdtr.training.final_checks import final_lines
 from cdtr.training.held_out import HeldOut, measure_held_out
 from cdtr.training.log import TrainingLog, add_step, epoch_means
-from cdtr.training.optimiser import build_optimiser, learning_rate
+from cdtr.training.optimiser import build_optimiser, learning_rate, set_learning_rate
 from cdtr.training.prepare import Prepared, finish_run, prepare_run, start_run
 from cdtr.training.start import load_first_run
 from cdtr.training.state import Position, restore_state, save_state, saved_state
@@ -197,8 +197,7 @@ class Trainer:
             The mean of each loss term over all processes, the lambdas, and the mean of each diagnostic: the scalars in
             ``ModelOutput.aux``.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimiser, rate)
         method = bare_method(self.accelerator, self.model)
         sums: dict[str, Tensor] = {}
         diagnostics: dict[str, Tensor] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -12,9 +13,13 @@ from cdtr.model.weighting import AutomaticWeightedLoss
 
 
 def build_optimiser(method: nn.Module, config: Config) -> torch.optim.AdamW:
-    """AdamW without weight decay on norms, biases, tokens and position embeddings; on the lambdas only if asked."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    """AdamW without weight decay on norms, biases, tokens and position embeddings; on the lambdas only if asked.
+
+    Parts that a method names in ``lr_factors`` have groups of their own, with their factor of the learning rate as
+    ``lr_factor``.
+    """
+    factors: Mapping[str, float] = getattr(method, "lr_factors", {})
+    groups: dict[float, tuple[list[nn.Parameter], list[nn.Parameter]]] = {1.0: ([], [])}
     weightings = [module for module in method.modules() if isinstance(module, AutomaticWeightedLoss)]
     lambdas = {parameter for weighting in weightings for parameter in weighting.parameters()}
     for name, parameter in method.named_parameters():
@@ -22,9 +27,20 @@ def build_optimiser(method: nn.Module, config: Config) -> torch.optim.AdamW:
             continue
         token = name.endswith(("_token", "_embed", "reg_token"))
         exempt = not config.weighting.decay if parameter in lambdas else parameter.ndim < 2 or token
-        (plain if exempt else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.train.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.train.lr, betas=config.train.betas, eps=config.train.eps)
+        factor = factors.get(name.partition(".")[0], 1.0)
+        groups.setdefault(factor, ([], []))[exempt].append(parameter)
+    listed = [
+        {"params": parameters, "weight_decay": decay, "lr_factor": factor}
+        for factor, both in groups.items()
+        for parameters, decay in zip(both, (config.train.weight_decay, 0.0), strict=True)
+    ]
+    return torch.optim.AdamW(listed, lr=config.train.lr, betas=config.train.betas, eps=config.train.eps)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of a step, times each group's factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group.get("lr_factor", 1.0)
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float:

@@ -47,7 +47,8 @@ class Description:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that differ from the defaults, by dotted name; those of the preset are among them."""
-        return dict(_differences(Config().model_dump(mode="json"), self.config.model_dump(mode="json")))
+        defaults = type(self.config)()  # with the sections of the run's method
+        return dict(_differences(defaults.model_dump(mode="json"), self.config.model_dump(mode="json")))
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -169,7 +170,9 @@ def _changes(preset: Config, asked: Config) -> dict[str, Any]:
     Switches that a preset leaves open are on or off as the method says, which is no change of anybody's.
     """
     of_preset, found = (switched_by_method(one, find_method(asked.method).MODULES) for one in (preset, asked))
-    return dict(_differences(of_preset.model_dump(mode="json"), found.model_dump(mode="json")))
+    # The method may have settings that the preset's method has not.
+    before = {**type(found)().model_dump(mode="json"), **of_preset.model_dump(mode="json")}
+    return dict(_differences(before, found.model_dump(mode="json")))
 
 
 def _nearest_preset(config: Config, manifest: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from cdtr.config import Config, PaperRow, Reproduction, clip_settings, load_config
+from cdtr.config.loading import bundle_name
 from cdtr.errors import ConfigError, DataError
 from cdtr.json_tree import parse_json
 from cdtr.model.methods import SWITCHES, build_method, builder_name, check_bundle, method_names, with_switches
@@ -122,6 +123,8 @@ def _settle(
     config = base.updated(**row.settings)
     if config.method not in method_names():
         return None, row.why
+    if base.fidelity == "official" and bundle_name(config.method) != bundle_name(base.method):
+        return None, f"the released settings of {config.method} are in presets of its own"
     try:
         check_bundle(config)
     except ConfigError as error:

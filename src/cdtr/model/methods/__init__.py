@@ -1,11 +1,13 @@
 """Localization methods, one file each; the file's name is the method's name.
 
-Start with ``cdtr.py``, the method of the paper. ``catr.py`` and ``tscam.py`` are the same network with fewer modules.
+Start with ``cdtr.py``, the method of the paper. ``catr.py`` and ``tscam.py`` are the same network with fewer modules,
+``scm.py``, ``sat.py`` and ``lctr.py`` change parts of it; ``docs/methods/`` has a page of each.
 
 A method file, here or in another package that names it as an entry point ``cdtr.methods``, has
 
 - ``MODULES``: names of the modules that are on unless the configuration says otherwise;
 - ``build(config, classes, backbone, sba)``, which returns a ``cdtr.Method``;
+- optionally ``TAKES``: names of the modules that may be switched on, by default any;
 - optionally ``BUNDLES``, the values of ``fidelity`` that its settings exist for, by default ``paper`` alone;
 - optionally ``OWN_MODULES``, a tuple of ``cdtr.config.ModuleSpec`` with settings, loss terms and descriptions of its
   own modules.
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import torch
 
-from cdtr.config import Config, switch_conflict, switch_names, switched_by_method
+from cdtr.config import Config, is_on, specs_of, switch_conflict, switch_names, switched_by_method
 from cdtr.errors import ConfigError
 from cdtr.model.backbone import build_backbone
 from cdtr.model.registry import find_method, method_names
@@ -73,10 +75,12 @@ def with_switches(config: Config) -> Config:
     """Set the switches that a configuration leaves open as its method says.
 
     Raises:
-        ConfigError: An unknown method, switches that cannot stand together, or a bundle of other methods.
+        ConfigError: An unknown method, switches that cannot stand together or that the method does not have, or a
+            bundle of other methods.
     """
     config = switched_by_method(config, find_method(config.method).MODULES)
     check_bundle(config)
+    _check_modules(config)
     conflict = switch_conflict(config)
     if conflict:
         raise ConfigError(conflict)
@@ -95,6 +99,14 @@ def check_bundle(config: Config) -> None:
             f"fidelity: {config.fidelity} is not for method {config.method}, the released settings are those of "
             f"{' and '.join(having)}: choose one of these, or a configuration with fidelity: paper"
         )
+
+
+def _check_modules(config: Config) -> None:
+    """Refuse a module that is on and that the method does not have."""
+    takes: frozenset[str] | None = getattr(find_method(config.method), "TAKES", None)
+    for spec in specs_of(config):
+        if takes is not None and spec.name not in takes and spec.can_be_off and is_on(config, spec.name):
+            raise ConfigError(f"method {config.method} has no {spec.title}: set {spec.name}.enabled=false")
 
 
 def _bundles(method: str) -> frozenset[str]:

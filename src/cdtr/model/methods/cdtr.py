@@ -6,14 +6,15 @@ Every module is a switch: without any it is TS-CAM, with CSM and OCM it is CATR.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cdtr.config import AttentionReduce, Config, MapsConfig, Prior, module_specs
 from cdtr.errors import ConfigError
-from cdtr.model.backbone import Backbone, Tokens
+from cdtr.model.attention import NOTHING_MORE, Watch
+from cdtr.model.backbone import Backbone, Tokens, VitBackbone
 from cdtr.model.cnn import CnnFeatures, LevelConv
 from cdtr.model.csm import Csm
 from cdtr.model.guide import Guidance, Guide
@@ -21,6 +22,7 @@ from cdtr.model.maps import class_evidence, class_loss, mean_attention, pooled_l
 from cdtr.model.ocm import Ocm
 from cdtr.model.sba import Sba
 from cdtr.model.ski import Ski
+from cdtr.model.spatial import SpatialToken
 from cdtr.model.weighting import AutomaticWeightedLoss
 from cdtr.records import Batch, Method, ModelOutput
 
@@ -45,6 +47,8 @@ class Cdtr(Method):
         maps: The settings of the localization maps.
         probed: The frozen CNN whose features the class maps ``X_out`` are a linear function of, fitted before training
             by ``cdtr.training.features``; None for a convolution of the patch tokens, which training learns.
+        spatial: SAT's spatial token, whose map takes the place of the mean attention. It learns from the classification
+            of patch tokens, so a convolution of these learns the classes beside the one that was fitted.
     """
 
     def __init__(
@@ -61,13 +65,15 @@ class Cdtr(Method):
         attention_reduce: AttentionReduce = "mean",
         maps: MapsConfig | None = None,
         probed: CnnFeatures | None = None,
+        spatial: SpatialToken | None = None,
     ) -> None:
         super().__init__()
         self.maps = maps or MapsConfig()
         self.backbone = backbone
         self.probe = None if probed is None else LevelConv(probed, classes).requires_grad_(False)
-        if self.probe is None:
-            self.head = nn.Conv2d(backbone.dim, classes, 3, padding=1, padding_mode=self.maps.padding)
+        if self.probe is None or spatial is not None:
+            self.head: nn.Module = nn.Conv2d(backbone.dim, classes, 3, padding=1, padding_mode=self.maps.padding)
+        self.spatial = spatial
         self.csm = csm
         self.ocm = ocm
         self.ski = ski
@@ -97,10 +103,12 @@ class Cdtr(Method):
             maps ``X_out + X_csm`` as ``evidence``, which several losses use.
         """
         auxiliary = self.training if auxiliary is None else auxiliary
-        tokens = self.backbone(images) if levels is None else self.backbone(images, levels)
-        m_ca = mean_attention(tokens.attention, self.attention_reduce)
+        tokens = self._tokens(images, levels)
+        m_ca = self._attention(tokens)
         x_out = self._class_maps(tokens)
         aux: dict[str, Tensor] = {"x_out": x_out}
+        if self.probe is not None and self.spatial is not None and auxiliary:
+            aux["head_logits"] = pooled_logits(self.head(tokens.patches))
         if self.csm is not None:
             aux["x_csm"] = self.csm(tokens.attention)
             aux["csm_logits"] = pooled_logits(aux["x_csm"])
@@ -108,20 +116,36 @@ class Cdtr(Method):
             aux["m_ocm"] = self.ocm(tokens.attention)
         if self.ski is not None and auxiliary:
             aux["x_ski"], aux["ski_logits"], aux["ski_offset_rms"] = self.ski(x_out, aux["x_csm"], m_ca)
-        prior = None
-        if self.guide is not None and auxiliary:
-            seen = self.guide(images, tokens.features)
-            aux["x_guide"], prior = seen.x_guide, seen.prior
-        elif self.guide is not None and self.maps.fuse == "prior":
-            prior = self.guide.directed_maps(tokens.features)
-        if prior is not None:
-            aux["prior"] = prior
+        aux |= self._guidance(images, tokens, auxiliary)
         evidence = class_evidence(aux)
         if auxiliary and self.csm is not None:
             aux["evidence"] = evidence
         if self.maps.evidence == "mean" and "x_csm" in aux:
             evidence = evidence / 2
         return ModelOutput(pooled_logits(x_out), fuse(m_ca, evidence, self.maps, aux), m_ca, aux)
+
+    def _tokens(self, images: Tensor, levels: Sequence[Tensor] | None, watch: Watch = NOTHING_MORE) -> Tokens:
+        """The tokens, and what ``watch`` or the spatial token asks for besides, which a transformer of timm has."""
+        watch = watch if self.spatial is None else self.spatial.watch(self.backbone.depth)
+        if watch is not NOTHING_MORE and isinstance(self.backbone, VitBackbone):
+            return self.backbone(images, levels, watch)
+        return self.backbone(images) if levels is None else self.backbone(images, levels)
+
+    def _attention(self, tokens: Tokens) -> Tensor:
+        """The attention (B, h, w): ``M*_ca``, or the map of the spatial token."""
+        own = tokens.spatial
+        return mean_attention(tokens.attention, self.attention_reduce) if own is None else own.mean(dim=1)
+
+    def _guidance(self, images: Tensor, tokens: Tokens, auxiliary: bool) -> dict[str, Tensor]:
+        """Output of the guide by name: without ``auxiliary`` the prior alone, where maps are made with it."""
+        found: dict[str, Tensor] = {}
+        prior = None
+        if self.guide is not None and auxiliary:
+            seen = self.guide(images, tokens.features)
+            found["x_guide"], prior = seen.x_guide, seen.prior
+        elif self.guide is not None and self.maps.fuse == "prior":
+            prior = self.guide.directed_maps(tokens.features)
+        return found if prior is None else found | {"prior": prior}
 
     def _class_maps(self, tokens: Tokens) -> Tensor:
         """``X_out`` (B, C, h, w)."""
@@ -141,7 +165,9 @@ class Cdtr(Method):
             Scalars, means over the batch, before weighting.
         """
         labels, aux, has_object = batch.labels, output.aux, batch.has_object
-        terms = {"cls": class_loss(output.logits, labels, batch.weights)}
+        terms = {"cls": class_loss(aux.get("head_logits", output.logits), labels, batch.weights)}
+        if self.spatial is not None:
+            terms |= self.spatial.losses(output.attention, has_object)
         if self.csm is not None:
             terms["csm"] = self.csm.loss(aux["csm_logits"], labels, batch.weights)
         if self.ocm is not None:
@@ -157,8 +183,12 @@ class Cdtr(Method):
             # The released code shows CLIP what the model sees, erased pixels included (row 10).
             as_is = self.sba.config.image == "as_is"
             images = batch.images if as_is or batch.clean_images is None else batch.clean_images
-            terms["sba"] = self.sba.loss(images, output.attention, evidence, labels)
+            terms["sba"] = self.sba.loss(images, *self._shown_to_clip(output, evidence), labels)
         return terms
+
+    def _shown_to_clip(self, output: ModelOutput, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """The attention and the class maps of the labels that the masks of SBA are made of, (B, h, w) each."""
+        return output.attention, evidence
 
     def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Compute the total loss of Eq. 2.
@@ -220,6 +250,11 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
         backbone: The transformer.
         sba: The loss of SBA, for training only.
     """
+    return Cdtr(**parts(config, classes, backbone, sba))
+
+
+def parts(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> dict[str, Any]:
+    """Build the arguments of ``Cdtr``, of which other methods are made too; arguments as for ``build``."""
     padding = config.maps.padding
     csm = Csm(backbone.depth * backbone.heads, classes, config.csm, padding) if config.csm.enabled else None
     ocm = Ocm(backbone.depth, backbone.heads, config.ocm, padding) if config.ocm.enabled else None
@@ -228,21 +263,23 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
     present = {"csm": csm, "ocm": ocm, "ski": ski}
     learned = [spec for spec in module_specs() if spec.learned and present.get(spec.name) is not None]
     names = ["cls", *(term for spec in learned for term in spec.terms)]
-    return Cdtr(
-        backbone=backbone,
-        classes=classes,
-        csm=csm,
-        ocm=ocm,
-        ski=ski,
-        sba=sba,
-        guide=guide,
+    return {
+        "backbone": backbone,
+        "classes": classes,
+        "csm": csm,
+        "ocm": ocm,
+        "ski": ski,
+        "sba": sba,
+        "guide": guide,
         # A single loss needs no weight, so TS-CAM has no lambda.
-        weighting=AutomaticWeightedLoss(names, config.weighting) if len(names) > 1 else None,
-        sba_alpha=config.sba.alpha,
-        attention_reduce=config.backbone.attention_reduce,
-        maps=config.maps,
-        probed=backbone.cnn if config.backbone.stem == "cnn" and config.backbone.cnn.classifier == "features" else None,
-    )
+        "weighting": AutomaticWeightedLoss(names, config.weighting) if len(names) > 1 else None,
+        "sba_alpha": config.sba.alpha,
+        "attention_reduce": config.backbone.attention_reduce,
+        "maps": config.maps,
+        "probed": backbone.cnn
+        if config.backbone.stem == "cnn" and config.backbone.cnn.classifier == "features"
+        else None,
+    }
 
 
 def _guide(config: Config, classes: int, backbone: Backbone) -> Guide:
