@@ -1,4 +1,4 @@
-"""AdamW's parameter groups and the learning rate of every step."""
+"""The optimiser's parameter groups and the learning rate of every step."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from cdtr.config import Config, TrainConfig
 from cdtr.model.weighting import AutomaticWeightedLoss
 
 
-def build_optimiser(method: nn.Module, config: Config) -> torch.optim.AdamW:
-    """AdamW without weight decay on norms, biases, tokens and position embeddings; on the lambdas only if asked."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+def build_optimiser(method: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """AdamW or SGD without weight decay on norms, biases, tokens and position embeddings; on lambdas only if asked.
+
+    With ``train.head_lr`` the weights outside ``backbone`` are groups of their own, whose ``lr_factor`` it is.
+    """
+    train = config.train
+    factors = dict.fromkeys((1.0, train.head_lr))
+    found: dict[tuple[bool, float], list[nn.Parameter]] = {
+        (decayed, factor): [] for factor in factors for decayed in (True, False)
+    }
     weightings = [module for module in method.modules() if isinstance(module, AutomaticWeightedLoss)]
     lambdas = {parameter for weighting in weightings for parameter in weighting.parameters()}
     for name, parameter in method.named_parameters():
@@ -22,9 +28,21 @@ def build_optimiser(method: nn.Module, config: Config) -> torch.optim.AdamW:
             continue
         token = name.endswith(("_token", "_embed", "reg_token"))
         exempt = not config.weighting.decay if parameter in lambdas else parameter.ndim < 2 or token
-        (plain if exempt else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.train.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.train.lr, betas=config.train.betas, eps=config.train.eps)
+        factor = 1.0 if name.startswith("backbone.") else train.head_lr
+        found[not exempt, factor].append(parameter)
+    groups = [
+        {"params": parameters, "weight_decay": train.weight_decay if decayed else 0.0, "lr_factor": factor}
+        for (decayed, factor), parameters in found.items()
+    ]
+    if train.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=train.lr, momentum=train.betas[0], nesterov=train.betas[0] > 0)
+    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of a step, times each group's factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group.get("lr_factor", 1.0)
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float:
@@ -32,7 +50,8 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float
 
     ``cosine`` and ``constant`` change it every step: linear warm-up from ``warmup_lr``, which takes half of the run at
     most so that short trials reach the rate they name, then a half cosine down to ``min_lr``, or to the peak itself
-    where that is lower, or no change. ``cosine_by_epoch`` is the released code's, see ``_rate_of_epoch``.
+    where that is lower, or no change. ``step`` multiplies it by ``decay`` at each of the shares ``decay_at`` of the
+    run. ``cosine_by_epoch`` is the released code's, see ``_rate_of_epoch``.
 
     Args:
         step: Number of the step in the whole run, from 0.
@@ -48,6 +67,8 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float
         return config.warmup_lr + (peak - config.warmup_lr) * step / warmup
     if config.schedule == "constant":
         return peak
+    if config.schedule == "step":
+        return float(peak * config.decay ** sum(step >= share * total for share in config.decay_at))
     done = (step - warmup) / max(total - warmup, 1)
     return _half_cosine(done, peak, min(config.min_lr, peak))
 

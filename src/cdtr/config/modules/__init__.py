@@ -41,6 +41,7 @@ class ModuleSpec:
         on: Value of ``enabled`` if the method has the module and the configuration leaves it open.
         inference: Settings for building a trained method, without the parts that only training needs.
         summary: Describes the settings in words, from the section and the run's manifest.
+        methods: Names of the methods whose own settings these are; empty for a module that any method may have.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ModuleSpec:
     on: bool | str = True
     inference: Mapping[str, Any] = field(default_factory=dict)
     summary: Callable[[Any, Mapping[str, Any]], str] = _no_words
+    methods: tuple[str, ...] = ()
 
     @property
     def can_be_off(self) -> bool:
