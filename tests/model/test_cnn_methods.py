@@ -119,12 +119,11 @@ def test_the_strongest_cells_by_loops():
 @pytest.mark.parametrize(
     ("name", "counts", "changes", "message"),
     [
-        ("cam", [5], {}, "method cam learns to tell classes apart, and the data has 1"),
         ("mff", [5, 5], {"train": {"batch_size": 1}}, "set train.batch_size to 2 or more"),
         ("i2c", [5, 1, 5], {}, "class number 1 has one training image"),
         ("i2c", [5] * 20, {"train": {"batch_size": 32}}, "20 classes have few such pairs: set data.pairs=true"),
     ],
-    ids=["one class", "one image a step", "one image of a class", "no pairs"],
+    ids=["one image a step", "one image of a class", "no pairs"],
 )
 def test_data_that_a_method_cannot_learn_from_gets_one_line(name, counts, changes, message):
     method = small_method(name)

@@ -7,8 +7,13 @@ import torch
 
 from cdtr.config.modules.spa import SpaConfig
 from cdtr.model.methods.spa import restriction
-from cdtr.model.scg import correlations, spread
+from cdtr.model.scg import at_least, correlations, spread
 from oracles.cnn_cases import batch_of, small_method
+
+
+def step(value, threshold):
+    """A ramp as wide as a hundredth of the threshold."""
+    return min(max((value - threshold) / (0.01 * threshold) + 0.5, 0.0), 1.0)
 
 
 def slow_correlations(features, config):
@@ -16,7 +21,7 @@ def slow_correlations(features, config):
     cells = [features.flatten(1)[:, i] for i in range(features[0].numel())]
     n = len(cells)
     a = [[max(float(x @ y / (x.norm() * y.norm())), 0.0) for y in cells] for x in cells]
-    a = [[value if value >= config.tau1 else 0.0 for value in row] for row in a]
+    a = [[value * step(value, config.tau1) for value in row] for row in a]
 
     def normalised(matrix):
         sums = [sum(matrix[i][j] for i in range(n)) for j in range(n)]
@@ -26,7 +31,7 @@ def slow_correlations(features, config):
     q = normalised([[a[i][j] if i != j else 0.0 for j in range(n)] for i in range(n)])
     product = [[sum(q[i][k] * q[k][j] for k in range(n)) for j in range(n)] for i in range(n)]
     second = normalised(product)
-    second = [[value if value >= config.tau2 / n else 0.0 for value in row] for row in second]
+    second = [[value * step(value, config.tau2 / n) for value in row] for row in second]
     return [[max(first[i][j], config.beta * second[i][j]) for j in range(n)] for i in range(n)]
 
 
@@ -43,8 +48,9 @@ def slow_spread(class_map, matrix, config):
         return [(value - low) / (high - low) if high > low else 0.0 for value in values]
 
     seeds = scaled([float(v) for v in class_map.flatten()])
-    up = scaled([sum(columns[j][i] for j in range(n) if seeds[j] >= config.positive) for i in range(n)])
-    down = scaled([sum(columns[j][i] for j in range(n) if seeds[j] <= config.negative) for i in range(n)])
+    up = scaled([sum(columns[j][i] * step(seeds[j], config.positive) for j in range(n)) for i in range(n)])
+    background = [1 - step(seed, config.negative) for seed in seeds]
+    down = scaled([sum(columns[j][i] * background[j] for j in range(n)) for i in range(n)])
     return scaled([max(x - y, 0.0) for x, y in zip(up, down, strict=True)])
 
 
@@ -116,3 +122,9 @@ def test_scg_can_be_off():
     method, cam = small_method("spa", spa={"scg": False}).eval(), small_method("cam").eval()
     cam.load_state_dict(method.state_dict())
     torch.testing.assert_close(method(images).maps, cam(images).maps)
+
+
+def test_thresholds_are_ramps_that_rounding_cannot_flip():
+    values = torch.tensor([0.0994, 0.0995, 0.1, 0.1005, 0.2, 0.0])
+    assert at_least(values, 0.1).tolist() == pytest.approx([0, 0, 0.5, 1, 1, 0], abs=1e-4)
+    assert at_least(torch.tensor([0.0, 0.1]), 0.0).tolist() == [0.5, 1]

@@ -1,5 +1,6 @@
-"""Settings of methods from other packages.
+"""Settings of single methods, and of methods from other packages.
 
+A module of ``cdtr`` that belongs to some methods (``ModuleSpec.methods``) has a section in their configurations alone.
 A method that is found through the entry point ``cdtr.methods`` may bring settings of its own, as ``ModuleSpec`` in its
 tuple ``OWN_MODULES``. Its module is imported only if a configuration names the method or has a section that ``cdtr``
 does not know, so that a configuration of ``cdtr``'s own methods needs no PyTorch.
@@ -42,14 +43,19 @@ def checked_config(tree: Mapping[str, Any], origin: str) -> Config:
 
 def specs_of(config: Config) -> tuple[ModuleSpec, ...]:
     """List the modules whose section a configuration has, in the order of the paper, those of plug-ins last."""
-    return (*module_specs(), *(spec for spec in type(config).plug_in_specs if spec not in module_specs()))
+    own = [spec for spec in module_specs() if spec.name in type(config).model_fields]
+    return (*own, *(spec for spec in type(config).plug_in_specs if spec not in own))
 
 
 def own_specs(tree: Mapping[str, Any]) -> tuple[ModuleSpec, ...]:
     """Find the modules that a tree of settings needs besides those of ``Config``."""
-    found = [spec for spec in module_specs() if spec.name not in Config.model_fields]
-    unknown = {str(key) for key in tree} - Config.model_fields.keys() - {spec.name for spec in found}
     method = str(tree.get("method", Config.model_fields["method"].default))
+    found = [
+        spec
+        for spec in module_specs()
+        if spec.name not in Config.model_fields and (not spec.methods or method in spec.methods or spec.name in tree)
+    ]
+    unknown = {str(key) for key in tree} - Config.model_fields.keys() - {spec.name for spec in found}
     if not unknown and (_METHODS / f"{method}.py").is_file():
         return tuple(found)
     for point in entry_points(group=_GROUP):

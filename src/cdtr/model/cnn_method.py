@@ -31,7 +31,7 @@ class CnnMethod(Method):
         self.backbone = backbone
 
     def check_training(self, counts: Sequence[int], config: Config) -> None:
-        """Refuse data that the method cannot learn from, before the first step.
+        """Refuse data that the method cannot learn from, before the first step; by default none.
 
         Args:
             counts: Training images of each class.
@@ -40,11 +40,7 @@ class CnnMethod(Method):
         Raises:
             ConfigError: Says what is missing.
         """
-        if len(counts) < 2:
-            raise ConfigError(
-                f"method {config.method} learns to tell classes apart, and the data has {len(counts)}: add a folder "
-                "with images of something else, or of nothing"
-            )
+        return
 
 
 def neck_layers(inputs: int, width: int, count: int, padding: str) -> nn.Sequential:
@@ -77,7 +73,8 @@ def strongest(maps: Tensor, share: float) -> Tensor:
 
 def of_labels(maps: Tensor, labels: Tensor) -> Tensor:
     """The map (B, h, w) of each image's label in class maps (B, C, h, w)."""
-    return maps[range(len(labels)), labels]
+    # Indexing with a range would fix the size of the batch in an exported graph.
+    return maps.gather(1, labels[:, None, None, None].expand(-1, 1, *maps.shape[2:]))[:, 0]
 
 
 def require_tuned(backbone: CnnBackbone, method: str) -> None:

@@ -16,6 +16,7 @@ from cdtr.config.modules.spa import SpaConfig
 from cdtr.model.maps import scale_maps
 
 _TINY = 1e-12
+_RAMP = 0.01
 
 
 def correlations(features: Tensor, config: SpaConfig) -> Tensor:
@@ -30,12 +31,12 @@ def correlations(features: Tensor, config: SpaConfig) -> Tensor:
     """
     unit = F.normalize(features.float().flatten(2), dim=1)
     alike = (unit.transpose(1, 2) @ unit).clamp_min(0)
-    alike = alike * (alike >= config.tau1)
+    alike = alike * at_least(alike, config.tau1)
     first = _sum_to_one(alike)
     others = alike * (1 - torch.eye(alike.shape[1], device=alike.device))
     steps = _sum_to_one(others)
     second = _sum_to_one(steps @ steps)
-    second = second * (second >= config.tau2 / alike.shape[1])
+    second = second * at_least(second, config.tau2 / alike.shape[1])
     return torch.maximum(first, config.beta * second)
 
 
@@ -59,10 +60,18 @@ def spread(class_maps: Tensor, levels: Sequence[Tensor], config: SpaConfig) -> T
     seeds = scaled.flatten(2)
 
     def reached(chosen: Tensor) -> Tensor:
-        return scale_maps((chosen.float() @ columns.transpose(1, 2)).reshape(shape))
+        return scale_maps((chosen @ columns.transpose(1, 2)).reshape(shape))
 
-    difference = reached(seeds >= config.positive) - reached(seeds <= config.negative)
+    difference = reached(at_least(seeds, config.positive)) - reached(1 - at_least(seeds, config.negative))
     return scale_maps(difference.clamp_min(0))
+
+
+def at_least(values: Tensor, threshold: float) -> Tensor:
+    """Whether values reach a threshold: 0 below and 1 above, with a ramp as wide as a hundredth of the threshold.
+
+    A step would let rounding decide on a whole cell, and the maps of an exported file would differ.
+    """
+    return ((values - threshold) / max(_RAMP * threshold, _TINY) + 0.5).clamp(0, 1)
 
 
 def _sum_to_one(matrix: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -14,13 +15,12 @@ from cdtr.model.weighting import AutomaticWeightedLoss
 def build_optimiser(method: nn.Module, config: Config) -> torch.optim.Optimizer:
     """AdamW or SGD without weight decay on norms, biases, tokens and position embeddings; on lambdas only if asked.
 
-    With ``train.head_lr`` the weights outside ``backbone`` are groups of their own, whose ``lr_factor`` it is.
+    Parts that a method names in ``lr_factors`` have groups of their own, with their factor of the learning rate as
+    ``lr_factor``; so has, with ``train.head_lr``, all that is outside ``backbone``.
     """
     train = config.train
-    factors = dict.fromkeys((1.0, train.head_lr))
-    found: dict[tuple[bool, float], list[nn.Parameter]] = {
-        (decayed, factor): [] for factor in factors for decayed in (True, False)
-    }
+    factors: Mapping[str, float] = getattr(method, "lr_factors", {})
+    groups: dict[float, tuple[list[nn.Parameter], list[nn.Parameter]]] = {1.0: ([], [])}
     weightings = [module for module in method.modules() if isinstance(module, AutomaticWeightedLoss)]
     lambdas = {parameter for weighting in weightings for parameter in weighting.parameters()}
     for name, parameter in method.named_parameters():
@@ -28,15 +28,17 @@ def build_optimiser(method: nn.Module, config: Config) -> torch.optim.Optimizer:
             continue
         token = name.endswith(("_token", "_embed", "reg_token"))
         exempt = not config.weighting.decay if parameter in lambdas else parameter.ndim < 2 or token
-        factor = 1.0 if name.startswith("backbone.") else train.head_lr
-        found[not exempt, factor].append(parameter)
-    groups = [
-        {"params": parameters, "weight_decay": train.weight_decay if decayed else 0.0, "lr_factor": factor}
-        for (decayed, factor), parameters in found.items()
+        part = name.partition(".")[0]
+        factor = factors.get(part, 1.0) * (1.0 if part == "backbone" else train.head_lr)
+        groups.setdefault(factor, ([], []))[exempt].append(parameter)
+    listed = [
+        {"params": parameters, "weight_decay": decay, "lr_factor": factor}
+        for factor, both in groups.items()
+        for parameters, decay in zip(both, (train.weight_decay, 0.0), strict=True)
     ]
     if train.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=train.lr, momentum=train.betas[0], nesterov=train.betas[0] > 0)
-    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps)
+        return torch.optim.SGD(listed, lr=train.lr, momentum=train.betas[0], nesterov=train.betas[0] > 0)
+    return torch.optim.AdamW(listed, lr=train.lr, betas=train.betas, eps=train.eps)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

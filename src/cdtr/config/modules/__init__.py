@@ -41,7 +41,8 @@ class ModuleSpec:
         on: Value of ``enabled`` if the method has the module and the configuration leaves it open.
         inference: Settings for building a trained method, without the parts that only training needs.
         summary: Describes the settings in words, from the section and the run's manifest.
-        methods: Names of the methods whose own settings these are; empty for a module that any method may have.
+        methods: The methods whose settings these are, the only ones whose configuration has the section; empty for a
+            module of every configuration.
     """
 
     name: str

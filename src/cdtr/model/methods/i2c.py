@@ -57,7 +57,6 @@ class I2c(Cam):
 
     def check_training(self, counts: Sequence[int], config: Config) -> None:
         """Refuse classes with one image, and batches that would have hardly any pair of images of a class."""
-        super().check_training(counts, config)
         if 1 in counts:
             raise ConfigError(
                 f"method i2c compares two images of a class, and class number {counts.index(1)} has one training image "

@@ -51,7 +51,6 @@ class Mff(CnnMethod):
 
     def check_training(self, counts: Sequence[int], config: Config) -> None:
         """Refuse batches of one image: batch norm of pooled features needs two."""
-        super().check_training(counts, config)
         if config.train.batch_size // config.train.accumulation < 2:
             raise ConfigError("method mff normalises pooled features over a batch: set train.batch_size to 2 or more")
 
