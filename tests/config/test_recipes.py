@@ -38,6 +38,7 @@ def test_a_configuration_is_the_papers_unless_it_says_otherwise() -> None:
 def test_every_preset_names_its_recipe(name: str) -> None:
     own = {"pretrain-small": "pretrain-small", "quickstart": "small"}
     own |= {name: name for name in ("imagenet", "deit-s", "dinov2-s", "dinov3-s")}
+    own |= {name: name for name in preset_names() if name.startswith("cnn-")}
     kind = "official" if name.endswith("-official") else "small" if name.endswith("small") else "paper"
     expected = own.get(name, kind)
     assert load_config(name).recipe == expected

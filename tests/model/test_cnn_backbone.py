@@ -9,7 +9,8 @@ from torch import nn
 
 from cdtr.config import BackboneConfig, Config, DataConfig
 from cdtr.errors import CheckpointError, ConfigError
-from cdtr.model.cnn_backbone import build_cnn_backbone
+from cdtr.model.cnn_backbone import CnnBackbone
+from cdtr.model.cnn_backbone import build_cnn_backbone as build_bare
 from cdtr.model.methods import build_method, with_switches
 from cdtr.model.packaged import PACKAGES
 from oracles.cnn_cases import small_config, small_method
@@ -19,6 +20,13 @@ DATA = DataConfig(input_size=(64, 96))
 
 def config(name="test_resnet", **changes):
     return BackboneConfig(name=name, **{"weights": "none", **changes})
+
+
+def build_cnn_backbone(*arguments, levels=1) -> CnnBackbone:
+    """A backbone whose last levels are looked at."""
+    backbone = build_bare(*arguments)
+    backbone.take(levels)
+    return backbone
 
 
 def random_filters(network):
@@ -39,9 +47,8 @@ def test_a_square_is_found_where_it_stands(name, shift, align):
     size = 224
     torch.manual_seed(0)
     settings = config(name, cnn={"align": align}, output_stride=32 if name != "vgg11" else 16)
-    backbone = build_cnn_backbone(settings, DataConfig(input_size=(size, size)), "cam").eval()
-    if name != "vgg11":
-        backbone.take(2)  # the level of stride 16: cells of the last one see the whole image
+    levels = 1 if name == "vgg11" else 2  # the level of stride 16: cells of the last one see the whole image
+    backbone = build_cnn_backbone(settings, DataConfig(input_size=(size, size)), "cam", levels=levels).eval()
     random_filters(backbone.network)
     assert backbone.grid_hw == (14, 14)
     empty = backbone(torch.zeros(1, 3, size, size))[0]
@@ -69,8 +76,7 @@ def test_output_stride(name, stride, channels):
 
 
 def test_levels_are_joined_on_the_grid_of_the_finest():
-    backbone = build_cnn_backbone(config(output_stride=32), DATA, "mff")
-    backbone.take(3)
+    backbone = build_cnn_backbone(config(output_stride=32), DATA, "mff", levels=3)
     shapes = [tuple(level.shape[1:]) for level in backbone(torch.zeros(1, 3, 64, 96))]
     assert shapes == [(channels, 8, 12) for channels in backbone.channels]
     assert backbone.reductions == (8, 16, 32)
@@ -80,8 +86,7 @@ def test_levels_are_joined_on_the_grid_of_the_finest():
 
 @torch.no_grad()
 def test_running_from_the_middle_is_the_rest():
-    backbone = build_cnn_backbone(config(), DATA, "bas").eval()
-    backbone.take(2)
+    backbone = build_cnn_backbone(config(), DATA, "bas", levels=2).eval()
     middle, last = backbone.levels(torch.rand(2, 3, 64, 96))
     torch.testing.assert_close(backbone.run(middle, after=backbone.ends[-2]), last)
 

@@ -23,7 +23,7 @@ _EXAMPLES = "resnet50, vgg16, inception_v3 or tf_efficientnet_lite2"
 
 
 class CnnBackbone(nn.Module):
-    """A CNN without its classifier. Build one with ``build_cnn_backbone``.
+    """A CNN without its classifier. Build one with ``build_cnn_backbone``; ``take`` chooses what it returns.
 
     Attributes:
         name: timm's name of the network.
@@ -59,7 +59,6 @@ class CnnBackbone(nn.Module):
         with torch.no_grad():
             noise = torch.randn(1, 3, *data.input_size, generator=torch.Generator().manual_seed(0))
             self.rectified = bool(run_parts(self.network, self.parts, noise).amin() >= 0)
-        self.take(1)
         self.train()
 
     if TYPE_CHECKING:

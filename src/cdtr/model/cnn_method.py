@@ -19,6 +19,7 @@ class CnnMethod(Method):
 
     Args:
         backbone: The CNN.
+        levels: How many of its last levels the method looks at.
 
     Attributes:
         keeps_features: Whether a frozen CNN computes the same for an image in every step, so that it can be kept.
@@ -26,8 +27,9 @@ class CnnMethod(Method):
 
     keeps_features = True
 
-    def __init__(self, backbone: CnnBackbone) -> None:
+    def __init__(self, backbone: CnnBackbone, levels: int = 1) -> None:
         super().__init__()
+        backbone.take(levels, type(self).__name__.lower())
         self.backbone = backbone
 
     def check_training(self, counts: Sequence[int], config: Config) -> None:

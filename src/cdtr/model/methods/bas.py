@@ -37,8 +37,7 @@ class Bas(CnnMethod):
     """
 
     def __init__(self, backbone: CnnBackbone, classes: int, config: BasConfig, padding: Padding = "zeros") -> None:
-        backbone.take(2, "bas")
-        super().__init__(backbone)
+        super().__init__(backbone, levels=2)
         self.config = config
         self.generator = nn.Conv2d(backbone.channels[0], classes, 3, padding=1, padding_mode=padding)
         self.head = nn.Conv2d(backbone.dim, classes, 1)

@@ -44,8 +44,7 @@ class C2am(CnnMethod):
     votes: Tensor
 
     def __init__(self, backbone: CnnBackbone, classes: int, config: C2amConfig, padding: Padding = "zeros") -> None:
-        backbone.take(2, "c2am")
-        super().__init__(backbone)
+        super().__init__(backbone, levels=2)
         self.alpha = config.alpha
         self.region = nn.Sequential(
             nn.Conv2d(sum(backbone.channels), 1, 3, padding=1, padding_mode=padding, bias=False), SyncedBatchNorm2d(1)

@@ -33,12 +33,18 @@ class Cam(CnnMethod):
         classes: Number of classes C.
         config: Whether there are convolutions before the classifier.
         padding: Padding of these at the image's border.
+        levels: How many of its last levels the method looks at; the last one is classified.
     """
 
     def __init__(
-        self, backbone: CnnBackbone, classes: int, config: CamConfig | None = None, padding: Padding = "zeros"
+        self,
+        backbone: CnnBackbone,
+        classes: int,
+        config: CamConfig | None = None,
+        padding: Padding = "zeros",
+        levels: int = 1,
     ) -> None:
-        super().__init__(backbone)
+        super().__init__(backbone, levels)
         config = config or CamConfig()
         convs = _CONVS[config.neck]
         self.neck = neck_layers(backbone.dim, config.width, convs, padding)

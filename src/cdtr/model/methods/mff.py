@@ -40,8 +40,7 @@ class Mff(CnnMethod):
     """
 
     def __init__(self, backbone: CnnBackbone, classes: int, config: MffConfig) -> None:
-        backbone.take(_LEVELS, "mff")
-        super().__init__(backbone)
+        super().__init__(backbone, levels=_LEVELS)
         self.config = config
         self.pooled = nn.ModuleList(_conv_norm_relu(channels, config.width) for channels in backbone.channels)
         self.gates = nn.ModuleList(nn.Conv2d(config.width, channels, 1) for channels in backbone.channels)

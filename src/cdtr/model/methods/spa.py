@@ -40,9 +40,7 @@ class Spa(Cam):
     def __init__(
         self, backbone: CnnBackbone, classes: int, config: CamConfig, settings: SpaConfig, padding: Padding = "zeros"
     ) -> None:
-        if settings.scg:
-            backbone.take(2, "spa")
-        super().__init__(backbone, classes, config, padding)
+        super().__init__(backbone, classes, config, padding, levels=2 if settings.scg else 1)
         self.settings = settings
         self.restricts = classes >= settings.min_classes
         self._counts = settings.start == 0
