@@ -46,13 +46,14 @@ class CnnBackbone(nn.Module):
     def __init__(self, network: nn.Module, parts: Sequence[str], config: BackboneConfig, data: DataConfig) -> None:
         super().__init__()
         self.name, self.frozen, self.align = config.name, config.frozen, config.cnn.align
-        self.network: Any = network.requires_grad_(not config.frozen).to(memory_format=torch.channels_last)
+        cnn: Any = network.requires_grad_(not config.frozen).to(memory_format=torch.channels_last)
+        self.network = cnn
         self.keeps_statistics = config.frozen or config.weights != "none"
         self.parts, self.ends = list(parts), level_ends(network, parts)
         self.ends[-1] = self.parts[-1]  # of the last level the last features, after the final activation
         self._size_hw = data.input_size
         # From the images' normalisation to the one that the network was trained under.
-        mean, std = (torch.tensor(self.network.pretrained_cfg[key]) for key in ("mean", "std"))
+        mean, std = (torch.tensor(cnn.pretrained_cfg[key]) for key in ("mean", "std"))
         self.register_buffer("_scale", (torch.tensor(data.std) / std)[:, None, None], persistent=False)
         self.register_buffer("_shift", ((torch.tensor(data.mean) - mean) / std)[:, None, None], persistent=False)
         self.network.eval()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from cdtr.config import Config
+from cdtr.config import Config, Padding
 from cdtr.errors import ConfigError
 from cdtr.model.cnn_backbone import CnnBackbone
 from cdtr.records import Method
@@ -45,7 +45,7 @@ class CnnMethod(Method):
         return
 
 
-def neck_layers(inputs: int, width: int, count: int, padding: str) -> nn.Sequential:
+def neck_layers(inputs: int, width: int, count: int, padding: Padding) -> nn.Sequential:
     """Build ``count`` 3x3 convolutions of ``width`` channels, each with a ReLU."""
     layers: list[nn.Module] = []
     for number in range(count):

@@ -6,7 +6,7 @@ is none. SCG, at inference (``cdtr.model.scg``): the map spreads from its seeds 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -67,7 +67,7 @@ class Spa(Cam):
             terms["ram"] = ram if self._counts else ram.detach() * 0
         return terms
 
-    def weigh(self, terms: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:  # type: ignore[override]
+    def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Return the sum with RAM's weight, and no lambdas."""
         ram = terms.get("ram")
         return (terms["cls"] if ram is None else terms["cls"] + self.settings.weight * ram), {}
