@@ -38,6 +38,7 @@ def test_a_configuration_is_the_papers_unless_it_says_otherwise() -> None:
 def test_every_preset_names_its_recipe(name: str) -> None:
     own = {"pretrain-small": "pretrain-small", "quickstart": "small"}
     own |= {name: name for name in ("imagenet", "deit-s", "dinov2-s", "dinov3-s", "trilite-small")}
+    own |= {name: name for name in preset_names() if name.startswith("cnn-")}
     released = name.endswith("-official") or name.split("-")[0] in ("scm", "sat", "lctr", "trilite")
     kind = "official" if released else "small" if name.endswith("small") else "paper"
     expected = own.get(name, kind)
@@ -56,8 +57,8 @@ def test_every_preset_names_its_recipe(name: str) -> None:
         ("cub", ["maps.fuse=softplus"], "paper + softplus maps"),
         ("cub", ["maps.padding=replicate"], "paper + replicate padding"),
         ("cub", ["backbone.stem=conv"], "paper + convolutional stem"),
-        ("cub", ["backbone.frozen=true"], "paper + frozen transformer"),
-        ("dinov2-s", ["backbone.frozen=false"], "dinov2-s without frozen transformer"),
+        ("cub", ["backbone.frozen=true"], "paper + frozen backbone"),
+        ("dinov2-s", ["backbone.frozen=false"], "dinov2-s without frozen backbone"),
         ("cub", ["fidelity=official"], "official"),
         ("cub", ["fidelity=official", "recipe=paper"], "paper with fidelity official"),
         ("cub-official", ["recipe=official", "fidelity=paper"], "official with fidelity paper"),

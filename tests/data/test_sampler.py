@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from cdtr.config import Config
-from cdtr.data.sampler import EpochSampler, draws_per_epoch, epoch_order
+from cdtr.data.sampler import EpochSampler, draws_per_epoch, epoch_order, paired
+from cdtr.errors import ConfigError
 from oracles.repeated_sampler import released_batches
 
 
@@ -102,3 +104,38 @@ def test_resumed_epoch_goes_on_with_the_same_parts() -> None:
 def test_each_copy_has_a_place_and_so_an_augmentation_of_its_own() -> None:
     keys = [key for rank in range(2) for part in EpochSampler(300, _config(batch=32), rank, 2) for key in part]
     assert len({position for _, position, _ in keys}) == len(keys) == 256
+
+
+def test_images_of_a_class_follow_each_other_two_by_two() -> None:
+    labels = [index % 3 for index in range(20)]
+    config = _config(batch=8, repeats=1).updated(data={"pairs": True})
+    orders = []
+    for epoch in (0, 1):
+        sampler = EpochSampler(20, config, 0, 2, labels)
+        sampler.set_position(epoch)
+        parts = [[index for _, _, index in keys] for keys in sampler]
+        assert [len(part) for part in parts] == [4, 4]
+        for part in parts:
+            assert [labels[index] for index in part[::2]] == [labels[index] for index in part[1::2]]
+        orders.append(list(chain(*parts)))
+    assert len(set(orders[0])) == 8
+    assert orders[0] != orders[1]
+
+
+def test_pairs_keep_every_image_and_leave_single_ones_to_the_end() -> None:
+    assert paired([4, 0, 2, 1, 3, 5], [7, 8, 7, 8, 9, 7]) == [0, 2, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "labels", "message"),
+    [
+        ({"train": {"batch_size": 3}}, [0] * 20, "even number of images in each part of a step, found 3: set"),
+        ({"data": {"repeats": 3}}, [0] * 20, "needs single image files and data.repeats 1"),
+        ({}, None, "needs single image files"),
+    ],
+    ids=["odd", "repeats", "shards"],
+)
+def test_where_there_cannot_be_pairs(changes: dict[str, Any], labels: list[int] | None, message: str) -> None:
+    config = _config(batch=8, repeats=1).updated(data={"pairs": True}).updated(**changes)
+    with pytest.raises(ConfigError, match=message):
+        EpochSampler(20, config, 0, 1, labels)

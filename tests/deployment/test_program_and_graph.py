@@ -18,6 +18,7 @@ from cdtr.deployment.program import export_program, method_runner
 from cdtr.deployment.session import session_runner
 from cdtr.errors import ConfigError
 from cdtr.model.methods import method_names
+from cdtr.model.registry import find_method
 
 SIZE_HW = (32, 48)
 ONLY_IN_TRAINING = ("ocm", "ski", "sba", "guide", "weighting", "clip", "diffusion")
@@ -26,7 +27,10 @@ RELATIVE_POSITIONS = (
     "backbone.stem=patch",
     "backbone.overrides={patch_size: 8, embed_dim: 32, depth: 1, num_heads: 2}",
 )
-CASES = {name: (f"method={name}",) for name in method_names()}
+CNN = ("backbone.name=test_resnet", "backbone.stem=patch", "backbone.overrides=null", "backbone.output_stride=8")
+ON_CNN = [name for name in method_names() if getattr(find_method(name), "BACKBONE", "transformer") == "cnn"]
+CASES = {name: (f"method={name}", *(CNN if name in ON_CNN else ())) for name in method_names() if name != "ddt"}
+# ddt has maps once it is fitted: tests/model/test_ddt.py.
 # The other switches that change what inference runs, and a backbone whose attention takes a mask, with one method each.
 CASES["catr"] += ("maps.fuse=softplus", "backbone.stem=patch", "csm.upsample=factor2")
 CASES["tscam"] += RELATIVE_POSITIONS

@@ -78,7 +78,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the page's method and one of TS-CAM."""
     out = tmp_path_factory.mktemp("runs")
-    for method in ("cam", "tscam"):
+    for method in ("patch_cam", "tscam"):
         settings = [word for setting in (f"method={method}", *SETTINGS) for word in ("--set", setting)]
         run_cdtr("train", photos, "--out", out / method, "--config", "small", *settings)
     return out
@@ -105,10 +105,10 @@ def test_its_code_is_written_as_ours_is(blocks: dict[str, str], command: list[st
 
 
 def test_the_method_trains_and_is_compared(runs: Path, photos: Path, tmp_path: Path) -> None:
-    assert type(load_model(runs / "cam")).__name__ == "Cam"
-    terms = [json.loads(line).get("terms") for line in (runs / "cam" / "metrics.jsonl").read_text().splitlines()]
+    assert type(load_model(runs / "patch_cam")).__name__ == "PatchCam"
+    terms = [json.loads(line).get("terms") for line in (runs / "patch_cam" / "metrics.jsonl").read_text().splitlines()]
     assert set(terms[-1]) == {"cls", "total"}
-    run_cdtr("compare", runs / "tscam", runs / "cam", "--data", photos, "--json", tmp_path / "both.json")
+    run_cdtr("compare", runs / "tscam", runs / "patch_cam", "--data", photos, "--json", tmp_path / "both.json")
     assert json.loads((tmp_path / "both.json").read_text())
 
 
@@ -132,7 +132,7 @@ def test_the_data_set_is_recognised_and_read(tmp_path: Path) -> None:
 
 
 def test_the_format_holds_the_boxes_of_coco(runs: Path, photos: Path, tmp_path: Path) -> None:
-    run_cdtr("localize", runs / "cam", photos / "val", "--out", tmp_path, "--format", "json-lines,coco")
+    run_cdtr("localize", runs / "patch_cam", photos / "val", "--out", tmp_path, "--format", "json-lines,coco")
     coco = json.loads((tmp_path / "coco.json").read_text())
     lines = [json.loads(line) for line in (tmp_path / "boxes.jsonl").read_text().splitlines()]
     assert [line["image"] for line in lines] == [image["file_name"] for image in coco["images"]]

@@ -252,7 +252,7 @@ def test_presets_leave_the_modules_to_the_method(preset: str, method: str, on: s
     paper = load_config(preset, changes).updated(fidelity="paper")  # tscam has no other bundle
     config = with_switches(paper)
     # Some switch SBA off, others insist on it: their files say why.
-    off = {"sba"} if preset in (*PSEUDO, "cub-50-small", "tiny-imagenet-small") else set()
+    off = {"sba"} if preset in (*PSEUDO, "cnn-imagenet", "cub-50-small", "tiny-imagenet-small") else set()
     insisted = {"sba"} if preset.removesuffix("-official") in ("neu-det", "brain-tumor") else set()
     expected = set(on.split()) - off | insisted
     assert [name for name in SWITCHES if getattr(config, name).enabled] == [n for n in SWITCHES if n in expected]

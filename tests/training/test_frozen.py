@@ -34,7 +34,7 @@ def test_the_transformer_stays_and_the_rest_learns(frozen: Config, tmp_path: Pat
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert not {name for name in changed if name.startswith("backbone.")}
     assert {name.partition(".")[0] for name in changed} >= {"head", "csm", "ocm", "ski", "guide", "weighting"}
-    assert run.manifest()["recipe"] == "paper + guide + frozen transformer"
+    assert run.manifest()["recipe"] == "paper + guide + frozen backbone"
 
 
 def test_the_optimiser_has_nothing_of_it(frozen: Config) -> None:

@@ -25,7 +25,7 @@ def beyond_paper(config: Config) -> dict[str, str]:
         "guide": "guide" if config.guide.enabled else None,
         "prior": None if prior is None else words,
         "stem": _stem(config),
-        "frozen": "frozen transformer" if config.backbone.frozen else None,
+        "frozen": "frozen backbone" if config.backbone.frozen else None,
         "classifier": "classifier of CNN features" if _probes(config) else None,
         "fuse": None if config.maps.fuse == "product" else _fused(config),
         "padding": "replicate padding" if config.maps.padding == "replicate" else None,

@@ -36,6 +36,7 @@ class DataConfig(Section):
     resize: Size = (256, 256)  # before the random crop of training
     augment: Literal["none", "flip", "crop_flip", "shift_flip", "resized_crop", "official"] = "crop_flip"  # row 13
     repeats: int = Field(1, ge=1)  # copies of an image in a step, each augmented anew (row 13)
+    pairs: bool = False  # images of a class follow each other two by two, for the method i2c
     holdout: float = Field(0.1, ge=0, lt=1)  # share of the training images kept for validation and calibration
     workers: int = Field(2, ge=0, le=1024)
     mean: Means = (0.485, 0.456, 0.406)
@@ -61,9 +62,9 @@ class CnnConfig(Section):
     weights: str = "package"  # package (an installed one has them), hub, none, or a .pth or .safetensors file
     frozen: bool = True
     reductions: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field((16, 32), min_length=1)  # strides of its maps
-    align: bool = True  # resample the maps so that their cells tile the image
+    align: bool = True  # resample the maps so that their cells tile the image; also for a method of a CNN alone
     classifier: Literal["patches", "features"] = "patches"  # X_out: learned on patch tokens, or fitted to the features
-    cache: bool = True  # keep the features of a frozen network on disk; needs data.augment flip or none
+    cache: bool = True  # keep the features of a frozen CNN on disk; needs data.augment flip or none
 
     @field_validator("reductions")
     @classmethod
@@ -74,11 +75,12 @@ class CnnConfig(Section):
 
 
 class BackboneConfig(Section):
-    """Which network computes patch tokens and attention, and its weights to start from."""
+    """Which network a method looks at, a transformer or for some methods a CNN, and its weights to start from."""
 
     name: str = "deit_small_patch16_224"
-    weights: str = "hub"  # hub, none, or a .pth or .safetensors file
-    frozen: bool = False  # the weights of the transformer stay as they are; heads and guide learn
+    weights: str = "hub"  # hub, none, or a .pth or .safetensors file; of a CNN also package, as in cnn.weights
+    frozen: bool = False  # the weights of the network stay as they are; heads and guide learn
+    output_stride: Literal[8, 16, 32] = 16  # of a CNN alone: pixels from cell to cell of its last feature map
     stem: Literal["patch", "conv", "cnn"] = "patch"
     cnn: CnnConfig = CnnConfig()  # for stem: cnn
     overrides: dict[str, Any] = Field(default_factory=dict)  # embed_dim, depth, ...: see architecture.py
@@ -150,10 +152,14 @@ class TrainConfig(Section):
     balance: Literal["auto", "none", "sampling", "weights"] = "auto"  # of classes; auto: where they are uneven
     lr: float = Field(5e-5, gt=0)
     lr_rule: Literal["as_given", "per_512"] = "as_given"  # row 12
+    head_lr: float = Field(1.0, gt=0)  # factor on lr for all weights outside the backbone
+    optimiser: Literal["adamw", "sgd"] = "adamw"  # sgd with Nesterov's momentum, betas[0]
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
-    schedule: Literal["cosine", "cosine_by_epoch", "constant"] = "cosine"  # row 12
+    schedule: Literal["cosine", "cosine_by_epoch", "constant", "step"] = "cosine"  # row 12
+    decay_at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)  # shares of the run; for schedule step
+    decay: float = Field(0.1, gt=0, le=1)  # factor on lr at each of them
     warmup_epochs: float = Field(5.0, ge=0)
     warmup_lr: float = Field(1e-6, ge=0)
     min_lr: float = Field(1e-6, ge=0)

@@ -81,6 +81,27 @@ def balanced_order(labels: Sequence[int], repeats: int, seed: int, epoch: int) -
     return [drawn[place] for place in mixed]
 
 
+def paired(order: Sequence[int], labels: Sequence[int]) -> list[int]:
+    """Let two images of a class follow each other: each waits until the next one of its class is drawn.
+
+    Args:
+        order: The indices of an epoch.
+        labels: By index.
+
+    Returns:
+        The same indices; those that are alone in their class come last.
+    """
+    waiting: dict[int, int] = {}
+    found: list[int] = []
+    for index in order:
+        label = labels[index]
+        if label in waiting:
+            found += [waiting.pop(label), index]
+        else:
+            waiting[label] = index
+    return [*found, *waiting.values()]
+
+
 def _class_places(size: int, start: int, stop: int, seed: int, label: int) -> list[int]:
     """Draws ``start`` to ``stop`` of a class of ``size`` images, counted from the first epoch."""
     found: list[int] = []
@@ -128,6 +149,18 @@ class EpochSampler(Sampler[list[Key]]):
         self._count, self._repeats, self._seed = count, config.data.repeats, config.seed
         self._accumulation, self._rank, self._world = config.train.accumulation, rank, world
         self._labels = labels if config.train.balance == "sampling" else None
+        self._paired_by = labels if config.data.pairs else None
+        if config.data.pairs:
+            self._require_whole_pairs(config, parts)
+
+    def _require_whole_pairs(self, config: Config, parts: int) -> None:
+        if self._paired_by is None or self._repeats > 1:
+            raise ConfigError("data.pairs needs single image files and data.repeats 1: set data.pairs=false")
+        if self.step_size // parts % 2:
+            raise ConfigError(
+                f"data.pairs needs an even number of images in each part of a step, found {self.step_size // parts}: "
+                f"set train.batch_size to a multiple of {2 * parts} that is at most the number of training images"
+            )
 
     def set_position(self, epoch: int, step: int = 0) -> None:
         """Go on at step ``step`` of epoch ``epoch``, both from 0; DataError for a place that is not there."""
@@ -147,6 +180,8 @@ class EpochSampler(Sampler[list[Key]]):
             order = balanced_order(self._labels, self._repeats, self._seed, epoch)
         else:
             order = epoch_order(self._count, self._repeats, self._seed, epoch)
+        if self._paired_by is not None:
+            order = paired(order, self._paired_by)
         for part in range(self.start_step * self._accumulation, self.steps_per_epoch * self._accumulation):
             yield [(epoch, position, order[position]) for position in self.positions(part)]
 

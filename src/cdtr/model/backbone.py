@@ -18,6 +18,7 @@ from cdtr.config import BackboneConfig, DataConfig, Padding
 from cdtr.errors import ConfigError
 from cdtr.model.attention import NOTHING_MORE, ClassTokenRows, Watch
 from cdtr.model.cnn import CnnFeatures, CnnStem
+from cdtr.model.cnn_backbone import no_transformer
 from cdtr.model.hub_weights import first_mismatch, not_fetched
 from cdtr.model.registry import find_backbone
 from cdtr.model.stem import ConvStem
@@ -211,9 +212,7 @@ def build_backbone(
 def _timm_backbone(config: BackboneConfig, data: DataConfig, load_weights: bool, padding: Padding) -> VitBackbone:
     vit = _create(config, data, padding, load_weights)
     if getattr(vit, "cls_token", None) is None or not hasattr(vit, "blocks"):
-        raise ConfigError(
-            f"{config.name} has no class token to take attention from: choose a deit_*, vit_*, deit3_* or dino model"
-        )
+        raise no_transformer(config.name)
     _require_whole_patches(vit, config.name, data.input_size)
     stem: Any = vit.patch_embed
     if isinstance(stem, CnnStem):
@@ -263,7 +262,8 @@ def _create(config: BackboneConfig, data: DataConfig, padding: Padding, load_wei
         model: nn.Module = timm.create_model(config.name, pretrained=pretrained, **options)
     except Exception as error:
         if not pretrained or isinstance(error, _UNFIT_OPTIONS):
-            raise ConfigError(f"backbone {config.name} cannot be built with {options}: {error}") from error
+            unbuilt = ConfigError(f"backbone {config.name} cannot be built with {options}: {error}")
+            raise (no_transformer(config.name) if "'img_size'" in str(error) else unbuilt) from error
         if isinstance(error, RuntimeError):
             raise ConfigError(f"{unfit} ({first_mismatch(str(error))})") from error
         # The hub's own errors, and whatever a damaged file raises.

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from cdtr.config import Padding
@@ -63,6 +64,35 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         share = 1 / int(self.num_batches_tracked)
         self._averaging = share > momentum
         return max(share, momentum)
+
+
+class SyncedBatchNormAct2d(SyncedBatchNorm2d):
+    """The same with dropout and activation behind it, as timm's ``BatchNormAct2d`` has them."""
+
+    def __init__(self, count: int, drop: nn.Module, act: nn.Module, eps: float, momentum: float | None) -> None:
+        super().__init__(count, eps=eps, momentum=momentum)
+        self.drop, self.act = drop, act
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise a batch (B, C, ...) over all processes and activate it."""
+        activated: Tensor = self.act(self.drop(super().forward(input)))
+        return activated
+
+
+def sync_batch_norms(network: nn.Module) -> nn.Module:
+    """Replace PyTorch's and timm's batch norms in a network by those of this file, with their weights and names."""
+    for name, module in list(network.named_modules()):
+        if type(module) is nn.BatchNorm2d:
+            synced: SyncedBatchNorm2d = SyncedBatchNorm2d(module.num_features, module.eps, module.momentum)
+        elif type(module) is BatchNormAct2d:
+            drop, act = module.drop, module.act
+            synced = SyncedBatchNormAct2d(module.num_features, drop, act, module.eps, module.momentum)
+        else:
+            continue
+        synced.load_state_dict(module.state_dict())
+        synced.train(module.training)
+        network.set_submodule(name, synced)
+    return network
 
 
 class _SumOverProcesses(torch.autograd.Function):

@@ -54,6 +54,15 @@ class Method(nn.Module, ABC):
             Scalar tensors by the name of the term, before weighting. The log uses the same names.
         """
 
+    def start_epoch(self, epoch: int, epochs: int) -> None:
+        """Note that training begins an epoch, or goes on in it; by default nothing depends on it.
+
+        Args:
+            epoch: From 0.
+            epochs: Of the whole training.
+        """
+        return
+
     def weigh(self, terms: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Combine the loss terms to the loss that is minimised; by default their sum.
 

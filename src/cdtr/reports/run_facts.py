@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from cdtr.config import CnnConfig, Config, beyond_paper, is_on, recipe_label, specs_of
 from cdtr.evaluation.run_view import choose_view
+from cdtr.model.methods import takes_cnn
 from cdtr.model.packaged import distribution_of
 from cdtr.runs import RunFolder
 
@@ -32,13 +33,15 @@ Facts = list[tuple[str, str]]
 
 
 def start_of(run: RunFolder) -> str:
-    """What the transformer's training started from, in words."""
+    """What the training of the network started from, in words."""
     manifest, weights = run.known_manifest(), run.config().backbone.weights
     if manifest.get("imported"):
         return f"weights imported from {manifest['imported']['file']}"
     pretrained = ((manifest.get("started_from") or {}).get("notes") or {}).get("pretrained_on")
     start = _STARTS.get(weights, f"the file {weights}") + (f", pretrained on {pretrained}" if pretrained else "")
     backbone = run.config().backbone
+    if weights == "package":
+        start = f"the ImageNet weights of the package {distribution_of(backbone.name)}"
     start += ", frozen" if backbone.frozen else ""
     return f"{cnn_of(backbone.cnn)}; the rest from {start}" if backbone.stem == "cnn" else start
 
@@ -78,7 +81,7 @@ def model_facts(run: RunFolder, parameters: int) -> Facts:
     return [
         ("Recipe", recipe_label(config)),
         ("Method", f"{config.method}, the {_fidelity(config)}"),
-        ("Backbone", f"{backbone}, {config.backbone.stem} stem"),
+        ("Backbone", backbone if takes_cnn(config) else f"{backbone}, {config.backbone.stem} stem"),
         ("Started from", start_of(run)),
         ("Size", f"{parameters:,} parameters, images of {height}×{width} pixels"),
         ("Sees", _VIEWS[choose_view(run)].format(*config.data.resize)),
@@ -118,6 +121,8 @@ def modules(run: RunFolder) -> list[Module]:
     config, manifest = run.config(), run.known_manifest()
     found = []
     for spec in specs_of(config):
+        if spec.methods and config.method not in spec.methods:
+            continue
         on = is_on(config, spec.name)
         settings = spec.summary(getattr(config, spec.name), manifest) if on else ""
         found.append(Module(spec.title, spec.description, on, settings))

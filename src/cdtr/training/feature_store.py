@@ -34,6 +34,7 @@ from cdtr.errors import DataError
 from cdtr.files import full_disk_named, hash_file
 from cdtr.image_files.reading import read_image
 from cdtr.model.cnn import CnnFeatures
+from cdtr.model.cnn_backbone import CnnBackbone
 from cdtr.records import Batch, Sample
 from cdtr.training.log import Say, TimeLeft
 
@@ -64,7 +65,7 @@ class FeatureStore:
         broken: Why by id of the images that have no features, as they cannot be read, in all processes.
     """
 
-    def __init__(self, cnn: CnnFeatures, data: DataConfig, folder: Path | None = None) -> None:
+    def __init__(self, cnn: CnnFeatures | CnnBackbone, data: DataConfig, folder: Path | None = None) -> None:
         self.cnn, self.data = cnn, data
         root = (folder or _cache_folder()) / "features"
         self.folder = root / _identity(cnn, data)
@@ -200,7 +201,7 @@ def _unpacked(raw: bytes, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     return found.astype(np.float32)
 
 
-def _identity(cnn: CnnFeatures, data: DataConfig) -> str:
+def _identity(cnn: CnnFeatures | CnnBackbone, data: DataConfig) -> str:
     """A name for all that decides an image's features: the network, its weights and maps, and how images are read.
 
     Networks with the same weights differ: ``efficientnet_lite2`` pads other sides than ``tf_efficientnet_lite2``.

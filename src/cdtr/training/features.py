@@ -34,14 +34,13 @@ _COARSEST = 16  # largest stride of the features that the shared prior looks at:
 
 def can_cache(config: Config, samples: Sequence[Sample]) -> bool:
     """Whether training sees each image in views whose features can be kept: whole, and mirrored."""
-    backbone = config.backbone
-    return (
-        backbone.stem == "cnn"
-        and backbone.cnn.frozen
-        and backbone.cnn.cache
-        and config.data.augment in {"none", "flip"}
-        and not (samples and in_tar(samples[0].path))
-    )
+    return config.backbone.stem == "cnn" and config.backbone.cnn.frozen and sees_whole_images(config, samples)
+
+
+def sees_whole_images(config: Config, samples: Sequence[Sample]) -> bool:
+    """Whether features may be kept, and training sees nothing but whole images and mirrored ones."""
+    views = config.backbone.cnn.cache and config.data.augment in {"none", "flip"}
+    return views and not (samples and in_tar(samples[0].path))
 
 
 def needs_pixels(config: Config) -> bool:
@@ -125,7 +124,7 @@ def fit_to_features(
     labels: list[Tensor] = []
     seen = 0
     with torch.no_grad():
-        for batch in _batches(chosen, config, store if fine is None else None, on_broken):
+        for batch in image_batches(chosen, config, store if fine is None else None, on_broken):
             images = batch.images.to(device)
             seen += len(images)
             without = torch.isin(batch.labels, torch.tensor(empty, dtype=torch.int64))
@@ -199,7 +198,7 @@ def fit_classifier(
     device = next(cnn.network.parameters()).device
     rows, labels = [], []
     with torch.no_grad():
-        for batch in _batches(chosen, config, store, on_broken):
+        for batch in image_batches(chosen, config, store, on_broken):
             for mirrored in (False, True):
                 levels = cnn(batch.images, raw_levels(cnn, store, batch, mirrored))
                 pooled = [cnn.resample(number, level).mean(dim=(2, 3)) for number, level in enumerate(levels)]
@@ -210,7 +209,7 @@ def fit_classifier(
     say(f"classifier: fitted to the pooled features of {len(chosen)} images")
 
 
-def _batches(
+def image_batches(
     samples: Sequence[Sample], config: Config, store: FeatureStore | None, on_broken: OnBroken | None
 ) -> Iterator[Batch]:
     """Batches of the images that can be read; without pixels where ``store`` keeps their features."""

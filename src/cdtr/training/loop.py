@@ -29,8 +29,9 @@ from cdtr.records import Batch, DataSource, Method
 from cdtr.runs import RunFolder, one_at_a_time
 from cdtr.terminal import PlainConsole, say_to
 from cdtr.training.accelerator import bare_method, make_accelerator
+from cdtr.training.cnn_methods import prepare_method
 from cdtr.training.feature_store import FeatureStore
-from cdtr.training.features import needs_pixels, prepare_features
+from cdtr.training.features import needs_pixels
 from cdtr.training.final_checks import final_lines
 from cdtr.training.held_out import HeldOut, measure_held_out
 from cdtr.training.log import TrainingLog, add_step, epoch_means
@@ -100,7 +101,7 @@ def _train(
         say(prepared.start.line(method))
     if teacher is not None:
         method = Distilled(method, teacher, config.pretrain)
-    store = prepare_features(accelerator, method, prepared, load_weights, say)
+    store = prepare_method(accelerator, method, prepared, len(source.class_names), load_weights, say)
     trainer = Trainer(accelerator, method, prepared, source.class_names, console, store)
     if accelerator.process_index:
         # All have built the same method; from here on each draws its own drop path.
@@ -167,6 +168,7 @@ class Trainer:
         train, steps = self.config.train, self.loader.steps_per_epoch
         self.loader.set_position(position.epoch, position.step_in_epoch)
         self.model.train()
+        bare_method(self.accelerator, self.model).start_epoch(position.epoch, train.epochs)
         lambdas: dict[str, float] = {}
         for micro_batches in _chunks(iter(self.loader), train.accumulation):
             rate = learning_rate(position.step, steps, train)

@@ -1,4 +1,4 @@
-"""AdamW's parameter groups and the learning rate of every step."""
+"""The optimiser's parameter groups and the learning rate of every step."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from cdtr.config import Config, TrainConfig
 from cdtr.model.weighting import AutomaticWeightedLoss
 
 
-def build_optimiser(method: nn.Module, config: Config) -> torch.optim.AdamW:
-    """AdamW without weight decay on norms, biases, tokens and position embeddings; on the lambdas only if asked.
+def build_optimiser(method: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """AdamW or SGD without weight decay on norms, biases, tokens and position embeddings; on lambdas only if asked.
 
     Parts that a method names in ``lr_factors`` have groups of their own, with their factor of the learning rate as
-    ``lr_factor``.
+    ``lr_factor``; so has, with ``train.head_lr``, all that is outside ``backbone``.
     """
+    train = config.train
     factors: Mapping[str, float] = getattr(method, "lr_factors", {})
     groups: dict[float, tuple[list[nn.Parameter], list[nn.Parameter]]] = {1.0: ([], [])}
     weightings = [module for module in method.modules() if isinstance(module, AutomaticWeightedLoss)]
@@ -27,14 +28,17 @@ def build_optimiser(method: nn.Module, config: Config) -> torch.optim.AdamW:
             continue
         token = name.endswith(("_token", "_embed", "reg_token"))
         exempt = not config.weighting.decay if parameter in lambdas else parameter.ndim < 2 or token
-        factor = factors.get(name.partition(".")[0], 1.0)
+        part = name.partition(".")[0]
+        factor = factors.get(part, 1.0) * (1.0 if part == "backbone" else train.head_lr)
         groups.setdefault(factor, ([], []))[exempt].append(parameter)
     listed = [
         {"params": parameters, "weight_decay": decay, "lr_factor": factor}
         for factor, both in groups.items()
-        for parameters, decay in zip(both, (config.train.weight_decay, 0.0), strict=True)
+        for parameters, decay in zip(both, (train.weight_decay, 0.0), strict=True)
     ]
-    return torch.optim.AdamW(listed, lr=config.train.lr, betas=config.train.betas, eps=config.train.eps)
+    if train.optimiser == "sgd":
+        return torch.optim.SGD(listed, lr=train.lr, momentum=train.betas[0], nesterov=train.betas[0] > 0)
+    return torch.optim.AdamW(listed, lr=train.lr, betas=train.betas, eps=train.eps)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
@@ -48,7 +52,8 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float
 
     ``cosine`` and ``constant`` change it every step: linear warm-up from ``warmup_lr``, which takes half of the run at
     most so that short trials reach the rate they name, then a half cosine down to ``min_lr``, or to the peak itself
-    where that is lower, or no change. ``cosine_by_epoch`` is the released code's, see ``_rate_of_epoch``.
+    where that is lower, or no change. ``step`` multiplies it by ``decay`` at each of the shares ``decay_at`` of the
+    run. ``cosine_by_epoch`` is the released code's, see ``_rate_of_epoch``.
 
     Args:
         step: Number of the step in the whole run, from 0.
@@ -64,6 +69,8 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float
         return config.warmup_lr + (peak - config.warmup_lr) * step / warmup
     if config.schedule == "constant":
         return peak
+    if config.schedule == "step":
+        return float(peak * config.decay ** sum(step >= share * total for share in config.decay_at))
     done = (step - warmup) / max(total - warmup, 1)
     return _half_cosine(done, peak, min(config.min_lr, peak))
 

@@ -9,6 +9,8 @@ A method file, here or in another package that names it as an entry point ``cdtr
 - ``build(config, classes, backbone, sba)``, which returns a ``cdtr.Method``;
 - optionally ``TAKES``: names of the modules that may be switched on, by default any;
 - optionally ``BUNDLES``, the values of ``fidelity`` that its settings exist for, by default ``paper`` alone;
+- optionally ``BACKBONE``, ``transformer`` (the default) or ``cnn``: what ``build`` gets, a ``model.backbone.Backbone``
+  or a ``model.cnn_backbone.CnnBackbone``;
 - optionally ``OWN_MODULES``, a tuple of ``cdtr.config.ModuleSpec`` with settings, loss terms and descriptions of its
   own modules.
 """
@@ -17,9 +19,10 @@ from __future__ import annotations
 
 import torch
 
-from cdtr.config import Config, is_on, specs_of, switch_conflict, switch_names, switched_by_method
+from cdtr.config import REFINED, Config, is_on, specs_of, switch_conflict, switch_names, switched_by_method
 from cdtr.errors import ConfigError
 from cdtr.model.backbone import build_backbone
+from cdtr.model.cnn_backbone import build_cnn_backbone
 from cdtr.model.registry import find_method, method_names
 from cdtr.model.sba import Sba
 from cdtr.records import Method
@@ -30,6 +33,7 @@ __all__ = [
     "builder_name",
     "initial_method",
     "method_names",
+    "takes_cnn",
     "with_switches",
 ]
 
@@ -50,7 +54,11 @@ def build_method(config: Config, classes: int, sba: Sba | None = None, load_weig
         CheckpointError: The backbone's weights cannot be had.
     """
     config = with_switches(config)
-    backbone = build_backbone(config.backbone, config.data, load_weights, config.maps.padding)
+    backbone = (
+        build_cnn_backbone(config.backbone, config.data, config.method, load_weights)
+        if takes_cnn(config)
+        else build_backbone(config.backbone, config.data, load_weights, config.maps.padding)
+    )
     method = find_method(config.method).build(config, classes, backbone, sba)
     if not isinstance(method, Method):
         raise ConfigError(
@@ -81,10 +89,33 @@ def with_switches(config: Config) -> Config:
     config = switched_by_method(config, find_method(config.method).MODULES)
     check_bundle(config)
     _check_modules(config)
-    conflict = switch_conflict(config)
+    conflict = switch_conflict(config) or _of_transformers(config)
     if conflict:
         raise ConfigError(conflict)
     return config
+
+
+def takes_cnn(config: Config) -> bool:
+    """Whether the method of a configuration, or of the first run of a refined one, looks at a CNN alone."""
+    name = config.refine.method if config.method == REFINED else config.method
+    return getattr(find_method(name), "BACKBONE", "transformer") == "cnn"
+
+
+def _of_transformers(config: Config) -> str:
+    """Why a method of a CNN cannot have the modules that are on; empty for other methods, and where none is."""
+    if not takes_cnn(config):
+        return ""
+    found = {f"{name}.enabled": bool(getattr(config, name).enabled) for name in (*SWITCHES, "guide")}
+    setting = next((setting for setting, is_on in found.items() if is_on), None)
+    if setting is not None:
+        return (
+            f"{setting} needs the attention of a transformer, and {config.method} looks at a CNN: set {setting}=false"
+        )
+    if config.maps.fuse != "product":
+        return (
+            f"maps.fuse {config.maps.fuse} is for methods with attention, not for {config.method}: leave it at product"
+        )
+    return ""
 
 
 def check_bundle(config: Config) -> None:
