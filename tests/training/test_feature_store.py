@@ -386,13 +386,13 @@ def test_images_are_not_decoded_where_their_features_do(images: Path, monkeypatc
 
     monkeypatch.setattr(loader, "read_image", counted)
     found, counts = [], []
-    batches = features._batches
+    batches = features.image_batches
     for decode in (False, True):
         method, store, samples = _store(config, images)
         decoded.clear()
         if decode:
             monkeypatch.setattr(
-                features, "_batches", lambda chosen, config, _, warn: batches(chosen, config, None, warn)
+                features, "image_batches", lambda chosen, config, _, warn: batches(chosen, config, None, warn)
             )
         fit_to_features(method.cnn, [method.guide], samples, config, store, lambda _: None)
         fit_classifier(method.cnn, method.probe, samples, config, store, lambda _: None)

@@ -80,11 +80,14 @@ class CnnBackbone(nn.Module):
                 f"has {len(self.ends)}: choose a larger stride, or a backbone.name such as {_EXAMPLES}"
             )
         self.taps = tuple(range(len(self.ends)))[-count:]
+        training = self.training
+        self.eval()  # else batch norm would learn the statistics of the zeros that are looked at here
         with torch.no_grad():
             levels = self._taps_of(self.network, torch.zeros(1, 3, *self._size_hw))
         self.channels = [level.shape[1] for level in levels]
         self.level_shapes = [tuple(level.shape[1:]) for level in levels]
         axes = probe_cells(self.network, self._taps_of, self._size_hw)
+        self.train(training)
         self.reductions = tuple(round(row.step) for row, _ in axes)
         if self.align:
             self.grid_hw = tuple(max(side // self.reductions[0], 1) for side in self._size_hw)
