@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
     from cdtr.reports.data_check import DataCheck
     from cdtr.workflows.ablate import AblationResult, ablate
+    from cdtr.workflows.bench import BenchResult, bench
     from cdtr.workflows.box_files import Localized
     from cdtr.workflows.calibrate import CalibratedRun, calibrate
     from cdtr.workflows.check_data import check_data
@@ -39,6 +40,7 @@ __all__ = [
     "AblationResult",
     "Annotation",
     "Batch",
+    "BenchResult",
     "CalibratedRun",
     "Calibration",
     "Comparison",
@@ -63,6 +65,7 @@ __all__ = [
     "Sample",
     "Scores",
     "ablate",
+    "bench",
     "calibrate",
     "check_data",
     "compare",
@@ -85,6 +88,7 @@ __all__ = [
 
 _HOMES = {
     "AblationResult": "cdtr.workflows.ablate",
+    "BenchResult": "cdtr.workflows.bench",
     "CalibratedRun": "cdtr.workflows.calibrate",
     "Calibration": "cdtr.evaluation",
     "Comparison": "cdtr.workflows.compare",
@@ -105,6 +109,7 @@ _HOMES = {
     "Run": "cdtr.workflows.train",
     "Scores": "cdtr.workflows.scores",
     "ablate": "cdtr.workflows.ablate",
+    "bench": "cdtr.workflows.bench",
     "calibrate": "cdtr.workflows.calibrate",
     "check_data": "cdtr.workflows.check_data",
     "compare": "cdtr.workflows.compare",
