@@ -15,7 +15,7 @@ from rich.console import Console
 from serving import open_browser
 
 from cdtr.reports.ablation_table import summarise
-from cdtr.reports.bench_page import bench_words, to_tables, write_bench
+from cdtr.reports.bench_page import bench_words, changed, shown, to_tables, write_bench
 from cdtr.reports.bench_table import BenchTable, Line, RowCost, Value, make_lines, sort_lines
 
 RECIPES = {"a": "small", "<b>": "small"}
@@ -74,6 +74,15 @@ def test_a_line_has_mean_spread_interval_and_difference() -> None:
     assert change.values == (30, 20)
     assert a.values["trained_parameters"].mean == 2.5
     assert "time_ratio" not in b.values
+
+
+def test_a_single_seed_has_no_deviation() -> None:
+    found = {cell: result for cell, result in results("wsol").items() if cell[1] == 0}
+    made = make_lines(summarise(found, ("gt_known_loc",), "a", RECIPES), found, {}, {}, "gt_known_loc")
+    a, b = (next(line for line in made if line.name == name) for name in ("a", "<b>"))
+    assert a.values["gt_known_loc"].std is None
+    assert shown("gt_known_loc", a.values["gt_known_loc"]) == "30.0"
+    assert changed(b.values["gt_known_loc"]) == "+30.0"
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,10 @@ def shown(key: str, value: Value) -> str:
 
 def changed(value: Value) -> str:
     """Format the difference to the base row; empty if there is none."""
-    return "" if value.change is None else f"{value.change.mean:+.1f} ± {value.change.std:.1f}"
+    change = value.change
+    if change is None:
+        return ""
+    return f"{change.mean:+.1f}" + (f" ± {change.std:.1f}" if len(change.values) > 1 else "")
 
 
 def write_bench(table: BenchTable, name: str, page: Path) -> None:

@@ -66,7 +66,7 @@ class Value:
 
     Attributes:
         mean: Mean over the seeds, or the only value.
-        std: Sample standard deviation over the seeds; None where there is no seed.
+        std: Sample standard deviation over the seeds; None for fewer than two.
         low: Lower end: of a score, the mean over the seeds of the 95% interval over images; of a time, the quartile.
         high: Upper end.
         change: Difference to the base row with the same seed.
@@ -194,7 +194,7 @@ def make_lines(
         values = {
             metric: Value(
                 spread.mean,
-                spread.std,
+                spread.std if len(spread.values) > 1 else None,
                 *_mean_interval([intervals.get(metric) for intervals in found]),
                 change=table.differences[row][metric],
                 values=spread.values,

@@ -120,4 +120,5 @@ def _trained(config: Config, classes: int) -> int:
 def _machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} threads of {platform.machine()}"
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' if threads != 1 else ''} of {platform.machine()}"
