@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cdtr.records import Annotation, Batch, Localization, Method, ModelOutput, Sample
     from cdtr.reports.data_check import DataCheck
     from cdtr.workflows.ablate import AblationResult, ablate
+    from cdtr.workflows.bench import BenchResult, bench
     from cdtr.workflows.budget import Budget, budget
     from cdtr.workflows.calibrate import calibrate
     from cdtr.workflows.calibrated_run import CalibratedRun
@@ -42,6 +43,7 @@ __all__ = [
     "AblationResult",
     "Annotation",
     "Batch",
+    "BenchResult",
     "Budget",
     "BudgetPoint",
     "CalibratedRun",
@@ -68,6 +70,7 @@ __all__ = [
     "Sample",
     "Scores",
     "ablate",
+    "bench",
     "budget",
     "calibrate",
     "check_data",
@@ -91,6 +94,7 @@ __all__ = [
 
 _HOMES = {
     "AblationResult": "cdtr.workflows.ablate",
+    "BenchResult": "cdtr.workflows.bench",
     "Budget": "cdtr.workflows.budget",
     "BudgetPoint": "cdtr.evaluation.few_boxes",
     "CalibratedRun": "cdtr.workflows.calibrated_run",
@@ -113,6 +117,7 @@ _HOMES = {
     "Run": "cdtr.workflows.train",
     "Scores": "cdtr.workflows.scores",
     "ablate": "cdtr.workflows.ablate",
+    "bench": "cdtr.workflows.bench",
     "budget": "cdtr.workflows.budget",
     "calibrate": "cdtr.workflows.calibrate",
     "check_data": "cdtr.workflows.check_data",

@@ -11,7 +11,7 @@ from cli_helpers import TINY, in_process, run_cdtr
 
 from cdtr.config import Ablation, load_config
 from cdtr.errors import ConfigError
-from cdtr.workflows.ablate import settle_files
+from cdtr.workflows.ablation_files import settle_files
 
 
 @pytest.fixture

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from cdtr.config import Config, load_ablation, load_config
-from cdtr.model.methods import with_switches
+from cdtr.config import Config, load_ablation, load_bench, load_config, read_tree
+from cdtr.model.methods import method_names, with_switches
 from cdtr.reports.ablation_table import check_metrics
 
 GRIDS = Path(__file__).resolve().parents[2] / "benchmarks/grids"
-FILES = sorted(GRIDS.glob("*.yaml"))
+BENCHES = [path for path in sorted(GRIDS.glob("*.yaml")) if "\ndata:\n  " in path.read_text("utf-8")]  # several sets
+FILES = [path for path in sorted(GRIDS.glob("*.yaml")) if path not in BENCHES]
 COMPARED = [path for path in FILES if "\nrows:" in path.read_text("utf-8")]
 FIVE_SEEDS = {"neu-det", "cub-50", "cub-50-start", "synthetic"}  # a training takes less than ten minutes of a core
 
@@ -27,8 +29,25 @@ def test_every_file_can_be_read(path: Path) -> None:
         with_switches(config)
 
 
+@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
+def test_every_row_of_a_bench_whose_method_is_here_fits(path: Path, tmp_path: Path) -> None:
+    tree = read_tree(path)
+    here = {row: changes for row, changes in tree["rows"].items() if changes["method"] in method_names()}
+    assert {"tscam", "catr", "cdtr"} <= set(here)
+    known = tmp_path / path.name
+    known.write_text(yaml.safe_dump({**tree, "rows": here}, sort_keys=False))
+    bench, parts = load_bench(known)
+    check_metrics(bench.metrics)
+    assert set(parts) == set(tree["data"])
+    for part in parts.values():
+        assert [with_switches(config).method for config in part.configs.values()] == [
+            changes["method"] for changes in here.values()
+        ]
+
+
 def test_there_are_grids() -> None:
     assert len(FILES) > 5
+    assert BENCHES
     assert len(COMPARED) > 5
 
 

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from cdtr.config import load_config
+from cdtr.model.backbone import Backbone, Tokens
 from cdtr.model.cost import (
     MIB,
+    BareBackbone,
     forward_call,
     interleaved_seconds,
     layer_multiply_adds,
@@ -66,3 +68,26 @@ def test_calls_are_timed_in_turns():
     seconds = interleaved_seconds({name: lambda name=name: order.append(name) for name in "abc"}, warmup=1, rounds=2)
     assert "".join(order) == "abcbcacab"
     assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2, "c": 2}
+
+
+@pytest.mark.parametrize("stem", ["patch", "cnn"])
+def test_the_bare_backbone_makes_the_tokens_and_takes_no_attention(stem, tiny_config):
+    changes = (
+        {"stem": stem, "cnn": {"name": "resnet10t", "weights": "none", "reductions": [8]}} if stem == "cnn" else {}
+    )
+    backbone = build_method(tiny_config.updated(backbone=changes), 3, load_weights=False).eval().backbone
+    images, bare = torch.randn(2, 3, 32, 32), BareBackbone(backbone).eval()
+    with torch.no_grad():
+        tokens, expected = bare(images), backbone(images)
+    assert torch.equal(tokens[:, backbone.prefix_tokens :], expected.patches.flatten(2).transpose(1, 2))
+    assert next(bare.parameters()) is next(backbone.parameters()), "the weights are those of the method"
+    assert multiply_adds(forward_call(bare, images)) < multiply_adds(forward_call(backbone, images))
+
+
+def test_the_bare_form_of_another_backbone_is_itself():
+    class Doubled(Backbone):
+        def forward(self, images, levels=None):
+            return Tokens(2 * images, images, images)
+
+    images = torch.randn(1, 3, 4, 4)
+    assert torch.equal(BareBackbone(Doubled())(images).patches, 2 * images)

@@ -7,6 +7,7 @@ presets, YAML files and ``--set`` overrides; ``plug_ins.py`` adds the settings o
 """
 
 from cdtr.config.ablation import Ablation, clip_settings, load_ablation
+from cdtr.config.bench import Bench, BenchPart, BenchReference, load_bench
 from cdtr.config.beyond import beyond_paper, switch_conflict, uses_prior_maps
 from cdtr.config.checking import Section
 from cdtr.config.loading import load_config, parse_config, preset_names, read_text_tree, read_tree
@@ -52,6 +53,9 @@ __all__ = [
     "Ablation",
     "AttentionReduce",
     "BackboneConfig",
+    "Bench",
+    "BenchPart",
+    "BenchReference",
     "CnnConfig",
     "Config",
     "CsmConfig",
@@ -84,6 +88,7 @@ __all__ = [
     "is_on",
     "is_paper",
     "load_ablation",
+    "load_bench",
     "load_config",
     "load_reproduction",
     "module_specs",

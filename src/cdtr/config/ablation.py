@@ -54,21 +54,38 @@ class Ablation(Section):
 def load_ablation(path: Path) -> tuple[Ablation, dict[str, Config]]:
     """The grid and the resolved settings of each row; ConfigError for an unknown key or a value that does not fit."""
     grid = checked_section(read_tree(path), Ablation, str(path))
+    return grid, row_configs(grid, path)
+
+
+def row_configs(grid: Ablation, path: Path, sources: Mapping[str, str] | None = None) -> dict[str, Config]:
+    """Read and check the settings of each row.
+
+    Args:
+        grid: The grid.
+        path: Its file, to which paths are relative, for messages too.
+        sources: Row -> a preset or file in place of ``grid.config``.
+
+    Returns:
+        The settings by row.
+
+    Raises:
+        ConfigError: An unknown key, a value that does not fit, or rows that cannot stand in one table.
+    """
     if grid.base is not None and grid.base not in grid.rows:
         raise ConfigError(f"{path}: base = {grid.base!r} is no row: choose one of {', '.join(grid.rows)}")
-    source = grid.config
-    if Path(source).suffix in {".yaml", ".yml"}:
-        source = str(path.parent / source)
     configs = {}
     for name, changes in grid.rows.items():
         if "seed" in changes:
             raise ConfigError(f"{path}: row {name!r} sets the seed: list the seeds of all rows under seeds")
+        source = (sources or {}).get(name, grid.config)
+        if Path(source).suffix in {".yaml", ".yml"}:
+            source = str(path.parent / source)
         try:
             configs[name] = load_config(source, changes=changes)
         except ConfigError as error:
             raise ConfigError(f"{path}, row {name!r}: {error}") from error
     _check_alike(grid, configs, path)
-    return grid, configs
+    return configs
 
 
 def _check_alike(grid: Ablation, configs: Mapping[str, Config], path: Path) -> None:

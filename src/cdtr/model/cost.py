@@ -20,6 +20,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from cdtr.model.backbone import Backbone, VitBackbone
+
 MIB = 2**20
 _BATCHED = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)  # products of activations with each other: attention
 
@@ -60,6 +62,28 @@ def measure_costs(models: Mapping[str, nn.Module], images: Tensor, rounds: int =
             memory=(weights + peak_bytes(call, images.device)) / MIB,
         )
     return found
+
+
+class BareBackbone(nn.Module):
+    """The network that a method stands on, as it would run without the method.
+
+    A transformer makes its tokens and takes no attention from the blocks; another backbone runs as it is. Weights are
+    shared with the method.
+
+    Args:
+        backbone: Of a method.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Any:
+        """Run the network on images (B, 3, H, W) and return what it makes of them."""
+        if not isinstance(self.backbone, VitBackbone):
+            return self.backbone(images)
+        cnn: Any = self.backbone.cnn
+        return self.backbone.vit.forward_features(images if cnn is None else cnn(images, None))  # type: ignore[operator]
 
 
 def forward_call(model: nn.Module, images: Tensor) -> Callable[[], object]:

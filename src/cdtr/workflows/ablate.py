@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cdtr.config import Ablation, Config, load_ablation, parse_config, recipe_label
+from cdtr.config import Ablation, Config, load_ablation, recipe_label
 from cdtr.data.opening import open_data
 from cdtr.errors import ConfigError, DataError
 from cdtr.model.methods import with_switches
-from cdtr.reports.ablation_table import AblationTable, check_metrics, collect, summarise, to_csv, to_markdown
+from cdtr.records import DataSource
+from cdtr.reports.ablation_table import AblationTable, Results, check_metrics, collect, summarise, to_csv, to_markdown
 from cdtr.runs import write_atomic, write_json
+from cdtr.workflows.ablation_files import result_file, settle_files
 from cdtr.workflows.cells import Cell
 from cdtr.workflows.grid import (
-    RESULT_FILE,
     Failures,
     Grid,
     Names,
     calibrate_options,
     calibration_note,
-    check_settled,
-    check_starts,
     choose_calibration,
     clip_cell,
     split_names,
@@ -42,32 +40,37 @@ class AblationPlan:
     Attributes:
         ablation: the grid's file, with all rows and seeds; the table is of all that are done.
         configs: the settings of each row, with every switch resolved as its method says.
+        source: the data set, opened.
         out: the folder of everything.
         grid: the trainings that were asked for.
     """
 
     ablation: Ablation
     configs: Mapping[str, Config]
+    source: DataSource
     out: Path
     grid: Grid
 
     def run(self, jobs: int | None = None, reporter: Reporter = SILENT) -> AblationResult:
         """Train what is not done and write the table; see ``ablate``."""
         failures = self.grid.run(jobs, reporter)
-        table = self._table()
-        if table is None:
+        found = self.results()
+        if not found:
             return AblationResult(self.out, None, failures)
+        table = self.tabulate(found)
         write_atomic(self.out / "table.md", to_markdown(table))
         write_atomic(self.out / "table.csv", to_csv(table))
         write_json(self.out / "table.json", table.to_json())
         return AblationResult(self.out, table, failures)
 
-    def _table(self) -> AblationTable | None:
-        """The table of all runs that are done; None where none is."""
+    def results(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """Read the evaluations of all runs that are done, by row and seed."""
         plan = self.ablation
-        found = collect({(row, seed): result_file(self.out, row, seed) for row in plan.rows for seed in plan.seeds})
-        if not found:
-            return None
+        return collect({(row, seed): result_file(self.out, row, seed) for row in plan.rows for seed in plan.seeds})
+
+    def tabulate(self, found: Results) -> AblationTable:
+        """Make the table of evaluations under one protocol, at least one."""
+        plan = self.ablation
         recipes = {row: recipe_label(config) for row, config in self.configs.items()}
         views = {row: result["view"] for (row, _), result in found.items() if "view" in result}
         if len(set(views.values())) > 1:  # rows that look at images in several ways stand in one table
@@ -143,6 +146,31 @@ def plan_ablation(
     """Check a grid and return what it will train. Arguments and errors are those of ``ablate``."""
     grid, out = Path(grid), Path(out)
     plan, asked = load_ablation(grid)
+    return plan_rows(grid, plan, asked, out, data, rows, seeds)
+
+
+def plan_rows(
+    grid: Path,
+    plan: Ablation,
+    asked: Mapping[str, Config],
+    out: Path,
+    data: str | Path | None = None,
+    rows: Names | None = None,
+    seeds: Names | None = None,
+    evaluate: Sequence[str] = (),
+) -> AblationPlan:
+    """Check a grid that was read and return what it will train; see ``plan_ablation``.
+
+    Args:
+        grid: its file, for messages and paths.
+        plan: the grid.
+        asked: the settings of each row.
+        out: the folder of runs and tables to write.
+        data: the data set, where the grid does not name it or it lies elsewhere.
+        rows: only these rows.
+        seeds: only these seeds.
+        evaluate: further options of `cdtr evaluate`.
+    """
     check_metrics(plan.metrics)
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: choose a folder as `out=`")
@@ -150,13 +178,14 @@ def plan_ablation(
         raise ConfigError(f"{grid} names no data: give `data=`")
     root = (Path(data) if data is not None else grid.parent / str(plan.data)).resolve()
     configs = _resolve_rows(grid, asked)
-    calibration = _choose_images(grid, configs, root, plan.split)
-    files = settle_files(plan, asked, root, out, calibration)
+    source = open_data(root, next(iter(configs.values())).data)
+    calibration = _choose_images(grid, configs, source, plan.split)
+    files = settle_files(plan, asked, root, out, calibration, evaluate)
     chosen = _choose_cells(plan, rows, seeds)
-    clips, runs = _plan_cells(chosen, root, out, calibration)
-    return AblationPlan(
-        plan, configs, out, Grid(out, clips, runs, files, [calibration_note(calibration, configs.values())])
-    )
+    options = (*(("--split", plan.split) if plan.split else ()), *evaluate)
+    clips, runs = _plan_cells(chosen, root, out, calibration, options)
+    notes = [calibration_note(calibration, configs.values())]
+    return AblationPlan(plan, configs, source, out, Grid(out, clips, runs, files, notes))
 
 
 def _choose_cells(plan: Ablation, rows: Names | None, seeds: Names | None) -> Ablation:
@@ -192,63 +221,19 @@ def _resolve_rows(grid: Path, configs: Mapping[str, Config]) -> dict[str, Config
     return resolved
 
 
-def _choose_images(grid: Path, configs: Mapping[str, Config], root: Path, split: str | None) -> str | None:
+def _choose_images(grid: Path, configs: Mapping[str, Config], source: DataSource, split: str | None) -> str | None:
     """The split to choose thresholds on, None where nothing is calibrated; DataError where it cannot be scored."""
-    source = open_data(root, next(iter(configs.values())).data)
     if not source.annotated:
-        raise DataError(f"{root} has no boxes: a grid is calibrated and scored with some, bring them")
+        raise DataError(f"{source.root} has no boxes: a grid is calibrated and scored with some, bring them")
     choices = [*(name for name, samples in source.splits.items() if samples), HELD_OUT]
     if split is not None and split not in choices:
-        raise DataError(f"{grid}: {root} has no split {split!r}, choose one of {', '.join(choices)}")
+        raise DataError(f"{grid}: {source.root} has no split {split!r}, choose one of {', '.join(choices)}")
     return choose_calibration(source, list(configs.values()), split)
 
 
-def settle_files(
-    plan: Ablation, configs: Mapping[str, Config], root: Path, out: Path, calibration: str | None
-) -> dict[Path, str]:
-    """Return the files that describe the runs of a grid.
-
-    Args:
-        plan: the grid.
-        configs: the settings of each row, as they were asked for.
-        root: the data set.
-        out: the folder of everything.
-        calibration: the split to choose thresholds on.
-
-    Returns:
-        The text of each file.
-
-    Raises:
-        ConfigError: a file is there with other settings. Runs that are done are not trained again, so they must not be
-            listed under new settings.
-    """
-    about: dict[str, Any] = {"data": str(root), "split": plan.split, "small_clip": plan.small_clip}
-    if calibration != HELD_OUT:
-        about["calibration"] = calibration
-    files = {out / "grid.json": json.dumps(about, indent=2) + "\n"}
-    files |= {out / "configs" / f"{name}.yaml": config.to_yaml() for name, config in configs.items()}
-    changed = [(path, text) for path, text in files.items() if not _same_settings(path, text)]
-    check_settled(changed, f"the grid has now: choose another `out=`, or remove {out} to train and measure anew")
-    check_starts((result_file(out, row, seed).parent, config) for row, config in configs.items() for seed in plan.seeds)
-    return files
-
-
-def _same_settings(path: Path, text: str) -> bool:
-    """Whether a configuration file has the settings of ``text``, but for the name of the recipe.
-
-    An older file has no recipe, and lacks settings that were added later.
-    """
-    if path.suffix != ".yaml" or not path.is_file():
-        return False
-    try:
-        before = parse_config(path.read_text(encoding="utf-8"), str(path))
-    except (ConfigError, UnicodeDecodeError):
-        return False
-    now = parse_config(text, str(path))
-    return before.updated(recipe=now.recipe) == now
-
-
-def _plan_cells(plan: Ablation, data: Path, out: Path, calibration: str | None) -> tuple[list[Cell], list[Cell]]:
+def _plan_cells(
+    plan: Ablation, data: Path, out: Path, calibration: str | None, evaluate: Sequence[str]
+) -> tuple[list[Cell], list[Cell]]:
     """The small CLIPs and the trainings."""
     logs, configs = out / "logs", {row: out / "configs" / f"{row}.yaml" for row in plan.rows}
     clip_of = {seed: out / "clips" / str(seed) for seed in (plan.seeds if plan.small_clip else ())}
@@ -267,14 +252,9 @@ def _plan_cells(plan: Ablation, data: Path, out: Path, calibration: str | None) 
             logs / f"{row}-{seed}.log",
             clip_of.get(seed),
             calibrate_options(calibration),
-            evaluate=("--split", plan.split) if plan.split else (),
+            evaluate=evaluate,
         )
         for seed in plan.seeds
         for row, config in configs.items()
     ]
     return clips, runs
-
-
-def result_file(out: Path, row: str, seed: int) -> Path:
-    """Return the file of a run's evaluation, in its folder."""
-    return out / "runs" / f"{row}-{seed}" / RESULT_FILE
