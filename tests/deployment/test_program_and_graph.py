@@ -37,6 +37,7 @@ CASES["tscam"] += RELATIVE_POSITIONS
 CASES["refined"] += ("refine.first=one", "data.prior_maps=targets", "refine.width=4", "refine.side=32")
 # Attention that is scaled to [0, 1] where it is nearly uniform, as without training, shows the rounding.
 LARGEST = {"scm": 1e-4}
+CASES["spa"] += ("spa.scg=false",)  # SCG enlarges rounding where all features are alike, as untrained ones are
 CASES["the prior of each class"] = (
     "method=catr",
     "backbone.stem=cnn",
