@@ -189,9 +189,8 @@ def _fit_epochs(source: DataSource, overrides: Sequence[str], reporter: Reporter
         epochs = config.train.epochs
         reporter.note(
             f"no `config=`: taking the preset {WITH_WEIGHTS}, {epochs} {'epoch' if epochs == 1 else 'epochs'} for "
-            f"{count} images"
+            f"{count} images; `cdtr priors` shows what it learns from"
         )
-        reporter.note(f"for textures, such as defects of steel, try `config={FROM_SCRATCH}`; `cdtr priors` compares")
     return config
 
 
