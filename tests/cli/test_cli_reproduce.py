@@ -119,7 +119,7 @@ def test_the_list_needs_no_pytorch() -> None:
     words = "import sys; from cdtr.cli.reproduce import command; command(); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "3 of 21" in done.stdout
+    assert "5 of 21" in done.stdout
 
 
 @pytest.mark.parametrize(
