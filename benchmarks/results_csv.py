@@ -117,4 +117,4 @@ def write_lines(path: Path, lines: Iterable[Line]) -> None:
         with path.open(encoding="utf-8", newline="") as file:
             known = tuple(column for column in next(csv.reader(file), []) if column in COLUMNS)
     columns = tuple(dict.fromkeys((*known, *COLUMNS)))
-    write_atomic(path, csv_text(columns, [[line[column] for column in columns] for line in lines]))
+    write_atomic(path, csv_text(columns, [[line.get(column, "") for column in columns] for line in lines]))

@@ -51,8 +51,10 @@ def command(
     print(f"threshold {found.threshold:.3g}: {chosen}, on {images}")
     if quality is not None:
         print(f"scores of boxes: fitted on {quality.n_images} boxes, {100 * quality.hit_rate:.1f}% of them hits")
-    else:
+    elif found.gt_known_loc is None:
         print(CLASS_SCORES)
+    else:
+        print("scores of boxes stay class probabilities: too few boxes were found to fit more")
     print(f"wrote {done.run.calibration_file}")
     write_results(json_file, {"run": run, **(done.run.calibration() or {})})
     evaluate = [("evaluate", run, "--data", data)] if find_test_split(done.source, split) else []

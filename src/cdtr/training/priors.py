@@ -31,6 +31,7 @@ def priors_of_images(
     classes: int,
     say: Say,
     on_broken: OnBroken | None = None,
+    empty: Sequence[int] = (),
 ) -> tuple[list[Sample], dict[str, Tensor]]:
     """Compute every prior of some images with the frozen CNN of a configuration.
 
@@ -43,6 +44,7 @@ def priors_of_images(
         classes: Number of classes.
         say: Takes lines.
         on_broken: Takes images that cannot be decoded, each as often as it is read.
+        empty: Labels of classes without an object, whose images teach as in training.
 
     Returns:
         The images that could be read, N of them, and by prior its maps (N, h, w), each the mean over the image and its
@@ -68,7 +70,7 @@ def priors_of_images(
         store = FeatureStore(cnn, config.data)
         unique = {sample.image_id: sample for sample in (*fitted, *shown)}
         store.fill(list(unique.values()), config, accelerator, say, on_broken)
-    fit_to_features(cnn, list(guides.values()), fitted, config, store, say, on_broken)
+    fit_to_features(cnn, list(guides.values()), fitted, config, store, say, on_broken, empty)
     read: list[Sample] = []
     maps: dict[str, list[Tensor]] = {name: [] for name in COMPARED}
     with torch.no_grad():

@@ -103,7 +103,10 @@ def check_sizes(
         left_out = [size for size in default if size > available]
         if left_out:
             reporter.note(f"{available} images with boxes can be drawn: {', '.join(map(str, left_out))} are left out")
-        return tuple(size for size in default if 0 < size <= available)
+        found = [size for size in default if 0 < size <= available]
+        if not found:
+            raise DataError(f"{available} images with boxes can be drawn: expected at least {default[1]}, or `sizes=`")
+        return tuple(found)
     words = sizes.split(",") if isinstance(sizes, str) else [str(size) for size in sizes]
     digits = [word.strip() for word in words]
     shown = ",".join(digits)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from cdtr.config import REFINED
-from cdtr.data.split import training_samples
+from cdtr.data.empty_classes import empty_labels
 from cdtr.errors import ConfigError
 from cdtr.evaluation.few_boxes import BudgetPoint, SweptImages, score_draws, with_maps
 from cdtr.runs import RunFolder
@@ -17,6 +17,7 @@ from cdtr.training.features import FITTED
 from cdtr.training.priors import COMPARED, priors_of_images
 from cdtr.training.sba_choice import fair_sample
 from cdtr.workflows.budget_curves import RANDOM, Drawn, Rows
+from cdtr.workflows.opening import fitted_samples
 from cdtr.workflows.reporting import Reporter
 
 Swept = dict[str, SweptImages]
@@ -78,10 +79,11 @@ def _choose(swept: Swept, own: str, rows: Rows) -> str:
 def _sweep(first: RunFolder, drawn: Drawn, reporter: Reporter) -> tuple[Swept, Swept]:
     """By prior, the images to draw from and the measured ones with the boxes of its maps."""
     config, look = first.config(), drawn.look
-    fitted = fair_sample(training_samples(look.source), FITTED, config.seed)
+    fitted = fair_sample(fitted_samples(first, look.source), FITTED, config.seed)
+    empty = empty_labels(config.data.empty_classes, first.class_names(), str(first.path))
     every = [*drawn.predictions, *drawn.measured_predictions]
     samples = [one.sample for one in every]
-    _, maps = priors_of_images(config, fitted, samples, len(look.source.class_names), reporter.note)
+    _, maps = priors_of_images(config, fitted, samples, len(look.source.class_names), reporter.note, None, empty)
     to_draw, measured, count = {}, {}, len(drawn.predictions)
     with reporter.progress("priors", len(maps)) as advance:
         for name, values in maps.items():

@@ -60,7 +60,8 @@ def refine_points(
     """
     look, maps = drawn.look, folder / "maps"
     fit = fitted_samples(first, look.source)
-    write_targets(first, fit, {}, maps, reporter=reporter)
+    kind = second_stage(first, first.path / TARGETS, 0.5, len(fit), 0, overrides).refine.target
+    write_targets(first, fit, {}, maps, kind, reporter)
     chosen = _chosen(first, images, drawn, sizes, trainings, reporter)
     points: list[BudgetPoint] = []
     base: BoolArray | None = None

@@ -131,8 +131,8 @@ def calibrate_after_training(run: RunFolder, source: DataSource, reporter: Repor
         return None
     if not ((run.manifest().get("splits") or {}).get("held_out") or {}).get("images"):
         reporter.warn(
-            "no threshold is chosen, as no image was held out: `cdtr calibrate` with `split=` chooses one, with "
-            "`label_free=True` where there are no boxes"
+            "no threshold is chosen, as no image was held out: set `evaluation.threshold`, train with `data.holdout`, "
+            "or have a split val that `cdtr calibrate` takes by `split=`"
         )
         return None
     hash_of = cache(content_hash)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from cdtr.config import Config, load_config
+from cdtr.data.empty_classes import empty_labels
 from cdtr.data.opening import open_data
 from cdtr.data.split import training_samples
 from cdtr.errors import ConfigError, DataError
@@ -163,8 +164,9 @@ def compare_priors(
         raise DataError(f"no training image of {source.root} has a box in {boxes}: expected boxes of these images")
     shown = fair_sample(boxed or fitted, images, settings.seed)
     wanted = {sample.image_id: sample for sample in (*shown, *boxed, *fitted)}
+    empty = empty_labels(settings.data.empty_classes, source.class_names, str(source.root))
     read, maps = priors_of_images(
-        settings, fitted, list(wanted.values()), len(source.class_names), reporter.note, on_broken
+        settings, fitted, list(wanted.values()), len(source.class_names), reporter.note, on_broken, empty
     )
     place = {sample.image_id: number for number, sample in enumerate(read)}
     of_shown = [sample for sample in shown if sample.image_id in place]

@@ -14,11 +14,12 @@ from cdtr.runs import TARGETS, RunFolder
 from cdtr.training import loop
 from cdtr.training.prepare import check_run_folder
 from cdtr.workflows.opening import DataLike, RunLike, fitted_samples, process_state, resolve_data, resolve_run
-from cdtr.workflows.refine_targets import NOTES, VIEW, copy_with_boxes, read_notes, write_targets
+from cdtr.workflows.refine_targets import NOTES, VIEW, copy_with_boxes, noted_kind, read_notes, write_targets
 from cdtr.workflows.reporting import SILENT, Reporter
 from cdtr.workflows.train import Run, console_of, epochs_for, settle_threshold, warn_of_training
 
 _IMAGES_SEEN = 11_000  # over all epochs
+_OF_A_BOX = 0.5  # the threshold at which the map of a box gives the box back
 _LARGER = 9 / 8  # the side of images before they are cropped
 _OF_FIRST = ("method", "seed", "refine.first", "refine.method", "data.prior_maps", "data.input_size", "data.holdout")
 
@@ -71,9 +72,11 @@ def refine(
     check_run_folder(folder, resume)
     source = resolve_data(first, data, boxes, None, reporter)
     fit = fitted_samples(first, source)
-    if target is not None:
-        overrides = (*overrides, f"refine.target={target}")
     targets = folder.path / TARGETS
+    if target is None and resume:
+        target = noted_kind(targets / NOTES)
+    if target is not None:
+        overrides = (f"refine.target={target}", *overrides)
     boxed = {} if boxes is None else _annotations(source, fit)
     if boxes is not None and not boxed:
         raise DataError(f"no image that {first.path} was fitted to has a box in {boxes}: expected boxes of such images")
@@ -148,6 +151,7 @@ def second_stage(
             "prior_maps": str(targets),
             "prior_maps_taught_with": f"{taught} and {boxed} boxed images" if boxed else taught,
             "augment": "crop_flip",
+            "repeats": 1,
             "resize": [round(height * _LARGER), round(width * _LARGER)],
         },
         train={
@@ -156,6 +160,8 @@ def second_stage(
             "accumulation": 1,
             "lr": 2.0e-3,
             "lr_rule": "as_given",
+            "optimiser": "adamw",
+            "head_lr": 1.0,
             "min_lr": 1.0e-6,
             "weight_decay": 0.01,
             "schedule": "cosine",
@@ -185,7 +191,7 @@ def _of_boxes(before: Config) -> dict[str, Any]:
     return {
         "data": data,
         "refine": {"target": "box", "trimap": default.trimap, "share": default.share},
-        "evaluation": {"view": "whole"},
+        "evaluation": {"view": "whole", "threshold": _OF_A_BOX},
     }
 
 

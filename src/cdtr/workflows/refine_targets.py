@@ -67,6 +67,11 @@ def read_notes(path: Path, first: RunFolder, kind: Target, boxed: Mapping[str, A
     return threshold, used
 
 
+def noted_kind(path: Path) -> str | None:
+    """The kind of targets that notes name; None where there are none, or they are from before kinds were noted."""
+    return load_json(path, "notes on targets").get("target") if path.is_file() else None
+
+
 def _hash_boxes(boxed: Mapping[str, Annotation]) -> str:
     """SHA-256 of the ids of images and their boxes to the hundredth of a pixel, whatever the order of either."""
     found = sorted([name, sorted(np.round(one.boxes_xyxy, 2).tolist())] for name, one in boxed.items())
