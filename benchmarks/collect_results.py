@@ -25,7 +25,7 @@ import yaml
 
 from cdtr.errors import CdtrError, DataError
 from harness import machine_facts
-from results_csv import (
+from results_csv import AVERAGE_PRECISION, (
     BASELINES,
     IOU30,
     MEASURED,
@@ -120,7 +120,8 @@ def _facts(file: Path, config: Tree, manifest: Tree, given: Mapping[str, str], m
 
 def _scores(file: Path) -> Line:
     evaluation = _evaluation(file)
-    scores = {metric: _percent(evaluation["metrics"].get(metric)) for metric in MEASURED}
+    scores = dict.fromkeys(AVERAGE_PRECISION, "")  # these come from `cdtr score`
+    scores |= {metric: _percent(evaluation["metrics"].get(metric)) for metric in MEASURED}
     scores[IOU30] = _percent(at_threshold(evaluation, 30))
     scores[ORACLE] = _percent((evaluation.get("oracle") or {}).get("gt_known_loc"))
     for name in BASELINES:

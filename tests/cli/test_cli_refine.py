@@ -287,7 +287,8 @@ def test_targets_of_something_else_are_one_line(
     weights = hash_file(RunFolder(first / "one").weights)
     (tmp_path / "out" / TARGETS / "targets.json").write_text(content.replace("FIRST", weights))
     asked = ("refine", first / "one", "--data", first / "photos", "--out", tmp_path / "out", "--resume", *SECOND)
-    code, _, err = in_process(capsys, *asked, *(["--boxes", tmp_path / "two.csv"] if "FIRST" in content else []))
+    kind = ["--target", "mask"] if "box" in content else []  # else it goes on with the kind that is noted
+    code, _, err = in_process(capsys, *asked, *kind, *(["--boxes", tmp_path / "two.csv"] if "FIRST" in content else []))
     errors = [line for line in err.splitlines() if line.startswith("error:")]
     assert code == 2, err
     assert len(errors) == 1

@@ -69,7 +69,8 @@ def read_notes(path: Path, first: RunFolder, kind: Target, boxed: Mapping[str, A
 
 def noted_kind(path: Path) -> str | None:
     """The kind of targets that notes name; None where there are none, or they are from before kinds were noted."""
-    return load_json(path, "notes on targets").get("target") if path.is_file() else None
+    notes = load_json(path, "notes on targets") if path.is_file() else None
+    return next((kind for kind in ("mask", "box") if isinstance(notes, Mapping) and notes.get("target") == kind), None)
 
 
 def _hash_boxes(boxed: Mapping[str, Annotation]) -> str:
