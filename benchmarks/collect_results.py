@@ -25,7 +25,8 @@ import yaml
 
 from cdtr.errors import CdtrError, DataError
 from harness import machine_facts
-from results_csv import AVERAGE_PRECISION, (
+from results_csv import (
+    AVERAGE_PRECISION,
     BASELINES,
     IOU30,
     MEASURED,
