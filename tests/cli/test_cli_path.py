@@ -161,7 +161,8 @@ def test_without_held_out_images_training_names_what_gives_a_threshold(
     asked = ("train", neu, "--out", tmp_path / "run", "--config", "small", *tiny_settings(), "--set", "data.holdout=0")
     code, _, err = in_process(capsys, *asked)
     assert code == 0, err
-    assert "warning: no threshold is chosen, as no image was held out: `cdtr calibrate` with --split chooses one" in err
+    assert "warning: no threshold is chosen, as no image was held out: set `evaluation.threshold`" in err
+    assert "a split val that `cdtr calibrate` takes by --split" in err
     assert not (tmp_path / "run" / "calibration.json").exists()
     code, _, err = in_process(capsys, "localize", tmp_path / "run", neu / "IMAGES", "--out", tmp_path / "boxes")
     assert code == 0, err
