@@ -77,7 +77,7 @@ def test_the_packaged_start_gives_the_classes_and_learns_the_maps(name, batch):
     """Over the preset imagenet, on a tiny CNN: the fitted classifier's scores, and features that are kept."""
     changes = {"method": name, "data.input_size": "[32, 32]", "guide.attention": "shared"}
     if name == "trilite":
-        changes |= {"guide.enabled": "false", "guide.attention": "evidence"}
+        changes |= {"guide.enabled": "false", "guide.attention": "evidence", "maps.fuse": "product"}
     cnn = "backbone.cnn={name: test_efficientnet, weights: none, reductions: [8, 16]}"
     config = load_config("imagenet", [f"{key}={value}" for key, value in changes.items()] + [cnn])
     method = build_method(config, 3)

@@ -138,7 +138,7 @@ def build(config: Config, classes: int, backbone: Backbone, sba: Sba | None) -> 
         ConfigError: A setting is not one for TriLite.
     """
     require_classes(config, classes)
-    require_plain_maps(config, "product", "attention", "pseudo", "prior")
+    require_plain_maps(config, "product")
     own_cnn = None if config.backbone.frozen else backbone.cnn
     if own_cnn is not None:
         return Trilite(own_cnn, sum(own_cnn.channels), classes, config)
