@@ -240,13 +240,15 @@ def settle_threshold(run: Run, reporter: Reporter) -> None:
 
     Of several processes the main one does it, and the others wait for the file.
     """
-    if is_main_process():
-        found = calibrate_after_training(run, run.source, reporter)
-        if found is not None:
-            images = f"{found.calibration.n_images} {found.chosen_on}"
-            reporter.note(f"threshold {found.threshold:.3g}, label-free, from the maps of {images} alone")
-            reporter.note(CLASS_SCORES)
-    process_state().wait_for_everyone()
+    try:
+        if is_main_process():
+            found = calibrate_after_training(run, run.source, reporter)
+            if found is not None:
+                images = f"{found.calibration.n_images} {found.chosen_on}"
+                reporter.note(f"threshold {found.threshold:.3g}, label-free, from the maps of {images} alone")
+                reporter.note(CLASS_SCORES)
+    finally:  # the others do not wait for a process that failed
+        process_state().wait_for_everyone()
 
 
 def _own_console(reporter: Reporter) -> Console | None:
