@@ -167,8 +167,8 @@ def fit_to_features(
             of_classes = class_directions(features, flipped, simple, of_images, len(guide.direction))
             found = of_classes.directions
             say(
-                f"prior by_class: a direction for each class in {channels} features of {fitted} images, "
-                f"{of_classes.told_apart:.0%} by what tells the classes apart"
+                f"prior by_class: a direction for each class in {channels} features of {fitted} images; "
+                f"single places tell the classes apart by {of_classes.told_apart:.0%} (0% is chance)"
             )
         guide.direction.zero_()
         guide.direction[..., :channels] = found * shares[:channels].float()
