@@ -14,14 +14,14 @@ from cdtr.errors import DataError
 from cdtr.evaluation.few_boxes import BoolArray, BudgetPoint, score_draws, with_maps
 from cdtr.evaluation.measure import ScoredBox, measure_boxes
 from cdtr.metrics import localized
-from cdtr.records import Annotation, DataSource, FloatArray, Sample
+from cdtr.records import DataSource, FloatArray, Sample
 from cdtr.runs import TARGETS, RunFolder
 from cdtr.training.box_detector import SeenImages, detect, detector_cnn, see_images, settle_on, train_detector
 from cdtr.workflows.budget_curves import RANDOM, REVIEW, Drawn, Look, review_helps, review_sizes
 from cdtr.workflows.budget_images import BudgetImages, draw_order
 from cdtr.workflows.opening import fitted_samples
 from cdtr.workflows.refine import refine_with, second_stage
-from cdtr.workflows.refine_targets import write_targets
+from cdtr.workflows.refine_targets import annotations_with_boxes, write_targets
 from cdtr.workflows.reporting import SILENT, Reporter, warn_of_left_out
 
 Chosen = dict[tuple[str, int], list[list[Sample]]]  # by order and number of boxed images, of each draw
@@ -69,7 +69,7 @@ def refine_points(
         for (order, size), draws in chosen.items():
             measured = []
             for some in draws:
-                boxed = _annotations(look.source, some)
+                boxed = annotations_with_boxes(look.source, some)
                 run = refine_with(first, look.source, fit, boxed, maps, folder / "run", overrides)
                 measured.append(_measure_refined(run, drawn))
                 shutil.rmtree(run.path)
@@ -165,11 +165,6 @@ def _detected(boxes_xyxy: FloatArray, seen: SeenImages, look: Look) -> BoolArray
         ious.append(row.iou_label or 0.0)
     found: BoolArray = localized(ious)
     return found
-
-
-def _annotations(source: DataSource, samples: Sequence[Sample]) -> dict[str, Annotation]:
-    found = ((sample.image_id, source.annotate(sample)) for sample in samples)
-    return {image_id: annotation for image_id, annotation in found if annotation is not None}
 
 
 def _boxes(source: DataSource, samples: Sequence[Sample]) -> list[FloatArray]:

@@ -14,7 +14,15 @@ from cdtr.runs import TARGETS, RunFolder
 from cdtr.training import loop
 from cdtr.training.prepare import check_run_folder
 from cdtr.workflows.opening import DataLike, RunLike, fitted_samples, process_state, resolve_data, resolve_run
-from cdtr.workflows.refine_targets import NOTES, VIEW, copy_with_boxes, noted_kind, read_notes, write_targets
+from cdtr.workflows.refine_targets import (
+    NOTES,
+    VIEW,
+    annotations_with_boxes,
+    copy_with_boxes,
+    noted_kind,
+    read_notes,
+    write_targets,
+)
 from cdtr.workflows.reporting import SILENT, Reporter
 from cdtr.workflows.train import Run, console_of, epochs_for, settle_threshold, warn_of_training
 
@@ -77,7 +85,7 @@ def refine(
         target = noted_kind(targets / NOTES)
     if target is not None:
         overrides = (f"refine.target={target}", *overrides)
-    boxed = {} if boxes is None else _annotations(source, fit)
+    boxed = {} if boxes is None else annotations_with_boxes(source, fit)
     if boxes is not None and not boxed:
         raise DataError(f"no image that {first.path} was fitted to has a box in {boxes}: expected boxes of such images")
     # A wrong setting is named before any work.
@@ -204,8 +212,3 @@ def _overridden(settings: Config, overrides: Sequence[str]) -> Config:
         if asked != own:
             raise ConfigError(f"{key} = {asked!r}: a second stage keeps {own!r}, as the first run says; leave it out")
     return changed
-
-
-def _annotations(source: DataSource, samples: Sequence[Sample]) -> dict[str, Annotation]:
-    found = {sample.image_id: source.annotate(sample) for sample in samples}
-    return {name: one for name, one in found.items() if one is not None and len(one.boxes_xyxy)}

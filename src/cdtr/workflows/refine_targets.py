@@ -24,7 +24,7 @@ from cdtr.files import atomic_folder, hash_file, write_json
 from cdtr.image_files.reading import read_size
 from cdtr.json_tree import field, load_json, numbers
 from cdtr.localization.maps import normalise_maps
-from cdtr.records import Annotation, FloatArray, Sample
+from cdtr.records import Annotation, DataSource, FloatArray, Sample
 from cdtr.runs import RunFolder
 from cdtr.threshold import ThresholdSource
 from cdtr.workflows.box_targets import box_target, filled
@@ -65,6 +65,12 @@ def read_notes(path: Path, first: RunFolder, kind: Target, boxed: Mapping[str, A
     if boxed is not None and stored is not None and stored != _hash_boxes(boxed):
         raise DataError(f"{path.parent} has maps from other boxes of {used} images than those named now: {again}")
     return threshold, used
+
+
+def annotations_with_boxes(source: DataSource, samples: Sequence[Sample]) -> dict[str, Annotation]:
+    """Return the true boxes, by image id, of those of the samples that have some."""
+    found = {sample.image_id: source.annotate(sample) for sample in samples}
+    return {name: one for name, one in found.items() if one is not None and len(one.boxes_xyxy)}
 
 
 def noted_kind(path: Path) -> str | None:
